@@ -1,1 +1,3 @@
-//! containerd
+//! What containerd means by its files.
+mod tree;
+pub use tree::{Entry, Tree};
