@@ -75,7 +75,12 @@ pub struct Step {
 impl fmt::Debug for Step {
     /// Never prints content: it may hold passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, expect, content, why } = self;
+        let Self {
+            path,
+            expect,
+            content,
+            why,
+        } = self;
         f.debug_struct("Step")
             .field("path", path)
             .field("expect", expect)
