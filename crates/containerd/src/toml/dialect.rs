@@ -1,0 +1,283 @@
+//! Which containerd takes which TOML: what is refused here, who else takes it, and the repair.
+
+use super::layout::{Layout, atoms, has_escapes};
+use super::{Fault, line_at};
+use std::ops::Range;
+
+/// A file that cannot be read as TOML, with all that an operator needs to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SyntaxError {
+    /// What is wrong, as a fragment.
+    pub message: String,
+    /// Where, in bytes of the file.
+    pub span: Range<usize>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// The line itself, with quoted values masked: it may hold a password.
+    pub shown: String,
+    /// Which containerd loads such a file all the same.
+    pub taken_by: TakenBy,
+    /// What to do about it, as a sentence.
+    pub remedy: Option<String>,
+}
+
+/// Which containerd loads a file that this tool refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenBy {
+    /// None: the daemon does not start on it, or the hosts.toml is ignored.
+    Nobody,
+    /// containerd 1.x, whose TOML library is lenient; 2.x refuses it.
+    OneOnly,
+    /// containerd 2.x; 1.x refuses it.
+    TwoOnly,
+}
+
+pub(super) fn text(bytes: &[u8], one: bool) -> Result<&str, Box<SyntaxError>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.starts_with('\u{feff}') && !one => {
+            let fault = Fault {
+                message: "a byte order mark at the start".to_owned(),
+                span: 0..3,
+            };
+            let remedy = "Save the file as UTF-8 without a byte order mark.".to_owned();
+            Err(error(text, fault, TakenBy::OneOnly, Some(remedy)))
+        }
+        Ok(text) => Ok(text),
+        Err(utf8) => {
+            let good = utf8.valid_up_to();
+            // What is before the first bad byte is enough to count lines in.
+            let text = String::from_utf8_lossy(bytes);
+            let fault = Fault {
+                message: "not UTF-8".to_owned(),
+                span: good..good,
+            };
+            let remedy = "Save the file as UTF-8; containerd 2.x refuses anything else.".to_owned();
+            Err(error(&text, fault, TakenBy::OneOnly, Some(remedy)))
+        }
+    }
+}
+
+/// Puts a parser's complaint in an operator's words, with what go-toml v1 would have made of the line.
+pub(super) fn explain(text: &str, fault: Fault) -> Box<SyntaxError> {
+    let line = line_span(text, fault.span.start);
+    if let Some((at, repair)) = two_on_a_line(&text[line.clone()]) {
+        let fault = Fault {
+            message: "two table headers on one line".to_owned(),
+            span: line.start + at..line.start + at + 1,
+        };
+        return error(text, fault, TakenBy::OneOnly, Some(repair));
+    }
+    error(text, fault, TakenBy::Nobody, None)
+}
+
+pub(super) fn check(text: &str, layout: &Layout, one: bool) -> Result<(), Box<SyntaxError>> {
+    if let Some((span, what)) = layout.newer.first() {
+        return Err(newer(text, span.clone(), what));
+    }
+    for (span, encoding, scalar) in atoms(text) {
+        let raw = &text[span.clone()];
+        if has_escapes(encoding)
+            && let Some(at) = newer_escape(raw)
+        {
+            return Err(newer(
+                text,
+                span.start + at..span.start + at + 2,
+                "an escape `\\e` or `\\x`",
+            ));
+        }
+        if scalar && encoding.is_none() && time_without_seconds(raw) {
+            return Err(newer(text, span, "a time without seconds"));
+        }
+    }
+    let bracket = layout
+        .headers()
+        .find(|header| header.path.iter().any(|part| part.contains(']')));
+    match bracket {
+        Some(header) if one => {
+            let fault = Fault {
+                message: "`]` in a quoted table header".to_owned(),
+                span: header.span.clone(),
+            };
+            let remedy = "containerd 1.x cannot read this header: write the host by name or IPv4 address.".to_owned();
+            Err(error(text, fault, TakenBy::TwoOnly, Some(remedy)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn newer(text: &str, span: Range<usize>, what: &str) -> Box<SyntaxError> {
+    let fault = Fault {
+        message: format!("{what}, which is TOML 1.1"),
+        span,
+    };
+    let remedy = "No containerd reads TOML 1.1: write it as TOML 1.0.".to_owned();
+    error(text, fault, TakenBy::Nobody, Some(remedy))
+}
+
+fn error(text: &str, fault: Fault, taken_by: TakenBy, remedy: Option<String>) -> Box<SyntaxError> {
+    let start = floor(text, fault.span.start.min(text.len()));
+    let line = line_span(text, start);
+    let shown = mask(&text[line.clone()]);
+    let column = text[line.start..start].chars().count() + 1;
+    let message = fault.message;
+    Box::new(SyntaxError {
+        message,
+        line: line_at(text, start),
+        span: fault.span,
+        column,
+        shown,
+        taken_by,
+        remedy,
+    })
+}
+
+fn floor(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// The line around `at`, without its end.
+fn line_span(text: &str, at: usize) -> Range<usize> {
+    let at = floor(text, at.min(text.len()));
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[at..].find(['\n', '\r']).map_or(text.len(), |newline| at + newline);
+    start..end.max(start)
+}
+
+/// `line` with everything behind its first `=` masked unless it is plainly no secret, at most 200 characters.
+fn mask(line: &str) -> String {
+    let shown = match line.split_once('=') {
+        Some((key, value)) if !value.trim().is_empty() => format!("{key}= …"),
+        _ => line.to_owned(),
+    };
+    shown.chars().take(200).collect()
+}
+
+/// `[a] [b]`, which go-toml v1 takes: where the second header starts, and the repair.
+fn two_on_a_line(line: &str) -> Option<(usize, String)> {
+    let trimmed = line.trim_start();
+    if !trimmed.starts_with('[') {
+        return None;
+    }
+    let (mut quote, mut closed) = (None, false);
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') if !closed => quote = Some(c),
+            (None, '#') => return None,
+            (None, ']') => closed = true,
+            (None, '[') if closed => {
+                let first = line[..at].trim();
+                let repair = format!("TOML wants a line for each header: start a new line after `{first}`.");
+                return Some((at, repair));
+            }
+            (None, c) if closed && !c.is_whitespace() => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn newer_escape(raw: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, byte) in raw.bytes().enumerate() {
+        match byte {
+            b'e' | b'x' if escaped => return Some(at - 1),
+            b'\\' if !escaped => escaped = true,
+            _ => escaped = false,
+        }
+    }
+    None
+}
+
+/// `07:32` or `1979-05-27T07:32`, with nothing or an offset behind it.
+fn time_without_seconds(raw: &str) -> bool {
+    let Some(colon) = raw.find(':') else { return false };
+    let after = &raw.as_bytes()[colon + 1..];
+    after.len() >= 2 && after[..2].iter().all(u8::is_ascii_digit) && after.get(2) != Some(&b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn refused(text: &str, one: bool) -> Box<SyntaxError> {
+        parse(text.as_bytes(), one).unwrap_err()
+    }
+
+    #[test]
+    fn toml_that_only_one_line_of_containerd_takes() {
+        let twice = refused("x = 1\n[plugins.a][plugins.a.b]\ny = 2\n", true);
+        assert_eq!((twice.line, twice.column, twice.taken_by), (2, 12, TakenBy::OneOnly));
+        assert!(
+            twice.remedy.as_ref().unwrap().contains("new line after `[plugins.a]`"),
+            "{twice:?}"
+        );
+        assert_eq!(refused("\u{feff}a = 1\n", false).taken_by, TakenBy::OneOnly);
+        assert!(parse("\u{feff}a = 1\n".as_bytes(), true).is_ok());
+        assert_eq!(refused("[a.\"[::1]:5000\"]\n", true).taken_by, TakenBy::TwoOnly);
+        assert!(parse(b"[a.\"[::1]:5000\"]\n", false).is_ok());
+        assert_eq!(parse(b"a = 1\n# \xff\n", true).unwrap_err().line, 2);
+    }
+
+    #[test]
+    fn toml_one_dot_one_is_refused() {
+        for text in [
+            "a = { b = 1,\n c = 2 }\n",
+            "a = { b = 1, }\n",
+            "a = \"\\e[0m\"\n",
+            "a = \"\\x41\"\n",
+            "\"\\x41\" = 1\n",
+            "a = 07:32\n",
+            "a = 1979-05-27 07:32\n",
+        ] {
+            let error = refused(text, false);
+            assert!(error.message.contains("TOML 1.1"), "{text}: {error:?}");
+        }
+        for text in [
+            "a = \"\\\\e \\\\x\"\n",
+            "a = 07:32:00\n",
+            "a = 1979-05-27T07:32:00Z\n",
+            "a = [\n 1,\n 2,\n]\n",
+            "a = { b = [\n1,\n] }\n",
+            "a = '\\e'\n",
+        ] {
+            assert!(parse(text.as_bytes(), false).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_text_is_an_error_and_no_panic() {
+        let deep = format!("a = {}{}", "[".repeat(50_000), "]".repeat(50_000));
+        let dotted = format!("[{}a]\n", "a.".repeat(200_000));
+        let tables: String = (0..10_000).map(|n| format!("[t.t{n}]\n")).collect();
+        for text in [
+            deep.as_str(),
+            &dotted,
+            "a = 1\na = 2\n",
+            "[a]\n[a]\n",
+            "a = \"\0\"\n",
+            "[",
+            "=",
+            "a = ",
+            "\"",
+            "a.b.c",
+        ] {
+            assert!(parse(text.as_bytes(), true).is_err() && parse(text.as_bytes(), false).is_err());
+        }
+        assert!(parse(tables.as_bytes(), false).is_ok());
+    }
+
+    #[test]
+    fn the_shown_line_hides_values() {
+        let error = refused("[a]\npassword = \"hunter2\" x\n", false);
+        assert_eq!((error.line, error.shown.as_str()), (2, "password = …"));
+    }
+}
