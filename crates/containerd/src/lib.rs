@@ -9,11 +9,23 @@
 /// TOML as containerd's releases take it.
 pub mod toml;
 
+/// The registry settings of a configuration.
+pub mod registry;
+
+mod certs;
+mod config;
+mod document;
+mod hosts;
+mod image;
+mod legacy;
 mod route;
 mod rules;
 mod tree;
 mod version;
 
+pub use config::{CERTS_D, Config, Cri, DEFAULT_CONFIG, Death, Reading, read};
+pub use document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document, File, LoadError, LoadFault};
+pub use image::{Image, ImageError, is_localhost, is_registry};
 pub use route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 pub use rules::Rule;
 pub use tree::{Entry, Tree};

@@ -150,7 +150,7 @@ fn line_span(text: &str, at: usize) -> Range<usize> {
 }
 
 /// `line` with everything behind its first `=` masked unless it is plainly no secret, at most 200 characters.
-fn mask(line: &str) -> String {
+pub(crate) fn mask(line: &str) -> String {
     let shown = match line.split_once('=') {
         Some((key, value)) if !value.trim().is_empty() => format!("{key}= …"),
         _ => line.to_owned(),

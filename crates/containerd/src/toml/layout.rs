@@ -201,7 +201,7 @@ impl Reader<'_> {
 
     fn grow_value(&mut self, span: Range<usize>) {
         if let Some((_, value)) = &mut self.value {
-            if value.is_empty() {
+            if value.start == value.end {
                 value.start = span.start;
             }
             value.end = span.end;

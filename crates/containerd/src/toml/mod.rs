@@ -4,6 +4,7 @@ mod dialect;
 mod layout;
 mod value;
 
+pub(crate) use dialect::mask;
 pub use dialect::{SyntaxError, TakenBy};
 pub use layout::{Assignment, Expression, Header, Layout};
 

@@ -1,0 +1,56 @@
+//! How 2.x moves the tables of older schemas to their new names.
+
+use super::{CRI_IMAGES, CRI_ONE, CRI_TWO};
+use crate::toml::{Kind, Table, Value};
+
+/// Names of a version 1 file that matter here, and what 2.x calls them.
+pub(super) fn rename_version_one(plugins: &mut Table) {
+    if let Some(cri) = plugins.shift_remove(CRI_ONE) {
+        plugins.insert(CRI_TWO.to_owned(), cri);
+    }
+}
+
+/// Keys that move from the old CRI table to the image table as they are (`migrateConfig` in plugins/cri/images/plugin.go).
+const MOVED: &[&str] = &["registry", "max_concurrent_downloads", "image_pull_with_sync_fs"];
+/// Keys that move from its `containerd` table, which they do only where that table has `runtimes`.
+const MOVED_FROM_CONTAINERD: &[&str] = &["snapshotter", "disable_snapshot_annotations", "discard_unpacked_layers"];
+
+/// Moves the image settings of the old CRI table over those of the new one. `registry` is replaced as a whole.
+pub(super) fn move_image_settings(plugins: &mut Table, fill_config_path: Option<&str>) {
+    let Some(source) = plugins.get(CRI_TWO).and_then(Value::as_table).cloned() else {
+        return;
+    };
+    let (file, span) = plugins
+        .get(CRI_TWO)
+        .map_or((0, 0..0), |value| (value.file, value.span.clone()));
+    let target = plugins.entry(CRI_IMAGES.to_owned()).or_insert_with(|| Value {
+        kind: Kind::Table(Table::new()),
+        file,
+        span,
+    });
+    let Kind::Table(target) = &mut target.kind else { return };
+    for key in MOVED {
+        if let Some(value) = source.get(*key) {
+            target.insert((*key).to_owned(), value.clone());
+        }
+    }
+    if let (Some(default), Some(Kind::Table(registry))) = (
+        fill_config_path,
+        target.get_mut("registry").map(|value| &mut value.kind),
+    ) && let Some(Kind::String(path)) = registry.get_mut("config_path").map(|value| &mut value.kind)
+        && path.is_empty()
+    {
+        default.clone_into(path);
+    }
+    let Some(containerd) = source.get("containerd").and_then(Value::as_table) else {
+        return;
+    };
+    if !containerd.contains_key("runtimes") {
+        return;
+    }
+    for key in MOVED_FROM_CONTAINERD {
+        if let Some(value) = containerd.get(*key) {
+            target.insert((*key).to_owned(), value.clone());
+        }
+    }
+}
