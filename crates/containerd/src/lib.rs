@@ -20,6 +20,7 @@ mod image;
 mod legacy;
 mod route;
 mod rules;
+mod sources;
 mod tree;
 mod version;
 
@@ -28,5 +29,6 @@ pub use document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document, File, LoadError, Load
 pub use image::{Image, ImageError, is_localhost, is_registry};
 pub use route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 pub use rules::Rule;
+pub use sources::Source;
 pub use tree::{Entry, Tree};
 pub use version::{Version, VersionError};
