@@ -1,3 +1,4 @@
 //! What to change: facts in, a plan or a refusal out.
+pub mod policy;
 mod step;
 pub use step::{Digest, Expect, Step};
