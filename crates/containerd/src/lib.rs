@@ -9,11 +9,13 @@
 /// TOML as containerd's releases take it.
 pub mod toml;
 
+mod hosts;
 mod route;
 mod rules;
 mod tree;
 mod version;
 
+pub use hosts::{HostsFault, HostsFaultKind, hosts_asks, hosts_route, hosts_wanted};
 pub use route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 pub use rules::Rule;
 pub use tree::{Entry, Tree};
