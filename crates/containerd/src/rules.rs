@@ -58,6 +58,8 @@ pub enum Rule {
     HttpsFirstWithoutPort,
     /// A localhost image under `config_path` is asked for by http (or HTTPS unverified first); before, by verified HTTPS.
     LocalhostByHttp,
+    /// That choice depends on the port: HTTPS only without one or on 443, verified as usual on 80; before, http on any.
+    LocalhostByPort,
     /// Pulls go through the transfer service unless old settings prevent it; it does not split a list in `config_path`.
     TransferService,
     /// Deprecations in use are listed by the daemon (`io.containerd.deprecation/cri-registry-mirrors` and its kin).
@@ -107,6 +109,7 @@ const TABLE: &[Row] = &[
     Row { rule: Rule::HttpsFirstOnPort80, holds: &[((1, 7, 7), (1, 7, 8))], source: "fixed by commit 35c7634e3" },
     Row { rule: Rule::HttpsFirstWithoutPort, holds: &[((1, 7, 7), (1, 7, 8)), ((1, 7, 24), NEVER)], source: "commits 49c9f303b, 02b6c6939" },
     Row { rule: Rule::LocalhostByHttp, holds: &[((1, 6, 9), NEVER)], source: "commits 89e49609d, 3cfde732e" },
+    Row { rule: Rule::LocalhostByPort, holds: &[((1, 6, 25), (1, 7, 0)), ((1, 7, 8), NEVER)], source: "remotes/docker/config/hosts.go, ConfigureHosts, of 1.7.7 and 1.7.8" },
     Row { rule: Rule::TransferService, holds: &[((2, 1, 0), NEVER)], source: "commit b694be29a" },
     Row { rule: Rule::DeprecationsListed, holds: &[((1, 6, 25), (1, 7, 0)), ((1, 7, 9), NEVER)], source: "commits 455edcad2, 8c38975bf" },
     Row { rule: Rule::LosesSandboxAddresses, holds: &[((1, 6, 9), (1, 6, 14))], source: "containerd issue 7843" },
