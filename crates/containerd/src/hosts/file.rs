@@ -75,7 +75,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
             remedy,
         }
     })?;
-    let raw = |header: &&toml::Header| is_host(&header.path) && parsed.text[header.key.clone()].contains('\\');
+    let raw = |header: &&toml::Header| is_host(&header.path) && parsed.text[header.span.clone()].contains('\\');
     let escaped = parsed.layout.headers().find(raw).map(|header| header.span.start);
     match escaped.filter(|_| one) {
         Some(at) => Err(Unread {
@@ -194,7 +194,7 @@ pub(super) fn line_of(parsed: &Parsed, name: &str) -> Option<usize> {
         .iter()
         .find_map(|expression| match expression {
             Expression::Header(header) if names(&header.path) => Some(header.span.start),
-            Expression::Assignment(one) if names(&parsed.layout.path_of(one)) => Some(one.key_span.start),
+            Expression::Assignment(one) if names(&parsed.layout.path_of(one)) => one.parts.first().map(|part| part.start),
             _ => None,
         });
     let inner = || Some(parsed.root.get("host")?.as_table()?.get(name)?.span.start);
