@@ -194,7 +194,9 @@ pub(super) fn line_of(parsed: &Parsed, name: &str) -> Option<usize> {
         .iter()
         .find_map(|expression| match expression {
             Expression::Header(header) if names(&header.path) => Some(header.span.start),
-            Expression::Assignment(one) if names(&parsed.layout.path_of(one)) => one.parts.first().map(|part| part.start),
+            Expression::Assignment(one) if names(&parsed.layout.path_of(one)) => {
+                one.parts.first().map(|part| part.start)
+            }
             _ => None,
         });
     let inner = || Some(parsed.root.get("host")?.as_table()?.get(name)?.span.start);
