@@ -118,8 +118,7 @@ impl Hand<'_> {
         if armed.is_err() {
             // The journal does not know this change, so what was made for it is litter. The reason to refuse is the
             // first trouble, not one more from here.
-            self.state.release().ok();
-            self.state.prune(&self.journal.ids()).ok();
+            self.journal.tidy(self.state);
         }
         armed
     }
@@ -290,7 +289,7 @@ impl Hand<'_> {
             }
         }
         self.commit(change, journal)?;
-        self.tidy();
+        self.journal.tidy(self.state);
         Ok(())
     }
 
@@ -312,7 +311,7 @@ impl Hand<'_> {
             };
         }
         self.commit(change, journal)?;
-        self.tidy();
+        self.journal.tidy(self.state);
         Ok(())
     }
 
@@ -323,15 +322,8 @@ impl Hand<'_> {
         let mut journal = self.journal.clone();
         journal.open = None;
         self.commit(change, journal)?;
-        self.tidy();
+        self.journal.tidy(self.state);
         Ok(())
-    }
-
-    /// Gives back the reserve and the backups of forgotten changes. The change is over whether or not this succeeds, and
-    /// the next one to be armed tries again.
-    fn tidy(&self) {
-        self.state.release().ok();
-        self.state.prune(&self.journal.ids()).ok();
     }
 
     fn remove_folders(&mut self) -> Result<(), Trouble> {

@@ -215,6 +215,11 @@ impl Journal {
         Ok(text)
     }
 
+    /// Takes away what no change in this journal needs. Only while no change is open.
+    pub(crate) fn tidy(&self, state: &State) {
+        state.tidy(NAME, &self.ids());
+    }
+
     /// Writes it, synced with its folder. An empty one is no file at all.
     pub(crate) fn save(&self, state: &State) -> Result<(), Trouble> {
         let wrap = |trouble| Trouble::Journal(Box::new(trouble));

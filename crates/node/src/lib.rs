@@ -42,7 +42,10 @@ mod observe;
 mod session;
 /// Looks at a plan's files before anything is touched.
 mod survey;
-pub use session::{ChangeError, ChangePlan, Kind, OpenError, Outcome, Report, Session};
+pub use session::{ChangePlan, Session};
+/// How a session ends.
+mod outcome;
+pub use outcome::{ChangeError, Kind, OpenError, Outcome, Report};
 /// What the journal says, without a lock.
 mod status;
 pub use status::{Status, StatusError, status};

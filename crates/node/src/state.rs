@@ -91,9 +91,20 @@ impl State {
 
     /// Takes `name` away, synced.
     pub(crate) fn forget(&self, name: &str) -> Result<(), Trouble> {
-        remove(&self.fd, name)
-            .and_then(|()| fs::fsync(&self.fd))
-            .map_err(Trouble::io("take away", join(STATE, name)))
+        match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) => fs::fsync(&self.fd),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+        .map_err(Trouble::io("take away", join(STATE, name)))
+    }
+
+    /// Takes away what a run that was cut short left here and no journal names. Nothing depends on it, so a failure is
+    /// left to the next run.
+    pub(crate) fn tidy(&self, unfinished: &str, keep: &[&str]) {
+        self.release().ok();
+        self.forget(&new_name(unfinished)).ok();
+        self.prune(keep).ok();
     }
 
     /// Holds `size` bytes back for [`State::release`].
@@ -153,7 +164,7 @@ impl State {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(io("open")(error)),
         };
-        let mut left = false;
+        let (mut left, mut cleared) = (false, false);
         for change in list(&all).map_err(io("list"))? {
             if keep.contains(&change.as_str()) {
                 left = true;
@@ -164,8 +175,11 @@ impl State {
                 remove(&folder, &name).map_err(io("clear"))?;
             }
             fs::unlinkat(&all, change.as_str(), AtFlags::REMOVEDIR).map_err(io("clear"))?;
+            cleared = true;
         }
-        fs::fsync(&all).map_err(io("sync"))?;
+        if cleared && left {
+            fs::fsync(&all).map_err(io("sync"))?;
+        }
         if !left {
             fs::unlinkat(&self.fd, CHANGES, AtFlags::REMOVEDIR).map_err(io("take away"))?;
             fs::fsync(&self.fd).map_err(io("sync the folder of"))?;
@@ -218,7 +232,9 @@ pub(crate) fn make_folder(parent: &OwnedFd, name: &str, mode: u32) -> Result<boo
         Err(error) => return Err(error),
     }
     // The caller's umask may have taken bits away.
-    fs::fchmod(open_in(parent, name)?, Mode::from_raw_mode(mode))?;
+    let folder = open_in(parent, name)?;
+    fs::fchmod(&folder, Mode::from_raw_mode(mode))?;
+    fs::fsync(&folder)?;
     fs::fsync(parent)?;
     Ok(true)
 }
@@ -237,8 +253,12 @@ fn list(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
     Ok(names)
 }
 
+fn new_name(name: &str) -> String {
+    format!("{name}.new")
+}
+
 fn write(folder: &OwnedFd, name: &str, bytes: &[u8], shown: &str) -> Result<(), Trouble> {
-    let new = format!("{name}.new");
+    let new = new_name(name);
     let io = |action| Trouble::io(action, shown);
     remove(folder, &new).map_err(io("clear the way for"))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -127,7 +127,7 @@ pub struct StepFacts {
 
 impl StepFacts {
     /// The change needs nothing more before this step can be swapped in.
-    fn staged(&self) -> bool {
+    fn staged(self) -> bool {
         match self.kind {
             Kind::Create | Kind::Replace => self.beside == Beside::After,
             Kind::Remove => self.beside == Beside::Nothing,
@@ -135,7 +135,7 @@ impl StepFacts {
     }
 
     /// The old bytes lie ready to be swapped back in.
-    fn unstaged(&self) -> bool {
+    fn unstaged(self) -> bool {
         match self.kind {
             Kind::Create => self.beside == Beside::Nothing,
             Kind::Replace | Kind::Remove => self.beside == Beside::Before,
@@ -143,7 +143,7 @@ impl StepFacts {
     }
 
     /// What somebody else put at the path is not on top of bytes of ours, so an undo owes it nothing and leaves it.
-    fn untouched(&self) -> bool {
+    fn untouched(self) -> bool {
         self.mark == Mark::Waiting
             || match self.kind {
                 // Our bytes are beside it: they were never swapped in, or were swapped out again.
@@ -153,7 +153,7 @@ impl StepFacts {
     }
 
     /// A swap displaced bytes that are neither old nor new: they go back to where they were.
-    fn displaced_foreign(&self) -> bool {
+    fn displaced_foreign(self) -> bool {
         // Creating a file displaces nothing (it never replaces), so what lies there is not an edit of that file.
         self.kind != Kind::Create && self.there == There::After && self.beside == Beside::Foreign
     }
@@ -308,12 +308,12 @@ fn armed(goal: Goal, facts: &ChangeFacts) -> Move {
             .or_else(|| first(facts, |step| !step.backup).map(Reason::Backup)),
     };
     // Nothing was swapped yet, so whatever lies at the names that we chose is a copy of ours, finished or not.
-    let litter = |step: &StepFacts| step.beside != Beside::Nothing;
+    let litter = |step: StepFacts| step.beside != Beside::Nothing;
     if let Some(reason) = end {
         return first(facts, litter).map_or(Move::Abandon(reason), Move::Sweep);
     }
     match first(facts, |step| !step.staged()) {
-        Some(at) if facts.steps.get(at).is_some_and(litter) => Move::Sweep(at),
+        Some(at) if facts.steps.get(at).is_some_and(|step| litter(*step)) => Move::Sweep(at),
         Some(at) => Move::Stage(at),
         None => Move::Begin,
     }
@@ -387,12 +387,12 @@ fn recalled(goal: Goal, facts: &ChangeFacts) -> Move {
         1 => Some(Reason::Fault),
         _ => return Move::Halt(Reason::Fault),
     };
-    let litter = |step: &StepFacts| step.beside != Beside::Nothing;
+    let litter = |step: StepFacts| step.beside != Beside::Nothing;
     if let Some(reason) = end {
         return first(facts, litter).map_or(Move::Keep(reason), Move::Sweep);
     }
     match first(facts, |step| !step.unstaged()) {
-        Some(at) if facts.steps.get(at).is_some_and(litter) => Move::Sweep(at),
+        Some(at) if facts.steps.get(at).is_some_and(|step| litter(*step)) => Move::Sweep(at),
         Some(at) => Move::StageUndo(at),
         None => Move::Undo(Reason::Asked),
     }
@@ -412,7 +412,7 @@ fn undoing(facts: &ChangeFacts) -> Move {
         _ => return Move::Halt(Reason::Fault),
     }
     // Last step first: then what is in force at any moment is one of the prefixes that the plan allows for.
-    for (at, step) in facts.steps.iter().enumerate().rev() {
+    for (at, step) in facts.steps.iter().copied().enumerate().rev() {
         if let Some(next) = undo_step(at, step) {
             return next;
         }
@@ -426,7 +426,7 @@ fn undoing(facts: &ChangeFacts) -> Move {
     Move::CloseUndone
 }
 
-fn undo_step(at: usize, step: &StepFacts) -> Option<Move> {
+fn undo_step(at: usize, step: StepFacts) -> Option<Move> {
     match (step.there, step.beside) {
         // The swap back displaced an edit that came between looking and swapping.
         (There::Before, Beside::Foreign) if step.mark == Mark::Returning => Some(Move::PutBack(at)),
@@ -455,6 +455,7 @@ fn stuck(goal: Goal, facts: &ChangeFacts) -> Move {
     let way = facts
         .steps
         .iter()
+        .copied()
         .enumerate()
         .rev()
         .find_map(|(at, step)| match undo_step(at, step) {
@@ -464,8 +465,8 @@ fn stuck(goal: Goal, facts: &ChangeFacts) -> Move {
     way.map_or(Move::Undo(Reason::Asked), Move::Refuse)
 }
 
-fn first(facts: &ChangeFacts, test: impl Fn(&StepFacts) -> bool) -> Option<usize> {
-    facts.steps.iter().position(test)
+fn first(facts: &ChangeFacts, test: impl Fn(StepFacts) -> bool) -> Option<usize> {
+    facts.steps.iter().position(|step| test(*step))
 }
 
 #[cfg(test)]
