@@ -5,6 +5,8 @@
 //!
 //! This crate never opens a file, reads a clock or an environment, starts a process or talks to anybody.
 
+/// One change as a loop: facts in, the next move out.
+pub mod change;
 /// What the operator asks for.
 pub mod policy;
 
