@@ -17,7 +17,7 @@ struct Case {
 
 type Run = fn(&Case) -> Result<(), Failed>;
 
-const CASES: [(&str, Run); 9] = [
+const CASES: [(&str, Run); 10] = [
     ("legacy_wildcard", legacy_wildcard),
     ("fallback_to_tls_upstream", fallback_to_tls_upstream),
     ("hosts_toml_equals_legacy", hosts_toml_equals_legacy),
@@ -26,6 +26,7 @@ const CASES: [(&str, Run); 9] = [
     ("client_certificate", client_certificate),
     ("tls_to_a_plain_server", tls_to_a_plain_server),
     ("addresses_and_prefixes", addresses_and_prefixes),
+    ("ipv6_address", ipv6_address),
     ("how_it_boots", how_it_boots),
 ];
 
@@ -417,6 +418,19 @@ fn addresses_and_prefixes(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
+fn ipv6_address(case: &Case) -> Result<(), Failed> {
+    let scene = Scene::upstreams().with(Host::http("[fd00::10]:5000"));
+    let files = hosts(&[("quay.io", "server = \"http://[fd00::10]:5000\"\n[host]\n")]);
+    let image = "quay.io/v/six:1";
+    let reports = case.run(&scene, &[(files, &[Image::new(image)])])?;
+    pulled(&reports[0]);
+    assert_eq!(
+        asked(&reports[0], image, tag("1")),
+        ["http://[fd00::10]:5000/v2/v/six/manifests/1?ns=quay.io"]
+    );
+    Ok(())
+}
+
 fn how_it_boots(case: &Case) -> Result<(), Failed> {
     let both = format!(
         "{}[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n",
@@ -430,6 +444,7 @@ fn how_it_boots(case: &Case) -> Result<(), Failed> {
         legacy(&both),
         legacy("disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"),
         legacy("[plugins\n"),
+        legacy(&format!("{both}[debug]\nformat = \"json\"\n")),
     ];
     let boots: Vec<Boot> = case
         .lab
@@ -443,6 +458,7 @@ fn how_it_boots(case: &Case) -> Result<(), Failed> {
         "{}",
         boots[2]
     );
+    assert_eq!(boots[5], boots[2]);
     assert!(matches!(&boots[3], Boot::CriDead(_)), "{}", boots[3]);
     assert!(
         matches!(&boots[4], Boot::Refuses(why) if why.contains("TOML")),

@@ -106,3 +106,33 @@ fn archive(repository: &str) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Content, by_digest, repository};
+
+    #[test]
+    fn references_are_completed_as_containerd_does() {
+        for (reference, expected) in [
+            ("busybox", "library/busybox"),
+            ("busybox:1.36", "library/busybox"),
+            ("docker.io/busybox@sha256:00", "library/busybox"),
+            ("user/app:1", "user/app"),
+            ("ghcr.io/a/b:1", "a/b"),
+            ("localhost:5000/app:1", "app"),
+            ("localhost/app", "app"),
+            ("10.0.20.10:5000/a/b/c:1@sha256:00", "a/b/c"),
+        ] {
+            assert_eq!(repository(reference), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn repositories_share_nothing() {
+        let (one, two, again) = (Content::of("a/one"), Content::of("a/two"), Content::of("a/one"));
+        assert_ne!(one.manifest.0, two.manifest.0);
+        assert!(one.blobs.iter().all(|blob| !two.blobs.contains(blob)));
+        assert_eq!(one.manifest, again.manifest);
+        assert_eq!(by_digest("ghcr.io/a/one"), format!("ghcr.io/a/one@{}", one.manifest.0));
+    }
+}

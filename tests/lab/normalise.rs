@@ -219,3 +219,162 @@ fn list(asked: &[Asked]) -> String {
     let lines: Vec<String> = asked.iter().map(|asked| format!("    {asked}\n")).collect();
     lines.concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, Thing, compare, normalise};
+    use crate::lab::scene::{Boot, Http, Pull, Request, RoundReport, What};
+
+    fn request(method: &str, at: &str, path: &str) -> Request {
+        let http = Http {
+            scheme: "http".into(),
+            method: method.into(),
+            host: at.into(),
+            path: path.into(),
+            query: "ns=r".into(),
+            authorization: None,
+            headers: Vec::new(),
+            form: String::new(),
+            status: 200,
+        };
+        Request {
+            image: "r/i:1".into(),
+            at: at.into(),
+            sni: None,
+            client_cert: None,
+            what: What::Http(http),
+        }
+    }
+
+    fn report(requests: &[Request]) -> RoundReport {
+        let pulls = vec![Pull {
+            image: "r/i:1".into(),
+            error: None,
+        }];
+        RoundReport {
+            boot: Boot::CriOk,
+            pulls,
+            requests: requests.to_vec(),
+            log: String::new(),
+        }
+    }
+
+    fn hosts(requests: &[Request], thing: Thing) -> Vec<String> {
+        let at = |asked: &Asked| asked.at.clone();
+        normalise(requests)[&("r/i:1".to_owned(), thing)]
+            .iter()
+            .map(at)
+            .collect()
+    }
+
+    #[test]
+    fn methods_and_repetitions_fold_and_returns_do_not() {
+        let tag = "/v2/i/manifests/1";
+        let requests = [
+            request("HEAD", "a", tag),
+            request("GET", "a", tag),
+            request("HEAD", "b", tag),
+            request("HEAD", "a", tag),
+        ];
+        assert_eq!(hosts(&requests, Thing::Tag("1".into())), ["a", "b", "a"]);
+    }
+
+    #[test]
+    fn blobs_that_cross_do_not_differ() {
+        let (one, two) = ("/v2/i/blobs/sha256:1", "/v2/i/blobs/sha256:2");
+        let straight = [
+            request("GET", "a", one),
+            request("GET", "b", one),
+            request("GET", "a", two),
+            request("GET", "b", two),
+        ];
+        let crossed = [
+            request("GET", "a", two),
+            request("GET", "a", one),
+            request("GET", "b", one),
+            request("GET", "b", two),
+        ];
+        assert_eq!(compare(&report(&straight), &report(&crossed)), None);
+    }
+
+    #[test]
+    fn attempts_that_cross_do_not_differ() {
+        let attempt = |at: &str| Request {
+            what: What::TlsAttempt,
+            ..request("", at, "")
+        };
+        let (straight, crossed) = (
+            [attempt("a"), attempt("a"), attempt("b"), attempt("b")],
+            ["a", "b", "a", "b"].map(attempt),
+        );
+        assert_eq!(compare(&report(&straight), &report(&crossed)), None);
+        assert!(compare(&report(&straight), &report(&["b", "a"].map(attempt))).is_some());
+    }
+
+    /// One change at a time to what is compared: each must show.
+    #[test]
+    fn every_field_counts() {
+        let base = request("GET", "a", "/v2/i/manifests/1");
+        let http = |change: fn(&mut Http)| {
+            let mut changed = base.clone();
+            if let What::Http(http) = &mut changed.what {
+                change(http);
+            }
+            changed
+        };
+        let changed = [
+            Request {
+                at: "b".into(),
+                ..base.clone()
+            },
+            Request {
+                image: "r/i:2".into(),
+                ..base.clone()
+            },
+            Request {
+                sni: Some("a".into()),
+                ..base.clone()
+            },
+            Request {
+                client_cert: Some("client".into()),
+                ..base.clone()
+            },
+            Request {
+                what: What::TlsAttempt,
+                ..base.clone()
+            },
+            http(|http| http.scheme = "https".into()),
+            http(|http| http.host = "b".into()),
+            http(|http| http.path = "/v2/x/i/manifests/1".into()),
+            http(|http| http.query = String::new()),
+            http(|http| http.authorization = Some("Basic eDp5".into())),
+            http(|http| http.headers.push(("x".into(), "1".into()))),
+            http(|http| http.form = "scope=x".into()),
+        ];
+        let before = report(std::slice::from_ref(&base));
+        assert_eq!(
+            compare(&before, &report(&[http(|http| http.method = "HEAD".into())])),
+            None
+        );
+        for request in changed {
+            assert!(
+                compare(&before, &report(std::slice::from_ref(&request))).is_some(),
+                "{request:?}"
+            );
+        }
+        assert!(compare(&before, &report(&[])).is_some());
+        let mut failed = before.clone();
+        failed.pulls[0].error = Some("not found".into());
+        assert!(compare(&before, &failed).is_some());
+        assert!(
+            compare(
+                &before,
+                &RoundReport {
+                    boot: Boot::CriDead("x".into()),
+                    ..before.clone()
+                }
+            )
+            .is_some()
+        );
+    }
+}

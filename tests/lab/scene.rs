@@ -325,3 +325,31 @@ pub struct Http {
     /// The status that the host answered.
     pub status: u16,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Host, Scene};
+
+    #[test]
+    fn endpoints_always_have_a_port() {
+        for (host, endpoint, address) in [
+            (Host::https("ghcr.io"), "ghcr.io:443", "ghcr.io"),
+            (Host::http("ghcr.io"), "ghcr.io:80", "ghcr.io"),
+            (Host::http("10.0.20.10:5000"), "10.0.20.10:5000", "10.0.20.10"),
+            (Host::http("[fd00::10]:5000"), "[fd00::10]:5000", "fd00::10"),
+            (Host::https("[fd00::10]"), "[fd00::10]:443", "fd00::10"),
+        ] {
+            assert_eq!((host.endpoint().as_str(), host.address()), (endpoint, address));
+        }
+    }
+
+    #[test]
+    fn a_host_is_replaced_by_endpoint() {
+        let scene = Scene::default()
+            .with(Host::https("a"))
+            .with(Host::http("a:443"))
+            .with(Host::http("a:80"));
+        let endpoints: Vec<String> = scene.hosts.iter().map(Host::endpoint).collect();
+        assert_eq!(endpoints, ["a:443", "a:80"]);
+    }
+}

@@ -136,8 +136,13 @@ fn cri_error(log: &str) -> Option<String> {
     log.lines().find(complaint).map(field)
 }
 
-/// The `error` of a log line in logfmt or JSON, or the whole line.
+/// The `error` of a log line, which is logfmt or JSON as the files say; the whole line when there is none.
 fn field(line: &str) -> String {
+    if let Ok(fields) = serde_json::from_str::<serde_json::Value>(line)
+        && let Some(error) = fields["error"].as_str()
+    {
+        return error.into();
+    }
     let Some((_, rest)) = line.split_once("error=\"") else {
         return line.into();
     };
@@ -154,10 +159,45 @@ fn field(line: &str) -> String {
     value
 }
 
-/// The line with which containerd gave up: `containerd: …`, or else the last one.
+/// With what containerd gave up: the line `containerd: …`, or else the error of the last one.
 fn last_words(log: &str) -> Option<String> {
-    let given_up = log.lines().rev().find(|line| line.starts_with("containerd: "));
-    given_up
-        .or_else(|| log.lines().rev().find(|line| !line.trim().is_empty()))
-        .map(str::to_owned)
+    let given_up = log
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("containerd: "))
+        .map(str::to_owned);
+    given_up.or_else(|| log.lines().rev().find(|line| !line.trim().is_empty()).map(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cri_error, field, last_words};
+
+    #[test]
+    fn errors_are_read_from_both_log_formats() {
+        assert_eq!(
+            field(r#"level=warning msg="failed" error="a \"b\" c" id=x"#),
+            "a \"b\" c"
+        );
+        assert_eq!(field(r#"{"error":"a \"b\" c","id":"x"}"#), "a \"b\" c");
+        assert_eq!(field("no such thing"), "no such thing");
+    }
+
+    #[test]
+    fn the_first_part_of_cri_that_fails_is_the_cause() {
+        let log = "msg=\"failed to load plugin\" error=\"first\" id=io.containerd.cri.v1.images\n\
+                   msg=\"failed to load plugin\" error=\"second\" id=io.containerd.grpc.v1.cri\n";
+        assert_eq!(cri_error(log).as_deref(), Some("first"));
+        assert_eq!(
+            cri_error("msg=\"failed to load plugin\" error=x id=io.containerd.snapshotter.v1.zfs\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn last_words_are_its_own() {
+        assert_eq!(last_words("a\ncontainerd: no\nb\n").as_deref(), Some("no"));
+        assert_eq!(last_words("a\nlevel=fatal error=\"why\"\n\n").as_deref(), Some("why"));
+        assert_eq!(last_words("\n"), None);
+    }
 }
