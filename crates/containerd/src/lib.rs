@@ -15,7 +15,7 @@ mod rules;
 mod tree;
 mod version;
 
-pub use hosts::{HostsFault, HostsFaultKind, hosts_asks, hosts_faults, hosts_route, hosts_wanted};
+pub use hosts::{HostsFault, HostsFaultKind, hosts_asks, hosts_faults, hosts_route, hosts_wanted, is_localhost};
 pub use route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 pub use rules::Rule;
 pub use tree::{Entry, Tree};

@@ -15,6 +15,7 @@ pub(crate) mod url;
 
 pub use fault::{HostsFault, HostsFaultKind};
 pub use lint::hosts_faults;
+pub use url::is_localhost;
 
 use crate::route::{Ask, Failure, Origin, Place, Route};
 use crate::tree::{Entry, Tree};
