@@ -44,6 +44,8 @@ pub enum Rule {
     HostTableNeeded,
     /// Only `[host."…"]` headers make hosts; inline tables and dotted keys are dropped.
     HostsAreHeaders,
+    /// Two dotted keys of one host in a hosts.toml (`host."x".a = …`, `host."x".b = …`) make the TOML library panic.
+    DottedHostCrashes,
     /// The capability `referrers` is known; before, it made the whole file invalid.
     ReferrersCapability,
     /// `dial_timeout` is known.
@@ -102,6 +104,7 @@ const TABLE: &[Row] = &[
     Row { rule: Rule::DefaultDirectory, holds: &[((1, 6, 17), NEVER)], source: "commits 1436641b8, f0bf9e7f8" },
     Row { rule: Rule::HostTableNeeded, holds: &[(OLDEST, (1, 7, 32))], source: "fixed by commit 24007441d; go-toml v2 was never affected" },
     Row { rule: Rule::HostsAreHeaders, holds: &[((2, 0, 0), NEVER)], source: "core/remotes/docker/config/hosts.go, getSortedHosts" },
+    Row { rule: Rule::DottedHostCrashes, holds: &[((2, 0, 0), (2, 4, 0))], source: "go-toml v2 before 2.4; measured on 2.1.9, 2.2.1, 2.3.4, gone in 2.4.2" },
     Row { rule: Rule::ReferrersCapability, holds: &[((2, 2, 0), NEVER)], source: "commit b668614b5" },
     Row { rule: Rule::DialTimeout, holds: &[((2, 0, 7), NEVER)], source: "commits b50cbbc98, c4982bffc" },
     Row { rule: Rule::DialTimeoutCountsAsTls, holds: &[((2, 0, 7), (2, 1, 0))], source: "fixed by commit f702bf9fe" },

@@ -16,9 +16,10 @@ pub(super) fn of_folder(look: &Look<'_>, folder: &str, names: &[String]) -> Resu
     let mut host = Host::default();
     for name in names {
         let path = join(folder, name);
-        let is_ca = name.ends_with(".crt");
-        let Some(stem) = name.strip_suffix(".cert").or_else(|| is_ca.then_some("")) else {
-            continue;
+        let (stem, is_ca) = match name.rsplit_once('.') {
+            Some((stem, "crt")) => (stem, true),
+            Some((stem, "cert")) => (stem, false),
+            _ => continue,
         };
         if matches!(look.at(&path), Entry::Folder(_)) {
             continue;
