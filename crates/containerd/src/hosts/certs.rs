@@ -1,10 +1,11 @@
 //! Certificate files: those that a folder holds in Docker's layout, and whether the ones that are named can be used.
 //!
-//! One bad file of any host ends the whole pull, so they are looked at as Go does. PEM is read block by block, one bad
-//! block not spoiling the others. Whether a key belongs to its certificate is not checked.
+//! One bad file of any host ends the whole pull, so they are looked at as Go does. Whether a key belongs to its certificate
+//! is not checked, nor what only newer Go releases refuse, such as negative serial numbers.
 
 use super::fields::Host;
 use super::lookup::Look;
+use super::pem::{Block, blocks};
 use super::url::join;
 use crate::tree::Entry;
 use der::{Decode, Reader};
@@ -43,9 +44,9 @@ pub(super) fn of_folder(look: &Look<'_>, folder: &str, names: &[String]) -> Resu
 pub(super) fn check(look: &Look<'_>, host: &Host) -> Result<(), String> {
     for path in host.ca.iter().flatten() {
         let bytes = file(look, path, "CA")?;
-        if !blocks(bytes)
+        if !blocks(&String::from_utf8_lossy(bytes))
             .iter()
-            .any(|block| block.headers().iter().next().is_none() && is_certificate(block))
+            .any(|block| !block.has_headers && is_certificate(block))
         {
             return Err(format!("no certificate in the CA file `{path}`"));
         }
@@ -54,14 +55,18 @@ pub(super) fn check(look: &Look<'_>, host: &Host) -> Result<(), String> {
         let bytes = file(look, certificate, "certificate")?;
         let key_path = key.as_ref().unwrap_or(certificate);
         let key_bytes = file(look, key_path, "key")?;
-        match blocks(bytes).iter().find(|block| block.tag() == "CERTIFICATE") {
+        match blocks(&String::from_utf8_lossy(bytes))
+            .iter()
+            .find(|block| block.kind == "CERTIFICATE")
+        {
             Some(first) if is_certificate(first) => {}
             _ => return Err(format!("no certificate in `{certificate}`")),
         }
-        let keys = blocks(key_bytes);
-        let is_key = |block: &&pem::Pem| block.tag() == "PRIVATE KEY" || block.tag().ends_with(" PRIVATE KEY");
+        let key_text = String::from_utf8_lossy(key_bytes);
+        let keys = blocks(&key_text);
+        let is_key = |block: &&Block<'_>| block.kind == "PRIVATE KEY" || block.kind.ends_with(" PRIVATE KEY");
         match keys.iter().find(is_key) {
-            Some(first) if first.tag() == "ENCRYPTED PRIVATE KEY" || !is_sequence(first.contents()) => {
+            Some(first) if first.kind == "ENCRYPTED PRIVATE KEY" || !is_sequence(&first.content) => {
                 return Err(format!("the private key in `{key_path}` is encrypted or damaged"));
             }
             Some(_) => {}
@@ -80,21 +85,8 @@ fn file<'a>(look: &Look<'a>, path: &str, what: &str) -> Result<&'a [u8], String>
     }
 }
 
-/// The blocks that can be read, in order.
-fn blocks(bytes: &[u8]) -> Vec<pem::Pem> {
-    const BEGIN: &str = "-----BEGIN ";
-    let text = String::from_utf8_lossy(bytes);
-    let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
-    let ends = starts.iter().copied().skip(1).chain([text.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .filter_map(|(start, end)| pem::parse(&text[*start..end]).ok())
-        .collect()
-}
-
-fn is_certificate(block: &pem::Pem) -> bool {
-    block.tag() == "CERTIFICATE" && CertificateInner::<Raw>::from_der(block.contents()).is_ok()
+fn is_certificate(block: &Block<'_>) -> bool {
+    block.kind == "CERTIFICATE" && CertificateInner::<Raw>::from_der(&block.content).is_ok()
 }
 
 fn is_sequence(der: &[u8]) -> bool {
@@ -104,4 +96,60 @@ fn is_sequence(der: &[u8]) -> bool {
         Ok::<_, der::Error>(header.tag == der::Tag::Sequence && reader.remaining_len() == header.length)
     };
     whole().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tree;
+
+    const CA: &str = include_str!("testdata/ca.pem");
+    const KEY: &str = include_str!("testdata/client.key");
+
+    fn is_good(ca: Option<&str>, pair: Option<(&str, &str)>) -> bool {
+        let mut tree = Tree::new();
+        let mut host = Host::default();
+        let mut put = |path: &str, text: &str| {
+            tree.insert(path, Entry::File(text.as_bytes().to_vec()));
+            path.to_owned()
+        };
+        host.ca = ca.map(|text| vec![put("/ca", text)]);
+        host.client = pair
+            .iter()
+            .map(|(cert, key)| (put("/cert", cert), Some(put("/key", key))))
+            .collect();
+        check(&Look::new(&tree), &host).is_ok()
+    }
+
+    #[test]
+    fn files_as_go_takes_them() {
+        let junk = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+        let with_header = CA.replacen('\n', "\nX: y\n", 1);
+        let encrypted = KEY
+            .replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1)
+            .replace("MHcC", "AHcC");
+        let damaged = KEY.replace("MHcC", "MHgC");
+        for (text, as_ca, as_certificate) in [
+            (CA.to_owned(), true, true),
+            (format!("{junk}{CA}"), true, false),
+            (format!("{KEY}{CA}"), true, true),
+            (with_header, false, true),
+            (junk.to_owned(), false, false),
+            (KEY.to_owned(), false, false),
+            (String::new(), false, false),
+        ] {
+            assert_eq!(is_good(Some(&text), None), as_ca, "{text}");
+            assert_eq!(is_good(None, Some((&text, KEY))), as_certificate, "{text}");
+        }
+        for (text, good) in [
+            (KEY.to_owned(), true),
+            (KEY.replace("EC PRIVATE KEY", "PRIVATE KEY"), true),
+            (KEY.replace("EC PRIVATE", "ENCRYPTED PRIVATE"), false),
+            (encrypted, false),
+            (damaged, false),
+            (CA.to_owned(), false),
+        ] {
+            assert_eq!(is_good(None, Some((CA, &text))), good, "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod fields;
 mod file;
 mod lint;
 mod lookup;
+mod pem;
 #[cfg(test)]
 mod tests;
 pub(crate) mod url;
