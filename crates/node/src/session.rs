@@ -70,9 +70,6 @@ impl<'a> Session<'a> {
             NotLocked::Trouble(trouble) => trouble.into(),
         })?;
         let journal = Journal::load(&state)?;
-        if journal.ids().contains(&id) {
-            return Err(Trouble::Said("a change with this identifier is in the journal already").into());
-        }
         if journal.open.is_none() {
             journal.tidy(&state);
         }
