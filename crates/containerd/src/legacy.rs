@@ -226,7 +226,11 @@ fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
     }
     match (certificate.is_empty(), key.is_empty()) {
         (true, true) => {}
-        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|why| fails(why.to_owned()))?,
+        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|_| {
+            fails(format!(
+                "no usable pair of certificate and key in `{certificate}` and `{key}`"
+            ))
+        })?,
         _ => return Err(fails("`cert_file` and `key_file` must both be set".to_owned())),
     }
     Ok(tls)

@@ -21,6 +21,7 @@ mod document;
 mod hosts;
 mod image;
 mod legacy;
+mod pem;
 mod registries;
 mod route;
 mod rules;

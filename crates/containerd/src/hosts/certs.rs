@@ -1,15 +1,10 @@
 //! Certificate files: those that a folder holds in Docker's layout, and whether the ones that are named can be used.
-//!
-//! One bad file of any host ends the whole pull, so they are looked at as Go does. Whether a key belongs to its certificate
-//! is not checked, nor what only newer Go releases refuse, such as negative serial numbers.
 
 use super::fields::Host;
 use super::lookup::Look;
-use super::pem::{Block, blocks};
 use super::url::join;
+use crate::certs::{PairFault, check_pair, holds_certificate};
 use crate::tree::Entry;
-use der::{Decode, Reader};
-use x509_cert::certificate::{CertificateInner, Raw};
 
 /// What containerd makes of a folder without a hosts.toml that it can use: `*.crt` are trusted, `*.cert` with the `.key`
 /// of the same name are shown, at the registry itself.
@@ -40,38 +35,21 @@ pub(super) fn of_folder(look: &Look<'_>, folder: &str, names: &[String]) -> Resu
     Ok(host)
 }
 
-/// Looks at every file that `host` names; the error is a fragment.
+/// Looks at every file that `host` names, as one bad file of any host ends the whole pull; the error is a fragment.
 pub(super) fn check(look: &Look<'_>, host: &Host) -> Result<(), String> {
     for path in host.ca.iter().flatten() {
-        let bytes = file(look, path, "CA")?;
-        if !blocks(&String::from_utf8_lossy(bytes))
-            .iter()
-            .any(|block| !block.has_headers && is_certificate(block))
-        {
+        if !holds_certificate(file(look, path, "CA")?) {
             return Err(format!("no certificate in the CA file `{path}`"));
         }
     }
     for (certificate, key) in &host.client {
         let bytes = file(look, certificate, "certificate")?;
         let key_path = key.as_ref().unwrap_or(certificate);
-        let key_bytes = file(look, key_path, "key")?;
-        match blocks(&String::from_utf8_lossy(bytes))
-            .iter()
-            .find(|block| block.kind == "CERTIFICATE")
-        {
-            Some(first) if is_certificate(first) => {}
-            _ => return Err(format!("no certificate in `{certificate}`")),
-        }
-        let key_text = String::from_utf8_lossy(key_bytes);
-        let keys = blocks(&key_text);
-        let is_key = |block: &&Block<'_>| block.kind == "PRIVATE KEY" || block.kind.ends_with(" PRIVATE KEY");
-        match keys.iter().find(is_key) {
-            Some(first) if first.kind == "ENCRYPTED PRIVATE KEY" || !is_sequence(&first.content) => {
-                return Err(format!("the private key in `{key_path}` is encrypted or damaged"));
-            }
-            Some(_) => {}
-            None => return Err(format!("no private key in `{key_path}`")),
-        }
+        check_pair(bytes, file(look, key_path, "key")?).map_err(|fault| match fault {
+            PairFault::NoCertificate => format!("no certificate in `{certificate}`"),
+            PairFault::NoKey => format!("no private key in `{key_path}`"),
+            PairFault::BadKey => format!("the private key in `{key_path}` is encrypted or damaged"),
+        })?;
     }
     Ok(())
 }
@@ -83,19 +61,6 @@ fn file<'a>(look: &Look<'a>, path: &str, what: &str) -> Result<&'a [u8], String>
         Entry::Absent => Err(format!("the {what} file `{path}` does not exist")),
         Entry::Unusable(why) => Err(format!("the {what} file `{path}` {why}")),
     }
-}
-
-fn is_certificate(block: &Block<'_>) -> bool {
-    block.kind == "CERTIFICATE" && CertificateInner::<Raw>::from_der(&block.content).is_ok()
-}
-
-fn is_sequence(der: &[u8]) -> bool {
-    let whole = || {
-        let mut reader = der::SliceReader::new(der)?;
-        let header = der::Header::decode(&mut reader)?;
-        Ok::<_, der::Error>(header.tag == der::Tag::Sequence && reader.remaining_len() == header.length)
-    };
-    whole().unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod fields;
 mod file;
 mod lint;
 mod lookup;
-mod pem;
 #[cfg(test)]
 mod tests;
 pub(crate) mod url;

@@ -13,17 +13,17 @@ const BASE64: GeneralPurpose = {
 };
 
 /// One block that could be read.
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     /// What stands behind `BEGIN`.
-    pub(super) kind: &'a str,
+    pub(crate) kind: &'a str,
     /// Whether lines such as `Proc-Type: 4,ENCRYPTED` stand in front of the content.
-    pub(super) has_headers: bool,
+    pub(crate) has_headers: bool,
     /// The decoded content.
-    pub(super) content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 /// The blocks that can be read, in order.
-pub(super) fn blocks(text: &str) -> Vec<Block<'_>> {
+pub(crate) fn blocks(text: &str) -> Vec<Block<'_>> {
     let lines: Vec<&str> = text
         .split('\n')
         .map(|line| line.trim_end_matches([' ', '\t', '\r']))
