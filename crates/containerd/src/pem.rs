@@ -105,7 +105,7 @@ mod tests {
     fn what_go_takes_for_no_block() {
         let good = "-----BEGIN X-----\nAAEC\n-----END X-----\n";
         for text in [
-            "".to_owned(),
+            String::new(),
             good.replace("AAEC", "AAE"),
             good.replace("AAEC", "AB"),
             good.replace("\n-----END", "-----END"),

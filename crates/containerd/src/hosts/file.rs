@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// The hosts of one file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Hosts {
     /// In the order asked.
     pub(super) tables: Vec<Host>,
@@ -71,7 +71,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
         let remedy = error
             .remedy
             .clone()
-            .unwrap_or_else(|| format!("Mend this line: {}", error.shown));
+            .unwrap_or_else(|| format!("Mend this line: {}", shown(&error.shown)));
         Unread {
             kind,
             found: error.to_string(),
