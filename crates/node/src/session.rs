@@ -112,6 +112,10 @@ impl<'a> Session<'a> {
                 return Ok(settled);
             }
         }
+        if self.journal.ids().contains(&self.id.as_str()) {
+            let said = "a change with this identifier is in the journal already";
+            return Err(ChangeError::Refused(Trouble::Said(said)));
+        }
         let survey =
             survey(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;
         if survey.change.steps.is_empty() {
