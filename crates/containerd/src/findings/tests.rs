@@ -204,6 +204,16 @@ fn a_required_plugin_makes_it_worse() {
         (findings[0].id, findings[0].severity),
         (FindingId::BothSet, Severity::Refuses)
     );
+    let text = text.replace("[§]\nconfig_path = \"/x\"\n", "");
+    let mut tree = tree(&[(DEFAULT_CONFIG, &text)]);
+    let (now, then) = ("2.1.9".parse().unwrap(), "2.2.0".parse().unwrap());
+    let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+    let view = |reading, version| View { reading, version };
+    let worst = upgrade(view(&before, &now), view(&after, &then), &tree).remove(0);
+    assert_eq!(
+        (worst.id, worst.severity),
+        (FindingId::UpgradeKillsCri, Severity::Refuses)
+    );
 }
 
 #[test]
