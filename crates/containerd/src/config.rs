@@ -5,7 +5,7 @@ use crate::hosts;
 use crate::image::is_registry;
 use crate::legacy;
 use crate::registry::Registry;
-use crate::route::{Failure, Route};
+use crate::route::{Ask, Failure, Origin, Route, Why};
 use crate::rules::Rule;
 use crate::toml::{Kind, Value};
 use crate::tree::{Entry, Tree};
@@ -116,6 +116,34 @@ impl Config {
     /// The route that `mirrors` and `configs` spell out, whatever `config_path` says.
     pub fn route_by_mirrors(&self, tree: &Tree, registry: &str) -> Route {
         legacy::route(&self.registry, tree, registry)
+    }
+
+    /// The hosts that `mirrors` and `configs` spell out, whether or not the certificates they name can be read.
+    ///
+    /// # Errors
+    ///
+    /// An endpoint that is no URL spells out nothing.
+    pub fn spelled_by_mirrors(&self, registry: &str) -> Result<Vec<Ask>, Failure> {
+        legacy::spelled(&self.registry, registry)
+    }
+
+    /// A mirror of `registry` at `url`, asked as an endpoint of `mirrors` is: with the TLS settings and credentials that
+    /// `configs` has for its host.
+    ///
+    /// # Errors
+    ///
+    /// The URL cannot be asked, or a certificate cannot be read.
+    pub fn mirror(&self, tree: &Tree, registry: &str, url: &str) -> Result<Ask, Failure> {
+        legacy::mirror(
+            &self.registry,
+            tree,
+            registry,
+            url,
+            Why {
+                rule: Origin::Mirror,
+                place: None,
+            },
+        )
     }
 
     /// The route that hosts directories below `config_path` would give, whatever is in force.

@@ -1,14 +1,36 @@
 //! Who is asked under `registry.mirrors` and `registry.configs` (`registryHosts` and `registryEndpoints` of the CRI plugin).
 
 use crate::certs;
-use crate::image::is_localhost;
+use crate::hosts::{is_localhost, url};
 use crate::registry::{Mirror, Registry, TlsConfig};
 use crate::route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 use crate::tree::Tree;
-use url::Url;
 
 /// The route of `registry` under the legacy rules.
 pub(crate) fn route(settings: &Registry, tree: &Tree, registry: &str) -> Route {
+    match walk(settings, Files::Read(tree), registry) {
+        Ok(asks) => Route::Hosts(asks),
+        Err(failure) => Route::Fails(failure),
+    }
+}
+
+/// The hosts that the settings spell out, whether or not the certificates that they name can be read.
+///
+/// # Errors
+///
+/// An endpoint that is no URL spells out nothing.
+pub(crate) fn spelled(settings: &Registry, registry: &str) -> Result<Vec<Ask>, Failure> {
+    walk(settings, Files::Ignored, registry)
+}
+
+/// Whether certificate files are looked into.
+#[derive(Clone, Copy)]
+enum Files<'t> {
+    Read(&'t Tree),
+    Ignored,
+}
+
+fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<Ask>, Failure> {
     let (mirror, rule) = match settings.mirror(registry) {
         Some(mirror) => (Some(mirror), Origin::Mirror),
         None => (settings.mirror("*"), Origin::Wildcard),
@@ -17,7 +39,7 @@ pub(crate) fn route(settings: &Registry, tree: &Tree, registry: &str) -> Route {
     let mut names_registry = false;
     for (written, place) in mirror.iter().flat_map(|mirror| &mirror.endpoints) {
         let Some(endpoint) = Endpoint::read(written) else {
-            return Route::Fails(Failure {
+            return Err(Failure {
                 reason: "an endpoint is no URL, which fails every pull".to_owned(),
                 place: Some(place.clone()),
             });
@@ -29,36 +51,44 @@ pub(crate) fn route(settings: &Registry, tree: &Tree, registry: &str) -> Route {
             rule,
             place: Some(place.clone()),
         };
-        match ask(settings, tree, registry, scheme, &endpoint, why) {
-            Ok(ask) => asks.push(ask),
-            Err(failure) => return Route::Fails(failure),
-        }
+        asks.push(ask(settings, files, registry, scheme, &endpoint, why)?);
     }
     if !names_registry {
-        let upstream = upstream(registry);
-        match ask(
+        let (endpoint, scheme) = upstream(registry);
+        asks.push(ask(
             settings,
-            tree,
+            files,
             registry,
-            upstream.1,
-            &upstream.0,
+            scheme,
+            &endpoint,
             Why {
                 rule: Origin::Upstream,
                 place: None,
             },
-        ) {
-            Ok(ask) => asks.push(ask),
-            Err(failure) => return Route::Fails(failure),
-        }
+        )?);
     }
-    Route::Hosts(asks)
+    Ok(asks)
+}
+
+/// One mirror as an endpoint of this URL would be asked.
+pub(crate) fn mirror(settings: &Registry, tree: &Tree, registry: &str, url: &str, why: Why) -> Result<Ask, Failure> {
+    let unreadable = || Failure {
+        reason: "not a URL that can be asked".to_owned(),
+        place: why.place.clone(),
+    };
+    let endpoint = Endpoint::read(url).ok_or_else(unreadable)?;
+    let scheme = endpoint.scheme.ok_or_else(unreadable)?;
+    ask(settings, Files::Read(tree), registry, scheme, &endpoint, why)
 }
 
 /// Files that must have been read before [`route`] can answer.
 pub(crate) fn wanted(settings: &Registry) -> Vec<String> {
     let tls = settings.configs.values().filter_map(|config| config.tls.as_ref());
     let files = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
-    files.filter(|path| path.starts_with('/')).cloned().collect()
+    files
+        .map(|path| absolute(path))
+        .filter(|path| !path.is_empty())
+        .collect()
 }
 
 /// An endpoint as the CRI plugin reads it.
@@ -75,54 +105,37 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads what stands in an `endpoint` list, or nothing when it cannot be read as a URL.
     pub(crate) fn read(written: &str) -> Option<Self> {
-        let (scheme, rest) = match written.split_once("://") {
-            Some((scheme, rest)) => (scheme.to_owned(), rest),
-            None => {
-                let host = host_of(written);
-                (if is_localhost(host) { "http" } else { "https" }.to_owned(), written)
+        let written = match written.contains("://") {
+            true => written.to_owned(),
+            false => {
+                let host = url::parse(&format!("dummy://{written}")).ok()?.host;
+                let scheme = if is_localhost(&host) { "http" } else { "https" };
+                format!("{scheme}://{written}")
             }
         };
-        let scheme = scheme.to_ascii_lowercase();
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = authority.rsplit('@').next().unwrap_or_default();
-        // The host is kept as written: containerd compares and sends it so. Whether it is one is for the library to say.
-        let readable = !rest.bytes().any(|byte| byte.is_ascii_control() || byte == b' ');
-        let checked = Url::parse(&format!("http://{host}/")).is_ok_and(|url| url.host().is_some());
-        if !readable || !checked {
-            return None;
-        }
-        let path = rest[authority.len()..].split(['?', '#']).next().unwrap_or_default();
-        let path = if path.is_empty() { "/v2" } else { path };
-        let scheme = match scheme.as_str() {
+        let read = url::parse(&written).ok()?;
+        let scheme = match read.scheme.as_str() {
             "http" => Some(Scheme::Http),
             "https" => Some(Scheme::Https),
             _ => None,
         };
+        // A request for no host fails like one of an unknown scheme.
+        let scheme = scheme.filter(|_| !read.host.is_empty());
+        let path = if read.path.is_empty() { "/v2" } else { &read.path };
         Some(Self {
             scheme,
-            host: host.to_owned(),
-            path: collapse(path),
+            host: read.host,
+            path: joined(path),
         })
     }
 }
 
-fn host_of(written: &str) -> &str {
-    written.split('/').next().unwrap_or(written)
-}
-
 /// A request joins the path and the rest of its URL with `path.Join`, so doubled and trailing slashes never show.
-pub(crate) fn collapse(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
+fn joined(path: &str) -> String {
+    match url::clean(path).as_str() {
+        "/" => String::new(),
+        clean => clean.to_owned(),
     }
-    parts.iter().flat_map(|part| ["/", part]).collect()
 }
 
 /// The registry's own host, which is asked last.
@@ -149,7 +162,7 @@ fn upstream(registry: &str) -> (Endpoint, Scheme) {
 
 fn ask(
     settings: &Registry,
-    tree: &Tree,
+    files: Files<'_>,
     registry: &str,
     scheme: Scheme,
     endpoint: &Endpoint,
@@ -157,7 +170,7 @@ fn ask(
 ) -> Result<Ask, Failure> {
     let config = settings.configs.get(&endpoint.host);
     let tls = match config.and_then(|config| config.tls.as_ref()) {
-        Some(config) => tls(config, tree)?,
+        Some(config) => tls(config, files)?,
         None => Tls::default(),
     };
     Ok(Ask {
@@ -185,30 +198,51 @@ pub(crate) fn namespace(registry: &str, host: &str) -> Option<String> {
 }
 
 /// `getTLSConfig`: an unreadable file fails the pull, a CA file without a certificate counts for nothing.
-fn tls(config: &TlsConfig, tree: &Tree) -> Result<Tls, Failure> {
+fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
+    let mut tls = Tls {
+        skip_verify: config.insecure_skip_verify,
+        ..Tls::default()
+    };
+    let (ca, certificate, key) = (
+        absolute(&config.ca_file),
+        absolute(&config.cert_file),
+        absolute(&config.key_file),
+    );
+    if !ca.is_empty() {
+        tls.ca.push(ca.clone());
+    }
+    if !certificate.is_empty() || !key.is_empty() {
+        tls.client
+            .push((certificate.clone(), Some(key.clone()).filter(|key| !key.is_empty())));
+    }
+    let Files::Read(tree) = files else { return Ok(tls) };
     let fails = |reason: String| Failure {
         reason,
         place: config.place.clone(),
     };
     let read = |path: &String| tree.file(path).ok_or_else(|| fails(format!("cannot read `{path}`")));
-    let mut tls = Tls {
-        skip_verify: config.insecure_skip_verify,
-        ..Tls::default()
-    };
-    if !config.ca_file.is_empty() && certs::holds_certificate(read(&config.ca_file)?) {
-        tls.ca.push(config.ca_file.clone());
+    if !ca.is_empty() && !certs::holds_certificate(read(&ca)?) {
+        tls.ca.clear();
     }
-    match (config.cert_file.is_empty(), config.key_file.is_empty()) {
+    match (certificate.is_empty(), key.is_empty()) {
         (true, true) => {}
-        (false, false) => {
-            certs::check_pair(read(&config.cert_file)?, read(&config.key_file)?)
-                .map_err(|why| fails(why.to_owned()))?;
-            tls.client
-                .push((config.cert_file.clone(), Some(config.key_file.clone())));
-        }
+        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|_| {
+            fails(format!(
+                "no usable pair of certificate and key in `{certificate}` and `{key}`"
+            ))
+        })?,
         _ => return Err(fails("`cert_file` and `key_file` must both be set".to_owned())),
     }
     Ok(tls)
+}
+
+/// A relative file is looked up in the daemon's working directory, which systemd makes `/`.
+fn absolute(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("/{path}"),
+    }
 }
 
 impl Mirror {

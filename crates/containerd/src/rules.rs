@@ -44,6 +44,8 @@ pub enum Rule {
     HostTableNeeded,
     /// Only `[host."…"]` headers make hosts; inline tables and dotted keys are dropped.
     HostsAreHeaders,
+    /// Two dotted keys of one host in a hosts.toml (`host."x".a = …`, `host."x".b = …`) make the TOML library panic.
+    DottedHostCrashes,
     /// The capability `referrers` is known; before, it made the whole file invalid.
     ReferrersCapability,
     /// `dial_timeout` is known.
@@ -58,6 +60,8 @@ pub enum Rule {
     HttpsFirstWithoutPort,
     /// A localhost image under `config_path` is asked for by http (or HTTPS unverified first); before, by verified HTTPS.
     LocalhostByHttp,
+    /// That choice depends on the port: HTTPS only without one or on 443, verified as usual on 80; before, http on any.
+    LocalhostByPort,
     /// Pulls go through the transfer service unless old settings prevent it; it does not split a list in `config_path`.
     TransferService,
     /// Deprecations in use are listed by the daemon (`io.containerd.deprecation/cri-registry-mirrors` and its kin).
@@ -124,6 +128,7 @@ const TABLE: &[Row] = &[
     Row { rule: Rule::DefaultDirectory, holds: &[((1, 6, 17), NEVER)], source: "commits 1436641b8, f0bf9e7f8" },
     Row { rule: Rule::HostTableNeeded, holds: &[(OLDEST, (1, 7, 32))], source: "fixed by commit 24007441d; go-toml v2 was never affected" },
     Row { rule: Rule::HostsAreHeaders, holds: &[((2, 0, 0), NEVER)], source: "core/remotes/docker/config/hosts.go, getSortedHosts" },
+    Row { rule: Rule::DottedHostCrashes, holds: &[((2, 0, 0), (2, 4, 0))], source: "go-toml v2 before 2.4; measured on 2.1.9, 2.2.1, 2.3.4, gone in 2.4.2" },
     Row { rule: Rule::ReferrersCapability, holds: &[((2, 2, 0), NEVER)], source: "commit b668614b5" },
     Row { rule: Rule::DialTimeout, holds: &[((2, 0, 7), NEVER)], source: "commits b50cbbc98, c4982bffc" },
     Row { rule: Rule::DialTimeoutCountsAsTls, holds: &[((2, 0, 7), (2, 1, 0))], source: "fixed by commit f702bf9fe" },
@@ -131,6 +136,7 @@ const TABLE: &[Row] = &[
     Row { rule: Rule::HttpsFirstOnPort80, holds: &[((1, 7, 7), (1, 7, 8))], source: "fixed by commit 35c7634e3" },
     Row { rule: Rule::HttpsFirstWithoutPort, holds: &[((1, 7, 7), (1, 7, 8)), ((1, 7, 24), NEVER)], source: "commits 49c9f303b, 02b6c6939" },
     Row { rule: Rule::LocalhostByHttp, holds: &[((1, 6, 9), NEVER)], source: "commits 89e49609d, 3cfde732e" },
+    Row { rule: Rule::LocalhostByPort, holds: &[((1, 6, 25), (1, 7, 0)), ((1, 7, 8), NEVER)], source: "remotes/docker/config/hosts.go, ConfigureHosts, of 1.7.7 and 1.7.8" },
     Row { rule: Rule::TransferService, holds: &[((2, 1, 0), NEVER)], source: "commit b694be29a" },
     Row { rule: Rule::DeprecationsListed, holds: &[((1, 6, 25), (1, 7, 0)), ((1, 7, 9), NEVER)], source: "commits 455edcad2, 8c38975bf" },
     Row { rule: Rule::LosesSandboxAddresses, holds: &[((1, 6, 9), (1, 6, 14))], source: "containerd issue 7843" },

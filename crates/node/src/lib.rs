@@ -1,1 +1,51 @@
-//! node
+//! Performs moves on a Linux machine: reads a node's files below a root, and changes them so that a crash at any point
+//! leaves the old bytes or the new bytes of each.
+//!
+//! [`Root`] reads. [`Session`] holds the lock and changes files: it looks, asks [`mirrorshift_plan::change::decide`] for
+//! the next move, performs it and looks again. [`status()`] tells what the journal says. Everything the tool keeps lies in
+//! [`STATE`] below the root.
+//!
+//! This crate never decides what to change, never leaves the root, never writes a file in place, never follows a link
+//! while writing, never deletes what the journal does not say it made, never reads a clock or the environment, and
+//! starts nothing. Fatal for it are only kernels without `openat2` (before Linux 5.6).
+
+/// Opens what lies below a root without leaving it.
+mod root;
+pub use root::{Root, RootError};
+/// Reads one path as containerd would find it.
+mod entry;
+/// Follows links below the root by hand, to name what is wrong with them.
+mod resolve;
+pub use entry::{FILE_LIMIT, FOLDER_LIMIT};
+/// What can go wrong, with advice.
+mod trouble;
+pub use trouble::Trouble;
+/// One file's bytes and attributes at one moment, and whether it may be replaced.
+mod snapshot;
+/// Writes a finished copy beside a file.
+mod stage;
+/// The folder in which the tool keeps its journal, backups and lock.
+mod state;
+/// Exchanges a file with the copy beside it, and checks what came out.
+mod swap;
+pub use state::STATE;
+/// What was changed, is being changed, and what stood there before.
+mod journal;
+/// One writer at a time.
+mod lock;
+pub use journal::{Change, FileRecord, JournalError, Owned, StepRecord};
+/// Performs one move.
+mod act;
+/// Looks at a change's files, for the next decision.
+mod observe;
+/// The loop, and what callers see of it.
+mod session;
+/// Looks at a plan's files before anything is touched.
+mod survey;
+pub use session::{ChangePlan, Session};
+/// How a session ends.
+mod outcome;
+pub use outcome::{ChangeError, Kind, OpenError, Outcome, Report};
+/// What the journal says, without a lock.
+mod status;
+pub use status::{Status, StatusError, status};

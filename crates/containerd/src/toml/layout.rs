@@ -43,8 +43,8 @@ pub struct Header {
     pub span: Range<usize>,
     /// Whether it opens an element of an array of tables.
     pub array: bool,
-    /// The key as written, without brackets.
-    pub key: Range<usize>,
+    /// Each part of the key as written, quotes included.
+    pub parts: Vec<Range<usize>>,
 }
 
 /// A key and its value.
@@ -54,8 +54,8 @@ pub struct Assignment {
     pub header: Option<usize>,
     /// The decoded parts of its own key.
     pub key: Vec<String>,
-    /// The key as written.
-    pub key_span: Range<usize>,
+    /// Each part of its own key as written, quotes included.
+    pub parts: Vec<Range<usize>>,
     /// The value as written.
     pub value: Range<usize>,
 }
@@ -99,8 +99,8 @@ fn range(span: Span) -> Range<usize> {
 
 #[derive(Default)]
 struct Key {
-    parts: Vec<String>,
-    span: Range<usize>,
+    path: Vec<String>,
+    spans: Vec<Range<usize>>,
 }
 
 struct Reader<'t> {
@@ -127,17 +127,17 @@ impl Reader<'_> {
                 self.key = Key::default();
                 self.layout.expressions.push(Expression::Header(Header {
                     path: Vec::new(),
-                    span: span.clone(),
+                    span,
                     array: event.kind() == EventKind::ArrayTableOpen,
-                    key: span,
+                    parts: Vec::new(),
                 }));
             }
             EventKind::StdTableClose | EventKind::ArrayTableClose => {
                 let at = self.layout.expressions.len() - 1;
                 if let Some(Expression::Header(header)) = self.layout.expressions.last_mut() {
                     let key = std::mem::take(&mut self.key);
-                    header.path = key.parts;
-                    header.key = key.span;
+                    header.path = key.path;
+                    header.parts = key.spans;
                     header.span.end = span.end;
                     self.header = Some(at);
                 }
@@ -181,7 +181,7 @@ impl Reader<'_> {
     }
 
     fn add_key_part(&mut self, event: &Event, span: Range<usize>) -> Result<(), Fault> {
-        if self.key.parts.len() >= LONGEST_KEY {
+        if self.key.path.len() >= LONGEST_KEY {
             return Err(Fault {
                 message: format!("a key of more than {LONGEST_KEY} parts"),
                 span,
@@ -191,11 +191,8 @@ impl Reader<'_> {
         if let Some(raw) = self.source.get(event) {
             raw.decode_key(&mut part, &mut ());
         }
-        if self.key.parts.is_empty() {
-            self.key.span = span.clone();
-        }
-        self.key.span.end = span.end;
-        self.key.parts.push(part);
+        self.key.path.push(part);
+        self.key.spans.push(span);
         Ok(())
     }
 
@@ -212,8 +209,8 @@ impl Reader<'_> {
         if let Some((key, value)) = self.value.take() {
             let assignment = Assignment {
                 header: self.header,
-                key: key.parts,
-                key_span: key.span,
+                key: key.path,
+                parts: key.spans,
                 value,
             };
             self.layout.expressions.push(Expression::Assignment(assignment));

@@ -1,0 +1,132 @@
+//! From what a file says to what is asked: the defaults of the last host, the scheme, and what a request would carry.
+
+use super::fields::Host;
+use super::file::Hosts;
+use super::url::{is_localhost, port};
+use crate::route::{Ask, Origin, Place, Scheme, Tls, Why};
+use crate::{Rule, Version};
+
+/// Whose images are asked for, and where the hosts were read from.
+pub(super) struct Asking<'a> {
+    pub(super) version: &'a Version,
+    /// The host of the image reference, `docker.io` included.
+    pub(super) registry: &'a str,
+    /// The hosts.toml.
+    pub(super) path: Option<&'a str>,
+    pub(super) origin: Origin,
+    /// The key below `registry.configs` for a host.
+    pub(super) credentials: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Asking<'_> {
+    /// The hosts in order. One that no request can be made for is left out: containerd goes on to the next.
+    pub(super) fn all(&self, hosts: Hosts) -> Vec<Ask> {
+        let root = self.with_default(hosts.root);
+        let origin = if root.line.is_some() {
+            self.origin
+        } else {
+            Origin::Upstream
+        };
+        let tables = hosts.tables.into_iter().map(|host| (host, self.origin));
+        let all = tables.chain([(root, origin)]);
+        all.filter(|(host, _)| can_be_asked(host))
+            .map(|(host, origin)| self.one(host, origin))
+            .collect()
+    }
+
+    /// What containerd takes for the registry itself where `server` names no host. Settings of TLS, headers and timeout
+    /// are kept, capabilities and path are not.
+    pub(super) fn with_default(&self, root: Host) -> Host {
+        if !root.authority.is_empty() {
+            return root;
+        }
+        let registry = self.registry;
+        let mut host = Host {
+            path: "/v2".to_owned(),
+            pulls: true,
+            resolves: true,
+            line: None,
+            ..root
+        };
+        "https".clone_into(&mut host.scheme);
+        registry.clone_into(&mut host.authority);
+        if registry == "docker.io" {
+            "registry-1.docker.io".clone_into(&mut host.authority);
+        } else if is_localhost(registry) && self.version.has(Rule::LocalhostByHttp) {
+            let by_port = self.version.has(Rule::LocalhostByPort);
+            if !(by_port && matches!(port(registry), "" | "443")) {
+                "http".clone_into(&mut host.scheme);
+            }
+            if !(by_port && port(registry) == "80") {
+                host.skip_verify = Some(true);
+            }
+        }
+        host
+    }
+
+    fn one(&self, host: Host, origin: Origin) -> Ask {
+        let scheme = scheme(self.version, &host);
+        // A registry that is spoken to in plain HTTP sees nothing of these.
+        let tls = match scheme {
+            Scheme::Http => Tls::default(),
+            _ => Tls {
+                skip_verify: host.skip_verify == Some(true),
+                ca: host.ca.unwrap_or_default(),
+                client: host.client,
+            },
+        };
+        let own =
+            host.authority == self.registry || self.registry == "docker.io" && host.authority == "registry-1.docker.io";
+        let place = self.path.filter(|_| origin != Origin::Upstream);
+        Ask {
+            scheme,
+            path: host.path,
+            resolves: host.resolves,
+            pulls: host.pulls,
+            tls,
+            headers: host.headers,
+            credentials: (self.credentials)(&host.authority),
+            namespace: (!own).then(|| self.registry.to_owned()),
+            dial_timeout: host.dial_timeout,
+            why: Why {
+                rule: origin,
+                place: place.map(|path| Place {
+                    path: path.to_owned(),
+                    line: host.line,
+                }),
+            },
+            host: host.authority,
+        }
+    }
+}
+
+/// Whether Go can make a request for it.
+pub(super) fn can_be_asked(host: &Host) -> bool {
+    matches!(host.scheme.as_str(), "http" | "https") && !host.authority.is_empty()
+}
+
+/// Whether a TLS setting was written; `skip_verify = false` is one.
+fn has_tls(version: &Version, host: &Host) -> bool {
+    host.ca.is_some()
+        || !host.client.is_empty()
+        || host.skip_verify.is_some()
+        || host.dial_timeout.is_some() && version.has(Rule::DialTimeoutCountsAsTls)
+}
+
+/// Whether an http host is tried by HTTPS first, given a TLS setting.
+pub(super) fn https_first(version: &Version, host: &Host) -> bool {
+    let by_port = match port(&host.authority) {
+        "" => Rule::HttpsFirstWithoutPort,
+        "80" => Rule::HttpsFirstOnPort80,
+        _ => Rule::HttpsFirstWithPort,
+    };
+    host.scheme == "http" && has_tls(version, host) && version.has(by_port)
+}
+
+fn scheme(version: &Version, host: &Host) -> Scheme {
+    match host.scheme.as_str() {
+        "http" if https_first(version, host) => Scheme::HttpsThenHttp,
+        "http" => Scheme::Http,
+        _ => Scheme::Https,
+    }
+}

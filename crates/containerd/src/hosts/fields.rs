@@ -1,0 +1,327 @@
+//! The settings of one host in a hosts.toml: which key counts, which types pass, what the values say.
+//!
+//! A field is found as Go's TOML libraries find it: go-toml v1 takes the name as declared or in capitals, v2 takes any
+//! case and lets the last spelling win. Types are checked by both for every field of the file, values only for hosts
+//! that are used.
+
+use super::fault::{HostsFaultKind, Unread};
+use super::url::{clean, join};
+use super::{duration, url};
+use crate::route::Headers;
+use crate::toml::{Kind, Table, Value, line_at};
+use crate::{Rule, Version};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The client certificates of a host: certificate file, and key file when it is another one.
+type Pairs = Vec<(String, Option<String>)>;
+
+/// One host as containerd understood it, before its defaults are filled in. Not printable: URLs may hold a password.
+#[derive(Clone, Default)]
+pub(super) struct Host {
+    /// The URL as it stands in the file; empty for a root without `server`, and for certificate files.
+    pub(super) written: String,
+    pub(super) scheme: String,
+    /// Empty where the URL has none, or where `server` is left out.
+    pub(super) authority: String,
+    pub(super) path: String,
+    pub(super) pulls: bool,
+    pub(super) resolves: bool,
+    /// `Some` of nothing counts as a TLS setting too.
+    pub(super) ca: Option<Vec<String>>,
+    pub(super) client: Pairs,
+    pub(super) skip_verify: Option<bool>,
+    pub(super) headers: Headers,
+    pub(super) dial_timeout: Option<Duration>,
+    pub(super) line: Option<usize>,
+}
+
+/// One file, for reading fields of it.
+#[derive(Clone, Copy)]
+pub(super) struct File<'a> {
+    pub(super) version: &'a Version,
+    /// The folder that relative names start from.
+    pub(super) folder: &'a str,
+    pub(super) text: &'a str,
+}
+
+const KNOWN: [&str; 7] = [
+    "capabilities",
+    "ca",
+    "client",
+    "skip_verify",
+    "header",
+    "override_path",
+    "dial_timeout",
+];
+
+impl<'a> File<'a> {
+    fn fault(&self, kind: HostsFaultKind, value: &Value, found: String, remedy: &str) -> Unread {
+        let line = Some(line_at(self.text, value.span.start));
+        Unread {
+            kind,
+            found,
+            line,
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    fn wrong_type(&self, key: &str, value: &Value, wanted: &str) -> Unread {
+        let found = format!("`{key}` is {}, not {wanted}", value.kind.name());
+        self.fault(
+            HostsFaultKind::WrongType,
+            value,
+            found,
+            &format!("Write `{key}` as {wanted}."),
+        )
+    }
+
+    /// Every spelling of `key` that this release takes, in the order of the file.
+    pub(super) fn all(&self, tables: &[&'a Table], key: &str) -> Vec<&'a Value> {
+        if self.version.has(Rule::KeysFoldCase) {
+            let fields = tables.iter().flat_map(|table| table.iter());
+            return fields
+                .filter(|(name, _)| name.to_lowercase() == key)
+                .map(|(_, value)| value)
+                .collect();
+        }
+        let field = |table: &&'a Table| table.get(key).or_else(|| table.get(&key.to_uppercase()));
+        tables.iter().filter_map(field).collect()
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        key != "dial_timeout" || self.version.has(Rule::DialTimeout)
+    }
+
+    /// The names below `table` that this release does nothing with.
+    pub(super) fn unknown(&self, table: &'a Table, root: bool) -> Vec<(&'a str, &'a Value)> {
+        let fold = self.version.has(Rule::KeysFoldCase);
+        let same = |name: &str, key: &str| {
+            name == key
+                || if fold {
+                    name.to_lowercase() == key
+                } else {
+                    name == key.to_uppercase()
+                }
+        };
+        let at_root = ["server", "host"].into_iter().filter(|_| root);
+        let keys: Vec<_> = KNOWN.into_iter().filter(|key| self.knows(key)).chain(at_root).collect();
+        let known = |name: &str| keys.iter().any(|key| same(name, key));
+        let entries = table.iter().filter(|(name, _)| !known(name));
+        entries.map(|(name, value)| (name.as_str(), value)).collect()
+    }
+
+    /// What both libraries check before anything is used.
+    pub(super) fn check_types(&self, tables: &[&'a Table], root: bool) -> Result<(), Unread> {
+        for key in KNOWN
+            .into_iter()
+            .filter(|key| self.knows(key))
+            .chain(root.then_some("server"))
+        {
+            for value in self.all(tables, key) {
+                let wanted = match (key, &value.kind) {
+                    ("capabilities", Kind::Array(items)) => match items.iter().find(|item| item.as_str().is_none()) {
+                        Some(item) => return Err(self.wrong_type(key, item, "a list of strings")),
+                        None => continue,
+                    },
+                    ("capabilities", _) => "a list of strings",
+                    ("skip_verify" | "override_path", kind) if !matches!(kind, Kind::Boolean(_)) => "`true` or `false`",
+                    ("header", kind) if !matches!(kind, Kind::Table(_)) => "a table",
+                    ("dial_timeout" | "server", kind) if !matches!(kind, Kind::String(_)) => "a string",
+                    _ => continue,
+                };
+                return Err(self.wrong_type(key, value, wanted));
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, tables: &[&'a Table], key: &str) -> Option<&'a Value> {
+        self.all(tables, key).pop()
+    }
+
+    /// One host of the URL that `named` gives, or the root's where it is the root.
+    pub(super) fn host(&self, url: &str, tables: &[&'a Table], line: Option<usize>) -> Result<Host, Unread> {
+        let flag = |key| match self.last(tables, key).map(|value| &value.kind) {
+            Some(Kind::Boolean(flag)) => Some(*flag),
+            _ => None,
+        };
+        let mut host = Host {
+            written: url.to_owned(),
+            line,
+            skip_verify: flag("skip_verify"),
+            ..Host::default()
+        };
+        if !url.is_empty() {
+            (host.scheme, host.authority, host.path) = url_of(url, flag("override_path") == Some(true), line)?;
+        }
+        (host.pulls, host.resolves) = self.capabilities(tables)?;
+        host.ca = self.last(tables, "ca").map(|value| self.ca(value)).transpose()?;
+        if let Some(value) = self.last(tables, "client") {
+            host.client = self.client(value)?;
+        }
+        host.headers = self.headers(tables)?;
+        let timeout = self.last(tables, "dial_timeout").filter(|_| self.knows("dial_timeout"));
+        if let Some((value, text)) = timeout
+            .and_then(|value| Some((value, value.as_str()?)))
+            .filter(|(_, text)| !text.is_empty())
+        {
+            host.dial_timeout = Some(duration::parse(text).ok_or_else(|| {
+                let found = format!("`dial_timeout` is `{text}`, which is no duration");
+                self.fault(
+                    HostsFaultKind::BadDuration,
+                    value,
+                    found,
+                    "Write a number and a unit, such as `\"5s\"`.",
+                )
+            })?);
+        }
+        Ok(host)
+    }
+
+    /// Whether it pulls, and whether it pulls and resolves.
+    fn capabilities(&self, tables: &[&'a Table]) -> Result<(bool, bool), Unread> {
+        let Some(Kind::Array(items)) = self.last(tables, "capabilities").map(|value| &value.kind) else {
+            return Ok((true, true));
+        };
+        let (mut pull, mut resolve) = (items.is_empty(), items.is_empty());
+        for item in items {
+            let name = item.as_str().unwrap_or_default();
+            match name.to_lowercase().as_str() {
+                "pull" => pull = true,
+                "resolve" => resolve = true,
+                "push" => {}
+                "referrers" if self.version.has(Rule::ReferrersCapability) => {}
+                _ => {
+                    let found = format!(
+                        "the capability `{name}`, which containerd {} does not know",
+                        self.version
+                    );
+                    let remedy = "Use `pull` and `resolve`; nothing else matters to pulls.";
+                    return Err(self.fault(HostsFaultKind::UnknownCapability, item, found, remedy));
+                }
+            }
+        }
+        Ok((pull, pull && resolve))
+    }
+
+    fn path(&self, name: &str) -> String {
+        if name.starts_with('/') {
+            clean(name)
+        } else {
+            join(self.folder, name)
+        }
+    }
+
+    fn paths(&self, key: &str, items: &[Value]) -> Result<Vec<String>, Unread> {
+        let path = |item: &Value| match item.as_str() {
+            Some(name) => Ok(self.path(name)),
+            None => Err(self.wrong_type(key, item, "a file name")),
+        };
+        items.iter().map(path).collect()
+    }
+
+    fn ca(&self, value: &Value) -> Result<Vec<String>, Unread> {
+        match &value.kind {
+            Kind::String(name) => Ok(vec![self.path(name)]),
+            Kind::Array(items) => self.paths("ca", items),
+            _ => Err(self.wrong_type("ca", value, "a file name or a list of them")),
+        }
+    }
+
+    fn client(&self, value: &Value) -> Result<Pairs, Unread> {
+        let wanted = "a file name, or a list of names or of pairs `[\"certificate\", \"key\"]`";
+        let items = match &value.kind {
+            Kind::String(name) => return Ok(vec![(self.path(name), None)]),
+            Kind::Array(items) => items,
+            _ => return Err(self.wrong_type("client", value, wanted)),
+        };
+        let pair = |item: &Value| match &item.kind {
+            Kind::String(name) => Ok((self.path(name), None)),
+            Kind::Array(pair) => match self.paths("client", pair)?.as_slice() {
+                [certificate, key] => Ok((certificate.clone(), Some(key.clone()))),
+                names => {
+                    let found = format!("a list of {} names in `client`, not of two", names.len());
+                    Err(self.fault(
+                        HostsFaultKind::WrongType,
+                        item,
+                        found,
+                        "Write pairs as `[\"certificate\", \"key\"]`.",
+                    ))
+                }
+            },
+            _ => Err(self.wrong_type("client", item, wanted)),
+        };
+        items.iter().map(pair).collect()
+    }
+
+    fn headers(&self, tables: &[&'a Table]) -> Result<Headers, Unread> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in self
+            .all(tables, "header")
+            .into_iter()
+            .filter_map(Value::as_table)
+            .flatten()
+        {
+            let wrong = |value: &Value| {
+                let found = format!(
+                    "the header `{name}` is {}, not a string or a list of strings",
+                    value.kind.name()
+                );
+                self.fault(
+                    HostsFaultKind::WrongType,
+                    value,
+                    found,
+                    "Write header values as strings.",
+                )
+            };
+            let values = match &value.kind {
+                Kind::String(text) => vec![text.clone()],
+                Kind::Array(items) => {
+                    let text = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item));
+                    items.iter().map(text).collect::<Result<_, _>>()?
+                }
+                _ => return Err(wrong(value)),
+            };
+            headers.insert(name.clone(), values);
+        }
+        // A header without values is never sent.
+        headers.retain(|_, values: &mut Vec<String>| !values.is_empty());
+        Ok(Headers::new(headers))
+    }
+}
+
+/// Scheme, host and API root of a URL.
+fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, String, String), Unread> {
+    let full = if url.starts_with("http") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    let url = url::parse(&full).map_err(|reason| Unread {
+        kind: HostsFaultKind::BadUrl,
+        found: format!("`{}` is no URL: {reason}", shown(url)),
+        line,
+        remedy: "Write `https://host:port` or `http://host:port`, with a path where the registry has one.".to_owned(),
+    })?;
+    let mut path = url.path;
+    if !path.is_empty() {
+        path = clean(&path);
+    }
+    if !overrides && !path.ends_with("/v2") {
+        path.push_str("/v2");
+    }
+    // Requests join the root with the repository, which cleans once more.
+    let path = clean(&format!("/{path}"));
+    Ok((url.scheme, url.host, if path == "/" { String::new() } else { path }))
+}
+
+/// A URL without its user-info, which may hold a password.
+pub(super) fn shown(url: &str) -> String {
+    let start = url.find("//").map_or(0, |at| at + 2);
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    match url[start..end].rfind('@') {
+        Some(at) => format!("{}…{}", &url[..start], &url[start + at..]),
+        None => url.to_owned(),
+    }
+}

@@ -1,0 +1,184 @@
+//! Which tables of which files the live registry settings came from: what an edit has to touch.
+
+use crate::config::Config;
+use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO};
+use crate::rules::Rule;
+use crate::toml::{Kind, Table, Value};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// A registry table in one file, and what of it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Index into [`crate::Document::files`].
+    pub file: usize,
+    /// Path of the registry table, such as `plugins`, `io.containerd.grpc.v1.cri`, `registry`.
+    pub table: Vec<String>,
+    /// Whether any of its `mirrors` is live.
+    pub mirrors: bool,
+    /// Whether any of its `configs.<host>.tls` is live.
+    pub tls: bool,
+    /// Whether its `config_path` is live, an empty one included.
+    pub config_path: bool,
+}
+
+type Leaves = BTreeSet<(usize, usize, usize)>;
+
+impl Config {
+    /// The tables that the live `mirrors`, `configs.<host>.tls` and `config_path` came from, in the order of the files.
+    pub fn sources(&self) -> Vec<Source> {
+        let document = &self.document;
+        let Some(live) = document
+            .live()
+            .and_then(|live| live.get("registry"))
+            .and_then(Value::as_table)
+        else {
+            return Vec::new();
+        };
+        let reads_tls = document.version.has(Rule::TlsInConfigs);
+        let (mirrors, tls, path) = (parts(live, "mirrors"), tls_parts(live), parts(live, "config_path"));
+        let mut sources = Vec::new();
+        for (index, file) in document.files.iter().enumerate() {
+            let Some(plugins) = document.field(&file.parsed.root, "plugins").and_then(Value::as_table) else {
+                continue;
+            };
+            for id in [CRI_ONE, CRI_TWO, CRI_IMAGES] {
+                let Some(own) = plugins
+                    .get(id)
+                    .and_then(Value::as_table)
+                    .and_then(|cri| cri.get("registry"))
+                else {
+                    continue;
+                };
+                let Some(own) = own.as_table() else { continue };
+                let shares = |own: Leaves, live: &Leaves| {
+                    own.iter().any(|(_, start, end)| live.contains(&(index, *start, *end)))
+                };
+                let source = Source {
+                    file: index,
+                    table: ["plugins", id, "registry"].map(str::to_owned).to_vec(),
+                    mirrors: shares(parts(own, "mirrors"), &mirrors),
+                    tls: reads_tls && shares(tls_parts(own), &tls),
+                    config_path: shares(parts(own, "config_path"), &path),
+                };
+                if source.mirrors || source.tls || source.config_path {
+                    sources.push(source);
+                }
+            }
+        }
+        sources
+    }
+
+    /// Where a registry table is written when no file has one that is live: the file's index and the table's path.
+    pub fn place_for_registry(&self) -> (usize, Vec<String>) {
+        let document = &self.document;
+        let two = document.version.has(Rule::SchemaThree);
+        let root_schema = document.files.first().and_then(|file| file.schema).unwrap_or(0);
+        let id = match (two, root_schema) {
+            (true, 2) => CRI_TWO,
+            (true, _) => CRI_IMAGES,
+            (false, _) => document.live_plugin(),
+        };
+        // Up to 1.7 the last file with the plugin's table is the only one that counts.
+        let has_table = |file: &crate::document::File| {
+            document
+                .field(&file.parsed.root, "plugins")
+                .and_then(Value::as_table)
+                .is_some_and(|all| all.contains_key(id))
+        };
+        let last = document.files.iter().rposition(has_table).filter(|_| !two);
+        (
+            last.unwrap_or(0),
+            ["plugins", id, "registry"].map(str::to_owned).to_vec(),
+        )
+    }
+
+    /// What `other` holds differently beside `mirrors`, `config_path` and TLS settings: the path of the first such value.
+    pub fn differs_beyond_registry(&self, other: &Self) -> Option<String> {
+        if self.document.schema != other.document.schema {
+            return Some("version".to_owned());
+        }
+        if self.registry.headers != other.registry.headers {
+            return Some("registry.headers".to_owned());
+        }
+        let auth = |config: &Self| -> Vec<String> {
+            let with_auth = config.registry.configs.iter().filter(|(_, host)| host.auth.is_some());
+            with_auth.map(|(host, _)| host.clone()).collect()
+        };
+        if auth(self) != auth(other) {
+            return Some("registry.configs".to_owned());
+        }
+        let (mine, theirs) = (
+            without_registry(&self.document.plugins),
+            without_registry(&other.document.plugins),
+        );
+        first_difference(&mine, &theirs, "plugins")
+            .or_else(|| first_difference(&self.document.top, &other.document.top, ""))
+    }
+}
+
+/// The place of every value at or below `key`.
+fn parts(table: &Table, key: &str) -> Leaves {
+    let mut leaves = Leaves::new();
+    if let Some(value) = table.get(key) {
+        walk(value, &mut leaves);
+    }
+    leaves
+}
+
+fn tls_parts(registry: &Table) -> Leaves {
+    let mut leaves = Leaves::new();
+    let configs = registry.get("configs").and_then(Value::as_table);
+    let hosts = configs
+        .iter()
+        .flat_map(|configs| configs.values())
+        .filter_map(Value::as_table);
+    hosts
+        .filter_map(|host| host.get("tls"))
+        .for_each(|tls| walk(tls, &mut leaves));
+    leaves
+}
+
+fn walk(value: &Value, leaves: &mut Leaves) {
+    let Range { start, end } = value.span;
+    leaves.insert((value.file, start, end));
+    match &value.kind {
+        Kind::Table(table) => table.values().for_each(|value| walk(value, leaves)),
+        Kind::Array(values) => values.iter().for_each(|value| walk(value, leaves)),
+        _ => {}
+    }
+}
+
+fn without_registry(plugins: &Table) -> Table {
+    let mut plugins = plugins.clone();
+    for id in [CRI_ONE, CRI_TWO, CRI_IMAGES] {
+        if let Some(Kind::Table(cri)) = plugins.get_mut(id).map(|value| &mut value.kind) {
+            cri.shift_remove("registry");
+            if cri.is_empty() {
+                plugins.shift_remove(id);
+            }
+        }
+    }
+    plugins
+}
+
+fn first_difference(one: &Table, two: &Table, at: &str) -> Option<String> {
+    let join = |key: &str| {
+        if at.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{at}.{key}")
+        }
+    };
+    let key = one
+        .keys()
+        .chain(two.keys())
+        .find(|key| one.get(*key) != two.get(*key))?;
+    match (
+        one.get(key).and_then(Value::as_table),
+        two.get(key).and_then(Value::as_table),
+    ) {
+        (Some(inner), Some(other)) => first_difference(inner, other, &join(key)),
+        _ => Some(join(key)),
+    }
+}

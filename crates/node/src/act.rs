@@ -1,0 +1,388 @@
+//! Performs one move.
+
+use crate::journal::{Change, Journal, Owned, StepRecord};
+use crate::root::{Root, split};
+use crate::snapshot::{Seen, look};
+use crate::stage::{Attributes, part, remove, stage};
+use crate::state::{State, backup_path, make_folder};
+use crate::survey::RESERVED;
+use crate::swap::Places;
+use crate::trouble::Trouble;
+use mirrorshift_plan::Digest;
+use mirrorshift_plan::change::{Mark, Move, Phase};
+use rustix::fs::{self, AtFlags};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+
+/// A change in hand: what the moves work on.
+pub(crate) struct Hand<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) state: &'a State,
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) change: Change,
+    /// The new bytes of each step, when the caller has them.
+    pub(crate) new: Vec<Option<Vec<u8>>>,
+    /// The old bytes of each step, before they are backed up.
+    pub(crate) old: Vec<Option<Vec<u8>>>,
+    pub(crate) now: u64,
+}
+
+impl Hand<'_> {
+    /// Performs `next`. `why` is for the journal, where a move has a reason.
+    ///
+    /// # Guarantees
+    /// What is announced in the journal is on disk before the effect, and the effect is on disk before it is recorded.
+    pub(crate) fn act(&mut self, next: Move, why: Option<String>) -> Result<(), Trouble> {
+        match next {
+            Move::Arm => self.arm(),
+            Move::Stage(at) => self.stage(at),
+            Move::Begin => {
+                self.sync_copies()?;
+                self.enter(Phase::Applying)
+            }
+            Move::Swap(at) => self.swap(at),
+            Move::Confirm(at) => {
+                Places::open(self.root, self.step(at)?)?.sync()?;
+                self.mark(at, Mark::Swapped)
+            }
+            Move::PutBack(at) => {
+                Places::open(self.root, self.step(at)?)?.put_back()?;
+                let swapping_back = self.step(at)?.mark == Mark::Returning;
+                self.mark(at, if swapping_back { Mark::Swapped } else { Mark::Waiting })
+            }
+            Move::Spare(at) => self.mark(at, Mark::Waiting),
+            Move::Complete => self.enter(Phase::Applied),
+            Move::Sweep(at) => self.sweep(at),
+            Move::Settle => self.settle(),
+            Move::Abandon(_) => self.abandon(),
+            Move::Recall => {
+                self.reserve()?;
+                self.enter(Phase::Recalled)
+            }
+            Move::StageUndo(at) => self.stage_undo(at),
+            Move::Keep(_) => {
+                self.clear_copies()?;
+                self.enter(Phase::Settled)?;
+                self.state.release()
+            }
+            Move::Undo(_) => {
+                if self.change.phase == Phase::Recalled {
+                    self.sync_copies()?;
+                }
+                self.record(|change| {
+                    change.phase = Phase::Undoing;
+                    change.note = why.or(change.note.take());
+                })
+            }
+            Move::SwapBack(at) => {
+                self.mark(at, Mark::Returning)?;
+                let places = Places::open(self.root, self.step(at)?)?;
+                places.swap_back()?;
+                places.sync()?;
+                self.mark(at, Mark::Returned)
+            }
+            Move::RemoveFolders => self.remove_folders(),
+            Move::CloseUndone => self.close_undone(),
+            Move::GiveUp(_) => self.record(|change| {
+                change.phase = Phase::Stuck;
+                change.note = why;
+            }),
+            Move::Refuse(_) | Move::Halt(_) | Move::Done => Ok(()),
+        }
+    }
+
+    fn step(&self, at: usize) -> Result<&StepRecord, Trouble> {
+        self.change.steps.get(at).ok_or(Trouble::Endless)
+    }
+
+    /// Writes the journal with `edit` applied; the change in hand follows only when that is on disk.
+    fn record(&mut self, edit: impl FnOnce(&mut Change)) -> Result<(), Trouble> {
+        let mut change = self.change.clone();
+        edit(&mut change);
+        let journal = self.journal.with(&change);
+        self.commit(change, journal)
+    }
+
+    fn commit(&mut self, change: Change, journal: Journal) -> Result<(), Trouble> {
+        journal.save(self.state)?;
+        *self.journal = journal;
+        self.change = change;
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: Phase) -> Result<(), Trouble> {
+        self.record(|change| change.phase = phase)
+    }
+
+    fn mark(&mut self, at: usize, mark: Mark) -> Result<(), Trouble> {
+        self.record(|change| {
+            if let Some(step) = change.steps.get_mut(at) {
+                step.mark = mark;
+            }
+        })
+    }
+
+    fn arm(&mut self) -> Result<(), Trouble> {
+        let armed = self.back_up().and_then(|()| self.enter(Phase::Armed));
+        if armed.is_err() {
+            // The journal does not know this change, so what was made for it is litter. The reason to refuse is the
+            // first trouble, not one more from here.
+            self.journal.tidy(self.state);
+        }
+        armed
+    }
+
+    fn back_up(&self) -> Result<(), Trouble> {
+        self.state.prune(&self.journal.ids())?;
+        let folder = self.state.make_backups(&self.change.id)?;
+        State::write_backups(&folder, &self.change.id, &self.old)?;
+        self.reserve()
+    }
+
+    fn reserve(&self) -> Result<(), Trouble> {
+        let size = self
+            .journal
+            .with(&self.change)
+            .print()
+            .map_or(0, |text| text.len() as u64);
+        self.state.reserve(RESERVED + 2 * size)
+    }
+
+    fn stage(&self, at: usize) -> Result<(), Trouble> {
+        let step = self.step(at)?;
+        let Some(Some(bytes)) = self.new.get(at) else {
+            return Err(Trouble::Said("the new bytes are not at hand"));
+        };
+        if step.after != Some(Digest::of(bytes)) {
+            return Err(Trouble::Said("the new bytes are not those of the plan"));
+        }
+        let attributes = match &step.before {
+            Some(_) => like(step),
+            None => Attributes::New {
+                mode: self.change.new_file_mode,
+            },
+        };
+        self.stage_bytes(step, bytes, &attributes)
+    }
+
+    fn stage_undo(&self, at: usize) -> Result<(), Trouble> {
+        let step = self.step(at)?;
+        let bytes = self.state.read_backup(&self.change.id, at)?;
+        let digest = step.before.as_ref().map(|before| before.digest);
+        match bytes {
+            Some(bytes) if digest == Some(Digest::of(&bytes)) => {
+                self.stage_bytes(step, &bytes, &like(step))?;
+                // Staged one by one in the middle of an undo, or all before it.
+                if self.change.phase == Phase::Undoing {
+                    self.sync_copies()
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Err(self.backup(step, at)),
+        }
+    }
+
+    fn stage_bytes(&self, step: &StepRecord, bytes: &[u8], attributes: &Attributes) -> Result<(), Trouble> {
+        let (folder, name) = split(&step.beside);
+        let folder = self.root.folder(folder).map_err(Trouble::io("open", folder))?;
+        stage(&folder, name, &step.beside, bytes, attributes)
+    }
+
+    /// Syncs every folder that copies were staged in.
+    fn sync_copies(&self) -> Result<(), Trouble> {
+        let folders: BTreeSet<&str> = self.change.steps.iter().map(|step| split(&step.beside).0).collect();
+        for folder in folders {
+            let fd = match self.root.folder(folder) {
+                // Somebody took it away: there is nothing of ours in it to sync.
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(Trouble::io("open", folder))?,
+            };
+            fs::fsync(fd).map_err(Trouble::io("sync", folder))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn backup(&self, step: &StepRecord, at: usize) -> Trouble {
+        Trouble::Backup {
+            path: step.path.clone(),
+            backup: backup_path(&self.change.id, at),
+        }
+    }
+
+    fn swap(&mut self, at: usize) -> Result<(), Trouble> {
+        let step = self.step(at)?;
+        let missing = self.missing_folders(split(&step.target).0)?;
+        let announced: Vec<_> = missing
+            .iter()
+            .filter(|folder| !self.change.folders.contains(folder))
+            .cloned()
+            .collect();
+        self.record(|change| {
+            change.folders.extend(announced);
+            if let Some(step) = change.steps.get_mut(at) {
+                step.mark = Mark::Swapping;
+            }
+        })?;
+        for path in &missing {
+            let (folder, name) = split(path);
+            let folder = self.root.folder(folder).map_err(Trouble::io("open", folder))?;
+            if !make_folder(&folder, name, 0o755).map_err(Trouble::io("make", path.as_str()))? {
+                // Somebody made it since: it is not ours to take away.
+                self.record(|change| change.folders.retain(|folder| folder != path))?;
+            }
+        }
+        let places = Places::open(self.root, self.step(at)?)?;
+        places.swap_in()?;
+        places.sync()?;
+        self.mark(at, Mark::Swapped)
+    }
+
+    /// The folders that must be made so that `folder` is there, outermost first.
+    fn missing_folders(&self, folder: &str) -> Result<Vec<String>, Trouble> {
+        let (mut here, mut missing) = (folder.to_owned(), Vec::new());
+        loop {
+            match self.root.folder(&here) {
+                Ok(_) => break,
+                Err(Errno::NOENT) if here != "/" => {
+                    let outer = split(&here).0.to_owned();
+                    missing.push(std::mem::replace(&mut here, outer));
+                }
+                Err(error) => return Err(Trouble::io("open", here)(error)),
+            }
+        }
+        missing.reverse();
+        Ok(missing)
+    }
+
+    /// Takes the copy beside a file away, when it is what a step leaves there. What lies there in phases without a swap
+    /// is an unfinished copy of ours, as the name was free when the change was armed. Synced when the phase ends.
+    fn sweep(&self, at: usize) -> Result<(), Trouble> {
+        let step = self.step(at)?;
+        let (folder, name) = split(&step.beside);
+        let fd = self.root.folder(folder).map_err(Trouble::io("open", folder))?;
+        let ours = match look(&fd, name, &step.beside)? {
+            Seen::Nothing => true,
+            Seen::File(now) => {
+                step.mark == Mark::Waiting
+                    || self.change.phase == Phase::Recalled
+                    || step.after == Some(now.record.digest)
+                    || step.before.as_ref().is_some_and(|then| now.record.same(then))
+            }
+            Seen::Other(_) => false,
+        };
+        if !ours {
+            return Err(Trouble::Leftover {
+                path: step.path.clone(),
+                beside: step.beside.clone(),
+            });
+        }
+        remove(&fd, name)
+            .and_then(|()| remove(&fd, &part(name)))
+            .map_err(Trouble::io("take away", step.beside.as_str()))
+    }
+
+    /// Takes away copies that a kill left unfinished, and syncs every folder that copies lay in.
+    fn clear_copies(&self) -> Result<(), Trouble> {
+        for step in &self.change.steps {
+            let (folder, name) = split(&step.beside);
+            let fd = match self.root.folder(folder) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(Trouble::io("open", folder)(error)),
+            };
+            remove(&fd, &part(name)).map_err(Trouble::io("take away", step.beside.as_str()))?;
+        }
+        self.sync_copies()
+    }
+
+    fn settle(&mut self) -> Result<(), Trouble> {
+        self.clear_copies()?;
+        let now = self.now;
+        let mut change = self.change.clone();
+        (change.phase, change.ended, change.settled) = (Phase::Settled, Some(now), true);
+        let mut journal = self.journal.with(&change);
+        for step in &change.steps {
+            match step.after {
+                Some(digest) => {
+                    let made = step.before.is_none() || step.owned.is_some_and(|owned| owned.made);
+                    journal.owned.insert(step.path.clone(), Owned { digest, made });
+                }
+                None => {
+                    journal.owned.remove(&step.path);
+                }
+            }
+        }
+        self.commit(change, journal)?;
+        self.journal.tidy(self.state);
+        Ok(())
+    }
+
+    fn close_undone(&mut self) -> Result<(), Trouble> {
+        self.clear_copies()?;
+        let now = self.now;
+        let mut change = self.change.clone();
+        change.phase = if change.settled {
+            Phase::RolledBack
+        } else {
+            Phase::Undone
+        };
+        change.ended = Some(now);
+        let mut journal = self.journal.with(&change);
+        for step in &change.steps {
+            match step.owned {
+                Some(owned) => journal.owned.insert(step.path.clone(), owned),
+                None => journal.owned.remove(&step.path),
+            };
+        }
+        self.commit(change, journal)?;
+        self.journal.tidy(self.state);
+        Ok(())
+    }
+
+    fn abandon(&mut self) -> Result<(), Trouble> {
+        self.clear_copies()?;
+        let mut change = self.change.clone();
+        change.phase = Phase::Idle;
+        let mut journal = self.journal.clone();
+        journal.open = None;
+        self.commit(change, journal)?;
+        self.journal.tidy(self.state);
+        Ok(())
+    }
+
+    /// Synced when the phase ends, with the journal that no longer names the folders; doing it again finds them gone.
+    fn remove_folders(&mut self) -> Result<(), Trouble> {
+        for path in self.change.folders.iter().rev() {
+            let (folder, name) = split(path);
+            let fd = match self.root.folder(folder) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(Trouble::io("open", folder)(error)),
+            };
+            match fs::unlinkat(&fd, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                // Somebody put something into it, so it stays, and what was taken out of it is synced.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    let kept = self.root.folder(path).map_err(Trouble::io("open", path.as_str()))?;
+                    fs::fsync(kept).map_err(Trouble::io("sync", path.as_str()))?;
+                }
+                Err(error) => return Err(Trouble::io("take away", path.as_str())(error)),
+            }
+        }
+        self.change.folders.clear();
+        Ok(())
+    }
+}
+
+fn like(step: &StepRecord) -> Attributes {
+    match &step.before {
+        Some(before) => Attributes::Like {
+            mode: before.mode,
+            uid: before.uid,
+            gid: before.gid,
+            xattrs: before.xattrs.clone(),
+        },
+        None => Attributes::New { mode: 0o600 },
+    }
+}

@@ -1,0 +1,307 @@
+//! What was changed, is being changed, and what stood there before.
+//!
+//! The journal is one JSON file: a schema number, a digest of the body's text, and the body. Whoever cannot read it, or
+//! reads another digest or a newer schema, touches nothing: guessing from what lies on the disk is how backups of
+//! backups are made.
+
+use crate::state::{STATE, State};
+use crate::trouble::Trouble;
+use mirrorshift_plan::Digest;
+use mirrorshift_plan::change::{Kind, Mark, Phase};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+const NAME: &str = "journal.json";
+
+/// Raised whenever an older binary would misread the body.
+const SCHEMA: u64 = 1;
+
+/// How many closed changes are remembered, with their backups.
+const KEPT: usize = 5;
+
+/// A file as it stood at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Of its bytes.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Major and minor number of the file system.
+    pub device: [u32; 2],
+    /// Its number there.
+    pub inode: u64,
+    /// Extended attributes, ACLs and security labels among them, that the writer could see.
+    #[serde(with = "hexadecimal")]
+    pub xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+impl FileRecord {
+    /// Nothing that a restore brings back differs. The inode may: a file restored from its backup has a new one.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        (self.digest, self.mode, self.uid, self.gid, &self.xattrs)
+            == (other.digest, other.mode, other.uid, other.gid, &other.xattrs)
+    }
+}
+
+/// One step of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepRecord {
+    /// The file, by the path that the plan gave.
+    pub path: String,
+    /// Where that path led, without links, when the change was armed.
+    pub target: String,
+    /// The name used for a copy beside it.
+    pub beside: String,
+    /// Why, as the plan said.
+    pub why: String,
+    /// What stood there, or `None` when nothing did.
+    pub before: Option<FileRecord>,
+    /// The digest of what is put there, or `None` when the file is taken away.
+    pub after: Option<Digest>,
+    /// What the journal held about the ownership of this path before.
+    pub owned: Option<Owned>,
+    /// How far the step has come.
+    pub mark: Mark,
+}
+
+impl StepRecord {
+    /// What the step does.
+    pub fn kind(&self) -> Kind {
+        match (&self.before, &self.after) {
+            (None, _) => Kind::Create,
+            (Some(_), Some(_)) => Kind::Replace,
+            (Some(_), None) => Kind::Remove,
+        }
+    }
+}
+
+/// A file that holds what we wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owned {
+    /// Of what we wrote.
+    pub digest: Digest,
+    /// Nothing stood there before our first change of it, so a later change may take it away.
+    pub made: bool,
+}
+
+/// One change of the node's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Its identifier, given by the caller.
+    pub id: String,
+    /// The plan that it carries out.
+    pub plan: Digest,
+    /// The version of containerd that the plan was made for, as text.
+    pub containerd: String,
+    /// When it was armed: seconds since 1970.
+    pub began: u64,
+    /// When it was last closed: seconds since 1970.
+    pub ended: Option<u64>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Whether it was settled at some time.
+    pub settled: bool,
+    /// Why it was undone, or is stuck.
+    pub note: Option<String>,
+    /// The folders that it made, outermost first.
+    pub folders: Vec<String>,
+    /// The mode of files that it makes.
+    pub new_file_mode: u32,
+    /// Its steps, in their order.
+    pub steps: Vec<StepRecord>,
+}
+
+/// Everything that is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Journal {
+    /// The change that is not over.
+    pub(crate) open: Option<Change>,
+    /// Changes that are over, oldest first.
+    pub(crate) history: Vec<Change>,
+    /// Files that hold what we wrote, by path.
+    pub(crate) owned: BTreeMap<String, Owned>,
+}
+
+/// Why the journal cannot be used. Nothing is touched in any case.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be read.
+    #[error("cannot read the journal")]
+    Unreadable(#[source] Trouble),
+    /// It is not what was written.
+    #[error("the journal `{STATE}/{NAME}` is damaged: {0}")]
+    Damaged(String),
+    /// A newer version of the tool wrote it.
+    #[error("the journal `{STATE}/{NAME}` has schema {found}, and this version reads up to {SCHEMA}")]
+    Newer {
+        /// Its schema.
+        found: u64,
+    },
+}
+
+impl JournalError {
+    /// What to do about it, as a sentence without its full stop.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "find out why it cannot be read; nothing is touched until then",
+            Self::Damaged(_) => {
+                "compare the files with the backups in `changes` beside it by hand, then move the journal away"
+            }
+            Self::Newer { .. } => "use the version of the tool that wrote it, or a newer one",
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed<'a> {
+    schema: u64,
+    sha256: Digest,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+/// The part that every schema has.
+#[derive(Deserialize)]
+struct Envelope {
+    schema: u64,
+}
+
+impl Journal {
+    /// The journal in `state`, or an empty one when there is none.
+    pub(crate) fn load(state: &State) -> Result<Self, JournalError> {
+        match state.read(NAME).map_err(JournalError::Unreadable)? {
+            Some(bytes) => Self::parse(&bytes),
+            None => Ok(Self::default()),
+        }
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
+        let damaged = |error: serde_json::Error| JournalError::Damaged(error.to_string());
+        let found = serde_json::from_slice::<Envelope>(bytes).map_err(damaged)?.schema;
+        if found > SCHEMA {
+            return Err(JournalError::Newer { found });
+        }
+        if found != SCHEMA {
+            return Err(JournalError::Damaged(format!("there is no schema {found}")));
+        }
+        let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
+        if Digest::of(sealed.body.get().as_bytes()) != sealed.sha256 {
+            return Err(JournalError::Damaged("its digest is another".to_owned()));
+        }
+        serde_json::from_str(sealed.body.get()).map_err(damaged)
+    }
+
+    pub(crate) fn print(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let body = serde_json::value::to_raw_value(self)?;
+        let mut text = serde_json::to_vec(&Sealed {
+            schema: SCHEMA,
+            sha256: Digest::of(body.get().as_bytes()),
+            body: &body,
+        })?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Takes away what no change in this journal needs. Only while no change is open.
+    pub(crate) fn tidy(&self, state: &State) {
+        state.tidy(NAME, &self.ids());
+    }
+
+    /// Writes it, synced with its folder. An empty one is no file at all.
+    pub(crate) fn save(&self, state: &State) -> Result<(), Trouble> {
+        let wrap = |trouble| Trouble::Journal(Box::new(trouble));
+        if *self == Self::default() {
+            return state.forget(NAME).map_err(wrap);
+        }
+        let unprintable = |error: serde_json::Error| Trouble::Io {
+            action: "write",
+            path: format!("{STATE}/{NAME}"),
+            source: error.into(),
+        };
+        let text = self.print().map_err(unprintable)?;
+        match state.write(NAME, &text) {
+            Err(trouble) if trouble.errno().is_some_and(|errno| errno == rustix::io::Errno::NOSPC) => {
+                state.release().and_then(|()| state.write(NAME, &text)).map_err(wrap)
+            }
+            other => other.map_err(wrap),
+        }
+    }
+
+    /// The change as it now is, put where its phase belongs.
+    pub(crate) fn with(&self, change: &Change) -> Self {
+        let mut next = self.clone();
+        next.open = None;
+        let known = next.history.iter().position(|old| old.id == change.id);
+        if !change.phase.is_closed() {
+            next.history.retain(|old| old.id != change.id);
+            next.open = Some(change.clone());
+        } else if let Some(old) = known.and_then(|at| next.history.get_mut(at)) {
+            old.clone_from(change);
+        } else {
+            next.history.push(change.clone());
+            let surplus = next.history.len().saturating_sub(KEPT);
+            next.history.drain(..surplus);
+        }
+        next
+    }
+
+    /// The identifiers of every change that is remembered.
+    pub(crate) fn ids(&self) -> Vec<&str> {
+        self.history
+            .iter()
+            .chain(&self.open)
+            .map(|change| change.id.as_str())
+            .collect()
+    }
+}
+
+/// Bytes of extended attributes as text.
+mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+    use std::fmt::Write;
+
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, out: S) -> Result<S::Ok, S::Error> {
+        let text = |bytes: &Vec<u8>| {
+            bytes.iter().fold(String::new(), |mut text, byte| {
+                // Writing to a string cannot fail.
+                write!(text, "{byte:02x}").ok();
+                text
+            })
+        };
+        map.iter()
+            .map(|(name, value)| (name, text(value)))
+            .collect::<BTreeMap<_, _>>()
+            .serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+        let bytes = |text: &str| -> Option<Vec<u8>> {
+            let digits: Option<Vec<u8>> = text
+                .chars()
+                .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+                .collect();
+            let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+            Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+        };
+        BTreeMap::<String, String>::deserialize(from)?
+            .into_iter()
+            .map(|(name, text)| Some((name, bytes(&text)?)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| D::Error::custom("an attribute is not hexadecimal"))
+    }
+}

@@ -1,0 +1,62 @@
+//! What the journal says, without a lock.
+
+use crate::journal::{Change, Journal, JournalError, Owned};
+use crate::root::Root;
+use crate::state::State;
+use crate::trouble::Trouble;
+use mirrorshift_plan::change::Phase;
+use std::collections::BTreeMap;
+
+/// What was changed on a node, and what is being changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The change that is not over, if any.
+    pub unfinished: Option<Change>,
+    /// The changes that are over, oldest first; five at most.
+    pub history: Vec<Change>,
+    /// The files that hold what this tool wrote, by path.
+    pub owned: BTreeMap<String, Owned>,
+}
+
+impl Status {
+    /// How far the node is: of the unfinished change, else of the last one that settled and was not rolled back.
+    pub fn phase(&self) -> Phase {
+        match (&self.unfinished, self.in_force()) {
+            (Some(change), _) | (None, Some(change)) => change.phase,
+            (None, None) => Phase::Idle,
+        }
+    }
+
+    /// The change whose bytes are in force, when no other is under way.
+    pub fn in_force(&self) -> Option<&Change> {
+        self.history.iter().rfind(|change| change.phase == Phase::Settled)
+    }
+}
+
+/// Why the journal cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// It cannot be trusted.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The folder that it lies in cannot be used.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// Reads the journal below `root`. Writes nothing and takes no lock: the journal is replaced whole, so this is what was
+/// true a moment ago.
+///
+/// # Errors
+/// [`StatusError`] when it cannot be read or trusted.
+pub fn status(root: &Root) -> Result<Status, StatusError> {
+    let journal = match State::find(root)? {
+        Some(state) => Journal::load(&state)?,
+        None => Journal::default(),
+    };
+    Ok(Status {
+        unfinished: journal.open,
+        history: journal.history,
+        owned: journal.owned,
+    })
+}

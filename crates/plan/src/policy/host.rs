@@ -1,0 +1,262 @@
+//! The host of a registry as it stands in an image's name: it becomes the name of a folder, so the grammar is strict.
+
+use super::error::ValueError;
+use super::shown;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+/// What a refusal says is allowed.
+const ALLOWED: &str = "allowed is `host` or `host:port`: a lower-case DNS name with a dot, an IPv4 address or `localhost`, with a port \
+     from 1 to 65535; a name without a dot needs its port";
+/// The longest DNS name.
+const LONGEST: usize = 253;
+/// Names of Docker Hub that never stand in a normalised image name, or that only its own clients ask.
+const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+
+/// A registry as image names spell it, `host` or `host:port`; Docker Hub is `docker.io`.
+///
+/// The grammar is the part that lower-case DNS names, IPv4 addresses and ports have in common with what containerd
+/// takes for a domain (`reference.DomainRegexp`, and `splitDockerDomain`: a name without a dot and a port is a path on
+/// Docker Hub, unless it is `localhost`). It can never leave a folder, and never is `_default`.
+///
+/// ```
+/// use mirrorshift_plan::policy::RegistryHost;
+/// assert_eq!(RegistryHost::parse("registry.example:5000")?.port(), Some(5000));
+/// assert!(RegistryHost::parse("../../etc").is_err());
+/// # Ok::<(), mirrorshift_plan::policy::ValueError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegistryHost(String);
+
+impl RegistryHost {
+    /// Reads `host` or `host:port`.
+    ///
+    /// # Errors
+    /// Anything else, each with a reason and with what is allowed.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        let refuse = |why: &str| {
+            Err(ValueError::new(format!(
+                "`{}` is no registry host: {why}",
+                shown::value(text)
+            )))
+        };
+        if text == "*" {
+            return refuse("it is the wildcard").map_err(|error: ValueError| {
+                error.hint("what happens to registries that nobody names is said by `wildcard: keep | drop | HOSTS`")
+            });
+        }
+        let (name, port) = text
+            .split_once(':')
+            .map_or((text, None), |(name, port)| (name, Some(port)));
+        if let Err(why) = check_name(name).and_then(|()| port.map_or(Ok(()), |port| parse_port(port).map(drop))) {
+            let lower = text.to_ascii_lowercase();
+            let hint = match Self::parse_scheme(text) {
+                Some(host) => format!("write the host alone: `{host}`"),
+                None if lower != text && Self::parse(&lower).is_ok() => format!("write `{lower}`"),
+                None => ALLOWED.to_owned(),
+            };
+            return refuse(why).map_err(|error| error.hint(hint));
+        }
+        if DOCKER_HUB_ALIASES.contains(&name) {
+            return refuse("images of Docker Hub are named after `docker.io`")
+                .map_err(|error| error.hint("write `docker.io`"));
+        }
+        if port.is_none() && !name.contains('.') && name != "localhost" {
+            return refuse("without a dot or a port containerd takes it for a path on Docker Hub")
+                .map_err(|error| error.hint(ALLOWED));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The host of a URL that somebody wrote where a host belongs.
+    fn parse_scheme(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once("://")?;
+        Self::parse(rest.split('/').next()?).ok()
+    }
+
+    /// As it stands in an image's name, and as containerd names its folder.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Without the port.
+    pub fn name(&self) -> &str {
+        self.0.split_once(':').map_or(&*self.0, |(name, _)| name)
+    }
+
+    /// The port, when one was written.
+    pub fn port(&self) -> Option<u16> {
+        self.0.split_once(':').and_then(|(_, port)| port.parse().ok())
+    }
+}
+
+impl fmt::Display for RegistryHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RegistryHost {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// Is it a lower-case DNS name or an IPv4 address?
+pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("the name is empty");
+    }
+    if name.len() > LONGEST {
+        return Err("it is longer than the 253 characters of a DNS name");
+    }
+    if name.starts_with('[') {
+        return Err("containerd 1.x cannot express an IPv6 address here");
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err("it has upper-case letters");
+    }
+    if let Some(wrong) = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
+        return Err(match wrong {
+            ' ' | '\t' | '\r' | '\n' => "it has a space",
+            '/' | '\\' => "it has a slash",
+            '%' => "percent escapes are not taken",
+            '_' => "an underscore is in no registry's name",
+            '@' => "it has user-info",
+            c if c.is_ascii() => "a character is in no DNS name",
+            _ => "it has characters outside ASCII",
+        });
+    }
+    for label in name.split('.') {
+        match label {
+            "" => return Err("it begins or ends with a dot, or has two in a row"),
+            _ if label.starts_with('-') || label.ends_with('-') => return Err("a part begins or ends with `-`"),
+            _ if label.len() > 63 => return Err("a part between dots is longer than 63 characters"),
+            _ => {}
+        }
+    }
+    // URL parsers take a name whose last part is a number for an IPv4 address, and disagree about the odd ones.
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last
+            .strip_prefix("0x")
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if number && name.parse::<Ipv4Addr>().is_err() {
+        return Err("it ends in a number and is no IPv4 address");
+    }
+    Ok(())
+}
+
+/// A port that has one spelling only: containerd keeps what was written.
+pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
+    if text.contains(':') {
+        return Err("containerd 1.x cannot express an IPv6 address here");
+    }
+    if text.is_empty() || text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("the port is no number from 1 to 65535");
+    }
+    text.parse().map_err(|_| "the port is no number from 1 to 65535")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALLOWED, RegistryHost};
+
+    #[test]
+    fn hosts_of_real_images_are_taken() {
+        for text in [
+            "docker.io",
+            "ghcr.io",
+            "registry.k8s.io",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "localhost",
+            "localhost:5000",
+            "registry:5000",
+            "10.0.20.10",
+            "10.0.20.10:1",
+            "127.0.0.1:65535",
+            "xn--bcher-kva.example",
+            "a--b.example",
+            "1a.2b",
+        ] {
+            let host = RegistryHost::parse(text).unwrap();
+            assert_eq!((host.as_str(), host.to_string()), (text, text.to_owned()));
+            let port = text.split_once(':').map(|(_, port)| port.parse().unwrap());
+            assert_eq!((host.name(), host.port()), (text.split(':').next().unwrap(), port));
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_a_reason_and_what_is_allowed() {
+        let long = format!("{}.io", "a.".repeat(150));
+        for (text, why) in [
+            ("", "the name is empty"),
+            (":5000", "the name is empty"),
+            ("../../etc", "it has a slash"),
+            ("..", "it begins or ends with a dot, or has two in a row"),
+            (".", "it begins or ends with a dot, or has two in a row"),
+            ("a..io", "it begins or ends with a dot, or has two in a row"),
+            ("ghcr.io.", "it begins or ends with a dot, or has two in a row"),
+            ("a b", "it has a space"),
+            ("ghcr.io\n", "it has a space"),
+            (&long, "it is longer than the 253 characters of a DNS name"),
+            ("bücher.example", "it has characters outside ASCII"),
+            ("ghcr%2eio", "percent escapes are not taken"),
+            ("-ghcr.io", "a part begins or ends with `-`"),
+            ("ghcr-.io", "a part begins or ends with `-`"),
+            ("_default", "an underscore is in no registry's name"),
+            ("ghcr.io_5000_", "an underscore is in no registry's name"),
+            ("ghcr.io\0", "a character is in no DNS name"),
+            ("*.io", "a character is in no DNS name"),
+            ("ghcr.io:0", "the port is no number from 1 to 65535"),
+            ("ghcr.io:99999", "the port is no number from 1 to 65535"),
+            ("ghcr.io:05000", "the port is no number from 1 to 65535"),
+            ("ghcr.io:+5", "the port is no number from 1 to 65535"),
+            ("ghcr.io:", "the port is no number from 1 to 65535"),
+            ("[::1]", "containerd 1.x cannot express an IPv6 address here"),
+            ("[fd00::1]:5000", "containerd 1.x cannot express an IPv6 address here"),
+            ("fd00::1", "containerd 1.x cannot express an IPv6 address here"),
+            ("256.1.1.1", "it ends in a number and is no IPv4 address"),
+            ("1.2.3:80", "it ends in a number and is no IPv4 address"),
+            ("10.0.0.0x1", "it ends in a number and is no IPv4 address"),
+            ("010.0.0.1", "it ends in a number and is no IPv4 address"),
+            (
+                "library",
+                "without a dot or a port containerd takes it for a path on Docker Hub",
+            ),
+            (
+                "keep",
+                "without a dot or a port containerd takes it for a path on Docker Hub",
+            ),
+        ] {
+            let error = RegistryHost::parse(text).unwrap_err();
+            assert!(
+                error.to_string().ends_with(&format!("is no registry host: {why}")),
+                "{text:?}: {error}"
+            );
+            assert_eq!(error.advice(), Some(ALLOWED), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_people_mean_is_hinted_at() {
+        for (text, hint) in [
+            ("index.docker.io", "write `docker.io`"),
+            ("registry-1.docker.io", "write `docker.io`"),
+            ("index.docker.io:443", "write `docker.io`"),
+            ("GHCR.io", "write `ghcr.io`"),
+            ("https://ghcr.io/v2", "write the host alone: `ghcr.io`"),
+            (
+                "*",
+                "what happens to registries that nobody names is said by `wildcard: keep | drop | HOSTS`",
+            ),
+        ] {
+            assert_eq!(RegistryHost::parse(text).unwrap_err().advice(), Some(hint));
+        }
+        let error = RegistryHost::parse("https://user:hunter2@ghcr.io").unwrap_err();
+        assert!(!format!("{error:?}{error}").contains("hunter2"));
+    }
+}

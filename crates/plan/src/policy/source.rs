@@ -1,0 +1,106 @@
+//! The text of a policy with its name, from which every error is made.
+
+use super::error::{Place, PolicyError, ValueError};
+use super::shown;
+use std::ops::Range;
+
+/// A policy's text; offsets are bytes of it.
+pub(super) struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+/// How much of the line an error may show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    /// All of it that is no secret.
+    Line,
+    /// Nothing behind the place: what an unknown key holds may be a secret.
+    UpToHere,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(name: &'a str, text: &'a str) -> Self {
+        Self { name, text }
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// An error about the bytes `at`.
+    pub(super) fn error(&self, at: Range<usize>, error: ValueError) -> PolicyError {
+        self.error_showing(at, error, Show::Line)
+    }
+
+    pub(super) fn error_showing(&self, at: Range<usize>, error: ValueError, show: Show) -> PolicyError {
+        let start = self.text.floor_char_boundary(at.start);
+        let (line, begins) = self.line_of(start);
+        let rest = &self.text[begins..];
+        let content = &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())];
+        let before = self.text[begins..start].chars().count();
+        let end = self
+            .text
+            .floor_char_boundary(at.end)
+            .clamp(start, (begins + content.len()).max(start));
+        let len = self.text[start..end].chars().count();
+        let (excerpt, caret) = shown::line(content, before..before + len, show == Show::UpToHere);
+        let place = Place {
+            line,
+            column: before + 1,
+            excerpt,
+            caret: caret.start,
+            len: (caret.end - caret.start).max(1),
+        };
+        PolicyError {
+            file: self.name.to_owned(),
+            place: Some(Box::new(place)),
+            message: error.message,
+            hint: error.hint,
+        }
+    }
+
+    /// The line, from 1, that a byte stands in.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.line_of(self.text.floor_char_boundary(at)).0
+    }
+
+    /// The number of a byte's line and where that line begins; YAML ends lines with LF, CRLF or CR.
+    fn line_of(&self, at: usize) -> (usize, usize) {
+        let bytes = self.text.as_bytes();
+        let (mut line, mut begins) = (1, 0);
+        for (index, byte) in bytes[..at].iter().enumerate() {
+            if *byte == b'\n' || (*byte == b'\r' && bytes.get(index + 1) != Some(&b'\n')) {
+                (line, begins) = (line + 1, index + 1);
+            }
+        }
+        (line, begins)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Source, ValueError};
+
+    #[test]
+    fn lines_and_columns_count_as_an_editor_does() {
+        let text = "a: 1\r\nbü: 2\rc: 3\n\n\td: 4";
+        let source = Source::new("p.yaml", text);
+        for (at, line, column, excerpt) in [
+            ("a", 1, 1, "a: 1"),
+            ("2", 2, 5, "bü: 2"),
+            ("c", 3, 1, "c: 3"),
+            ("4", 5, 5, " d: 4"),
+        ] {
+            let start = text.find(at).unwrap();
+            let place = source.error(start..start + 1, ValueError::new("x")).place.unwrap();
+            assert_eq!(
+                (place.line, place.column, place.excerpt.as_str()),
+                (line, column, excerpt)
+            );
+            assert_eq!((place.caret, place.len), (column - 1, 1));
+        }
+        let end = source.error(text.len()..text.len() + 7, ValueError::new("at the end"));
+        assert_eq!(end.to_string(), "p.yaml:5:6: at the end");
+    }
+}

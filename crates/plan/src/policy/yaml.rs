@@ -1,0 +1,307 @@
+//! YAML as a small tree with the place of every node: the part of the language that cannot surprise.
+//!
+//! Anchors, aliases, tags, directives and further documents are refused, so a file means what it shows, and its tree
+//! is no larger than its text. Depth and number of nodes are bounded; nothing here recurses on input.
+
+use super::error::{PolicyError, ValueError};
+use super::shown;
+use super::source::{Show, Source};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, options};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// A policy is four levels deep; more is a mistake or an attack.
+const DEEPEST: usize = 32;
+/// Bounds the tree of the largest text to a few MiB.
+const MOST_NODES: usize = 50_000;
+
+pub(super) struct Node<'a> {
+    pub(super) value: Value<'a>,
+    pub(super) span: Range<usize>,
+}
+
+pub(super) enum Value<'a> {
+    Scalar { text: Cow<'a, str>, plain: bool },
+    List(Vec<Node<'a>>),
+    Map(Vec<Entry<'a>>),
+}
+
+pub(super) struct Entry<'a> {
+    pub(super) key: Cow<'a, str>,
+    pub(super) key_span: Range<usize>,
+    pub(super) value: Node<'a>,
+}
+
+/// What a value would be to one YAML reader or another; 1.1 and 1.2 are taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Nothing,
+    Boolean,
+    Number,
+    Text,
+    List,
+    Map,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Boolean => "the boolean",
+            Self::Number => "the number",
+            Self::Text => "the text",
+            Self::List => "a list",
+            Self::Map => "a map",
+        }
+    }
+}
+
+impl Node<'_> {
+    pub(super) fn kind(&self) -> Kind {
+        match &self.value {
+            Value::List(_) => Kind::List,
+            Value::Map(_) => Kind::Map,
+            Value::Scalar { plain: false, .. } => Kind::Text,
+            Value::Scalar { text, plain: true } => plain_kind(text),
+        }
+    }
+
+    /// For messages: the kind, and the value when it is one word.
+    pub(super) fn describe(&self) -> String {
+        match (&self.value, self.kind()) {
+            (Value::Scalar { text, .. }, kind) if kind != Kind::Nothing => {
+                format!("{} `{}`", kind.name(), shown::value(text))
+            }
+            (_, kind) => kind.name().to_owned(),
+        }
+    }
+}
+
+fn plain_kind(text: &str) -> Kind {
+    match text.to_ascii_lowercase().as_str() {
+        "" | "~" | "null" => Kind::Nothing,
+        "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" => Kind::Boolean,
+        ".inf" | "-.inf" | "+.inf" | ".nan" => Kind::Number,
+        lower if lower.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
+            let digits: String = lower.chars().filter(|c| *c != '_').collect();
+            let unsigned = digits.trim_start_matches(['+', '-']);
+            let radix = [("0x", 16), ("0o", 8), ("0b", 2)]
+                .iter()
+                .find_map(|(prefix, radix)| Some((unsigned.strip_prefix(prefix)?, *radix)));
+            let number = radix.map_or_else(
+                || digits.parse::<f64>().is_ok(),
+                |(rest, radix)| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)),
+            );
+            if number { Kind::Number } else { Kind::Text }
+        }
+        _ => Kind::Text,
+    }
+}
+
+/// A collection that is being read.
+struct Open<'a> {
+    start: usize,
+    items: Items<'a>,
+}
+
+enum Items<'a> {
+    List(Vec<Node<'a>>),
+    Map {
+        entries: Vec<Entry<'a>>,
+        seen: HashMap<Cow<'a, str>, usize>,
+        key: Option<(Cow<'a, str>, Range<usize>)>,
+    },
+}
+
+/// Reads the one document of a text. `None` is a text without any value.
+pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyError> {
+    let options = options! {
+        strict_indentation: true,
+        disallow_directives: true,
+        flow_nesting_limit: DEEPEST,
+        block_nesting_limit: DEEPEST,
+    };
+    let mut open: Vec<Open<'a>> = Vec::new();
+    let (mut root, mut documents, mut nodes) = (None, 0, 0);
+    for event in Parser::new_from_str_with_options(source.text(), options) {
+        let (event, span) = event.map_err(|error| scan_error(source, &error))?;
+        let span = span.byte_range().unwrap_or(0..0);
+        let refuse = |message: &str, hint: &str| source.error(span.clone(), ValueError::new(message).hint(hint));
+        if event.is_alias() || event.anchor_id().is_some() {
+            return Err(refuse(
+                "anchors and aliases are not taken in a policy",
+                "write the value out",
+            ));
+        }
+        if event.tag().is_some() {
+            return Err(refuse(
+                "tags are not taken in a policy",
+                "leave the `!…` out; every key knows its type",
+            ));
+        }
+        if event.is_node() {
+            nodes += 1;
+            if nodes > MOST_NODES {
+                return Err(refuse(
+                    "more than 50000 values",
+                    "a policy of one cluster has some dozens",
+                ));
+            }
+        }
+        let node = match event {
+            Event::DocumentStart(..) => {
+                documents += 1;
+                if documents > 1 {
+                    let hint = "write one policy a file, without a second `---`";
+                    return Err(refuse("a second document begins here", hint));
+                }
+                continue;
+            }
+            Event::Scalar(text, style, ..) => Node {
+                value: Value::Scalar {
+                    text,
+                    plain: style == ScalarStyle::Plain,
+                },
+                span,
+            },
+            Event::SequenceStart(..) => {
+                open.push(Open {
+                    start: span.start,
+                    items: Items::List(Vec::new()),
+                });
+                continue;
+            }
+            Event::MappingStart(..) => {
+                let items = Items::Map {
+                    entries: Vec::new(),
+                    seen: HashMap::new(),
+                    key: None,
+                };
+                open.push(Open {
+                    start: span.start,
+                    items,
+                });
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                Some(Open {
+                    start,
+                    items: Items::List(list),
+                }) => Node {
+                    value: Value::List(list),
+                    span: start..start,
+                },
+                Some(Open {
+                    start,
+                    items: Items::Map { entries, .. },
+                }) => Node {
+                    value: Value::Map(entries),
+                    span: start..start,
+                },
+                None => continue,
+            },
+            _ => continue,
+        };
+        match open.last_mut() {
+            Some(parent) => parent.take(node, source)?,
+            None => root = Some(node),
+        }
+    }
+    Ok(root.filter(|node| node.kind() != Kind::Nothing))
+}
+
+impl<'a> Open<'a> {
+    /// Puts a finished node into its parent: as an item, as a key, or as the value of the key before it.
+    fn take(&mut self, node: Node<'a>, source: &Source<'a>) -> Result<(), PolicyError> {
+        match &mut self.items {
+            Items::List(list) => list.push(node),
+            Items::Map { entries, seen, key } => match (key.take(), node) {
+                (
+                    None,
+                    Node {
+                        value: Value::Scalar { text, .. },
+                        span,
+                    },
+                ) => {
+                    if let Some(first) = seen.get(&text) {
+                        let first = source.line(*first);
+                        let shown = shown::value(&text);
+                        let error = ValueError::new(format!("the key `{shown}` is already on line {first}"));
+                        return Err(source.error_showing(span, error.hint("keep one of them"), Show::UpToHere));
+                    }
+                    seen.insert(text.clone(), span.start);
+                    *key = Some((text, span));
+                }
+                (None, node) => {
+                    let error = ValueError::new(format!("a key is a word, found {}", node.describe()));
+                    return Err(source.error(node.span, error));
+                }
+                (Some((key, key_span)), mut value) => {
+                    // The place of a missing value is that of the next token; people look for it at its key.
+                    if value.span.is_empty() && value.kind() == Kind::Nothing {
+                        value.span = key_span.clone();
+                    }
+                    entries.push(Entry { key, key_span, value });
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+fn scan_error(source: &Source<'_>, error: &ScanError) -> PolicyError {
+    let at = error.marker().byte_offset().unwrap_or(0);
+    let hint = match error.kind() {
+        ErrorKind::TabInIndentation | ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed => {
+            Some("indent with spaces")
+        }
+        ErrorKind::RecursionLimitExceeded => Some("a policy is four levels deep"),
+        ErrorKind::UnknownAnchor => Some("anchors and aliases are not taken in a policy: write the value out"),
+        ErrorKind::DirectiveDisallowed => Some("leave lines that begin with `%` out"),
+        _ => None,
+    };
+    let message = ValueError::new(format!("not valid YAML: {}", error.info()));
+    source.error(
+        at..at + 1,
+        ValueError {
+            hint: hint.map(str::to_owned),
+            ..message
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, plain_kind};
+
+    #[test]
+    fn plain_words_are_what_any_yaml_reader_takes_them_for() {
+        for (kind, words) in [
+            (Kind::Nothing, &["", "~", "null", "NULL"][..]),
+            (Kind::Boolean, &["no", "Yes", "on", "OFF", "true", "y"]),
+            (
+                Kind::Number,
+                &["0", "-1", "1.5", "1e3", "0x1F", "0o7", "1_000", ".5", "-.inf", ".NaN"],
+            ),
+            (
+                Kind::Text,
+                &[
+                    "20s",
+                    "10.0.20.10",
+                    "docker.io",
+                    "-",
+                    "0x",
+                    "inf",
+                    "nan",
+                    "+",
+                    "10.0.0.1:5000",
+                ],
+            ),
+        ] {
+            for word in words {
+                assert_eq!(plain_kind(word), kind, "{word}");
+            }
+        }
+    }
+}

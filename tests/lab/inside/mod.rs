@@ -1,0 +1,166 @@
+//! The part of the lab that runs in namespaces of its own: registries on loopback addresses, and one containerd after
+//! another in front of them. Spoken to by a task on standard input and a report on standard output.
+
+mod answer; // what a registry says
+mod cri; // CRI's few calls
+mod daemon; // one containerd from start to end
+mod root; // its private root
+mod server; // listeners that record
+mod tls; // what TLS hosts show and accept
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::daemon::Daemon;
+use self::root::Plan;
+use self::server::{Desk, Server};
+use super::content::repository;
+use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire};
+
+/// The exit status of the lab's own failures, as `env` and `timeout` have it.
+pub const FAILED: u8 = 125;
+/// How long one pull may take. containerd's own limits are longer, so a pull that reaches this one is reported as such.
+const PULL: Duration = Duration::from_mins(1);
+
+/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; without, serves one task.
+///
+/// # Errors
+///
+/// When the lab itself fails; what containerd does is part of the report.
+pub fn main() -> io::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("enter") {
+        return Err(root::enter());
+    }
+    let mut json = Vec::new();
+    io::stdin().read_to_end(&mut json)?;
+    let task: Task = serde_json::from_slice(&json)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Whoever waits for the report must not wait for ever, whatever a containerd does.
+    let pulls: u32 = task
+        .rounds
+        .iter()
+        .map(|round| u32::try_from(round.images.len()).unwrap_or(u32::MAX))
+        .sum();
+    let rounds = u32::try_from(task.rounds.len()).unwrap_or(u32::MAX);
+    let within = daemon::START.saturating_mul(rounds.saturating_mul(2)) + PULL.saturating_mul(pulls);
+    let reports = runtime.block_on(async { tokio::time::timeout(within, perform(&task)).await })??;
+    io::stdout().write_all(&serde_json::to_vec(&reports)?)
+}
+
+async fn perform(task: &Task) -> io::Result<Vec<RoundReport>> {
+    let addresses = addresses(&task.scene);
+    network(&addresses)?;
+    let desk = Arc::new(Desk::default());
+    for host in &task.scene.hosts {
+        listen(task, host, addresses[host.address()], &desk).await?;
+    }
+    let hosts = hosts_file(&addresses);
+    let mut reports = Vec::new();
+    for round in &task.rounds {
+        let plan = Plan {
+            program: task.program.display().to_string(),
+            files: round.files.clone(),
+            hosts: hosts.clone(),
+            system_pool: task.pki.trusted.cert.clone(),
+        };
+        reports.push(run(round, &plan, &desk).await?);
+    }
+    Ok(reports)
+}
+
+async fn run(round: &Round, plan: &Plan, desk: &Desk) -> io::Result<RoundReport> {
+    let mut daemon = Daemon::start(plan).await?;
+    let (boot, cri) = daemon.wait().await?;
+    let mut pulls = Vec::new();
+    if let Some(mut cri) = cri {
+        for image in &round.images {
+            desk.turn_to(&image.reference, &repository(&image.reference));
+            let error = cri.pull(image, PULL).await.err();
+            pulls.push(Pull {
+                image: image.reference.clone(),
+                error,
+            });
+        }
+    }
+    let log = daemon.stop().await?;
+    Ok(RoundReport {
+        boot,
+        pulls,
+        requests: desk.take(),
+        log,
+    })
+}
+
+async fn listen(task: &Task, host: &Host, address: IpAddr, desk: &Arc<Desk>) -> io::Result<()> {
+    if host.behaviour == Behaviour::Dead {
+        return Ok(());
+    }
+    let tls = match host.wire {
+        Wire::Http => None,
+        Wire::Tls(cert) => Some(tls::config(host.address(), cert, &task.pki)?),
+    };
+    let clients = tls::clients(&task.pki)?;
+    Server {
+        host: host.clone(),
+        tls,
+        clients,
+        desk: Arc::clone(desk),
+    }
+    .listen(address)
+    .await
+}
+
+/// The address of each host by name: its own when the name is one, a loopback address otherwise. Names have addresses of
+/// their own, so that two may use one port.
+fn addresses(scene: &Scene) -> BTreeMap<String, IpAddr> {
+    let mut addresses = BTreeMap::new();
+    // 127.77.0.0/16, from 127.77.0.1 on.
+    let mut next = u32::from(Ipv4Addr::new(127, 77, 0, 0));
+    for host in &scene.hosts {
+        addresses
+            .entry(host.address().to_owned())
+            .or_insert_with_key(|name| match name.parse() {
+                Ok(address) => address,
+                Err(_) if name == "localhost" => Ipv4Addr::LOCALHOST.into(),
+                Err(_) => {
+                    next += 1;
+                    Ipv4Addr::from(next).into()
+                }
+            });
+    }
+    addresses
+}
+
+fn hosts_file(addresses: &BTreeMap<String, IpAddr>) -> String {
+    let named = addresses
+        .iter()
+        .filter(|(name, _)| *name != "localhost" && name.parse::<IpAddr>().is_err());
+    let lines: Vec<String> = named.map(|(name, address)| format!("{address} {name}\n")).collect();
+    format!("127.0.0.1 localhost\n{}", lines.concat())
+}
+
+/// Brings loopback up, which is down in a new network namespace, and gives it every literal address of the scene.
+fn network(addresses: &BTreeMap<String, IpAddr>) -> io::Result<()> {
+    let literal = addresses.values().filter(|address| !address.is_loopback());
+    let lines: Vec<String> = literal
+        .map(|address| match address {
+            IpAddr::V4(address) => format!("address add {address}/32 dev lo\n"),
+            IpAddr::V6(address) => format!("address add {address}/128 dev lo nodad\n"),
+        })
+        .collect();
+    let batch = format!("link set lo up\n{}", lines.concat());
+    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = ip.stdin.take() {
+        stdin.write_all(batch.as_bytes())?;
+    }
+    let status = ip.wait()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("`ip`: {status}")))
+    }
+}

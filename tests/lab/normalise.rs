@@ -1,0 +1,380 @@
+//! What of the recorded requests counts when two rounds are compared.
+//!
+//! For each image and each thing asked for: who was asked, in order, and how. The method does not count (containerd asks
+//! for a manifest by HEAD and by GET), nor does asking the same host for the same thing twice in a row. Blobs are fetched
+//! side by side, so each has a list of its own and their order among each other is lost.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use super::scene::{Request, RoundReport, What};
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    /// TLS attempts that came to nothing, for whatever they were.
+    Handshake,
+    /// `/v2/`.
+    Ping,
+    /// A bearer token.
+    Token,
+    /// A manifest by this tag.
+    Tag(String),
+    /// A manifest by this digest.
+    Digest(String),
+    /// A configuration or layer.
+    Blob(String),
+    /// Anything else, by path.
+    Other(String),
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake => f.write_str("failed TLS"),
+            Self::Ping => f.write_str("ping"),
+            Self::Token => f.write_str("token"),
+            Self::Tag(tag) => write!(f, "manifest {tag}"),
+            Self::Digest(digest) => write!(f, "manifest {}", short(digest)),
+            Self::Blob(digest) => write!(f, "blob {}", short(digest)),
+            Self::Other(path) => f.write_str(path),
+        }
+    }
+}
+
+/// Enough of a digest to tell the few of a case apart.
+fn short(digest: &str) -> &str {
+    digest.get(..15).unwrap_or(digest)
+}
+
+/// How a host was asked. Two of these are equal when containerd meant the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The scene's host, `name:port`.
+    pub at: String,
+    /// `http`, `https`, or `tls` for an attempt.
+    pub scheme: String,
+    /// The server name sent in TLS.
+    pub sni: Option<String>,
+    /// The Host header.
+    pub host: String,
+    /// The path.
+    pub path: String,
+    /// The query.
+    pub query: String,
+    /// The Authorization header.
+    pub authorization: Option<String>,
+    /// Headers beside those that every client sends.
+    pub headers: Vec<(String, String)>,
+    /// Common name of the client certificate.
+    pub client_cert: Option<String>,
+    /// The form of a token request.
+    pub form: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.at, self.path)?;
+        if !self.query.is_empty() {
+            write!(f, "?{}", self.query)?;
+        }
+        if !self.host.is_empty() && self.host != self.at {
+            write!(f, " host={}", self.host)?;
+        }
+        if let Some(sni) = &self.sni {
+            write!(f, " sni={sni}")?;
+        }
+        if let Some(authorization) = &self.authorization {
+            write!(f, " authorization={authorization}")?;
+        }
+        for (name, value) in &self.headers {
+            write!(f, " {name}={value}")?;
+        }
+        if let Some(name) = &self.client_cert {
+            write!(f, " cert={name}")?;
+        }
+        if !self.form.is_empty() {
+            write!(f, " form={}", self.form)?;
+        }
+        Ok(())
+    }
+}
+
+/// For each image and thing, the hosts asked for it, in order.
+pub type Asks = BTreeMap<(String, Thing), Vec<Asked>>;
+
+/// The requests of a round, as far as they count.
+pub fn normalise(requests: &[Request]) -> Asks {
+    let mut asks = Asks::new();
+    for request in requests {
+        let (thing, asked) = read(request);
+        let list = asks.entry((request.image.clone(), thing.clone())).or_default();
+        // Blobs are fetched side by side, so attempts of several may interleave: only their first order is meant.
+        let known = if thing == Thing::Handshake {
+            list.contains(&asked)
+        } else {
+            list.last() == Some(&asked)
+        };
+        if !known {
+            list.push(asked);
+        }
+    }
+    asks
+}
+
+fn read(request: &Request) -> (Thing, Asked) {
+    let mut asked = Asked {
+        at: request.at.clone(),
+        scheme: "tls".into(),
+        sni: request.sni.clone(),
+        host: String::new(),
+        path: String::new(),
+        query: String::new(),
+        authorization: None,
+        headers: Vec::new(),
+        client_cert: request.client_cert.clone(),
+        form: String::new(),
+    };
+    let What::Http(http) = &request.what else {
+        return (Thing::Handshake, asked);
+    };
+    asked.scheme.clone_from(&http.scheme);
+    asked.host.clone_from(&http.host);
+    asked.path.clone_from(&http.path);
+    asked.query.clone_from(&http.query);
+    asked.authorization.clone_from(&http.authorization);
+    asked.headers.clone_from(&http.headers);
+    asked.form.clone_from(&http.form);
+    let path = &http.path;
+    let thing = if let Some((_, reference)) = path.rsplit_once("/manifests/") {
+        if reference.contains(':') {
+            Thing::Digest(reference.into())
+        } else {
+            Thing::Tag(reference.into())
+        }
+    } else if let Some((_, digest)) = path.rsplit_once("/blobs/") {
+        Thing::Blob(digest.into())
+    } else if path == "/token" {
+        Thing::Token
+    } else if path.trim_end_matches('/').ends_with("/v2") {
+        Thing::Ping
+    } else {
+        Thing::Other(path.clone())
+    };
+    (thing, asked)
+}
+
+/// `None` when two rounds started alike, pulled alike and asked alike; otherwise the differences, for a person to read.
+pub fn compare(before: &RoundReport, after: &RoundReport) -> Option<String> {
+    let mut text = String::new();
+    if before.boot != after.boot {
+        push(
+            &mut text,
+            format_args!("start:\n  before: {}\n  after:  {}", before.boot, after.boot),
+        );
+    }
+    for (old, new) in before.pulls.iter().zip(&after.pulls) {
+        // The words of an error name URLs and differ between ways of pulling; who was asked is compared below.
+        if old.image != new.image || old.error.is_some() != new.error.is_some() {
+            let ended = |error: &Option<String>| error.clone().unwrap_or_else(|| "pulled".into());
+            let (old_end, new_end) = (ended(&old.error), ended(&new.error));
+            push(
+                &mut text,
+                format_args!("{}:\n  before: {old_end}\n  after:  {new_end}", old.image),
+            );
+        }
+    }
+    if before.pulls.len() != after.pulls.len() {
+        push(
+            &mut text,
+            format_args!("pulls: before {}, after {}", before.pulls.len(), after.pulls.len()),
+        );
+    }
+    let (old, new) = (normalise(&before.requests), normalise(&after.requests));
+    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for key in keys {
+        let (old, new) = (
+            old.get(key).map_or(&[][..], Vec::as_slice),
+            new.get(key).map_or(&[][..], Vec::as_slice),
+        );
+        if old != new {
+            push(
+                &mut text,
+                format_args!("{}: {}\n  before:\n{}  after:\n{}", key.0, key.1, list(old), list(new)),
+            );
+        }
+    }
+    if text.is_empty() { None } else { Some(text) }
+}
+
+fn push(text: &mut String, line: fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn list(asked: &[Asked]) -> String {
+    if asked.is_empty() {
+        return "    nobody\n".into();
+    }
+    let lines: Vec<String> = asked.iter().map(|asked| format!("    {asked}\n")).collect();
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, Thing, compare, normalise};
+    use crate::lab::scene::{Boot, Http, Pull, Request, RoundReport, What};
+
+    fn request(method: &str, at: &str, path: &str) -> Request {
+        let http = Http {
+            scheme: "http".into(),
+            method: method.into(),
+            host: at.into(),
+            path: path.into(),
+            query: "ns=r".into(),
+            authorization: None,
+            headers: Vec::new(),
+            form: String::new(),
+            status: 200,
+        };
+        Request {
+            image: "r/i:1".into(),
+            at: at.into(),
+            sni: None,
+            client_cert: None,
+            what: What::Http(http),
+        }
+    }
+
+    fn report(requests: &[Request]) -> RoundReport {
+        let pulls = vec![Pull {
+            image: "r/i:1".into(),
+            error: None,
+        }];
+        RoundReport {
+            boot: Boot::CriOk,
+            pulls,
+            requests: requests.to_vec(),
+            log: String::new(),
+        }
+    }
+
+    fn hosts(requests: &[Request], thing: Thing) -> Vec<String> {
+        let at = |asked: &Asked| asked.at.clone();
+        normalise(requests)[&("r/i:1".to_owned(), thing)]
+            .iter()
+            .map(at)
+            .collect()
+    }
+
+    #[test]
+    fn methods_and_repetitions_fold_and_returns_do_not() {
+        let tag = "/v2/i/manifests/1";
+        let requests = [
+            request("HEAD", "a", tag),
+            request("GET", "a", tag),
+            request("HEAD", "b", tag),
+            request("HEAD", "a", tag),
+        ];
+        assert_eq!(hosts(&requests, Thing::Tag("1".into())), ["a", "b", "a"]);
+    }
+
+    #[test]
+    fn blobs_that_cross_do_not_differ() {
+        let (one, two) = ("/v2/i/blobs/sha256:1", "/v2/i/blobs/sha256:2");
+        let straight = [
+            request("GET", "a", one),
+            request("GET", "b", one),
+            request("GET", "a", two),
+            request("GET", "b", two),
+        ];
+        let crossed = [
+            request("GET", "a", two),
+            request("GET", "a", one),
+            request("GET", "b", one),
+            request("GET", "b", two),
+        ];
+        assert_eq!(compare(&report(&straight), &report(&crossed)), None);
+    }
+
+    #[test]
+    fn attempts_that_cross_do_not_differ() {
+        let attempt = |at: &str| Request {
+            what: What::TlsAttempt,
+            ..request("", at, "")
+        };
+        let (straight, crossed) = (
+            [attempt("a"), attempt("a"), attempt("b"), attempt("b")],
+            ["a", "b", "a", "b"].map(attempt),
+        );
+        assert_eq!(compare(&report(&straight), &report(&crossed)), None);
+        assert!(compare(&report(&straight), &report(&["b", "a"].map(attempt))).is_some());
+    }
+
+    /// One change at a time to what is compared: each must show.
+    #[test]
+    fn every_field_counts() {
+        let base = request("GET", "a", "/v2/i/manifests/1");
+        let http = |change: fn(&mut Http)| {
+            let mut changed = base.clone();
+            if let What::Http(http) = &mut changed.what {
+                change(http);
+            }
+            changed
+        };
+        let changed = [
+            Request {
+                at: "b".into(),
+                ..base.clone()
+            },
+            Request {
+                image: "r/i:2".into(),
+                ..base.clone()
+            },
+            Request {
+                sni: Some("a".into()),
+                ..base.clone()
+            },
+            Request {
+                client_cert: Some("client".into()),
+                ..base.clone()
+            },
+            Request {
+                what: What::TlsAttempt,
+                ..base.clone()
+            },
+            http(|http| http.scheme = "https".into()),
+            http(|http| http.host = "b".into()),
+            http(|http| http.path = "/v2/x/i/manifests/1".into()),
+            http(|http| http.query = String::new()),
+            http(|http| http.authorization = Some("Basic eDp5".into())),
+            http(|http| http.headers.push(("x".into(), "1".into()))),
+            http(|http| http.form = "scope=x".into()),
+        ];
+        let before = report(std::slice::from_ref(&base));
+        assert_eq!(
+            compare(&before, &report(&[http(|http| http.method = "HEAD".into())])),
+            None
+        );
+        for request in changed {
+            assert!(
+                compare(&before, &report(std::slice::from_ref(&request))).is_some(),
+                "{request:?}"
+            );
+        }
+        assert!(compare(&before, &report(&[])).is_some());
+        let mut failed = before.clone();
+        failed.pulls[0].error = Some("not found".into());
+        assert!(compare(&before, &failed).is_some());
+        assert!(
+            compare(
+                &before,
+                &RoundReport {
+                    boot: Boot::CriDead("x".into()),
+                    ..before.clone()
+                }
+            )
+            .is_some()
+        );
+    }
+}
