@@ -21,21 +21,20 @@ fn death(look: &Look<'_>, found: &mut Found) {
     else {
         return;
     };
-    let path = look.registry.config_path.as_ref();
-    let path_at = path
-        .and_then(|path| path.place.as_ref())
+    let path_at = look
+        .written_path()
         .map_or(String::new(), |place| format!(" (at {place})"));
     let first = look.registry.mirrors.first();
     let mirror = first.map_or(String::new(), |mirror| {
         format!("`mirrors.\"{}\"`", shown::url(&mirror.registry))
     });
     let (id, what, remedy) = match reason {
-        Death::Both => (
+        Death::Both if look.written_path().is_some() => (
             FindingId::BothSet,
             format!("{mirror} is set beside `config_path`{path_at}."),
             "Keep one of them: `mirrorshift migrate` moves the mirrors to hosts.toml files and keeps `config_path`.",
         ),
-        Death::BothByDefault => (
+        Death::Both | Death::BothByDefault => (
             FindingId::BothByDefault,
             format!(
                 "{mirror} is set, and containerd {} fills in a `config_path` of its own beside it.",
