@@ -126,20 +126,6 @@ impl fmt::Display for Image {
     }
 }
 
-/// Whether containerd takes this registry for one on the node itself: `localhost` or a loopback address, any port
-/// (`docker.IsLocalhost`).
-pub fn is_localhost(registry: &str) -> bool {
-    let host = match registry.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => registry,
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,16 +167,6 @@ mod tests {
             &long,
         ] {
             assert!(text.parse::<Image>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn which_registries_are_on_the_node() {
-        for registry in ["localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:80", "[::1]:5000"] {
-            assert!(is_localhost(registry), "{registry}");
-        }
-        for registry in ["localhost.localdomain", "10.0.0.1:5000", "docker.io"] {
-            assert!(!is_localhost(registry), "{registry}");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Who is asked under `registry.mirrors` and `registry.configs` (`registryHosts` and `registryEndpoints` of the CRI plugin).
 
 use crate::certs;
-use crate::image::is_localhost;
+use crate::hosts::{is_localhost, url};
 use crate::registry::{Mirror, Registry, TlsConfig};
 use crate::route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 use crate::tree::Tree;
-use url::Url;
 
 /// The route of `registry` under the legacy rules.
 pub(crate) fn route(settings: &Registry, tree: &Tree, registry: &str) -> Route {
@@ -106,54 +105,37 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads what stands in an `endpoint` list, or nothing when it cannot be read as a URL.
     pub(crate) fn read(written: &str) -> Option<Self> {
-        let (scheme, rest) = match written.split_once("://") {
-            Some((scheme, rest)) => (scheme.to_owned(), rest),
-            None => {
-                let host = host_of(written);
-                (if is_localhost(host) { "http" } else { "https" }.to_owned(), written)
+        let written = match written.contains("://") {
+            true => written.to_owned(),
+            false => {
+                let host = url::parse(&format!("dummy://{written}")).ok()?.host;
+                let scheme = if is_localhost(&host) { "http" } else { "https" };
+                format!("{scheme}://{written}")
             }
         };
-        let scheme = scheme.to_ascii_lowercase();
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = authority.rsplit('@').next().unwrap_or_default();
-        // The host is kept as written: containerd compares and sends it so. Whether it is one is for the library to say.
-        let readable = !rest.bytes().any(|byte| byte.is_ascii_control() || byte == b' ');
-        let checked = Url::parse(&format!("http://{host}/")).is_ok_and(|url| url.host().is_some());
-        if !readable || !checked {
-            return None;
-        }
-        let path = rest[authority.len()..].split(['?', '#']).next().unwrap_or_default();
-        let path = if path.is_empty() { "/v2" } else { path };
-        let scheme = match scheme.as_str() {
+        let read = url::parse(&written).ok()?;
+        let scheme = match read.scheme.as_str() {
             "http" => Some(Scheme::Http),
             "https" => Some(Scheme::Https),
             _ => None,
         };
+        // A request for no host fails like one of an unknown scheme.
+        let scheme = scheme.filter(|_| !read.host.is_empty());
+        let path = if read.path.is_empty() { "/v2" } else { &read.path };
         Some(Self {
             scheme,
-            host: host.to_owned(),
-            path: collapse(path),
+            host: read.host,
+            path: joined(path),
         })
     }
 }
 
-fn host_of(written: &str) -> &str {
-    written.split('/').next().unwrap_or(written)
-}
-
 /// A request joins the path and the rest of its URL with `path.Join`, so doubled and trailing slashes never show.
-pub(crate) fn collapse(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
+fn joined(path: &str) -> String {
+    match url::clean(path).as_str() {
+        "/" => String::new(),
+        clean => clean.to_owned(),
     }
-    parts.iter().flat_map(|part| ["/", part]).collect()
 }
 
 /// The registry's own host, which is asked last.
@@ -244,7 +226,11 @@ fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
     }
     match (certificate.is_empty(), key.is_empty()) {
         (true, true) => {}
-        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|why| fails(why.to_owned()))?,
+        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|_| {
+            fails(format!(
+                "no usable pair of certificate and key in `{certificate}` and `{key}`"
+            ))
+        })?,
         _ => return Err(fails("`cert_file` and `key_file` must both be set".to_owned())),
     }
     Ok(tls)

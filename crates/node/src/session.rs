@@ -70,9 +70,6 @@ impl<'a> Session<'a> {
             NotLocked::Trouble(trouble) => trouble.into(),
         })?;
         let journal = Journal::load(&state)?;
-        if journal.ids().contains(&id) {
-            return Err(Trouble::Said("a change with this identifier is in the journal already").into());
-        }
         if journal.open.is_none() {
             journal.tidy(&state);
         }
@@ -114,6 +111,10 @@ impl<'a> Session<'a> {
             if let settled @ Outcome::Settled(_) = self.finish(open, goal, new)? {
                 return Ok(settled);
             }
+        }
+        if self.journal.ids().contains(&self.id.as_str()) {
+            let said = "a change with this identifier is in the journal already";
+            return Err(ChangeError::Refused(Trouble::Said(said)));
         }
         let survey =
             survey(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;

@@ -61,9 +61,9 @@ pub(crate) fn lay_out(order: &Order<'_>, root: &str) -> Result<Layout, Box<Refus
 fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) -> Result<(), Box<Refusal>> {
     let version = &order.config.document.version;
     let folder = if registry == UNNAMED {
-        Folder::Default
+        Folder::Default { seen_from: UNNAMED }
     } else {
-        Folder::Of(registry.to_owned())
+        Folder::Of(registry)
     };
     if registry == UNNAMED && !version.has(Rule::DefaultDirectory) {
         let what = format!("containerd {version} has no `_default`, which the wildcard needs");
@@ -75,7 +75,7 @@ fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) ->
     let name = existing(layout, registry);
     let path = format!("{}/{name}/hosts.toml", layout.root);
     let comments = order.comments.get(registry).map(Vec::as_slice).unwrap_or_default();
-    let text = hosts_file::write(&folder, &wish.asks, version, comments).map_err(|why| {
+    let text = hosts_file::write(folder, &wish.asks, version, comments).map_err(|why| {
         Refusal::new(
             Reason::Endpoint,
             format!("no hosts.toml of containerd {version} can say who is asked for {registry}: {why}"),

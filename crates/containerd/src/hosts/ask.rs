@@ -37,7 +37,7 @@ impl Asking<'_> {
     /// What containerd takes for the registry itself where `server` names no host. Settings of TLS, headers and timeout
     /// are kept, capabilities and path are not.
     pub(super) fn with_default(&self, root: Host) -> Host {
-        if !root.host.is_empty() {
+        if !root.authority.is_empty() {
             return root;
         }
         let registry = self.registry;
@@ -49,9 +49,9 @@ impl Asking<'_> {
             ..root
         };
         "https".clone_into(&mut host.scheme);
-        registry.clone_into(&mut host.host);
+        registry.clone_into(&mut host.authority);
         if registry == "docker.io" {
-            "registry-1.docker.io".clone_into(&mut host.host);
+            "registry-1.docker.io".clone_into(&mut host.authority);
         } else if is_localhost(registry) && self.version.has(Rule::LocalhostByHttp) {
             let by_port = self.version.has(Rule::LocalhostByPort);
             if !(by_port && matches!(port(registry), "" | "443")) {
@@ -75,7 +75,8 @@ impl Asking<'_> {
                 client: host.client,
             },
         };
-        let own = host.host == self.registry || self.registry == "docker.io" && host.host == "registry-1.docker.io";
+        let own =
+            host.authority == self.registry || self.registry == "docker.io" && host.authority == "registry-1.docker.io";
         let place = self.path.filter(|_| origin != Origin::Upstream);
         Ask {
             scheme,
@@ -84,7 +85,7 @@ impl Asking<'_> {
             pulls: host.pulls,
             tls,
             headers: host.headers,
-            credentials: (self.credentials)(&host.host),
+            credentials: (self.credentials)(&host.authority),
             namespace: (!own).then(|| self.registry.to_owned()),
             dial_timeout: host.dial_timeout,
             why: Why {
@@ -94,36 +95,38 @@ impl Asking<'_> {
                     line: host.line,
                 }),
             },
-            host: host.host,
+            host: host.authority,
         }
     }
 }
 
 /// Whether Go can make a request for it.
 pub(super) fn can_be_asked(host: &Host) -> bool {
-    matches!(host.scheme.as_str(), "http" | "https") && !host.host.is_empty()
+    matches!(host.scheme.as_str(), "http" | "https") && !host.authority.is_empty()
 }
 
 /// Whether a TLS setting was written; `skip_verify = false` is one.
-pub(super) fn has_tls(version: &Version, host: &Host) -> bool {
+fn has_tls(version: &Version, host: &Host) -> bool {
     host.ca.is_some()
         || !host.client.is_empty()
         || host.skip_verify.is_some()
         || host.dial_timeout.is_some() && version.has(Rule::DialTimeoutCountsAsTls)
 }
 
-fn scheme(version: &Version, host: &Host) -> Scheme {
-    if host.scheme != "http" {
-        return Scheme::Https;
-    }
-    let first = match port(&host.host) {
-        "" => version.has(Rule::HttpsFirstWithoutPort),
-        "80" => version.has(Rule::HttpsFirstOnPort80),
-        _ => version.has(Rule::HttpsFirstWithPort),
+/// Whether an http host is tried by HTTPS first, given a TLS setting.
+pub(super) fn https_first(version: &Version, host: &Host) -> bool {
+    let by_port = match port(&host.authority) {
+        "" => Rule::HttpsFirstWithoutPort,
+        "80" => Rule::HttpsFirstOnPort80,
+        _ => Rule::HttpsFirstWithPort,
     };
-    if first && has_tls(version, host) {
-        Scheme::HttpsThenHttp
-    } else {
-        Scheme::Http
+    host.scheme == "http" && has_tls(version, host) && version.has(by_port)
+}
+
+fn scheme(version: &Version, host: &Host) -> Scheme {
+    match host.scheme.as_str() {
+        "http" if https_first(version, host) => Scheme::HttpsThenHttp,
+        "http" => Scheme::Http,
+        _ => Scheme::Https,
     }
 }

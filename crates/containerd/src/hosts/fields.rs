@@ -16,12 +16,14 @@ use std::time::Duration;
 /// The client certificates of a host: certificate file, and key file when it is another one.
 type Pairs = Vec<(String, Option<String>)>;
 
-/// One host as containerd understood it, before its defaults are filled in.
-#[derive(Clone, Debug, Default)]
+/// One host as containerd understood it, before its defaults are filled in. Not printable: URLs may hold a password.
+#[derive(Clone, Default)]
 pub(super) struct Host {
+    /// The URL as it stands in the file; empty for a root without `server`, and for certificate files.
+    pub(super) written: String,
     pub(super) scheme: String,
     /// Empty where the URL has none, or where `server` is left out.
-    pub(super) host: String,
+    pub(super) authority: String,
     pub(super) path: String,
     pub(super) pulls: bool,
     pub(super) resolves: bool,
@@ -145,12 +147,13 @@ impl<'a> File<'a> {
             _ => None,
         };
         let mut host = Host {
+            written: url.to_owned(),
             line,
             skip_verify: flag("skip_verify"),
             ..Host::default()
         };
         if !url.is_empty() {
-            (host.scheme, host.host, host.path) = self.url(url, flag("override_path") == Some(true), line)?;
+            (host.scheme, host.authority, host.path) = url_of(url, flag("override_path") == Some(true), line)?;
         }
         (host.pulls, host.resolves) = self.capabilities(tables)?;
         host.ca = self.last(tables, "ca").map(|value| self.ca(value)).transpose()?;
@@ -174,31 +177,6 @@ impl<'a> File<'a> {
             })?);
         }
         Ok(host)
-    }
-
-    fn url(&self, url: &str, overrides: bool, line: Option<usize>) -> Result<(String, String, String), Unread> {
-        let full = if url.starts_with("http") {
-            url.to_owned()
-        } else {
-            format!("https://{url}")
-        };
-        let url = url::parse(&full).map_err(|reason| Unread {
-            kind: HostsFaultKind::BadUrl,
-            found: format!("`{}` is no URL: {reason}", shown(url)),
-            line,
-            remedy: "Write `https://host:port` or `http://host:port`, with a path where the registry has one."
-                .to_owned(),
-        })?;
-        let mut path = url.path;
-        if !path.is_empty() {
-            path = clean(&path);
-        }
-        if !overrides && !path.ends_with("/v2") {
-            path.push_str("/v2");
-        }
-        // Requests join the root with the repository, which cleans once more.
-        let path = clean(&format!("/{path}"));
-        Ok((url.scheme, url.host, if path == "/" { String::new() } else { path }))
     }
 
     /// Whether it pulls, and whether it pulls and resolves.
@@ -311,6 +289,31 @@ impl<'a> File<'a> {
         headers.retain(|_, values: &mut Vec<String>| !values.is_empty());
         Ok(Headers::new(headers))
     }
+}
+
+/// Scheme, host and API root of a URL.
+fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, String, String), Unread> {
+    let full = if url.starts_with("http") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    let url = url::parse(&full).map_err(|reason| Unread {
+        kind: HostsFaultKind::BadUrl,
+        found: format!("`{}` is no URL: {reason}", shown(url)),
+        line,
+        remedy: "Write `https://host:port` or `http://host:port`, with a path where the registry has one.".to_owned(),
+    })?;
+    let mut path = url.path;
+    if !path.is_empty() {
+        path = clean(&path);
+    }
+    if !overrides && !path.ends_with("/v2") {
+        path.push_str("/v2");
+    }
+    // Requests join the root with the repository, which cleans once more.
+    let path = clean(&format!("/{path}"));
+    Ok((url.scheme, url.host, if path == "/" { String::new() } else { path }))
 }
 
 /// A URL without its user-info, which may hold a password.

@@ -5,9 +5,10 @@ use super::fields::{File, Host, shown};
 use crate::toml::{self, Expression, Kind, Parsed, Table, TakenBy, Value, line_at};
 use crate::{Rule, Version};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// The hosts of one file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Hosts {
     /// In the order asked.
     pub(super) tables: Vec<Host>,
@@ -25,6 +26,9 @@ pub(super) fn read(version: &Version, folder: &str, bytes: &[u8]) -> Result<Host
     };
     if version.has(Rule::GoTomlOne) {
         check_host_table(file, &parsed.root)?;
+    }
+    if version.has(Rule::DottedHostCrashes) {
+        check_dotted_hosts(&parsed)?;
     }
     file.check_types(&[&parsed.root], true)?;
     let named = host_tables(file, &parsed.root)?;
@@ -67,7 +71,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
         let remedy = error
             .remedy
             .clone()
-            .unwrap_or_else(|| format!("Mend this line: {}", error.shown));
+            .unwrap_or_else(|| format!("Mend this line: {}", shown(&error.shown)));
         Unread {
             kind,
             found: error.to_string(),
@@ -115,6 +119,30 @@ fn check_host_table(file: File<'_>, root: &Table) -> Result<(), Unread> {
     }
 }
 
+/// go-toml v2 before 2.4 panics when a dotted key goes below a map entry that another dotted key made.
+fn check_dotted_hosts(parsed: &Parsed) -> Result<(), Unread> {
+    let mut seen = BTreeSet::new();
+    let dotted = parsed
+        .layout
+        .expressions
+        .iter()
+        .filter_map(|expression| match expression {
+            Expression::Assignment(one) => Some((one, parsed.layout.path_of(one))),
+            _ => None,
+        });
+    for (one, path) in dotted.filter(|(one, path)| is_host(path) && path.len() - one.key.len() < 2 && path.len() > 2) {
+        if !seen.insert(path[1].clone()) {
+            return Err(Unread {
+                kind: HostsFaultKind::Crash,
+                found: format!("a second dotted key of {}", title(&path[1])),
+                line: one.parts.first().map(|part| line_at(&parsed.text, part.start)),
+                remedy: format!("Write {} above the settings of this host.", title(&path[1])),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn not_a_table(file: File<'_>, value: &Value) -> Unread {
     Unread {
         kind: HostsFaultKind::WrongType,
@@ -151,9 +179,9 @@ fn order(version: &Version, parsed: &Parsed) -> Vec<String> {
     let Some(hosts) = parsed.root.get("host").and_then(Value::as_table) else {
         return Vec::new();
     };
-    let line = |name: &str, value: &Value| match is_inline(parsed, value) {
-        true => 0,
-        false => line_of(parsed, name).unwrap_or(0),
+    let line = |name: &str, value: &Value| {
+        let header = || line_of(parsed, name).unwrap_or(0);
+        if is_inline(parsed, value) { 0 } else { header() }
     };
     let mut names: Vec<_> = hosts
         .iter()
@@ -165,7 +193,7 @@ fn order(version: &Version, parsed: &Parsed) -> Vec<String> {
 }
 
 /// `getSortedHosts` of 2.x: a header names a host unless the header before did.
-fn headers(parsed: &Parsed) -> Vec<String> {
+pub(super) fn headers(parsed: &Parsed) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut last = "";
     for header in parsed

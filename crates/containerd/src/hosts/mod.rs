@@ -7,10 +7,15 @@ mod duration;
 mod fault;
 mod fields;
 mod file;
+mod lint;
 mod lookup;
+#[cfg(test)]
+mod tests;
 pub(crate) mod url;
 
 pub use fault::{HostsFault, HostsFaultKind};
+pub use lint::hosts_faults;
+pub use url::is_localhost;
 
 use crate::route::{Ask, Failure, Origin, Place, Route};
 use crate::tree::{Entry, Tree};

@@ -221,8 +221,9 @@ pub(crate) fn port(host: &str) -> &str {
     split_host_port(host).map_or("", |(_, port)| port)
 }
 
-/// `docker.IsLocalhost`: `localhost` or a loopback address, with any port.
-pub(crate) fn is_localhost(host: &str) -> bool {
+/// Whether containerd takes `host` for one of its own machine (`docker.IsLocalhost`): `localhost` or a loopback address,
+/// with or without a port.
+pub fn is_localhost(host: &str) -> bool {
     let host = split_host_port(host).map_or(host, |(host, _)| host);
     host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|address| match address {

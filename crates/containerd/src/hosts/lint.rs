@@ -1,0 +1,363 @@
+//! What is wrong with a registry's folder, or easily mistaken, under one release.
+
+use super::ask::{can_be_asked, https_first};
+use super::fault::{HostsFault, HostsFaultKind as Kind, Unread};
+use super::fields::{File, Host, shown};
+use super::file::{self, Hosts, is_inline, line_of, title};
+use super::lookup::Look;
+use super::{FILE, certs, url};
+use crate::toml::{Parsed, Value, line_at};
+use crate::tree::{Entry, Tree};
+use crate::{Rule, Version};
+use std::collections::BTreeSet;
+
+/// The faults of `folder`, as far as its files were read; none where it does not exist.
+///
+/// The certificate files are those that the hosts.toml names, or the folder's own where the file is not used.
+pub fn hosts_faults(version: &Version, tree: &Tree, folder: &str) -> Vec<HostsFault> {
+    let look = Look::new(tree);
+    let path = url::join(folder, FILE);
+    let unread = match look.at(folder) {
+        Entry::Absent => Vec::new(),
+        Entry::Folder(names) => of_folder(version, &look, folder, names),
+        Entry::File(_) | Entry::Unusable(_) => {
+            vec![unusable(
+                format!("`{folder}` is no folder"),
+                "Put a folder there, or nothing.",
+                None,
+            )]
+        }
+    };
+    unread.into_iter().map(|unread| unread.at(&path)).collect()
+}
+
+fn unusable(found: String, remedy: &str, line: Option<usize>) -> Unread {
+    Unread {
+        kind: Kind::Unusable,
+        found,
+        line,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn of_folder(version: &Version, look: &Look<'_>, folder: &str, names: &[String]) -> Vec<Unread> {
+    let plain = "Make it a plain file that containerd can read.";
+    let mut faults = Vec::new();
+    let mut used = None;
+    match look.at(&url::join(folder, FILE)) {
+        Entry::Folder(_) => return vec![unusable("hosts.toml is a folder".to_owned(), plain, None)],
+        Entry::Unusable(what) => return vec![unusable(format!("hosts.toml {what}"), plain, None)],
+        Entry::File(bytes) if !bytes.is_empty() => match file::read(version, folder, bytes) {
+            Ok(hosts) => {
+                faults = of_file(version, folder, bytes, &hosts);
+                used = Some(hosts);
+            }
+            Err(unread) if unread.kind.discards_file() => faults.push(unread),
+            Err(unread) => return vec![unread],
+        },
+        Entry::File(_) | Entry::Absent => {}
+    }
+    let certificates = || {
+        Ok(Hosts {
+            root: certs::of_folder(look, folder, names)?,
+            ..Hosts::default()
+        })
+    };
+    let remedy = "Put the file in place, or take the setting out.";
+    match used.map_or_else(certificates, Ok) {
+        Ok(hosts) => {
+            let bad = |host: &Host| Some(unusable(certs::check(look, host).err()?, remedy, host.line));
+            faults.extend(hosts.tables.iter().chain([&hosts.root]).filter_map(bad));
+        }
+        Err(found) => faults.push(unusable(found, remedy, None)),
+    }
+    faults
+}
+
+/// Faults of a file that the release uses.
+fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<Unread> {
+    let Ok(parsed) = file::parse(version, bytes) else {
+        return Vec::new();
+    };
+    let file = File {
+        version,
+        folder,
+        text: &parsed.text,
+    };
+    let mut faults = order_faults(version, &parsed);
+    let mut seen = BTreeSet::new();
+    let mut each: Vec<&Host> = hosts.tables.iter().filter(|host| seen.insert(&host.written)).collect();
+    each.push(&hosts.root);
+    faults.extend(each.iter().filter_map(|host| url_fault(host)));
+    for host in each {
+        if can_be_asked(host) && https_first(version, host) {
+            faults.push(Unread {
+                kind: Kind::HttpsFirst,
+                found: format!("TLS settings for `http://{}`", host.authority),
+                line: host.line,
+                remedy: "Write `https://`, or take out `skip_verify`, `ca` and `client`.".to_owned(),
+            });
+        }
+    }
+    if hosts.root.authority.is_empty() {
+        for key in ["capabilities", "override_path"] {
+            faults.extend(file.all(&[&parsed.root], key).into_iter().map(|value| {
+                ignored(
+                    &parsed,
+                    value,
+                    format!("`{key}` without a `server`"),
+                    "Write `server`, or take it out.",
+                )
+            }));
+        }
+    }
+    let named = file
+        .all(&[&parsed.root], "host")
+        .into_iter()
+        .filter_map(Value::as_table)
+        .flat_map(|hosts| hosts.values());
+    let tables = named.filter_map(Value::as_table).map(|table| (table, false));
+    for (table, root) in tables.chain([(&parsed.root, true)]) {
+        for (name, value) in file.unknown(table, root) {
+            let found = match name {
+                "server" | "host" => format!("`{name}` below a host, where it means nothing"),
+                _ => format!("`{name}`, which containerd {version} does not know"),
+            };
+            faults.push(ignored(&parsed, value, found, "Check the spelling, or take it out."));
+        }
+    }
+    faults
+}
+
+fn ignored(parsed: &Parsed, value: &Value, found: String, remedy: &str) -> Unread {
+    let line = Some(line_at(&parsed.text, value.span.start));
+    Unread {
+        kind: Kind::Ignored,
+        found,
+        line,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn order_faults(version: &Version, parsed: &Parsed) -> Vec<Unread> {
+    let Some(hosts) = parsed.root.get("host").and_then(Value::as_table) else {
+        return Vec::new();
+    };
+    if !version.has(Rule::HostsAreHeaders) {
+        let inline: Vec<_> = hosts.iter().filter(|(_, value)| is_inline(parsed, value)).collect();
+        let second = inline.get(1).map(|(name, _)| Unread {
+            kind: Kind::OrderUndefined,
+            found: format!("{} hosts as inline tables", inline.len()),
+            line: line_of(parsed, name),
+            remedy: "Write a header `[host.\"…\"]` for each host.".to_owned(),
+        });
+        return second.into_iter().collect();
+    }
+    let order = file::headers(parsed);
+    let mut seen = BTreeSet::new();
+    let twice = order.iter().filter(|name| !seen.insert(*name)).map(|name| Unread {
+        kind: Kind::HostTwice,
+        found: format!("a table below {} behind another host", title(name)),
+        line: line_of(parsed, name),
+        remedy: "Move the table up to the host it belongs to.".to_owned(),
+    });
+    let unseen = hosts
+        .keys()
+        .filter(|name| !name.is_empty() && !order.contains(name))
+        .map(|name| Unread {
+            kind: Kind::HostNotSeen,
+            found: format!("`{}` as an inline table or dotted key", shown(name)),
+            line: line_of(parsed, name),
+            remedy: format!("Write it as a header: {}.", title(name)),
+        });
+    twice.chain(unseen).collect()
+}
+
+fn url_fault(host: &Host) -> Option<Unread> {
+    let written = &host.written;
+    let whole = "Write the whole URL, `https://host:port` or `http://host:port`, in small letters.";
+    let (kind, found, remedy) = if written.is_empty() {
+        return None;
+    } else if !can_be_asked(host) {
+        (
+            Kind::NotAsked,
+            format!("`{}`, which names no host that can be asked", shown(written)),
+            whole,
+        )
+    } else if !written.starts_with("http") {
+        (
+            Kind::SchemeMissing,
+            format!("`{}`, which has no scheme", shown(written)),
+            whole,
+        )
+    } else if host.authority == "docker.io" {
+        (
+            Kind::DockerIoServer,
+            "`docker.io` as a host".to_owned(),
+            "Write `https://registry-1.docker.io`.",
+        )
+    } else {
+        return None;
+    };
+    Some(Unread {
+        kind,
+        found,
+        line: host.line,
+        remedy: remedy.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(release: &str, text: &str) -> Vec<(Kind, Option<usize>)> {
+        let mut tree = Tree::new();
+        tree.insert("/c/r", Entry::Folder(vec![FILE.to_owned()]));
+        tree.insert("/c/r/hosts.toml", Entry::File(text.as_bytes().to_vec()));
+        let faults = hosts_faults(&release.parse().unwrap(), &tree, "/c/r");
+        faults.iter().map(|fault| (fault.kind, fault.place.line)).collect()
+    }
+
+    #[test]
+    fn every_fault_with_its_line_and_release() {
+        use Kind as K;
+        let good = "server = \"https://s\"\n[host.\"http://m\"]\ncapabilities = [\"pull\"]\n[host.\"http://m\".header]\na = \"b\"\n";
+        for (text, one, two) in [
+            (good, None, None),
+            ("a = 1\n[host.x\n", Some((K::Syntax, 2)), Some((K::Syntax, 2))),
+            (
+                "[host.\"https://m\"]\nca = 5\n",
+                Some((K::WrongType, 2)),
+                Some((K::WrongType, 2)),
+            ),
+            (
+                "[host.\"https://m\"]\nskip_verify = 1\n",
+                Some((K::WrongType, 2)),
+                Some((K::WrongType, 2)),
+            ),
+            (
+                "[host.\"https://m\"]\ncapabilities = [\"x\"]\n",
+                Some((K::UnknownCapability, 2)),
+                Some((K::UnknownCapability, 2)),
+            ),
+            (
+                "[host.\"https://m\"]\ncapabilities = [\"referrers\"]\n",
+                Some((K::UnknownCapability, 2)),
+                None,
+            ),
+            ("\n[host.\"https://m:x\"]\n", Some((K::BadUrl, 2)), Some((K::BadUrl, 2))),
+            (
+                "[host.\"https://m\"]\ndial_timeout = \"5\"\n",
+                Some((K::Ignored, 2)),
+                Some((K::BadDuration, 2)),
+            ),
+            ("[host]\na = 1\nb = 2\n", Some((K::Crash, 2)), Some((K::WrongType, 2))),
+            (
+                "[host] [host.\"https://m\"]\n",
+                Some((K::Unsure, 1)),
+                Some((K::Syntax, 1)),
+            ),
+            (
+                "[host.\"https://m\"]\nca = \"none\"\n",
+                Some((K::Unusable, 1)),
+                Some((K::Unusable, 1)),
+            ),
+            ("[host]\n\"https://m\" = {}\n", None, Some((K::HostNotSeen, 2))),
+            (
+                "[host]\n\"https://m\" = {}\n\"https://n\" = {}\n[host.\"https://o\"]\n",
+                Some((K::OrderUndefined, 3)),
+                Some((K::HostNotSeen, 2)),
+            ),
+            (
+                "[host.\"https://m\"]\n[host.\"https://n\"]\n[host.\"https://m\".header]\n",
+                None,
+                Some((K::HostTwice, 1)),
+            ),
+            (
+                "[host.\"httpbin:5000\"]\n",
+                Some((K::NotAsked, 1)),
+                Some((K::NotAsked, 1)),
+            ),
+            (
+                "server = \"mirror:5000\"\n[host]\n",
+                Some((K::SchemeMissing, 1)),
+                Some((K::SchemeMissing, 1)),
+            ),
+            (
+                "server = \"https://docker.io\"\n[host]\n",
+                Some((K::DockerIoServer, 1)),
+                Some((K::DockerIoServer, 1)),
+            ),
+            (
+                "[host.\"https://m\"]\nskip-verify = true\n",
+                Some((K::Ignored, 2)),
+                Some((K::Ignored, 2)),
+            ),
+            (
+                "override_path = true\n[host]\n",
+                Some((K::Ignored, 1)),
+                Some((K::Ignored, 1)),
+            ),
+            (
+                "\n[host.\"http://m:5000\"]\nskip_verify = true\n",
+                Some((K::HttpsFirst, 2)),
+                Some((K::HttpsFirst, 2)),
+            ),
+        ] {
+            for (release, expected) in [("1.7.24", one), ("2.2.1", two)] {
+                let first = faults(release, text)
+                    .first()
+                    .map(|(kind, line)| (*kind, line.unwrap_or(0)));
+                assert_eq!(first, expected, "{release}: {text}");
+            }
+        }
+        assert_eq!(faults("1.7.24", "server = \"https://s\"\n"), [(K::NoHostTable, None)]);
+        assert_eq!(faults("2.1.9", "server = \"https://s\"\n"), []);
+    }
+
+    #[test]
+    fn no_fault_shows_a_secret() {
+        let text = "[host.\"https://user:hunter2@m:x\"]\n[host.\"https://m\".header]\nauthorization = 5\n";
+        let mut tree = Tree::new();
+        tree.insert("/c/r", Entry::Folder(Vec::new()));
+        for text in [
+            text,
+            "[host.\"ftp+x://user:hunter2@m\"]\n",
+            "[host.\"https://user:hunter2@m/x\"\n",
+            "server = \"https://user:hunter2@m\" x\n",
+            "[host.\"https://m\"]\nheader = { a = [\"hunter2\", 1] }\n",
+        ] {
+            tree.insert("/c/r/hosts.toml", Entry::File(text.as_bytes().to_vec()));
+            for release in ["1.7.24", "2.4.2"] {
+                let faults = hosts_faults(&release.parse().unwrap(), &tree, "/c/r");
+                assert!(
+                    !faults.is_empty() && !format!("{faults:?}").contains("hunter2"),
+                    "{faults:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn things_in_the_way() {
+        let version = "2.1.9".parse().unwrap();
+        for (folder, file) in [
+            (Entry::File(Vec::new()), Entry::Absent),
+            (Entry::Unusable("is a FIFO".to_owned()), Entry::Absent),
+            (Entry::Folder(Vec::new()), Entry::Folder(Vec::new())),
+            (Entry::Folder(Vec::new()), Entry::Unusable("is a FIFO".to_owned())),
+            (Entry::Folder(vec!["x.crt".to_owned()]), Entry::Absent),
+        ] {
+            let mut tree = Tree::new();
+            tree.insert("/c/r", folder);
+            tree.insert("/c/r/hosts.toml", file);
+            let faults = hosts_faults(&version, &tree, "/c/r");
+            assert!(
+                matches!(faults.as_slice(), [fault] if fault.kind == Kind::Unusable),
+                "{faults:?}"
+            );
+        }
+        assert!(hosts_faults(&version, &Tree::new(), "/c/r").is_empty());
+    }
+}
