@@ -99,7 +99,11 @@ fn is_wildcard(rule: Origin) -> bool {
 
 /// The hosts of the wildcard that will be asked for a registry.
 fn asked_by_wildcard(change: &RouteChange) -> (&RouteChange, Vec<String>) {
-    let asks = change.after.asks().iter().filter(|ask| is_wildcard(ask.why.rule) && ask.namespace.is_some());
+    let asks = change
+        .after
+        .asks()
+        .iter()
+        .filter(|ask| is_wildcard(ask.why.rule) && ask.namespace.is_some());
     (change, asks.map(crate::render::routes::url).collect())
 }
 
