@@ -130,6 +130,24 @@ impl Endpoint {
     }
 }
 
+/// The parts of what stands in an `endpoint` list that reach no request: containerd takes scheme, host and path of the URL
+/// (`registryHosts` of its CRI plugin).
+pub fn unsent_parts(written: &str) -> Vec<&'static str> {
+    let rest = written.split_once("://").map_or(written, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (before, fragment) = rest.split_once('#').map_or((rest, false), |(before, _)| (before, true));
+    let parts = [
+        ("user-info", authority.contains('@')),
+        ("a query", before.contains('?')),
+        ("a fragment", fragment),
+    ];
+    parts
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name)
+        .collect()
+}
+
 /// A request joins the path and the rest of its URL with `path.Join`, so doubled and trailing slashes never show.
 fn joined(path: &str) -> String {
     match url::clean(path).as_str() {

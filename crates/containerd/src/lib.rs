@@ -34,6 +34,7 @@ pub use document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document, File, LoadError, Load
 pub use findings::{Finding, FindingId, Severity, findings, upgrade};
 pub use hosts::{HostsFault, HostsFaultKind, hosts_asks, hosts_faults, hosts_route, hosts_wanted, is_localhost};
 pub use image::{Image, ImageError, is_registry};
+pub use legacy::unsent_parts;
 pub use registries::named_registries;
 pub use route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
 pub use rules::Rule;

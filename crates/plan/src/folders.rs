@@ -5,7 +5,7 @@ use crate::policy::{HostsDir, Policy};
 use crate::refusal::{Reason, Refusal};
 use crate::step::{Digest, Expect, Step};
 use crate::wish::{Wish, directory_names};
-use mirrorshift_containerd::{Config, Entry, Origin, Place, Rule, Tree};
+use mirrorshift_containerd::{Config, Entry, Origin, Place, Rule, Tree, is_localhost};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A registry that no file names: what `_default` is for. `.invalid` never resolves.
@@ -106,7 +106,7 @@ fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) ->
         path,
         expect,
         content: Some(content),
-        why: why(registry, wish),
+        why: why(order.config, registry, wish),
     });
     Ok(())
 }
@@ -147,18 +147,33 @@ fn adopted(policy: &Policy, registry: &str) -> bool {
     })
 }
 
-fn why(registry: &str, wish: &Wish) -> String {
+/// Why the directory is needed, for the reader of the plan.
+fn why(config: &Config, registry: &str, wish: &Wish) -> String {
     if let Some(key) = wish.asked_by.first() {
         return format!("the policy's {key}");
     }
-    let first = wish.asks.first().map(|ask| &ask.why);
-    match first.map(|why| (why.rule, &why.place)) {
-        Some((Origin::Mirror, Some(place))) => format!("mirrors.\"{registry}\" at {place}"),
-        Some((Origin::Wildcard, Some(place))) if registry == UNNAMED => format!("mirrors.\"*\" at {place}"),
+    let first = wish.asks.first().map(|ask| (ask.why.rule, &ask.why.place));
+    match first {
+        Some((Origin::Mirror, Some(place))) => return format!("mirrors.\"{registry}\" at {place}"),
+        Some((Origin::Wildcard, Some(place))) if registry == UNNAMED => return format!("mirrors.\"*\" at {place}"),
         Some((Origin::Wildcard, Some(place))) => {
-            format!("mirrors.\"*\" at {place} serves {registry} otherwise than `_default` would")
+            return format!("mirrors.\"*\" at {place} serves {registry} otherwise than `_default` would");
         }
-        Some((Origin::Upstream, _)) => format!("{registry} is asked otherwise than containerd would by itself"),
-        _ => format!("the hosts of {registry}"),
+        _ => {}
     }
+    if let Some(mirror) = config.registry.mirror(registry) {
+        let place = &mirror.place;
+        return format!("mirrors.\"{registry}\" at {place} has no endpoints that are asked, and keeps `_default` away");
+    }
+    let host = wish.asks.last().map_or(registry, |ask| ask.host.as_str());
+    let tls = config.registry.configs.get(host).and_then(|known| known.tls.as_ref());
+    if let Some(place) = tls.and_then(|tls| tls.place.as_ref()) {
+        return format!("configs.\"{host}\".tls at {place}");
+    }
+    if is_localhost(registry) {
+        return format!(
+            "keeps {registry} on plain http: beside `config_path` containerd asks the node itself by https"
+        );
+    }
+    format!("{registry} is asked otherwise than containerd would by itself")
 }

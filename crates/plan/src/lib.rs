@@ -18,6 +18,7 @@ mod plan;
 mod refusal;
 mod step;
 mod wish;
+mod written;
 
 pub use edit::Gone;
 pub use plan::{NodeFiles, Note, OWN_CERTS_D, Plan, RouteChange, Subject, plan};

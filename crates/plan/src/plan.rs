@@ -7,7 +7,8 @@ use crate::policy::{Policy, RegistryHost, Wildcard};
 use crate::refusal::{Reason, Refusal};
 use crate::step::{Digest, Step};
 use crate::wish::{self, Today, Wish};
-use mirrorshift_containerd::{CERTS_D, Config, Cri, Place, Route, Tree, Version, is_registry, named_registries, read};
+use crate::written;
+use mirrorshift_containerd::{CERTS_D, Config, Cri, Place, Route, Tree, Version, named_registries, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Used where `/etc/containerd/certs.d` holds directories of others that were not in force and must not wake up.
@@ -144,7 +145,8 @@ pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>>
         tree: node.tree,
     };
     let mut notes = Vec::new();
-    check_names(&config, &mut notes)?;
+    written::check_names(&config, &mut notes)?;
+    written::check_endpoints(&config)?;
     let mut wishes = BTreeMap::new();
     for registry in subjects(&config, node, policy) {
         let wish = wish::wish(&today, policy, &registry)?;
@@ -180,35 +182,6 @@ fn subjects(config: &Config, node: &NodeFiles<'_>, policy: &Policy) -> BTreeSet<
         subjects.extend(hosts.iter().map(|host| RegistryHost::as_str(host).to_owned()));
     }
     subjects
-}
-
-/// A name that could not become a folder is refused where it looks hostile, and told of where it only never matches.
-fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), Box<Refusal>> {
-    let names = config
-        .registry
-        .mirrors
-        .iter()
-        .map(|mirror| (&mirror.registry, &mirror.place));
-    for (name, place) in names.filter(|(name, _)| *name != "*" && !is_registry(name)) {
-        let shown: String = name.chars().take(60).flat_map(char::escape_default).collect();
-        let bare = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);
-        let host = bare.split('/').next().unwrap_or_default().trim_start_matches("*.");
-        let dotted = bare.split('/').any(|part| part == "." || part == "..");
-        if dotted || !is_registry(host) {
-            return Err(Refusal::new(
-                Reason::RegistryName,
-                format!("`{shown}` is not the name of a registry"),
-                "Take the entry out, or correct it to `host` or `host:port`.",
-            )
-            .at(Some(place.clone()))
-            .effect("No image can match it."));
-        }
-        notes.push(Note::NeverMatched {
-            key: shown,
-            place: place.clone(),
-        });
-    }
-    Ok(())
 }
 
 /// Whether hosts directories are in force already, or nothing old is, and nobody asks for anything else.

@@ -3,7 +3,7 @@
 use super::catalogue::FindingId;
 use super::{Found, Look, shown};
 use crate::image::Image;
-use crate::legacy::Endpoint;
+use crate::legacy::{Endpoint, unsent_parts};
 use crate::registries::named_registries;
 use crate::registry::Mirror;
 use crate::route::{Place, Scheme};
@@ -43,10 +43,15 @@ fn endpoint(look: &Look<'_>, mirror: &Mirror, written: &str, place: &Place, foun
         );
         return;
     };
-    if let Some(extras) = extras(written) {
+    let extras = unsent_parts(written);
+    if !extras.is_empty() {
+        let extras: Vec<String> = extras.into_iter().map(str::to_owned).collect();
         add(
             FindingId::EndpointExtras,
-            format!("The endpoint `{shown}` of `{registry}` has {extras}."),
+            format!(
+                "The endpoint `{shown}` of `{registry}` has {}.",
+                shown::list(&extras, 3)
+            ),
             "containerd leaves it out of its requests.",
             "Take it out. Credentials belong in `configs.\"host\".auth` or an imagePullSecret.",
         );
@@ -115,24 +120,6 @@ fn path(endpoint: &Endpoint, shown: &str, registry: &str, add: &mut dyn FnMut(Fi
             "For a project of Harbor, Nexus or Artifactory write `https://host/v2/project`; when it works as it is, leave it.",
         );
     }
-}
-
-/// What of an endpoint never reaches a request.
-fn extras(written: &str) -> Option<String> {
-    let rest = written.split_once("://").map_or(written, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let mut words = Vec::new();
-    if authority.contains('@') {
-        words.push("user-info".to_owned());
-    }
-    let (before, fragment) = rest.split_once('#').map_or((rest, false), |(before, _)| (before, true));
-    if before.contains('?') {
-        words.push("a query".to_owned());
-    }
-    if fragment {
-        words.push("a fragment".to_owned());
-    }
-    (!words.is_empty()).then(|| shown::list(&words, 3))
 }
 
 /// A wildcard is fine for a proxy that knows every registry, and wrong for a pull-through cache, which knows one. Files do

@@ -1,0 +1,121 @@
+//! What an operator wrote into `mirrors` that is refused before anything is planned.
+
+use crate::plan::Note;
+use crate::refusal::{Reason, Refusal};
+use mirrorshift_containerd::{Config, is_registry, unsent_parts};
+
+/// A name that could not become a folder is refused where it looks hostile, and told of where it only never matches.
+pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), Box<Refusal>> {
+    let names = config
+        .registry
+        .mirrors
+        .iter()
+        .map(|mirror| (&mirror.registry, &mirror.place));
+    for (name, place) in names.filter(|(name, _)| *name != "*" && !is_registry(name)) {
+        let shown = shown(name);
+        let bare = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);
+        let host = bare.split('/').next().unwrap_or_default().trim_start_matches("*.");
+        let dotted = bare.split('/').any(|part| part == "." || part == "..");
+        if dotted || !is_registry(host) {
+            return Err(Refusal::new(
+                Reason::RegistryName,
+                format!("`{shown}` is not the name of a registry"),
+                "Take the entry out, or correct it to `host` or `host:port`.",
+            )
+            .at(Some(place.clone()))
+            .effect("No image can match it."));
+        }
+        notes.push(Note::NeverMatched {
+            key: shown,
+            place: place.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// An endpoint with parts that containerd never sends is refused: its operator believes that they count, and a hosts.toml
+/// without them would hide that they do not. The endpoint itself is not repeated, as the part may be a password.
+pub(crate) fn check_endpoints(config: &Config) -> Result<(), Box<Refusal>> {
+    for mirror in &config.registry.mirrors {
+        for (written, place) in &mirror.endpoints {
+            let parts = unsent_parts(written);
+            let Some(first) = parts.first() else { continue };
+            let hint = match *first {
+                "user-info" => {
+                    "Take it out, and where the host asks for a password, put it into `configs.\"host\".auth` or an \
+                     imagePullSecret."
+                }
+                _ => "Take it out: every pull stays as it is without it.",
+            };
+            let what = format!(
+                "an endpoint of `{}` has {}",
+                shown(&mirror.registry),
+                parts.join(" and ")
+            );
+            return Err(Refusal::new(Reason::Endpoint, what, hint)
+                .at(Some(place.clone()))
+                .effect("containerd has never sent it to the mirror, and a hosts.toml cannot say it either."));
+        }
+    }
+    Ok(())
+}
+
+/// A key as a message may show it: short, in plain characters, and without what may be a password.
+fn shown(key: &str) -> String {
+    let (hidden, rest) = match key.rsplit_once('@') {
+        Some((_, rest)) => ("…@", rest),
+        None => ("", key),
+    };
+    let plain = rest.chars().take(60).flat_map(char::escape_default);
+    hidden.chars().chain(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mirrorshift_containerd::{Entry, Tree, read};
+
+    fn config(mirrors: &str) -> Config {
+        let text = format!("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors]\n{mirrors}\n");
+        let mut tree = Tree::new();
+        tree.insert("/c.toml", Entry::File(text.into_bytes()));
+        read(&"1.7.24".parse().unwrap(), "/c.toml", &tree).outcome.unwrap()
+    }
+
+    #[test]
+    fn endpoints_with_parts_that_are_never_sent_are_refused_without_repeating_them() {
+        for (endpoint, has) in [
+            ("https://user:hunter2@cache.test", "user-info"),
+            ("user@cache.test:5000", "user-info"),
+            ("https://cache.test/v2?token=hunter2", "a query"),
+            ("https://cache.test#hunter2", "a fragment"),
+            ("https://hunter2@cache.test?hunter2", "user-info and a query"),
+        ] {
+            let mirrors = format!("\"*\" = {{ endpoint = [\"http://fine.test\",\n\"{endpoint}\"] }}");
+            let refusal = check_endpoints(&config(&mirrors)).unwrap_err();
+            assert_eq!(refusal.reason, Reason::Endpoint);
+            assert_eq!(refusal.what, format!("an endpoint of `*` has {has}"));
+            assert_eq!(
+                refusal.place.as_ref().and_then(|place| place.line),
+                Some(4),
+                "{endpoint}"
+            );
+            assert!(!format!("{refusal:?}").contains("hunter2"), "{refusal:?}");
+        }
+        let fine = "\"docker.io\" = { endpoint = [\"https://cache.test/v2/a@b\", \"cache.test:5000\", \"http://[::1]:5000\"] }";
+        assert!(check_endpoints(&config(fine)).is_ok());
+    }
+
+    #[test]
+    fn a_password_in_a_key_is_not_repeated() {
+        for key in [
+            "https://user:hunter2@cache.test",
+            "user:hun@ter2@../x",
+            "hunter2@cache.test/é",
+        ] {
+            let refusal = check_names(&config(&format!("\"{key}\" = {{}}")), &mut Vec::new()).unwrap_err();
+            assert_eq!(refusal.reason, Reason::RegistryName);
+            assert!(!format!("{refusal:?}").contains("hun"), "{refusal:?}");
+        }
+    }
+}
