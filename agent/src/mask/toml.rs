@@ -67,6 +67,15 @@ impl<'t> Walk<'t> {
             Some(b'#') => self.comments(),
             Some(b'[') => self.header(),
             Some(_) => match key(self.rest) {
+                // Padded base64 looks like a key without a value.
+                Some((len, _))
+                    if self.loose
+                        && self.rest[len..self.line_len()]
+                            .trim_start_matches(['=', ' '])
+                            .is_empty() =>
+                {
+                    self.free_line(false);
+                }
                 Some((len, names)) => {
                     let written = self.take(len);
                     self.out.push_str(&free::text(written));
@@ -131,8 +140,8 @@ impl<'t> Walk<'t> {
         match first {
             _ if depth > DEEPEST => {
                 let rest = self.take(self.rest.len());
-                self.out
-                    .extend(rest.split('\n').map(|_| MASK).collect::<Vec<_>>().join("\n").chars());
+                let masked = rest.split('\n').map(|_| MASK).collect::<Vec<_>>().join("\n");
+                self.out.push_str(&masked);
             }
             Some(b'"') => match closing_quote(self.rest) {
                 Some(at) => self.string(1, at - 1, secret),
