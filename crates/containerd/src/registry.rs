@@ -6,7 +6,7 @@ use crate::rules::Rule;
 use crate::toml::{Kind, Table, Value};
 use std::collections::BTreeMap;
 
-/// The two folders that 2.2 and newer look in by default (internal/cri/config/config_unix.go).
+/// The two folders that 2.2 and newer look in by default (`internal/cri/config/config_unix.go`).
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/containerd/certs.d:/etc/docker/certs.d";
 
 /// What the CRI plugin was told about registries.
