@@ -6,6 +6,8 @@
 //! This crate never parses containerd's TOML to decide anything, never decides what changes, never writes a node's files
 //! by itself, and never prints a secret.
 
+/// What most nodes should be told of their wildcard.
+mod advice;
 /// What may be typed.
 mod cli;
 /// One file for each command.
@@ -14,8 +16,6 @@ mod commands;
 mod exit;
 /// Why a command did not do what it was asked, ready to be shown.
 mod failure;
-/// What should be known of a node's files.
-mod findings;
 /// Documents for programs.
 mod json;
 /// Takes secrets out of what is shown.

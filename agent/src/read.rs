@@ -47,7 +47,7 @@ impl Node {
             );
         }
         let status = status(root)?;
-        let (tree, outcome) = files(root, &version, &common.config)?;
+        let (tree, outcome) = files(root, &version, &common.config, Tree::new())?;
         // A file of ours that somebody edited since is theirs.
         let unchanged =
             |path: &String, digest: Digest| tree.file(path).is_some_and(|bytes| Digest::of(bytes) == digest);
@@ -69,7 +69,7 @@ impl Node {
 
     /// The same files as another containerd would read them.
     pub(crate) fn read_as(&self, root: &Root, version: &Version) -> Result<Self, Failure> {
-        let (tree, outcome) = files(root, version, &self.config)?;
+        let (tree, outcome) = files(root, version, &self.config, self.tree.clone())?;
         Ok(Self {
             version: version.clone(),
             config: self.config.clone(),
@@ -103,8 +103,8 @@ impl Node {
 
 type Files = (Tree, Result<Config, Box<LoadError>>);
 
-fn files(root: &Root, version: &Version, config: &str) -> Result<Files, Failure> {
-    let (mut tree, mut paths, mut bytes) = (Tree::new(), 0, 0);
+fn files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result<Files, Failure> {
+    let (mut paths, mut bytes) = (0, 0);
     for _ in 0..ROUNDS {
         let reading = read(version, config, &tree);
         if reading.missing.is_empty() {

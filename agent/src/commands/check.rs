@@ -4,41 +4,64 @@ use super::Report;
 use crate::cli::Common;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::findings::{self, Finding, Severity};
 use crate::read::Node;
 use crate::{json, render, version};
-use mirrorshift_containerd::Version;
+use mirrorshift_containerd::findings::{View, findings, upgrade};
+use mirrorshift_containerd::{Finding, Severity, Version};
 use mirrorshift_node::Root;
 
 /// What `check` found.
 pub(crate) struct Checked {
     /// The node's containerd.
     pub(crate) version: Version,
-    /// What it makes of the files.
+    /// What it makes of the files, worst first.
     pub(crate) findings: Vec<Finding>,
-    /// The release that an upgrade would lead to, and what that one makes of them.
-    pub(crate) target: Option<(Version, Vec<Finding>)>,
+    /// The release that an upgrade would lead to.
+    pub(crate) target: Option<Target>,
+}
+
+/// What an upgrade would lead to.
+pub(crate) struct Target {
+    /// The release.
+    pub(crate) version: Version,
+    /// What it breaks or changes.
+    pub(crate) changes: Vec<Finding>,
+    /// What that release makes of the files.
+    pub(crate) findings: Vec<Finding>,
+}
+
+fn view(node: &Node) -> View<'_> {
+    View {
+        reading: &node.outcome,
+        version: &node.version,
+    }
 }
 
 pub(super) fn run(common: &Common, target: Option<&str>, exit_code: bool) -> Result<Report, Failure> {
     let target = target.map(|text| version::parse(text, "--target")).transpose()?;
     let root = Root::open(&common.root)?;
     let node = Node::read(&root, common)?;
-    let findings = findings::find(&node.outcome, &node.tree, &node.version);
+    let found = findings(&node.outcome, &node.tree, &node.version);
     let target = match target {
         None => None,
         Some(target) => {
             let after = node.read_as(&root, &target)?;
-            let found = findings::find(&after.outcome, &after.tree, &target);
-            Some((target, found))
+            // The other reading began with this one's files, so its tree holds what either asks for.
+            let changes = upgrade(view(&node), view(&after), &after.tree);
+            let findings = findings(&after.outcome, &after.tree, &target);
+            Some(Target {
+                version: target,
+                changes,
+                findings,
+            })
         }
     };
     let checked = Checked {
         version: node.version,
-        findings,
+        findings: found,
         target,
     };
-    let upgraded = checked.target.iter().flat_map(|(_, found)| found);
+    let upgraded = checked.target.iter().flat_map(|target| &target.changes);
     let bad = checked
         .findings
         .iter()

@@ -5,7 +5,7 @@ use crate::cli::{Common, Wishes};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::read::{Node, policy};
-use crate::{findings, json, render};
+use crate::{json, render};
 use mirrorshift_node::Root;
 
 pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool) -> Result<Report, Failure> {
@@ -13,7 +13,7 @@ pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool) -> Result<R
     let root = Root::open(&common.root)?;
     let node = Node::read(&root, common)?;
     let plan = node.plan(&policy)?;
-    let found = findings::find(&node.outcome, &node.tree, &node.version);
+    let found = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
     let exit = match exit_code && !plan.is_empty() {
         true => Exit::Found,
         false => Exit::Done,

@@ -27,7 +27,9 @@ pub(crate) struct CheckDocument {
 #[serde(rename_all = "camelCase")]
 struct Target {
     containerd_version: String,
-    /// What it makes of the files, worst first.
+    /// What the upgrade would break or change, worst first.
+    changes: Vec<Finding>,
+    /// What that release makes of the files, worst first.
     findings: Vec<Finding>,
 }
 
@@ -38,9 +40,10 @@ pub(crate) fn document(checked: &Checked) -> CheckDocument {
         kind: "Check",
         containerd_version: checked.version.to_string(),
         findings: checked.findings.iter().map(Finding::of).collect(),
-        target: checked.target.as_ref().map(|(version, findings)| Target {
-            containerd_version: version.to_string(),
-            findings: findings.iter().map(Finding::of).collect(),
+        target: checked.target.as_ref().map(|target| Target {
+            containerd_version: target.version.to_string(),
+            changes: target.changes.iter().map(Finding::of).collect(),
+            findings: target.findings.iter().map(Finding::of).collect(),
         }),
     }
 }

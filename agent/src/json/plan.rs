@@ -3,7 +3,7 @@
 use super::SCHEMA_VERSION;
 use super::shared::{Finding, Place, RouteChange};
 use super::status::Change;
-use crate::findings::WildcardAdvice;
+use crate::advice::WildcardAdvice;
 use crate::mask;
 use crate::render::diff;
 use crate::render::plan::{Shown, note_id, note_text};

@@ -1,6 +1,5 @@
 //! Routes, findings and places, which several documents hold.
 
-use crate::findings;
 use crate::mask;
 use crate::render::routes;
 use mirrorshift_containerd as containerd;
@@ -200,9 +199,9 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn of(finding: &findings::Finding) -> Self {
+    pub(crate) fn of(finding: &containerd::Finding) -> Self {
         Self {
-            id: finding.id,
+            id: finding.id.as_str(),
             severity: finding.severity.as_str(),
             place: finding.place.as_ref().map(Place::of),
             what: finding.what.clone(),

@@ -1,28 +1,29 @@
 //! What was found, worst first, each with its place, what containerd does, and the remedy.
 
-use super::{BAD, DIM, LOOK, MARK, TITLE, WIDTH, count, paint, tame, wrap};
+use super::{BAD, LOOK, MARK, TITLE, WIDTH, paint, tame, wrap};
 use crate::commands::check::Checked;
-use crate::findings::{Finding, Severity};
+use mirrorshift_containerd::{Finding, Severity};
 
 /// The text of `check`.
 pub(crate) fn check(checked: &Checked) -> String {
     let mut out = section(
-        &format!("containerd {} and these files", checked.version),
+        &format!("Containerd {} and these files", checked.version),
         &checked.findings,
     );
-    if let Some((target, found)) = &checked.target {
+    if let Some(target) = &checked.target {
+        let now = &checked.version;
+        let title = format!("An upgrade of containerd {now} to {} and these files", target.version);
         out.push('\n');
-        let title = format!("after an upgrade from {} to {target}", checked.version);
-        let (same, new): (Vec<_>, Vec<_>) = found.iter().cloned().partition(|finding| {
-            let equal = |other: &Finding| other.id == finding.id && other.place == finding.place;
-            checked.findings.iter().any(equal)
-        });
-        out.push_str(&section(&title, &new));
-        if !same.is_empty() {
-            out.push_str(&format!(
-                "  {}\n",
-                paint(DIM, format!("{} of now stay as they are", count(same.len(), "finding")))
-            ));
+        out.push_str(&section(&title, &target.changes));
+        // What is found now as well is told above.
+        let told = |finding: &&Finding| {
+            let same = |other: &Finding| other.id == finding.id && other.place == finding.place;
+            !checked.findings.iter().chain(&target.changes).any(same)
+        };
+        let new: Vec<_> = target.findings.iter().filter(told).cloned().collect();
+        if !new.is_empty() {
+            out.push('\n');
+            out.push_str(&section(&format!("New with containerd {}", target.version), &new));
         }
     }
     out
@@ -89,7 +90,7 @@ fn one(finding: &Finding) -> String {
     let mut out = format!(
         "{} {}\n",
         paint(colour(*severity), severity.as_str()),
-        paint(TITLE, format!("[{id}]"))
+        paint(TITLE, format!("[{}]", id.as_str()))
     );
     if let Some(place) = place {
         out.push_str(&format!("  {} {}\n", paint(MARK, "-->"), tame(&place.to_string())));

@@ -1,10 +1,11 @@
 //! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
 
 use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, routes, tame, wrap};
+use crate::advice::WildcardAdvice;
 use crate::cli::{Common, Wishes};
-use crate::findings::{Finding, WildcardAdvice};
 use crate::mask;
 use crate::read::Node;
+use mirrorshift_containerd::Finding;
 use mirrorshift_plan::{Expect, Gone, Note, Plan, RouteChange};
 
 /// Everything that a plan's reader is shown.
@@ -30,9 +31,13 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
         );
         out.push_str(&wrap("", &text, WIDTH));
     }
-    if !shown.findings.is_empty() {
-        out.push_str(&title(&format!("Findings: {}", findings::summary(shown.findings))));
-        out.push_str(&findings::brief(shown.findings));
+    let advice = WildcardAdvice::of(plan);
+    // The advice says the same with names.
+    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID || advice.is_none();
+    let found: Vec<_> = shown.findings.iter().filter(told).cloned().collect();
+    if !found.is_empty() {
+        out.push_str(&title(&format!("Findings: {}", findings::summary(&found))));
+        out.push_str(&findings::brief(&found));
     }
     if !plan.is_empty() {
         out.push_str(&title("Files"));
@@ -43,7 +48,7 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
     }
     out.push_str(&title(&routes_title(&plan.routes)));
     out.push_str(&routes::table(&plan.routes));
-    let notes = notes(shown);
+    let notes = notes(plan, advice.as_ref());
     if !notes.is_empty() {
         out.push_str(&title("Notes"));
         out.push_str(&notes);
@@ -110,12 +115,12 @@ fn routes_title(routes: &[RouteChange]) -> String {
     title
 }
 
-fn notes(shown: &Shown<'_>) -> String {
+fn notes(plan: &Plan, advice: Option<&WildcardAdvice>) -> String {
     let mut out = String::new();
-    for note in &shown.plan.notes {
+    for note in &plan.notes {
         out.push_str(&wrap("  - ", &note_text(note), WIDTH));
     }
-    if let Some(advice) = WildcardAdvice::of(shown.plan) {
+    if let Some(advice) = advice {
         let place = advice
             .place
             .as_ref()
