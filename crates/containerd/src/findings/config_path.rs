@@ -14,7 +14,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
         list(look, &path.value, splits, found);
     }
     // What containerd fills in by itself is no mistake of anybody.
-    if path.place.is_some() && (!is_list || splits) {
+    if look.written_path().is_some() && (!is_list || splits) {
         for root in look.config.hosts_roots() {
             folder(look, &root, found);
         }
@@ -25,8 +25,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
 }
 
 fn list(look: &Look<'_>, value: &str, splits: bool, found: &mut Found) {
-    let path = look.registry.config_path.as_ref();
-    let place = path.and_then(|path| path.place.clone());
+    let place = look.written_path().cloned();
     let written = place.is_some();
     let used: Vec<&str> = value.split(':').filter(|root| holds_directories(look, root)).collect();
     // The default list harms nobody while no folder of it is used.
@@ -66,8 +65,7 @@ fn holds_directories(look: &Look<'_>, root: &str) -> bool {
 }
 
 fn folder(look: &Look<'_>, root: &str, found: &mut Found) {
-    let path = look.registry.config_path.as_ref();
-    let place = path.and_then(|path| path.place.clone());
+    let place = look.written_path().cloned();
     if !root.starts_with('/') {
         found.add(
             FindingId::ConfigPathRelative,
@@ -98,10 +96,9 @@ fn default_directory(look: &Look<'_>, found: &mut Found) {
         if !matches!(look.tree.get(&directory), Some(Entry::Folder(_))) {
             continue;
         }
-        let path = look.registry.config_path.as_ref();
         found.add(
             FindingId::DefaultDirectoryUnsupported,
-            path.and_then(|path| path.place.clone()),
+            look.written_path().cloned(),
             format!(
                 "`{directory}` exists, and containerd {} does not look for one.",
                 look.version

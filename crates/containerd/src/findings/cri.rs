@@ -21,9 +21,8 @@ fn death(look: &Look<'_>, found: &mut Found) {
     else {
         return;
     };
-    let path = look.registry.config_path.as_ref();
-    let path_at = path
-        .and_then(|path| path.place.as_ref())
+    let path_at = look
+        .written_path()
         .map_or(String::new(), |place| format!(" (at {place})"));
     let first = look.registry.mirrors.first();
     let mirror = first.map_or(String::new(), |mirror| {
@@ -47,6 +46,11 @@ fn death(look: &Look<'_>, found: &mut Found) {
             FindingId::TlsBesideConfigPath,
             format!("`configs.<host>.tls` is set beside `config_path`{path_at}."),
             "Write `ca`, `client` and `skip_verify` in the host's hosts.toml, and take the `tls` table out.",
+        ),
+        Death::AuthsKey => (
+            FindingId::AuthsKeyNoUrl,
+            "A key of `auths` is no URL.".to_owned(),
+            "Write the key as `https://HOST:PORT`, or move the `auth` to `configs.\"HOST:PORT\".auth`.",
         ),
     };
     let (severity, effect) = if *daemon_too {

@@ -6,6 +6,7 @@ use super::{Found, Look, shown};
 use crate::config::{Config, Cri};
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document};
 use crate::route::Place;
+use crate::rules::Rule;
 use crate::toml::{Kind, Table, Value};
 use std::collections::BTreeSet;
 
@@ -41,77 +42,73 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
 }
 
 fn report(look: &Look<'_>, group: &Group, probes: &[Probe], found: &mut Found) {
-    let document = &look.config.document;
-    let header = group.header();
-    let live_plugin = document.live_plugin();
-    let wakes = live::lines_where(probes, &|_, leaves| group.is_live(leaves));
-    let kills = live::lines_where(probes, &|config, leaves| {
-        group.is_live(leaves) && matches!(config.cri, Cri::Dead { .. })
-    });
-    let now = look.registry.config_path.as_ref().and_then(|path| path.place.as_ref());
-    let swallows = live::lines_where(probes, &|config: &Config, leaves| {
-        let then = config
-            .registry
-            .config_path
-            .as_ref()
-            .and_then(|path| path.place.as_ref());
-        group.is_live(leaves) && now.is_some() && then != now
-    });
-    let replaced = group.path.get(1).is_some_and(|plugin| plugin == live_plugin);
-    let mut effect = if group.known && replaced {
-        "They have no effect: containerd puts the older table's registry settings in the place of these.".to_owned()
-    } else {
-        format!(
-            "They have no effect: for these files containerd {} reads `plugins.\"{live_plugin}\".registry`.",
-            look.version
-        )
-    };
-    match &wakes {
-        Some(lines) => effect.push_str(&format!(" They would come into force on containerd {lines}.")),
-        None => effect.push_str(" No release from 1.6 to 2.4 reads them."),
-    }
-    if let Some(lines) = kills {
-        effect.push_str(&format!(" On {lines} the CRI plugin would not load with them."));
-    }
-    if let Some(lines) = swallows {
-        effect.push_str(&format!(
-            " On {lines} they would displace the `config_path` that is in force now."
-        ));
-    }
-    let what = format!(
-        "{} below `{header}` {} dormant.",
-        shown::list(&group.holds, 8),
-        group.verb()
-    );
+    let verb = if group.holds.len() == 1 { "is" } else { "are" };
+    let what = format!("{} below `{}` {verb} dormant.", group.words(), group.header());
+    let effect = [Some(why(look, group)), Some(wakes(group, probes))]
+        .into_iter()
+        .chain(harm(look, group, probes))
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let place = Some(group.place.clone());
     if group.known {
         let remedy = "Take them out when nobody needs them; otherwise move them to hosts.toml files, so that no upgrade or \
                       edit wakes them by accident.";
-        found.add(
-            FindingId::DormantRegistry,
-            Some(group.place.clone()),
-            what,
-            effect,
-            remedy,
-        );
+        found.add(FindingId::DormantRegistry, place, what, effect, remedy);
         return;
     }
     let mirrors = group
         .settings
         .iter()
         .any(|(_, path)| path.first().is_some_and(|key| key == "mirrors"));
-    let beside = if mirrors && now.is_some() {
-        " Not as it stands: beside the `config_path` in force, these mirrors would stop the CRI plugin from loading."
+    let beside = if mirrors && look.written_path().is_some() {
+        "Not as it stands: beside the `config_path` in force, these mirrors would stop the CRI plugin from loading."
     } else {
-        " Correcting the header puts them in force, so look first whether they are still right."
+        "Correcting the header puts them in force, so look first whether they are still right."
     };
-    let remedy = format!("Take them out, or write them below `plugins.\"{live_plugin}\".registry`.{beside}");
-    found.add(
-        FindingId::MisspeltTable,
-        Some(group.place.clone()),
-        what,
-        effect,
-        remedy,
-    );
+    let live_plugin = look.config.document.live_plugin();
+    let remedy = format!("Take them out, or write them below `plugins.\"{live_plugin}\".registry`. {beside}");
+    found.add(FindingId::MisspeltTable, place, what, effect, remedy);
+}
+
+/// Why the settings have no effect on this release.
+fn why(look: &Look<'_>, group: &Group) -> String {
+    let live_plugin = look.config.document.live_plugin();
+    let in_live_table = group.known && group.path.get(1).is_some_and(|plugin| plugin == live_plugin);
+    if in_live_table && look.version.has(Rule::PluginTablesMerged) {
+        "No effect: containerd puts the older table's registry settings in the place of these.".to_owned()
+    } else if in_live_table {
+        "No effect: the same table of a later file takes the place of this one.".to_owned()
+    } else {
+        format!(
+            "No effect: for these files containerd {} reads `plugins.\"{live_plugin}\".registry`.",
+            look.version
+        )
+    }
+}
+
+/// The releases on which they have one.
+fn wakes(group: &Group, probes: &[Probe]) -> String {
+    match live::lines_where(probes, &|_, leaves| group.is_live(leaves)) {
+        Some(lines) => format!("They would come into force on containerd {lines}."),
+        None => format!("No release {} reads them.", live::all_lines()),
+    }
+}
+
+/// What they would do there beyond that.
+fn harm(look: &Look<'_>, group: &Group, probes: &[Probe]) -> [Option<String>; 2] {
+    let path = |config: &Config| config.registry.config_path.as_ref()?.place.clone();
+    let now = look.written_path();
+    let kills = live::lines_where(probes, &|config, leaves| {
+        group.is_live(leaves) && matches!(config.cri, Cri::Dead { .. })
+    });
+    let displaces = live::lines_where(probes, &|config, leaves| {
+        group.is_live(leaves) && now.is_some() && path(config).as_ref() != now
+    });
+    [
+        kills.map(|lines| format!("On {lines} the CRI plugin would not load with them.")),
+        displaces.map(|lines| format!("On {lines} they would displace the `config_path` that is in force now.")),
+    ]
 }
 
 /// Whether every setting of `group` was replaced by the same setting of the same table in another file.
@@ -155,10 +152,6 @@ impl Group {
     pub(super) fn words(&self) -> String {
         shown::list(&self.holds, 8)
     }
-
-    fn verb(&self) -> &'static str {
-        if self.holds.len() == 1 { "is" } else { "are" }
-    }
 }
 
 /// Every table of every file that was written for the CRI plugin's registries and holds something.
@@ -200,7 +193,7 @@ fn group(
     value: &Value,
 ) -> Option<Group> {
     let known = is_known(path);
-    if !known && !is_meant_for_cri(path) {
+    if !known && !is_meant_for_cri(path, table) {
         return None;
     }
     let file = document.files.get(index)?;
@@ -233,9 +226,7 @@ fn holds(table: &Table) -> Option<Vec<String>> {
         let lower = key.to_ascii_lowercase();
         match &value.kind {
             Kind::Table(inner) if ["mirrors", "configs", "auths", "headers"].contains(&lower.as_str()) => {
-                if !inner.is_empty() {
-                    words.push(counted(&lower, inner));
-                }
+                words.extend((!inner.is_empty()).then(|| counted(&lower, inner)));
             }
             Kind::String(text) if lower == "config_path" && !text.is_empty() => words.push("`config_path`".to_owned()),
             Kind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", shown::url(key))),
@@ -260,14 +251,15 @@ fn is_known(path: &[String]) -> bool {
         if top == "plugins" && plugins.contains(&plugin.as_str()) && registry == "registry")
 }
 
-/// Whether somebody meant the CRI plugin by this path. Other plugins have registry tables of their own.
-fn is_meant_for_cri(path: &[String]) -> bool {
+/// Whether somebody meant the CRI plugin by this path. Other plugins, and other programs, have registry tables of their own.
+fn is_meant_for_cri(path: &[String], table: &Table) -> bool {
     let names_cri = |part: &String| {
         let part = part.to_ascii_lowercase();
         part.split('.').any(|word| word == "cri")
     };
     match path {
-        [top, ..] if ["registry", "mirrors"].contains(&top.as_str()) => true,
+        [top] if top == "registry" => table.contains_key("mirrors"),
+        [top] => top == "mirrors",
         [_, rest @ ..] => rest.iter().any(names_cri),
         [] => false,
     }

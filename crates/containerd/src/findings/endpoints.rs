@@ -157,7 +157,7 @@ fn wildcard(look: &Look<'_>, found: &mut Found) {
     let named = match under.as_slice() {
         [] => String::new(),
         under => format!(
-            " Of the registries that these files name, that is {}.",
+            " Among them: {}.",
             shown::list(&shown::quoted(under.iter().map(String::as_str)), 12)
         ),
     };

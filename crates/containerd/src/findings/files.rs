@@ -81,7 +81,7 @@ fn replaced(look: &Look<'_>, found: &mut Found) {
             Some((index, value, value.as_table()?))
         })
         .collect();
-    let Some(((last, value, winner), earlier)) = tables.split_last() else {
+    let Some(((later, value, winner), earlier)) = tables.split_last() else {
         return;
     };
     let kept: BTreeSet<Vec<&str>> = paths(winner).into_iter().collect();
@@ -96,7 +96,7 @@ fn replaced(look: &Look<'_>, found: &mut Found) {
         };
         found.add(
             FindingId::DropInReplacesTable,
-            Some(document.place_of(*last, value.span.start)),
+            Some(document.place_of(*later, value.span.start)),
             format!("This file has a table `plugins.\"{name}\"`, and so has `{}`, which is loaded before it.", file.path),
             format!(
                 "containerd 1.x puts the later table in the place of the earlier one, so these settings of `{}` have no \

@@ -98,3 +98,11 @@ pub(super) fn lines_where(probes: &[Probe], holds: &dyn Fn(&Config, &BTreeSet<Le
     }
     (!runs.is_empty()).then(|| super::shown::list(&runs, runs.len()))
 }
+
+/// The lines that [`lines_where`] knows, as prose: `from 1.6 to 2.4`.
+pub(super) fn all_lines() -> String {
+    match (LINES.first(), LINES.last()) {
+        (Some(first), Some(last)) => format!("from {} to {}", first.from, last.to),
+        _ => String::new(),
+    }
+}

@@ -118,7 +118,12 @@ impl<'a> Look<'a> {
         self.config.document.field(table, last)
     }
 
-    /// Where that stands.
+    /// Where `config_path` stands, when somebody wrote the value in force.
+    fn written_path(&self) -> Option<&'a Place> {
+        self.config.registry.config_path.as_ref()?.place.as_ref()
+    }
+
+    /// Where [`Look::value`] stands.
     fn place(&self, path: &[&str]) -> Option<Place> {
         self.value(path).map(|value| self.config.document.place(value))
     }

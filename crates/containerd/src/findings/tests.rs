@@ -204,6 +204,16 @@ fn a_required_plugin_makes_it_worse() {
         (findings[0].id, findings[0].severity),
         (FindingId::BothSet, Severity::Refuses)
     );
+    let text = text.replace("[§]\nconfig_path = \"/x\"\n", "");
+    let mut tree = tree(&[(DEFAULT_CONFIG, &text)]);
+    let (now, then) = ("2.1.9".parse().unwrap(), "2.2.0".parse().unwrap());
+    let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+    let view = |reading, version| View { reading, version };
+    let worst = upgrade(view(&before, &now), view(&after, &then), &tree).remove(0);
+    assert_eq!(
+        (worst.id, worst.severity),
+        (FindingId::UpgradeKillsCri, Severity::Refuses)
+    );
 }
 
 #[test]
@@ -229,6 +239,31 @@ fn the_wildcard_names_its_host_and_the_registries_below_it() {
         "{wildcard:#?}"
     );
     assert!(!wildcard.what.contains("ghcr.io"));
+}
+
+#[test]
+fn secrets_stay_where_they_are() {
+    let everywhere = "version = 2\n[§.mirrors.\"https://u:hunter2@h\"]\nendpoint = [\"https://u:hunter2@a\", \
+                      \"u:hunter2@b/x\", \"ftp://u:hunter2@c\", \"https://u:hun/hunter2@d\", \"http://e/?t=hunter2\"]\n\
+                      token = \"hunter2\"\n[§.mirrors.\"u:hunter2@*.io\"]\n[§.configs.\"https://u:hunter2@h\".auth]\n\
+                      password = \"hunter2\"\n[§.configs.\"u:hunter2@h\".tls]\ninsecure = \"hunter2\"\n\
+                      [§.auths.\"https://u:hunter2@h\"]\nauth = \"hunter2\"\n[§.headers]\nAuthorization = [\"hunter2\"]\n\
+                      [plugin.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"https://u:hunter2@h\"]\nendpoint = [\"x\"]\n";
+    let wrong = "version = 2\n[§.auths]\n\"https://u:hunter2@h\" = \"hunter2\"\n";
+    let syntax = "version = 2\n[§.configs.h.auth]\npassword = \"hunter2\" hunter2\n";
+    let twice = "version = 2\n[§.configs.h.auth]\npassword = \"hunter2\"\npassword = \"hunter2\"\n";
+    for version in ["1.6.20", "1.7.24", "2.1.9", "2.2.1", "2.3.4", "2.4.2"] {
+        for text in [everywhere, wrong, syntax, twice] {
+            let findings = found(version, &[(DEFAULT_CONFIG, text)]);
+            assert!(!findings.is_empty(), "{version}");
+            check_texts(&findings);
+        }
+        let mut tree = tree(&[(DEFAULT_CONFIG, everywhere)]);
+        let (now, then) = (version.parse().unwrap(), "2.9.0".parse().unwrap());
+        let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+        let view = |reading, version| View { reading, version };
+        check_texts(&upgrade(view(&before, &now), view(&after, &then), &tree));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an upgrade of containerd breaks or changes for the same files.
 
-use super::catalogue::FindingId;
+use super::catalogue::{FindingId, Severity};
 use super::{Finding, Found, dormant, live, shown};
 use crate::config::{Config, Cri};
 use crate::document::LoadError;
@@ -50,13 +50,32 @@ pub fn upgrade(now: View<'_>, then: View<'_>, tree: &Tree) -> Vec<Finding> {
 
 fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &mut Found) {
     match (&now.cri, &then.cri) {
-        (Cri::Loads, Cri::Dead { failure, .. }) => found.add(
-            FindingId::UpgradeKillsCri,
-            failure.place.clone(),
-            format!("On containerd {version} {}.", failure.reason),
-            "It loads now. After the upgrade every pull and every new pod fails, and the node turns NotReady.",
-            "Move the mirrors to hosts.toml files before the upgrade: `mirrorshift migrate`.",
-        ),
+        (
+            Cri::Loads,
+            Cri::Dead {
+                failure, daemon_too, ..
+            },
+        ) => {
+            let (severity, effect) = if *daemon_too {
+                (
+                    Severity::Refuses,
+                    "It loads now. After the upgrade `required_plugins` takes the daemon down with it.",
+                )
+            } else {
+                (
+                    FindingId::UpgradeKillsCri.severity(),
+                    "It loads now. After the upgrade every pull and every new pod fails, and the node turns NotReady.",
+                )
+            };
+            found.add_as(
+                severity,
+                FindingId::UpgradeKillsCri,
+                failure.place.clone(),
+                format!("On containerd {version} {}.", failure.reason),
+                effect,
+                "Move the mirrors to hosts.toml files before the upgrade: `mirrorshift migrate`.",
+            );
+        }
         (Cri::Dead { failure, .. }, Cri::Loads) => found.add(
             FindingId::UpgradeRevivesCri,
             failure.place.clone(),
@@ -142,9 +161,17 @@ fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &m
         if before == after {
             continue;
         }
-        let severity = match after {
-            Route::Fails(_) => super::Severity::Breaks,
-            Route::Hosts(_) => FindingId::UpgradeChangesRoute.severity(),
+        let (severity, remedy) = match (&before, &after) {
+            (_, Route::Fails(_)) => (Severity::Breaks, "Mend this before the upgrade: these pulls work now."),
+            (Route::Fails(_), Route::Hosts(_)) => (
+                Severity::Advice,
+                "Nothing, when these hosts are the ones that you want.",
+            ),
+            _ => (
+                FindingId::UpgradeChangesRoute.severity(),
+                "Migrate before the upgrade, which keeps the present route on both, or make sure that the later one is what \
+                 you want.",
+            ),
         };
         let place = before
             .asks()
@@ -161,7 +188,7 @@ fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &m
             place,
             format!("On containerd {version} images of {whose} would be asked for elsewhere or in another way."),
             format!("Now: {}. Then: {}.", told(&before, &registry), told(&after, &registry)),
-            "Migrate before the upgrade, which keeps the present route on both, or make sure that the later one is what you want.",
+            remedy,
         );
     }
 }
