@@ -82,7 +82,7 @@ pub(crate) fn document(shown: &Shown<'_>) -> PlanDocument {
     let (node, plan) = (shown.node, shown.plan);
     let advice = WildcardAdvice::of(plan).map(|advice| NoteItem {
         id: "wildcard-single-upstream",
-        text: format!("{advice}."),
+        text: advice.text(shown.findings),
         place: advice.place.as_ref().map(Place::of),
     });
     PlanDocument {

@@ -17,10 +17,12 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
             Some(path) => format!("the node is on `config_path` ({}) already", tame(path)),
             None => "no registry settings are in force".to_owned(),
         };
-        out.push_str(&format!(
-            "{}: {why}; nothing was written\n",
-            paint(TITLE, "nothing to do")
-        ));
+        let also = if migrated.recovered.is_some() {
+            "nothing else was written"
+        } else {
+            "nothing was written"
+        };
+        out.push_str(&format!("{}: {why}; {also}\n", paint(TITLE, "nothing to do")));
         return out;
     };
     let done = format!("wrote {}", count(report.files.len(), "file"));

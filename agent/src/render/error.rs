@@ -17,7 +17,7 @@ pub(crate) fn text(failure: &Failure) -> String {
         place(at, &mut out);
     }
     if let Some(effect) = &failure.effect {
-        out.push_str(&noted("effect", effect));
+        out.push_str(&noted("containerd", effect));
     }
     if !failure.routes.is_empty() {
         out.push('\n');

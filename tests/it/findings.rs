@@ -1,22 +1,35 @@
 //! The findings of 168 real files on six releases, where that corpus stands beside the project.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program fails by panicking, and its output is its report"
+)]
+
 use mirrorshift_containerd::findings::{View, upgrade};
 use mirrorshift_containerd::{
     Config, DEFAULT_CONFIG, Entry, Finding, FindingId, LoadError, Severity, Tree, Version, findings, read,
 };
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mirrorshift_tests::with_corpus(&[
+        (
+            "findings::every_file_has_findings_in_order_on_every_release_and_no_panic",
+            every_file_has_findings_in_order_on_every_release_and_no_panic,
+        ),
+        ("findings::files_that_nobody_could_read", files_that_nobody_could_read),
+        (
+            "findings::files_that_mean_something_else_than_they_say",
+            files_that_mean_something_else_than_they_say,
+        ),
+        ("findings::files_with_nothing_to_report", files_with_nothing_to_report),
+    ])
+}
 
 const VERSIONS: [&str; 6] = ["1.6.20", "1.7.24", "2.1.9", "2.2.1", "2.3.4", "2.4.2"];
-
-fn corpus() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    if !folder.join("EFFECTIVE.json").is_file() {
-        println!("SKIPPED: the corpus is not beside the project");
-        return None;
-    }
-    Some(folder)
-}
 
 /// Every configuration, by its number.
 fn files(corpus: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -56,10 +69,8 @@ fn found(version: &str, bytes: &[u8]) -> Vec<Finding> {
     findings(&reading, &tree, &version)
 }
 
-#[test]
-fn every_file_has_findings_in_order_on_every_release_and_no_panic() {
-    let Some(corpus) = corpus() else { return };
-    let files = files(&corpus);
+fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path) {
+    let files = files(corpus);
     assert_eq!(files.len(), 168);
     let mut counts: BTreeMap<FindingId, [usize; VERSIONS.len()]> = BTreeMap::new();
     for (name, bytes) in &files {
@@ -109,10 +120,8 @@ fn ids(files: &BTreeMap<String, Vec<u8>>, name: &str, version: &str) -> Vec<&'st
     telling.map(|finding| finding.id.as_str()).collect()
 }
 
-#[test]
-fn files_that_nobody_could_read() {
-    let Some(corpus) = corpus() else { return };
-    let files = files(&corpus);
+fn files_that_nobody_could_read(corpus: &Path) {
+    let files = files(corpus);
     for version in VERSIONS {
         for (name, id) in [
             ("117", "toml-dialect"),
@@ -137,10 +146,8 @@ fn files_that_nobody_could_read() {
     assert!(twice.what.contains("duplicate key"), "{}", twice.what);
 }
 
-#[test]
-fn files_that_mean_something_else_than_they_say() {
-    let Some(corpus) = corpus() else { return };
-    let files = files(&corpus);
+fn files_that_mean_something_else_than_they_say(corpus: &Path) {
+    let files = files(corpus);
     // A mirror as an array in a file without a version: nobody looks at it until 2.3, which refuses it.
     assert_eq!(ids(&files, "143", "1.7.24"), ["dormant-registry"]);
     assert_eq!(ids(&files, "143", "2.1.9"), ["dormant-registry"]);
@@ -173,10 +180,8 @@ fn files_that_mean_something_else_than_they_say() {
     }
 }
 
-#[test]
-fn files_with_nothing_to_report() {
-    let Some(corpus) = corpus() else { return };
-    let files = files(&corpus);
+fn files_with_nothing_to_report(corpus: &Path) {
+    let files = files(corpus);
     for version in VERSIONS {
         for name in ["025", "132"] {
             assert!(ids(&files, name, version).is_empty(), "{name} {version}");
