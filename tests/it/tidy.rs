@@ -154,15 +154,22 @@ fn versions(file: &File) -> Complaints {
     complaints
 }
 
-/// Whether `(1,6,20)` or `(2,2)` stands in a line without blanks.
+/// Whether `(1,6,20)` stands in a line without blanks, or `(2,2)` in one that compares.
 fn release_tuple(compact: &str) -> bool {
+    let compares = ["==", "!=", "<", ">", "matches!"]
+        .iter()
+        .any(|sign| compact.contains(sign));
     ["(1,", "(2,"].iter().any(|start| {
         compact.match_indices(start).any(|(at, _)| {
             // `f(1, 2)` is a call.
             let call = compact[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
             let rest = &compact[at + start.len()..];
-            let numbers = rest.find(')').map(|end| rest[..end].split(','));
-            !call && numbers.is_some_and(|mut numbers| numbers.all(|number| number.parse::<u16>().is_ok()))
+            let numbers: Vec<_> = rest
+                .find(')')
+                .map(|end| rest[..end].split(',').collect())
+                .unwrap_or_default();
+            let all = !numbers.is_empty() && numbers.iter().all(|number| number.parse::<u16>().is_ok());
+            all && !call && (numbers.len() == 2 || numbers.len() == 1 && compares)
         })
     })
 }
@@ -225,12 +232,12 @@ fn map(architecture: &str, sources: &BTreeSet<(String, String)>) -> Complaints {
     complaints
 }
 
-/// The files that a section names: `` `a.rs` ``, and behind `` `folder/` `` on the same line those in it.
+/// The files that a section names: `` `a.rs` ``, and behind `` `folder/` `` in the same entry those in it.
 fn named_files(section: &str) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
-    for line in section.lines() {
+    for entry in section.split("\n- ") {
         let mut folder = "";
-        for word in line.split('`').skip(1).step_by(2) {
+        for word in entry.split('`').skip(1).step_by(2) {
             if word.ends_with('/') {
                 folder = word;
             } else if is_rust(word) {
@@ -352,6 +359,7 @@ mod can_fail {
         for line in [
             "if release >= (1, 7, 24) {",
             "matches!(line, (2, 2))",
+            "if line > (2, 2) {",
             "use crate::rules::OLDEST;",
             "rules::holds(rule, release)",
             "if version.release().starts_with(\"1.6.\") {",
@@ -362,6 +370,7 @@ mod can_fail {
         for line in [
             "use crate::rules::{LINES, Line};",
             "let pair = take(1, 2);",
+            "let (line, column) = (1, 0);",
             "// since (1, 7, 24)",
             "version.has(Rule::SchemaThree)",
         ] {
@@ -386,7 +395,7 @@ mod can_fail {
             ("agent".to_owned(), "a.rs".to_owned()),
             ("agent".to_owned(), "b/c.rs".to_owned()),
         ]);
-        assert!(map("### `agent`\n\n- `a.rs`: a\n- `b/` `c.rs`\n", &there).is_empty());
+        assert!(map("### `agent`\n\n- `a.rs`: a\n- `b/`: all\n  of `c.rs`\n", &there).is_empty());
         assert_eq!(map("### `agent`\n- `a.rs`\n\n## More\n`b/` `c.rs`\n", &there).len(), 1);
         assert_eq!(map("### `agent`\n- `a.rs`, `b/` `c.rs`, `d.rs`\n", &there).len(), 1);
         assert_eq!(map("## Nothing\n", &there).len(), 1);
