@@ -148,6 +148,8 @@ fn what_is_no_toml_ends_and_keeps_its_lines() {
         "#",
         "\r\n#\r\n",
         "a = }\n]",
+        "a = [\u{c}]",
+        "a = [1\u{b},\u{a0}\n]",
     ] {
         masked(text);
     }

@@ -156,7 +156,8 @@ impl<'t> Walk<'t> {
             _ => {
                 let line = &self.rest[..self.line_len()];
                 let bare = line.find([',', ']', '}', '#']).unwrap_or(line.len());
-                let bare = line[..bare].trim_end().len();
+                // Only what `spaces` takes later: other white space left in place would be looked at for ever.
+                let bare = line[..bare].trim_end_matches([' ', '\t', '\r']).len();
                 let written = self.take(bare);
                 self.out.push_str(&match (secret && !written.is_empty(), self.loose) {
                     (true, _) => MASK.to_owned(),
