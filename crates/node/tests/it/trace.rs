@@ -3,9 +3,7 @@
 //! One change is traced, and the log is read by rules. Then each fsync in turn is struck from the log: the rules must
 //! notice, or the fsync was for nothing.
 
-mod common;
-
-use common::{copy, example, old_root, show, skip, strace_works};
+use crate::common::{copy, example, old_root, show, skip, strace_works};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
