@@ -147,6 +147,9 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
     for (folder, why) in unsynced_folders {
         broken.push(format!("{folder} is not synced at the end: {why}"));
     }
+    // One missing sync breaks a rule again at every journal write that follows.
+    broken.sort();
+    broken.dedup();
     broken
 }
 
