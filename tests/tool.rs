@@ -81,7 +81,7 @@ pub fn snapshot(root: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
         let content = if metadata.is_file() {
             format!("{:?}", fs::read(path)?)
         } else if metadata.is_symlink() {
-            format!("{:?}", fs::read_link(path)?)
+            fs::read_link(path)?.to_string_lossy().into_owned()
         } else {
             String::new()
         };

@@ -4,9 +4,8 @@
 //! whether it stays is the plan's.
 
 use crate::render::routes::url;
-use mirrorshift_containerd::{FindingId, Origin, Place};
+use mirrorshift_containerd::{Finding, FindingId, Origin, Place};
 use mirrorshift_plan::{Plan, RouteChange, Subject};
-use std::fmt;
 
 /// A wildcard that stays in force although its hosts may each know one registry only.
 #[derive(Clone, Debug)]
@@ -42,6 +41,22 @@ impl WildcardAdvice {
             registries: others.filter(|registry| registry != "docker.io").collect(),
         })
     }
+
+    /// The advice in sentences. The finding of the same name knows more registries, the pause image's among them.
+    pub(crate) fn text(&self, findings: &[Finding]) -> String {
+        let place = |place: &Option<Place>| place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        if let Some(finding) = findings.iter().find(|finding| finding.id == Self::ID) {
+            return format!("{}{} {}", place(&finding.place), finding.what, finding.effect);
+        }
+        format!(
+            "{}Every registry without hosts of its own is asked at {}. If that is a pull-through cache of one registry, as \
+             Docker's registry is when it proxies, it answers for {} with `not found` and a detour for each pull, or with an \
+             image of the same name from the wrong registry.",
+            place(&self.place),
+            self.hosts.join(" and "),
+            self.registries.join(", ")
+        )
+    }
 }
 
 fn is_wildcard(rule: Origin) -> bool {
@@ -53,17 +68,4 @@ fn asked_by_wildcard(change: &RouteChange) -> (&RouteChange, Vec<String>) {
     let asks = change.after.asks().iter();
     let asks = asks.filter(|ask| is_wildcard(ask.why.rule) && ask.namespace.is_some());
     (change, asks.map(url).collect())
-}
-
-impl fmt::Display for WildcardAdvice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the wildcard sends every registry to {}. If that is a pull-through cache of Docker Hub alone (Docker's registry \
-             proxies one upstream an instance), it answers for {} with `not found` and a detour for each pull, or with an \
-             image of the same name from the wrong registry",
-            self.hosts.join(" and "),
-            self.registries.join(", ")
-        )
-    }
 }

@@ -2,8 +2,8 @@
 
 use crate::cli::{Common, Wishes};
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::version;
+use crate::failure::{At, Excerpt, Failure};
+use crate::{mask, version};
 use mirrorshift_containerd::{Config, Entry, LoadError, Tree, Version, read};
 use mirrorshift_node::{Root, Status, status};
 use mirrorshift_plan::policy::{MirrorFlag, Policy, Wildcard};
@@ -18,6 +18,8 @@ const ROUNDS: usize = 64;
 /// No node comes near these; a hostile one may try.
 const MOST_PATHS: usize = 50_000;
 const MOST_BYTES: usize = 64 << 20;
+/// More of a line than this is not shown: characters.
+const LONGEST: usize = 160;
 /// A policy is read up to here; the reader of policies then says that it is too long.
 const POLICY_LIMIT: u64 = 2 << 20;
 
@@ -89,7 +91,31 @@ impl Node {
             owned: &self.owned,
             images: &[],
         };
-        Ok(plan(&files, policy)?)
+        plan(&files, policy).map_err(|refusal| {
+            let mut failure = Failure::from(refusal);
+            self.show_line(&mut failure);
+            failure
+        })
+    }
+
+    /// Adds the line that a refusal names, as it was read, where the refusal does not bring it.
+    fn show_line(&self, failure: &mut Failure) {
+        let Some(at @ At { excerpt: None, .. }) = failure.place.as_deref_mut() else {
+            return;
+        };
+        let text = self.tree.file(&at.file).map(String::from_utf8_lossy);
+        let Some((text, line)) = text.zip(at.line) else { return };
+        let masked = mask::file(&text);
+        let Some(line) = masked.lines().nth(line.saturating_sub(1)) else {
+            return;
+        };
+        let shown: String = line.trim_end().chars().take(LONGEST).collect();
+        let caret = shown.chars().take_while(|c| c.is_whitespace()).count();
+        at.excerpt = Some(Excerpt {
+            caret,
+            len: shown.chars().count() - caret,
+            text: shown,
+        });
     }
 
     /// The configuration, for commands that mean nothing without one.

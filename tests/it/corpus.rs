@@ -24,7 +24,7 @@ type Table = Arc<Mutex<BTreeMap<String, Row>>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let Some(corpus) = corpus() else {
+    let Some(corpus) = mirrorshift_tests::corpus() else {
         return mirrorshift_tests::all_skipped("corpus", "the corpus is not beside the project");
     };
     let table = Table::default();
@@ -46,11 +46,6 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     print(&table);
     conclusion.exit_code()
-}
-
-fn corpus() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    folder.join("EFFECTIVE.json").is_file().then_some(folder)
 }
 
 fn files(corpus: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -1,6 +1,6 @@
 //! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
 
-use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, routes, tame, wrap};
+use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, put, routes, tame, wrap};
 use crate::advice::WildcardAdvice;
 use crate::cli::{Common, Wishes};
 use crate::mask;
@@ -32,8 +32,8 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
         out.push_str(&wrap("", &text, WIDTH));
     }
     let advice = WildcardAdvice::of(plan);
-    // The advice says the same with names.
-    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID || advice.is_none();
+    // The advice says the same where it still holds once the plan is made.
+    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID;
     let found: Vec<_> = shown.findings.iter().filter(told).cloned().collect();
     if !found.is_empty() {
         out.push_str(&title(&format!("Findings: {}", findings::summary(&found))));
@@ -41,20 +41,30 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
     }
     if !plan.is_empty() {
         out.push_str(&title("Files"));
-        for step in &plan.steps {
-            out.push_str(&format!("{}\n", paint(DIM, format!("# {}", tame(&step.why)))));
+        for (number, step) in plan.steps.iter().enumerate() {
+            if number > 0 {
+                out.push('\n');
+            }
+            put(
+                &mut out,
+                format_args!("{}\n", paint(DIM, format!("# {}", tame(&step.why)))),
+            );
             out.push_str(&diff::paint_diff(&diff::of_step(step, &shown.node.tree)));
         }
     }
     out.push_str(&title(&routes_title(&plan.routes)));
     out.push_str(&routes::table(&plan.routes));
-    let notes = notes(plan, advice.as_ref());
+    let notes = notes(shown, advice.as_ref());
     if !notes.is_empty() {
         out.push_str(&title("Notes"));
         out.push_str(&notes);
     }
-    out.push_str(&gone("Comments that leave with their tables", &plan.comments));
-    out.push_str(&gone("Keys that containerd never read stay as comments", &plan.kept));
+    out.push_str(&gone("Comments that leave with their tables", &plan.comments, plan));
+    out.push_str(&gone(
+        "Keys that containerd never read stay as comments",
+        &plan.kept,
+        plan,
+    ));
     if !plan.is_empty() {
         out.push_str(&title("Next"));
         out.push_str(&next(shown));
@@ -78,56 +88,69 @@ fn headline(shown: &Shown<'_>) -> String {
         };
         return format!("{} for containerd {version}: {why}\n", paint(TITLE, "Nothing to do"));
     }
+    let gone = plan.steps.iter().filter(|step| step.content.is_none()).count();
     let new = plan.steps.iter().filter(|step| step.expect == Expect::Absent).count();
-    let changed = plan.steps.len() - new;
-    let files: Vec<String> = [(new, "new"), (changed, "changed")]
-        .into_iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!("{number} {what}"))
-        .collect();
-    let differ = plan.routes.iter().filter(|change| change.differs()).count();
+    let files: Vec<String> = [
+        (new, "new"),
+        (plan.steps.len() - new - gone, "changed"),
+        (gone, "removed"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{number} {what}"))
+    .collect();
     let what = match (&plan.config_path, plan.restart) {
         (Some(path), true) => format!("move from `registry.mirrors` to hosts.toml files below {}", tame(path)),
-        (Some(path), false) => format!("bring the hosts.toml files below {} up to date", tame(path)),
+        (Some(path), false) => format!("change hosts.toml files below {}", tame(path)),
         (None, _) => "change the registry settings".to_owned(),
     };
-    let routes = match differ {
-        0 => "every pull asks the same hosts as before".to_owned(),
-        1 => "one registry is asked elsewhere, as the policy wants".to_owned(),
-        _ => format!("{differ} registries are asked elsewhere, as the policy wants"),
-    };
-    let text = format!(
-        "{what}; {routes} ({} {})",
-        files.join(", "),
+    let routes = verdict(&plan.routes);
+    let files = format!(
+        "{} {}",
+        files.join(" and "),
         if plan.steps.len() == 1 { "file" } else { "files" }
     );
-    let label = format!("Plan for containerd {version}: ");
-    wrap(&label, &text, WIDTH + 60).replacen(label.trim_end(), &paint(TITLE, label.trim_end()), 1)
+    let label = paint(TITLE, format!("Plan for containerd {version}:"));
+    format!("{label} {what} ({files})\n{routes}\n")
+}
+
+/// What becomes of the routes, in a sentence.
+fn verdict(routes: &[RouteChange]) -> String {
+    let heals = |change: &&RouteChange| change.before.asks().is_empty() && change.asked_by.is_empty();
+    let differ = routes.iter().filter(|change| change.differs());
+    let (healed, asked): (Vec<_>, Vec<_>) = differ.partition(heals);
+    match (healed.len(), asked.len()) {
+        (0, 0) => "Every pull asks the same hosts as before, in the same order.".to_owned(),
+        (0, 1) => "One registry is asked otherwise than before, as the policy wants; all others as before.".to_owned(),
+        (0, number) => {
+            format!("{number} registries are asked otherwise than before, as the policy wants; all others as before.")
+        }
+        (_, 0) => "Pulls that fail now ask the hosts that their settings name.".to_owned(),
+        (_, number) => {
+            let registries = count(number, "registry");
+            format!("Pulls that fail now ask the hosts that their settings name; for {registries} those of the policy.")
+        }
+    }
 }
 
 fn routes_title(routes: &[RouteChange]) -> String {
     let mut title = "Routes: hosts in the order in which they are asked".to_owned();
     if routes.iter().any(RouteChange::differs) {
-        title.push_str("; = as before, ~ asked for");
+        title.push_str("; = as before, ~ otherwise");
     } else {
         title.push_str(", all as before");
     }
     title
 }
 
-fn notes(plan: &Plan, advice: Option<&WildcardAdvice>) -> String {
+fn notes(shown: &Shown<'_>, advice: Option<&WildcardAdvice>) -> String {
     let mut out = String::new();
-    for note in &plan.notes {
+    for note in &shown.plan.notes {
         out.push_str(&wrap("  - ", &note_text(note), WIDTH));
     }
     if let Some(advice) = advice {
-        let place = advice
-            .place
-            .as_ref()
-            .map(|place| format!(" ({place})"))
-            .unwrap_or_default();
         let lead = format!("  {} ", paint(LOOK, "!"));
-        out.push_str(&wrap("  ! ", &format!("{advice}{place}."), WIDTH).replacen("  ! ", &lead, 1));
+        out.push_str(&wrap("  ! ", &advice.text(shown.findings), WIDTH).replacen("  ! ", &lead, 1));
         let host = advice
             .registries
             .iter()
@@ -180,31 +203,44 @@ pub(crate) fn note_id(note: &Note) -> &'static str {
     }
 }
 
-fn gone(heading: &str, gone: &[(String, Gone)]) -> String {
+fn gone(heading: &str, gone: &[(String, Gone)], plan: &Plan) -> String {
     if gone.is_empty() {
         return String::new();
     }
     let mut out = title(heading);
     for (path, gone) in gone {
-        out.push_str(&format!("  {}\n", paint(MARK, format!("{}:{}", tame(path), gone.line))));
+        let place = paint(MARK, format!("{}:{}", tame(path), gone.line));
+        let now = stands_in(&gone.text, plan).map(|path| format!(", now in {}", tame(path)));
+        put(&mut out, format_args!("  {place}{}\n", now.unwrap_or_default()));
         for line in mask::fragment(&gone.text, &gone.table).lines() {
-            out.push_str(&format!("    {}\n", tame(line.trim())));
+            put(&mut out, format_args!("    {}\n", tame(line.trim())));
         }
     }
     out
 }
 
-fn next(shown: &Shown<'_>) -> String {
-    let restart = match shown.plan.restart {
-        true => "containerd must be restarted for this to count: it reads its configuration at the start",
-        false => "no restart is needed: containerd reads hosts.toml at every pull",
+/// The new file that took a comment over.
+fn stands_in<'p>(comment: &str, plan: &'p Plan) -> Option<&'p str> {
+    let took = |content: &[u8]| {
+        String::from_utf8_lossy(content)
+            .lines()
+            .any(|line| line == comment.trim())
     };
-    let migrate = command(shown.common, "migrate", Some(shown.wishes), shown.live);
+    let new = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
+    let mut taken = new.filter(|step| step.content.as_deref().is_some_and(took));
+    taken.next().map(|step| step.path.as_str())
+}
+
+fn next(shown: &Shown<'_>) -> String {
+    let restart = if shown.plan.restart {
+        "containerd must be restarted for this to count: it reads its configuration at the start"
+    } else {
+        "no restart is needed: containerd reads hosts.toml at every pull"
+    };
+    let do_it = command(shown.common, "migrate", Some(shown.wishes), shown.live);
     let written = count(shown.plan.steps.len(), "file");
-    format!(
-        "  {restart}\n  {migrate}   {}\n",
-        paint(DIM, format!("# writes {written}; `rollback` takes them back"))
-    )
+    let what = format!("# writes {written}; `mirrorshift rollback` puts the old bytes back");
+    format!("  {restart}\n  {do_it}   {}\n", paint(DIM, what))
 }
 
 /// The command that does `verb`, with the arguments of this run.
@@ -242,8 +278,9 @@ pub(crate) fn command(common: &Common, verb: &str, wishes: Option<&Wishes>, no_r
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,+@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

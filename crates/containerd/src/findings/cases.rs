@@ -95,6 +95,7 @@ pub(super) const CASES: &[Case] = &[
     case!(BothByDefault, "2.2.1", "version = 2\n[§.mirrors.\"ghcr.io\"]\n", off "2.2.2"),
     case!(BothByDefault, "2.2.1", "version = 2\n[§]\nconfig_path = \"\"\n[§.mirrors.\"ghcr.io\"]\n", off "2.2.2"),
     case!(TlsBesideConfigPath, "1.7.24", "version = 2\n[§]\nconfig_path = \"/x\"\n[§.configs.\"h\".tls]\n", off "2.1.9"),
+    case!(AuthsKeyNoUrl, "1.7.24", "version = 2\n[§.auths.\"10.0.0.5:5000\"]\n", "version = 2\n[§.auths.\"https://reg.test:5000\"]\n"),
     endpoint!(EndpointNoUrl, "2.1.9", "ghcr.io", "https://a b", "https://a"),
     case!(TlsFileUnreadable, "1.7.24", "version = 2\n[§.configs.\"h\".tls]\nca_file = \"/gone\"\n", off "2.1.9"),
     case!(TlsPairUnusable, "1.7.24", [(C, "version = 2\n[§.configs.\"h\".tls]\ncert_file = \"/c\"\n"), ("/c", "x")], off "2.1.9"),

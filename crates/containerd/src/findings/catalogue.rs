@@ -116,6 +116,8 @@ catalogue! {
     BothByDefault, "both-by-default", Breaks, ["`mirrors` cannot be set when `config_path` is provided"];
     /// `configs.<host>.tls` and `config_path` are both set, so the CRI plugin does not load.
     TlsBesideConfigPath, "tls-beside-config-path", Breaks, ["`configs.tls` cannot be set when `config_path` is provided"];
+    /// A key of `auths` is no URL, so the CRI plugin does not load.
+    AuthsKeyNoUrl, "auths-key-no-url", Breaks, ["failed to parse registry url"];
     /// An endpoint is no URL, which fails every pull from its registry.
     EndpointNoUrl, "endpoint-no-url", Breaks, ["parse endpoint url", "parse registry endpoint"];
     /// A CA, certificate or key file of `configs.<host>.tls` cannot be read, which fails every pull that reaches the host.

@@ -29,12 +29,12 @@ fn death(look: &Look<'_>, found: &mut Found) {
         format!("`mirrors.\"{}\"`", shown::url(&mirror.registry))
     });
     let (id, what, remedy) = match reason {
-        Death::Both if look.written_path().is_some() => (
+        Death::Both => (
             FindingId::BothSet,
             format!("{mirror} is set beside `config_path`{path_at}."),
             "Keep one of them: `mirrorshift migrate` moves the mirrors to hosts.toml files and keeps `config_path`.",
         ),
-        Death::Both | Death::BothByDefault => (
+        Death::BothByDefault => (
             FindingId::BothByDefault,
             format!(
                 "{mirror} is set, and containerd {} fills in a `config_path` of its own beside it.",
@@ -46,6 +46,11 @@ fn death(look: &Look<'_>, found: &mut Found) {
             FindingId::TlsBesideConfigPath,
             format!("`configs.<host>.tls` is set beside `config_path`{path_at}."),
             "Write `ca`, `client` and `skip_verify` in the host's hosts.toml, and take the `tls` table out.",
+        ),
+        Death::AuthsKey => (
+            FindingId::AuthsKeyNoUrl,
+            "A key of `auths` is no URL.".to_owned(),
+            "Write the key as `https://HOST:PORT`, or move the `auth` to `configs.\"HOST:PORT\".auth`.",
         ),
     };
     let (severity, effect) = if *daemon_too {

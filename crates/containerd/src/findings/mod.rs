@@ -39,7 +39,7 @@ pub use upgrade::{View, upgrade};
 
 use crate::config::Config;
 use crate::document::LoadError;
-use crate::registry::{DEFAULT_CONFIG_PATH, Registry};
+use crate::registry::Registry;
 use crate::route::Place;
 use crate::rules::Rule;
 use crate::toml::{Table, Value};
@@ -118,15 +118,9 @@ impl<'a> Look<'a> {
         self.config.document.field(table, last)
     }
 
-    /// Where `config_path` stands, when somebody wrote the value in force: 2.2.0 and 2.2.1 put their own in the place of an
-    /// empty one.
+    /// Where `config_path` stands, when somebody wrote the value in force.
     fn written_path(&self) -> Option<&'a Place> {
-        let path = self.config.registry.config_path.as_ref()?;
-        let place = path.place.as_ref()?;
-        let fills = self.version.has(Rule::DefaultConfigPathAlways) && path.value == DEFAULT_CONFIG_PATH;
-        let file = self.config.document.files.iter().find(|file| file.path == place.path);
-        let filled_in = fills && file.is_some_and(|file| !file.parsed.text.contains(DEFAULT_CONFIG_PATH));
-        (!filled_in).then_some(place)
+        self.config.registry.config_path.as_ref()?.place.as_ref()
     }
 
     /// Where [`Look::value`] stands.

@@ -171,7 +171,6 @@ fn two_on_a_line(line: &str) -> Option<(usize, String)> {
     for (at, c) in line.char_indices() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') if !closed => quote = Some(c),
             (None, '#') => return None,
             (None, ']') => closed = true,
@@ -260,7 +259,7 @@ mod tests {
     fn hostile_text_is_an_error_and_no_panic() {
         let deep = format!("a = {}{}", "[".repeat(50_000), "]".repeat(50_000));
         let dotted = format!("[{}a]\n", "a.".repeat(200_000));
-        let tables: String = (0..10_000).map(|n| format!("[t.t{n}]\n")).collect();
+        let tables = (0..10_000).map(|n| format!("[t.t{n}]\n")).collect::<Vec<_>>().concat();
         for text in [
             deep.as_str(),
             &dotted,
