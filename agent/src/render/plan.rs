@@ -151,10 +151,15 @@ fn notes(shown: &Shown<'_>, advice: Option<&WildcardAdvice>) -> String {
     if let Some(advice) = advice {
         let lead = format!("  {} ", paint(LOOK, "!"));
         out.push_str(&wrap("  ! ", &advice.text(shown.findings), WIDTH).replacen("  ! ", &lead, 1));
+        let is_mirror = |name: &String| {
+            let asks = shown.plan.routes.iter().flat_map(|change| change.before.asks());
+            asks.filter(|ask| ask.namespace.is_some()).any(|ask| ask.host == *name)
+        };
+        // A host that is a mirror itself needs none.
         let host = advice
             .registries
             .iter()
-            .find(|name| name.contains('.'))
+            .find(|name| name.contains('.') && !is_mirror(name))
             .map_or("ghcr.io", String::as_str);
         let text = format!(
             "`--wildcard docker.io` leaves it to Docker Hub alone; `--mirror {host}=URL` gives a registry a cache of its \

@@ -9,9 +9,12 @@ use mirrorshift_plan::{RouteChange, Subject};
 const UNNAMED: &str = "unnamed.invalid";
 const ARROW: &str = " → ";
 
-/// A host as a URL: `/v2` goes without saying.
+/// A host as a URL: `/v2` goes without saying, a path without it does not.
 pub(crate) fn url(ask: &Ask) -> String {
-    let url = ask.url();
+    let url = match ask.path.as_str() {
+        "" => format!("{}/", ask.url()),
+        _ => ask.url(),
+    };
     let url = url.strip_suffix("/v2").filter(|_| ask.path == "/v2").unwrap_or(&url);
     tame(&mask::free_text(&url.replace(UNNAMED, "<registry>")))
 }

@@ -57,7 +57,11 @@ fn remove(table: &mut InlineTable, way: &[String]) {
     match way {
         [] => {}
         [last] => {
+            let gap = end_of(table);
             table.remove(last);
+            if let Some((_, value)) = table.iter_mut().last() {
+                value.decor_mut().set_suffix(gap);
+            }
         }
         [next, rest @ ..] => {
             if let Some(Value::InlineTable(inner)) = table.get_mut(next) {
@@ -67,10 +71,30 @@ fn remove(table: &mut InlineTable, way: &[String]) {
     }
 }
 
+/// Takes what stands between the last item and the closing brace.
+fn end_of(table: &mut InlineTable) -> String {
+    let last = table.iter_mut().last();
+    let gap = last.map(|(_, value)| {
+        let gap = value
+            .decor()
+            .suffix()
+            .and_then(|suffix| suffix.as_str())
+            .unwrap_or_default()
+            .to_owned();
+        value.decor_mut().set_suffix("");
+        gap
+    });
+    gap.unwrap_or_default()
+}
+
 fn put(table: &mut InlineTable, way: &[String], key: &str, value: &str) {
     match way {
         [] => {
-            table.insert(key, value.into());
+            // What stands between the last item and the brace stays there, and not before a comma.
+            let gap = end_of(table);
+            let mut value = Value::from(value);
+            value.decor_mut().set_suffix(gap);
+            table.insert(key, value);
         }
         [next, rest @ ..] => {
             let inner = table.get_or_insert(next, InlineTable::new());

@@ -1,6 +1,7 @@
 //! The smallest edit of a configuration file: whole expressions are cut out of its text, one key is set, and every other
 //! byte stays as it was.
 
+mod comments;
 mod inline;
 mod lines;
 mod set;
@@ -101,6 +102,16 @@ pub(crate) fn edit(file: &Parsed, wish: &Wish<'_>) -> Option<Edited> {
     {
         insert(&mut changes, change);
     }
+    for run in &doomed {
+        let range = lines.range(&run.lines);
+        // What takes the place of a run keeps its distance to the next table.
+        if let Some(gap) = changes
+            .iter_mut()
+            .find(|change| change.range == range && change.with.is_empty())
+        {
+            gap.range.end = lines.range(&(0..lines.past_needless_blanks(&run.lines))).end;
+        }
+    }
     changes.retain(|change| file.text.get(change.range.clone()) != Some(change.with.as_str()));
     if changes.is_empty() {
         return None;
@@ -157,9 +168,6 @@ fn doomed(file: &Parsed, lines: &Lines, wish: &Wish<'_>) -> Vec<Run> {
                 expressions: vec![index],
             }),
         }
-    }
-    for run in &mut runs {
-        run.lines.end = lines.past_needless_blanks(&run.lines);
     }
     runs
 }
@@ -253,11 +261,18 @@ fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &
     };
     let path = match expression {
         Expression::Comment(_) => {
-            edited.comments.push(gone(nearest_table(file, index, wish)));
+            edited.comments.push(gone(nearest_table(file, lines, index, wish)));
             return;
         }
         Expression::Header(header) => header.path.clone(),
-        Expression::Assignment(assignment) => file.layout.path_of(assignment),
+        Expression::Assignment(assignment) => {
+            let path = file.layout.path_of(assignment);
+            let table = &path[..path.len().saturating_sub(1)];
+            edited
+                .comments
+                .extend(comments::inside(&file.text, &assignment.value, table));
+            path
+        }
     };
     let is_header = matches!(expression, Expression::Header(_));
     let foreign = wish.cuts.iter().any(|cut| {
@@ -274,8 +289,8 @@ fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &
     }
 }
 
-/// The table that a comment belonged to: that of the expression below it, or else above it, that goes.
-fn nearest_table(file: &Parsed, index: usize, wish: &Wish<'_>) -> Vec<String> {
+/// The table that a comment belonged to: that of the expression that it stands right above, or else below, that goes.
+fn nearest_table(file: &Parsed, lines: &Lines, index: usize, wish: &Wish<'_>) -> Vec<String> {
     let expressions = &file.layout.expressions;
     let own_path = |expression: &Expression| match expression {
         Expression::Header(header) => Some(header.path.clone()),
@@ -296,7 +311,11 @@ fn nearest_table(file: &Parsed, index: usize, wish: &Wish<'_>) -> Vec<String> {
     if let Some(path) = above.filter(|other| same_line(other)).and_then(own_path) {
         return path;
     }
-    let below = expressions[index..].iter().find_map(own_path);
+    let line_of = |expression: &Expression| lines.of_range(&span_of(expression));
+    let adjoining = expressions[index..].windows(2);
+    let block =
+        adjoining.take_while(|pair| own_path(&pair[0]).is_none() && line_of(&pair[0]).end == line_of(&pair[1]).start);
+    let below = block.last().and_then(|pair| own_path(&pair[1]));
     let cut = |path: &Vec<String>| wish.cuts.iter().any(|cut| cut.covers(path));
     below
         .filter(cut)

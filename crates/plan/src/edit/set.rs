@@ -45,7 +45,7 @@ pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &Set<'_>
             });
         let indent = match sibling {
             Some(start) => lines.indent(&file.text, start).to_owned(),
-            None => format!("{}  ", lines.indent(&file.text, header.span.start)),
+            None => deeper(file, lines.indent(&file.text, header.span.start)),
         };
         let literal = file.text[header.span.clone()].contains('\'');
         let assignment = format!("{indent}{} = {}{ending}", set.key, quoted(set.value, literal));
@@ -93,7 +93,8 @@ fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &Set<'_>) -> Change
         Some(Expression::Header(header)) => {
             let table = spelled(&header.parts[..set.table.len().min(header.parts.len())]);
             let value = quoted(set.value, table.contains('\''));
-            format!("{indent}[{table}]{ending}{indent}  {} = {value}{ending}", set.key)
+            let deeper = deeper(file, indent);
+            format!("{indent}[{table}]{ending}{deeper}{} = {value}{ending}", set.key)
         }
         _ => String::new(),
     };
@@ -101,6 +102,12 @@ fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &Set<'_>) -> Change
         range: at..at,
         with: text,
     }
+}
+
+/// One step further in than `indent`: by a tab where the file has lines that start with one.
+fn deeper(file: &Parsed, indent: &str) -> String {
+    let tabs = file.text.lines().any(|line| line.starts_with('\t'));
+    format!("{indent}{}", if tabs { "\t" } else { "  " })
 }
 
 fn at_the_end(file: &Parsed, set: &Set<'_>, ending: &str) -> Change {
