@@ -151,16 +151,7 @@ fn notes(shown: &Shown<'_>, advice: Option<&WildcardAdvice>) -> String {
     if let Some(advice) = advice {
         let lead = format!("  {} ", paint(LOOK, "!"));
         out.push_str(&wrap("  ! ", &advice.text(shown.findings), WIDTH).replacen("  ! ", &lead, 1));
-        let is_mirror = |name: &String| {
-            let asks = shown.plan.routes.iter().flat_map(|change| change.before.asks());
-            asks.filter(|ask| ask.namespace.is_some()).any(|ask| ask.host == *name)
-        };
-        // A host that is a mirror itself needs none.
-        let host = advice
-            .registries
-            .iter()
-            .find(|name| name.contains('.') && !is_mirror(name))
-            .map_or("ghcr.io", String::as_str);
+        let host = example(advice, &shown.plan.routes);
         let text = format!(
             "`--wildcard docker.io` leaves it to Docker Hub alone; `--mirror {host}=URL` gives a registry a cache of its \
              own. Without either the plan keeps what the node does today."
@@ -168,6 +159,24 @@ fn notes(shown: &Shown<'_>, advice: Option<&WildcardAdvice>) -> String {
         out.push_str(&wrap("    ", &text, WIDTH));
     }
     out
+}
+
+/// A registry to show the advice with: one that the wildcard serves and that is no mirror itself, else a well-known one.
+fn example<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
+    let is_mirror = |name: &str| {
+        let asks = routes.iter().flat_map(|change| change.before.asks());
+        asks.filter(|ask| ask.namespace.is_some()).any(|ask| ask.host == name)
+    };
+    let has_own = |name: &str| {
+        let mut named = routes.iter().map(|change| change.registry.to_string());
+        named.any(|registry| registry == name)
+    };
+    let served = advice.registries.iter().map(String::as_str);
+    let known = ["ghcr.io", "quay.io", "registry.k8s.io"]
+        .into_iter()
+        .filter(|name| !has_own(name));
+    let served = served.filter(|name| name.contains('.') && !is_mirror(name));
+    served.chain(known).next().unwrap_or("HOST")
 }
 
 /// A note in a sentence.

@@ -95,7 +95,8 @@ impl Config {
 
     /// What `other` holds differently beside `mirrors`, `config_path` and TLS settings: the path of the first such value.
     pub fn differs_beyond_registry(&self, other: &Self) -> Option<String> {
-        if self.document.schema != other.document.schema {
+        // Without any file there was no schema to keep: defaults are the same in each.
+        if !self.document.files.is_empty() && self.document.schema != other.document.schema {
             return Some("version".to_owned());
         }
         if self.registry.headers != other.registry.headers {

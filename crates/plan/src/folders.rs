@@ -106,7 +106,7 @@ fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) ->
         path,
         expect,
         content: Some(content),
-        why: why(order.config, registry, wish),
+        why: why(order, registry, wish),
     });
     Ok(())
 }
@@ -147,8 +147,15 @@ fn adopted(policy: &Policy, registry: &str) -> bool {
     })
 }
 
+/// Whether the wildcard goes on serving registries that nothing names.
+fn goes_on(wishes: &BTreeMap<String, Wish>) -> bool {
+    let unnamed = wishes.get(UNNAMED).into_iter().flat_map(|wish| &wish.asks);
+    unnamed.map(|ask| ask.why.rule).any(|rule| rule == Origin::Wildcard)
+}
+
 /// Why the directory is needed, for the reader of the plan.
-fn why(config: &Config, registry: &str, wish: &Wish) -> String {
+fn why(order: &Order<'_>, registry: &str, wish: &Wish) -> String {
+    let config = order.config;
     if let Some(key) = wish.asked_by.first() {
         return format!("the policy's {key}");
     }
@@ -156,6 +163,9 @@ fn why(config: &Config, registry: &str, wish: &Wish) -> String {
     match first {
         Some((Origin::Mirror, Some(place))) => return format!("mirrors.\"{registry}\" at {place}"),
         Some((Origin::Wildcard, Some(place))) if registry == UNNAMED => return format!("mirrors.\"*\" at {place}"),
+        Some((Origin::Wildcard, Some(place))) if !goes_on(order.wishes) => {
+            return format!("mirrors.\"*\" at {place}, for {registry} as before");
+        }
         Some((Origin::Wildcard, Some(place))) => {
             return format!("mirrors.\"*\" at {place} serves {registry} otherwise than `_default` would");
         }

@@ -385,9 +385,28 @@ fn compare(
         return Ok(routes);
     }
     let names: Vec<String> = wrong.iter().map(|change| change.registry.to_string()).collect();
-    let what = format!("pulls would ask others than before for {}", names.join(", "));
-    let hint = "Say in a policy what these registries should be asked of.";
-    let mut refusal = Refusal::new(Reason::Routes, what, hint);
+    let names = names.join(", ");
+    let failure = wrong.iter().find_map(|change| match &change.after {
+        Route::Fails(failure) => Some(failure.clone()),
+        Route::Hosts(_) => None,
+    });
+    let mut refusal = match failure {
+        Some(failure) => {
+            let what = format!("every pull would fail for {names}: {}", failure.reason);
+            let hint = "Mend this first: what the policy asks for cannot work as long as it stands.";
+            // The file that fails is not there yet, and never will be: the setting behind it is.
+            let asks = wrong.iter().flat_map(|change| change.before.asks());
+            Refusal::new(Reason::Routes, what, hint).at(asks.into_iter().find_map(|ask| ask.why.place.clone()))
+        }
+        None => {
+            let what = format!("pulls would ask others than before for {names}");
+            Refusal::new(
+                Reason::Routes,
+                what,
+                "Say in a policy what these registries should be asked of.",
+            )
+        }
+    };
     refusal.routes = wrong;
     Err(refusal)
 }

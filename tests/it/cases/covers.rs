@@ -7,7 +7,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Rules that show in no plan of a case, each with why.
-const UNSEEN: &[(Rule, &str)] = &[];
+const UNSEEN: &[(Rule, &str)] = &[(
+    Rule::DeprecationsListed,
+    "it adds a sentence to what `check` says of a deprecation, and a plan shows the finding without it",
+)];
 
 /// Every note by its name in JSON.
 const NOTES: [&str; 5] = [
