@@ -387,26 +387,23 @@ fn compare(
     let names: Vec<String> = wrong.iter().map(|change| change.registry.to_string()).collect();
     let names = names.join(", ");
     let failure = wrong.iter().find_map(|change| match &change.after {
-        Route::Fails(failure) => Some(failure.clone()),
+        Route::Fails(failure) => Some(failure),
         Route::Hosts(_) => None,
     });
-    let mut refusal = match failure {
-        Some(failure) => {
-            let what = format!("every pull would fail for {names}: {}", failure.reason);
-            let hint = "Mend this first: what the policy asks for cannot work as long as it stands.";
-            // The file that fails is not there yet, and never will be: the setting behind it is.
-            let asks = wrong.iter().flat_map(|change| change.before.asks());
-            Refusal::new(Reason::Routes, what, hint).at(asks.into_iter().find_map(|ask| ask.why.place.clone()))
-        }
-        None => {
-            let what = format!("pulls would ask others than before for {names}");
-            Refusal::new(
-                Reason::Routes,
-                what,
-                "Say in a policy what these registries should be asked of.",
-            )
-        }
+    let (what, hint) = match failure {
+        Some(failure) => (
+            format!("every pull would fail for {names}: {}", failure.reason),
+            "Mend this first: what the policy asks for cannot work as long as it stands.",
+        ),
+        None => (
+            format!("pulls would ask others than before for {names}"),
+            "Say in a policy what these registries should be asked of.",
+        ),
     };
+    // A hosts.toml that would differ is not there yet, and never will be: the setting behind it is.
+    let mut asks = wrong.iter().flat_map(|change| change.before.asks());
+    let place = asks.find_map(|ask| ask.why.place.clone());
+    let mut refusal = Refusal::new(Reason::Routes, what, hint).at(place);
     refusal.routes = wrong;
     Err(refusal)
 }

@@ -32,11 +32,11 @@ fn main() -> ExitCode {
     let update = std::env::var_os("MIRRORSHIFT_UPDATE").is_some_and(|value| value == "1");
     let trials = cases.iter().cloned().map(|case| {
         let name = format!("cases::{}", case.name);
-        Trial::test(name, move || one(&case, update).map_err(|why| why.into()))
+        Trial::test(name, move || one(&case, update).map_err(Into::into))
     });
     let mut trials: Vec<Trial> = trials.collect();
     trials.push(Trial::test("cases::covers", move || {
-        covers::all(&cases).map_err(|why| why.into())
+        covers::all(&cases).map_err(Into::into)
     }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -194,6 +194,7 @@ fn node(case: &Case) -> Result<Node, String> {
     case.node().map_err(told)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn told(error: std::io::Error) -> String {
     error.to_string()
 }

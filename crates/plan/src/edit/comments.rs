@@ -50,10 +50,10 @@ mod tests {
 
     #[test]
     fn a_hash_in_a_string_is_no_comment() {
-        let text = r##"[ # one
+        let text = r#"[ # one
   "a # b", "\" # c", 'd\', # two
   """e " # f""", '''g ' # h''', "",#three
-]"##;
+]"#;
         let found = inside(text, &(0..text.len()), &["t".to_owned()]);
         let found: Vec<_> = found.iter().map(|gone| (gone.line, gone.text.as_str())).collect();
         assert_eq!(found, [(1, "# one"), (2, "# two"), (3, "#three")]);
