@@ -93,10 +93,14 @@ fn of_syntax(error: &LoadError, syntax: &SyntaxError, tree: &Tree, version: &Ver
         // Only 2.x complains of the mark, and of nothing else that comes before it.
         TakenBy::OneOnly if marked && !one => FindingId::ByteOrderMark,
         TakenBy::Nobody => FindingId::TomlSyntax,
-        TakenBy::OneOnly | TakenBy::TwoOnly => FindingId::TomlDialect,
+        TakenBy::OneOnly | TakenBy::TwoOnly | TakenBy::SomeReleases => FindingId::TomlDialect,
     };
     let (severity, effect) = match (syntax.taken_by, one) {
         (TakenBy::Nobody, _) => (Severity::Refuses, STOPS),
+        (TakenBy::SomeReleases, _) => (
+            Severity::Refuses,
+            "Some releases start with it and others do not; this tool edits no file that releases read differently.",
+        ),
         (TakenBy::OneOnly, true) => (
             Severity::Deprecated,
             "containerd 1.x starts with it and 2.x does not; this tool edits no file that releases read differently.",

@@ -62,7 +62,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
         _ => Cow::Borrowed(bytes),
     };
     let parsed = toml::parse(&bytes, one).map_err(|error| {
-        let taken = error.taken_by == TakenBy::OneOnly && one;
+        let taken = error.taken_by == TakenBy::OneOnly && one || error.taken_by == TakenBy::SomeReleases;
         let kind = if taken {
             HostsFaultKind::Unsure
         } else {
