@@ -231,7 +231,7 @@ impl Config {
 }
 
 /// `port.test_5000_` is the directory of `port.test:5000`.
-fn registry_of_directory(name: &str) -> String {
+pub(crate) fn registry_of_directory(name: &str) -> String {
     let with_port = name.strip_suffix('_').and_then(|rest| rest.rsplit_once('_'));
     match with_port {
         Some((host, port)) if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {

@@ -77,6 +77,23 @@ macro_rules! endpoint {
     };
 }
 
+const CERTS: &str = "version = 2\n[§]\nconfig_path = \"/c\"\n";
+
+/// A hosts.toml of this text, against another release or a good hosts.toml.
+macro_rules! hosts {
+    ($id:ident, $on:literal, $text:literal, off $version:literal) => {
+        case!($id, $on, [(C, CERTS), ("/c/ghcr.io/hosts.toml", $text)], off $version)
+    };
+    ($id:ident, $on:literal, $text:literal) => {
+        case!(
+            $id,
+            $on,
+            [(C, CERTS), ("/c/ghcr.io/hosts.toml", $text)],
+            [(C, CERTS), ("/c/ghcr.io/hosts.toml", "[host.\"https://m\"]\ncapabilities = [\"pull\"]\n")]
+        )
+    };
+}
+
 #[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
     case!(TomlSyntax, "1.7.24", "version = \n"),
@@ -164,6 +181,27 @@ pub(super) const CASES: &[Case] = &[
     case!(ImportedAgain, "2.1.9", "imports = [\"config.toml\"]\n"),
     case!(NewerThanKnown, "2.9.0", "version = 2\n", off "2.4.2"),
     case!(RestartLosesAddresses, "1.6.9", "version = 2\n", off "1.6.14"),
+    hosts!(HostsSyntax, "1.7.24", "a = 1\n[host.x\n"),
+    hosts!(HostsWrongType, "2.2.1", "[host.\"https://m\"]\nca = 5\n"),
+    hosts!(HostsUnknownCapability, "2.1.9", "[host.\"https://m\"]\ncapabilities = [\"referrers\"]\n", off "2.2.0"),
+    hosts!(HostsBadUrl, "2.2.1", "[host.\"https://u:hunter2@m:x\"]\n"),
+    hosts!(HostsBadDuration, "2.1.9", "[host.\"https://m\"]\ndial_timeout = \"5\"\n", off "2.0.6"),
+    hosts!(HostsNoHostTable, "1.7.24", "server = \"https://s\"\n", off "2.1.9"),
+    hosts!(HostsCrash, "1.7.24", "[host]\na = 1\nb = 2\n", off "2.2.1"),
+    hosts!(HostsUnsure, "1.7.24", "[host] [host.\"https://m\"]\n", off "2.2.1"),
+    hosts!(HostsUnusableFile, "2.4.2", "[host.\"https://m\"]\nca = \"none\"\n"),
+    hosts!(HostsHostNotSeen, "2.2.1", "[host]\n\"https://m\" = {}\n", off "1.7.24"),
+    hosts!(HostsHostTwice, "2.2.1", "[host.\"https://m\"]\n[host.\"https://n\"]\n[host.\"https://m\".header]\n", off "1.7.24"),
+    hosts!(HostsOrderUndefined, "1.7.24", "[host]\n\"https://m\" = {}\n\"https://n\" = {}\n[host.\"https://o\"]\n", off "2.2.1"),
+    hosts!(HostsNotAsked, "2.4.2", "[host.\"httpbin:5000\"]\n"),
+    hosts!(HostsSchemeMissing, "2.4.2", "server = \"mirror:5000\"\n[host]\n"),
+    hosts!(HostsIgnoredSetting, "2.4.2", "[host.\"https://m\"]\nskip-verify = true\n"),
+    hosts!(HostsIgnoredSetting, "1.7.24", "[host.\"https://m\"]\ndial_timeout = \"5s\"\n", off "2.1.9"),
+    hosts!(HostsHttpsFirst, "1.7.24", "[host.\"http://m:5000\"]\nskip_verify = true\n", off "1.7.6"),
+    hosts!(HostsDockerIoServer, "2.4.2", "server = \"https://docker.io\"\n[host]\n"),
+    case!(HostsDirectoryNeverMatches, "2.1.9", [(C, CERTS), ("/c/localhost__32000/", "")], [(C, CERTS), ("/c/localhost:32000/", ""), ("/c/_backup/", "")]),
+    case!(HostsDirectoryNeverMatches, "2.1.9", [(C, CERTS), ("/c/index.docker.io/", "")], [(C, CERTS), ("/c/docker.io/", "")]),
+    case!(HostsUnusableFile, "2.1.9", [(C, CERTS), ("/c/_default/hosts.toml", "ca = \"none\"\n[host]\n")], [(C, CERTS), ("/c/_default/hosts.toml", "[host]\n")]),
 ];
 
 /// For an upgrade: the release now, the release then, the files; and two releases between which it is not raised.

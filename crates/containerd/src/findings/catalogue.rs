@@ -234,6 +234,8 @@ catalogue! {
     HostsHttpsFirst, "hosts-https-first", Advice, [];
     /// `server` names `docker.io`, which is no registry.
     HostsDockerIoServer, "hosts-docker-io-server", Advice, [];
+    /// A hosts directory has a name that no registry has.
+    HostsDirectoryNeverMatches, "hosts-directory-never-matches", Ignored, [];
     /// After the upgrade the daemon does not start with these files.
     UpgradeRefuses, "upgrade-refuses", Refuses, [];
     /// After the upgrade the CRI plugin does not load.
@@ -248,11 +250,4 @@ catalogue! {
     UpgradeWakes, "upgrade-wakes", Deprecated, [];
     /// After the upgrade pulls go through the transfer service.
     UpgradeTransferService, "upgrade-transfer-service", Advice, ["failed to resolve image"];
-}
-
-impl FindingId {
-    /// The finding of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|id| id.as_str() == name)
-    }
 }

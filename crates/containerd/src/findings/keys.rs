@@ -231,7 +231,8 @@ fn mirror_key(look: &Look<'_>, mirror: &Mirror, found: &mut Found) {
     );
 }
 
-fn never_matches(key: &str) -> Option<(String, String)> {
+/// Why no image has `key` for its registry, and what to write, when that is so.
+pub(super) fn never_matches(key: &str) -> Option<(String, String)> {
     let words = |why: &str, remedy: &str| Some((why.to_owned(), remedy.to_owned()));
     if let Some((_, rest)) = key.split_once("://") {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();

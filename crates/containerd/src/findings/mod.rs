@@ -13,7 +13,7 @@ mod dormant;
 mod endpoints;
 /// Files, imports and drop-ins.
 mod files;
-/// Faults of hosts.toml files, found elsewhere.
+/// Hosts directories.
 mod hosts;
 /// Names in registry tables that mean nothing to containerd.
 mod keys;
@@ -34,7 +34,6 @@ mod cases;
 mod tests;
 
 pub use catalogue::{FindingId, Severity};
-pub use hosts::hosts_finding;
 pub use upgrade::{View, upgrade};
 
 use crate::config::Config;
@@ -85,6 +84,7 @@ pub fn findings(reading: &Result<Config, Box<LoadError>>, tree: &Tree, version: 
             dormant::find(&look, &mut found);
             cri::find(&look, &mut found);
             config_path::find(&look, &mut found);
+            hosts::find(&look, &mut found);
             keys::find(&look, &mut found);
             endpoints::find(&look, &mut found);
             tls::find(&look, &mut found);
