@@ -212,6 +212,8 @@ pub struct Image {
     pub reference: String,
     /// The pull secret.
     pub auth: Option<Login>,
+    /// The registry that the pull secret is for, as a URL; without one containerd shows it to every host that asks.
+    pub server_address: Option<String>,
 }
 
 impl Image {
@@ -220,6 +222,7 @@ impl Image {
         Self {
             reference: reference.into(),
             auth: None,
+            server_address: None,
         }
     }
 
