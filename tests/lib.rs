@@ -2,4 +2,11 @@
 //!
 //! This crate never ships: nothing depends on it, and its dependencies reach no shipped crate.
 
+mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
+mod skip; // tests that cannot run here, told of and never passed
+mod tool; // the binary under test, and the files that it works on
+
+pub use corpus::{CorpusTest, corpus, with_corpus};
+pub use skip::{all_skipped, skipped};
+pub use tool::{Ran, Tool, files_below, folder_of, snapshot};

@@ -52,6 +52,8 @@ pub enum Death {
     BothByDefault,
     /// `configs.<host>.tls` beside `config_path`, on 1.x.
     TlsBesideConfigPath,
+    /// A key of `auths` that Go cannot read as a URL, such as an address with a port and no scheme.
+    AuthsKey,
 }
 
 /// What reading came to.
@@ -238,35 +240,34 @@ fn registry_of_directory(name: &str) -> String {
 }
 
 fn cri(document: &Document, registry: &Registry) -> Cri {
-    let Some(path) = &registry.config_path else {
-        return Cri::Loads;
-    };
-    let tls = registry.configs.values().find_map(|config| config.tls.as_ref());
-    let (reason, text, place) = match (registry.mirrors.first(), tls) {
-        (Some(mirror), _) if path.place.is_some() => (
-            Death::Both,
-            "`mirrors` and `config_path` are both set",
-            Some(mirror.place.clone()),
-        ),
-        (Some(mirror), _) => {
-            let text = "`mirrors` is set beside the `config_path` that this version fills in";
-            (Death::BothByDefault, text, Some(mirror.place.clone()))
-        }
-        (None, Some(tls)) => (
-            Death::TlsBesideConfigPath,
-            "`configs.<host>.tls` and `config_path` are both set",
-            tls.place.clone(),
-        ),
-        (None, None) => return Cri::Loads,
-    };
-    let failure = Failure {
-        reason: format!("{text}, so the CRI plugin does not load"),
-        place,
-    };
-    Cri::Dead {
+    let dead = |reason, text: &str, place| Cri::Dead {
         reason,
-        failure,
+        failure: Failure {
+            reason: format!("{text}, so the CRI plugin does not load"),
+            place,
+        },
         daemon_too: requires_cri(document),
+    };
+    if let Some(path) = &registry.config_path {
+        let tls = registry.configs.values().find_map(|config| config.tls.as_ref());
+        if let Some(mirror) = registry.mirrors.first() {
+            let place = Some(mirror.place.clone());
+            return match path.place {
+                Some(_) => dead(Death::Both, "`mirrors` and `config_path` are both set", place),
+                None => {
+                    let text = "`mirrors` is set beside the `config_path` that this version fills in";
+                    dead(Death::BothByDefault, text, place)
+                }
+            };
+        }
+        if let Some(tls) = tls {
+            let text = "`configs.<host>.tls` and `config_path` are both set";
+            return dead(Death::TlsBesideConfigPath, text, tls.place.clone());
+        }
+    }
+    match registry.auths.iter().find(|(key, _)| hosts::url::parse(key).is_err()) {
+        Some((_, place)) => dead(Death::AuthsKey, "a key of `auths` is no URL", Some(place.clone())),
+        None => Cri::Loads,
     }
 }
 

@@ -105,13 +105,12 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads what stands in an `endpoint` list, or nothing when it cannot be read as a URL.
     pub(crate) fn read(written: &str) -> Option<Self> {
-        let written = match written.contains("://") {
-            true => written.to_owned(),
-            false => {
-                let host = url::parse(&format!("dummy://{written}")).ok()?.host;
-                let scheme = if is_localhost(&host) { "http" } else { "https" };
-                format!("{scheme}://{written}")
-            }
+        let written = if written.contains("://") {
+            written.to_owned()
+        } else {
+            let host = url::parse(&format!("dummy://{written}")).ok()?.host;
+            let scheme = if is_localhost(&host) { "http" } else { "https" };
+            format!("{scheme}://{written}")
         };
         let read = url::parse(&written).ok()?;
         let scheme = match read.scheme.as_str() {
@@ -226,7 +225,11 @@ fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
     }
     match (certificate.is_empty(), key.is_empty()) {
         (true, true) => {}
-        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|why| fails(why.to_owned()))?,
+        (false, false) => certs::check_pair(read(&certificate)?, read(&key)?).map_err(|_| {
+            fails(format!(
+                "no usable pair of certificate and key in `{certificate}` and `{key}`"
+            ))
+        })?,
         _ => return Err(fails("`cert_file` and `key_file` must both be set".to_owned())),
     }
     Ok(tls)

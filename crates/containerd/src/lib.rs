@@ -9,6 +9,9 @@
 /// TOML as containerd's releases take it.
 pub mod toml;
 
+/// What a release refuses, ignores or will stop supporting.
+pub mod findings;
+
 /// The registry settings of a configuration.
 pub mod registry;
 
@@ -18,6 +21,7 @@ mod document;
 mod hosts;
 mod image;
 mod legacy;
+mod pem;
 mod registries;
 mod route;
 mod rules;
@@ -27,6 +31,7 @@ mod version;
 
 pub use config::{CERTS_D, Config, Cri, DEFAULT_CONFIG, Death, Reading, read};
 pub use document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document, File, LoadError, LoadFault};
+pub use findings::{Finding, FindingId, Severity, findings, upgrade};
 pub use hosts::{HostsFault, HostsFaultKind, hosts_asks, hosts_faults, hosts_route, hosts_wanted, is_localhost};
 pub use image::{Image, ImageError, is_registry};
 pub use registries::named_registries;

@@ -1,12 +1,13 @@
 //! The registry settings of a loaded configuration, with the place of each.
 
 use crate::document::{Document, LoadError, LoadFault, fault_in};
+use crate::hosts::url;
 use crate::route::{Headers, Place};
 use crate::rules::Rule;
 use crate::toml::{Kind, Table, Value};
 use std::collections::BTreeMap;
 
-/// The two folders that 2.2 and newer look in by default (internal/cri/config/config_unix.go).
+/// The two folders that 2.2 and newer look in by default (`internal/cri/config/config_unix.go`).
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/containerd/certs.d:/etc/docker/certs.d";
 
 /// What the CRI plugin was told about registries.
@@ -130,7 +131,8 @@ impl Registry {
         self.config_path = match written {
             Some((value, place)) if !value.is_empty() => Some(ConfigPath {
                 value,
-                place: Some(place),
+                // What a move between schemas filled in stands in no file.
+                place: Some(place).filter(|place| place.line.is_some()),
             }),
             Some(_) if without_mirrors => Some(filled()),
             None if always || without_mirrors => Some(filled()),
@@ -354,17 +356,11 @@ impl<'d> Reader<'d> {
     }
 }
 
-/// The host that a key of `auths` stands for: with a scheme only the URL's host counts.
+/// The host that a key of `auths` stands for: with a scheme only the URL's host counts. A key that is no URL keeps CRI
+/// from loading, so what it stands for does not matter.
 fn host_of_auth(key: &str) -> String {
-    match key.split_once("://") {
-        Some((_, rest)) => rest
-            .split(['/', '?', '#'])
-            .next()
-            .unwrap_or(rest)
-            .rsplit('@')
-            .next()
-            .unwrap_or(rest)
-            .to_owned(),
-        None => key.to_owned(),
+    match url::parse(key) {
+        Ok(read) if !read.scheme.is_empty() => read.host,
+        _ => key.to_owned(),
     }
 }

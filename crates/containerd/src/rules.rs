@@ -75,6 +75,30 @@ pub(crate) const OLDEST: Release = (1, 6, 0);
 /// The newest line of releases that the table was checked against.
 pub(crate) const NEWEST_LINE: (u16, u16) = (2, 4);
 
+/// A stretch of releases that load every file alike.
+pub(crate) struct Line {
+    /// Its name as the first of a row of lines.
+    pub(crate) from: &'static str,
+    /// Its name as the last of a row of lines.
+    pub(crate) to: &'static str,
+    /// A release of it, to ask the model with.
+    pub(crate) sample: &'static str,
+}
+
+/// Every line, oldest first. Early patches of 1.6 and 1.7, which load some files more leniently, count with the later ones.
+#[rustfmt::skip]
+pub(crate) const LINES: &[Line] = &[
+    Line { from: "1.6", to: "1.6", sample: "1.6.36" },
+    Line { from: "1.7", to: "1.7", sample: "1.7.24" },
+    Line { from: "2.0", to: "2.0", sample: "2.0.11" },
+    Line { from: "2.1", to: "2.1", sample: "2.1.9" },
+    Line { from: "2.2.0", to: "2.2.1", sample: "2.2.1" },
+    Line { from: "2.2.2", to: "2.2", sample: "2.2.7" },
+    Line { from: "2.3.0", to: "2.3.4", sample: "2.3.4" },
+    Line { from: "2.3.5", to: "2.3", sample: "2.3.6" },
+    Line { from: "2.4", to: "2.4", sample: "2.4.2" },
+];
+
 const NEVER: Release = (u16::MAX, 0, 0);
 
 /// A row: the rule, the releases it holds in, and where that is known from.
@@ -152,6 +176,40 @@ mod tests {
                 "{:?}",
                 row.rule
             );
+        }
+    }
+
+    #[test]
+    fn lines_are_in_order_and_end_with_the_newest() {
+        let release = |line: &Line| {
+            let parts: Vec<u16> = line.sample.split('.').map(|part| part.parse().unwrap()).collect();
+            (parts[0], parts[1], parts[2])
+        };
+        let samples: Vec<Release> = LINES.iter().map(release).collect();
+        assert!(samples.is_sorted());
+        let last = samples.last().unwrap();
+        assert_eq!((last.0, last.1), NEWEST_LINE);
+        assert!(samples.iter().all(|sample| *sample >= OLDEST));
+        // A change of what is loaded, between two samples, must be the start of a line.
+        let starts = |(from, _): &(Release, Release)| *from;
+        let loading = [
+            Rule::SchemaThree,
+            Rule::PluginTablesMerged,
+            Rule::MovedOnceAfterMerge,
+            Rule::MovedFileByFile,
+            Rule::NewerDropInRefused,
+            Rule::DefaultConfigPathAlways,
+            Rule::DefaultConfigPathWithoutMirrors,
+        ];
+        for row in TABLE.iter().filter(|row| loading.contains(&row.rule)) {
+            for start in row.holds.iter().map(starts).filter(|start| *start > OLDEST) {
+                let named = format!("{}.{}", start.0, start.1);
+                let exact = format!("{named}.{}", start.2);
+                let known = LINES
+                    .iter()
+                    .any(|line| line.from == exact || start.2 == 0 && line.from == named);
+                assert!(known, "{:?} starts at {exact}", row.rule);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Performs one move.
 
 use crate::journal::{Change, Journal, Owned, StepRecord};
-use crate::root::{Root, join, split};
+use crate::root::{Root, split};
 use crate::snapshot::{Seen, look};
 use crate::stage::{Attributes, part, remove, stage};
 use crate::state::{State, backup_path, make_folder};
@@ -12,6 +12,7 @@ use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::{Mark, Move, Phase};
 use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 
 /// A change in hand: what the moves work on.
 pub(crate) struct Hand<'a> {
@@ -35,7 +36,10 @@ impl Hand<'_> {
         match next {
             Move::Arm => self.arm(),
             Move::Stage(at) => self.stage(at),
-            Move::Begin => self.enter(Phase::Applying),
+            Move::Begin => {
+                self.sync_copies()?;
+                self.enter(Phase::Applying)
+            }
             Move::Swap(at) => self.swap(at),
             Move::Confirm(at) => {
                 Places::open(self.root, self.step(at)?)?.sync()?;
@@ -57,14 +61,19 @@ impl Hand<'_> {
             }
             Move::StageUndo(at) => self.stage_undo(at),
             Move::Keep(_) => {
-                self.clear_parts()?;
+                self.clear_copies()?;
                 self.enter(Phase::Settled)?;
                 self.state.release()
             }
-            Move::Undo(_) => self.record(|change| {
-                change.phase = Phase::Undoing;
-                change.note = why.or(change.note.take());
-            }),
+            Move::Undo(_) => {
+                if self.change.phase == Phase::Recalled {
+                    self.sync_copies()?;
+                }
+                self.record(|change| {
+                    change.phase = Phase::Undoing;
+                    change.note = why.or(change.note.take());
+                })
+            }
             Move::SwapBack(at) => {
                 self.mark(at, Mark::Returning)?;
                 let places = Places::open(self.root, self.step(at)?)?;
@@ -126,11 +135,7 @@ impl Hand<'_> {
     fn back_up(&self) -> Result<(), Trouble> {
         self.state.prune(&self.journal.ids())?;
         let folder = self.state.make_backups(&self.change.id)?;
-        for (at, bytes) in self.old.iter().enumerate() {
-            if let Some(bytes) = bytes {
-                State::write_backup(&folder, at, bytes, &backup_path(&self.change.id, at))?;
-            }
-        }
+        State::write_backups(&folder, &self.change.id, &self.old)?;
         self.reserve()
     }
 
@@ -165,7 +170,15 @@ impl Hand<'_> {
         let bytes = self.state.read_backup(&self.change.id, at)?;
         let digest = step.before.as_ref().map(|before| before.digest);
         match bytes {
-            Some(bytes) if digest == Some(Digest::of(&bytes)) => self.stage_bytes(step, &bytes, &like(step)),
+            Some(bytes) if digest == Some(Digest::of(&bytes)) => {
+                self.stage_bytes(step, &bytes, &like(step))?;
+                // Staged one by one in the middle of an undo, or all before it.
+                if self.change.phase == Phase::Undoing {
+                    self.sync_copies()
+                } else {
+                    Ok(())
+                }
+            }
             _ => Err(self.backup(step, at)),
         }
     }
@@ -174,6 +187,20 @@ impl Hand<'_> {
         let (folder, name) = split(&step.beside);
         let folder = self.root.folder(folder).map_err(Trouble::io("open", folder))?;
         stage(&folder, name, &step.beside, bytes, attributes)
+    }
+
+    /// Syncs every folder that copies were staged in.
+    fn sync_copies(&self) -> Result<(), Trouble> {
+        let folders: BTreeSet<&str> = self.change.steps.iter().map(|step| split(&step.beside).0).collect();
+        for folder in folders {
+            let fd = match self.root.folder(folder) {
+                // Somebody took it away: there is nothing of ours in it to sync.
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(Trouble::io("open", folder))?,
+            };
+            fs::fsync(fd).map_err(Trouble::io("sync", folder))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn backup(&self, step: &StepRecord, at: usize) -> Trouble {
@@ -229,7 +256,7 @@ impl Hand<'_> {
     }
 
     /// Takes the copy beside a file away, when it is what a step leaves there. What lies there in phases without a swap
-    /// is an unfinished copy of ours, as the name was free when the change was armed.
+    /// is an unfinished copy of ours, as the name was free when the change was armed. Synced when the phase ends.
     fn sweep(&self, at: usize) -> Result<(), Trouble> {
         let step = self.step(at)?;
         let (folder, name) = split(&step.beside);
@@ -250,15 +277,13 @@ impl Hand<'_> {
                 beside: step.beside.clone(),
             });
         }
-        let io = || Trouble::io("take away", step.beside.as_str());
         remove(&fd, name)
             .and_then(|()| remove(&fd, &part(name)))
-            .map_err(io())?;
-        fs::fsync(&fd).map_err(Trouble::io("sync the folder of", step.beside.as_str()))
+            .map_err(Trouble::io("take away", step.beside.as_str()))
     }
 
-    /// Takes away copies that a kill left unfinished.
-    fn clear_parts(&self) -> Result<(), Trouble> {
+    /// Takes away copies that a kill left unfinished, and syncs every folder that copies lay in.
+    fn clear_copies(&self) -> Result<(), Trouble> {
         for step in &self.change.steps {
             let (folder, name) = split(&step.beside);
             let fd = match self.root.folder(folder) {
@@ -268,11 +293,11 @@ impl Hand<'_> {
             };
             remove(&fd, &part(name)).map_err(Trouble::io("take away", step.beside.as_str()))?;
         }
-        Ok(())
+        self.sync_copies()
     }
 
     fn settle(&mut self) -> Result<(), Trouble> {
-        self.clear_parts()?;
+        self.clear_copies()?;
         let now = self.now;
         let mut change = self.change.clone();
         (change.phase, change.ended, change.settled) = (Phase::Settled, Some(now), true);
@@ -294,7 +319,7 @@ impl Hand<'_> {
     }
 
     fn close_undone(&mut self) -> Result<(), Trouble> {
-        self.clear_parts()?;
+        self.clear_copies()?;
         let now = self.now;
         let mut change = self.change.clone();
         change.phase = if change.settled {
@@ -316,7 +341,7 @@ impl Hand<'_> {
     }
 
     fn abandon(&mut self) -> Result<(), Trouble> {
-        self.clear_parts()?;
+        self.clear_copies()?;
         let mut change = self.change.clone();
         change.phase = Phase::Idle;
         let mut journal = self.journal.clone();
@@ -326,6 +351,7 @@ impl Hand<'_> {
         Ok(())
     }
 
+    /// Synced when the phase ends, with the journal that no longer names the folders; doing it again finds them gone.
     fn remove_folders(&mut self) -> Result<(), Trouble> {
         for path in self.change.folders.iter().rev() {
             let (folder, name) = split(path);
@@ -335,13 +361,17 @@ impl Hand<'_> {
                 Err(error) => return Err(Trouble::io("open", folder)(error)),
             };
             match fs::unlinkat(&fd, name, AtFlags::REMOVEDIR) {
-                // Not empty: somebody put something into it, so it stays.
-                Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
-                Err(error) => return Err(Trouble::io("take away", join(folder, name))(error)),
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                // Somebody put something into it, so it stays, and what was taken out of it is synced.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    let kept = self.root.folder(path).map_err(Trouble::io("open", path.as_str()))?;
+                    fs::fsync(kept).map_err(Trouble::io("sync", path.as_str()))?;
+                }
+                Err(error) => return Err(Trouble::io("take away", path.as_str())(error)),
             }
-            fs::fsync(&fd).map_err(Trouble::io("sync", folder))?;
         }
-        self.record(|change| change.folders.clear())
+        self.change.folders.clear();
+        Ok(())
     }
 }
 

@@ -63,7 +63,7 @@ impl Root {
     }
 
     /// Whether this is the running machine's own `/`.
-    pub(crate) fn is_live(&self) -> bool {
+    pub fn is_live(&self) -> bool {
         self.live
     }
 

@@ -70,9 +70,6 @@ impl<'a> Session<'a> {
             NotLocked::Trouble(trouble) => trouble.into(),
         })?;
         let journal = Journal::load(&state)?;
-        if journal.ids().contains(&id) {
-            return Err(Trouble::Said("a change with this identifier is in the journal already").into());
-        }
         if journal.open.is_none() {
             journal.tidy(&state);
         }
@@ -114,6 +111,10 @@ impl<'a> Session<'a> {
             if let settled @ Outcome::Settled(_) = self.finish(open, goal, new)? {
                 return Ok(settled);
             }
+        }
+        if self.journal.ids().contains(&self.id.as_str()) {
+            let said = "a change with this identifier is in the journal already";
+            return Err(ChangeError::Refused(Trouble::Said(said)));
         }
         let survey =
             survey(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;
@@ -200,8 +201,11 @@ impl<'a> Session<'a> {
         match (end, run.cause) {
             (End::Closed(Phase::Settled), _) => Ok(Outcome::Settled(report)),
             (End::Closed(Phase::RolledBack), _) => Ok(Outcome::RolledBack(report)),
-            // Asked for, or begun by an earlier run: this is the end that was wanted.
-            (End::Closed(Phase::Undone), None) => Ok(Outcome::Undone(report)),
+            // Asked for, or as near as an end was: what stood in the way is in the journal's note.
+            (End::Closed(Phase::Undone), cause) if goal != Goal::Apply || cause.is_none() => {
+                Ok(Outcome::Undone(report))
+            }
+            (End::Closed(Phase::Idle), _) if goal != Goal::Apply => Ok(Outcome::Nothing),
             (End::Closed(Phase::Undone), Some(cause)) if run.touched => Err(ChangeError::Undone { change, cause }),
             (End::Closed(_), Some(cause)) => Err(ChangeError::Refused(cause)),
             (End::Closed(_), None) => Ok(Outcome::Nothing),
@@ -226,7 +230,7 @@ impl Run {
     fn to_the_end(&mut self, hand: &mut Hand<'_>, seen: Option<Vec<Observed>>) -> Result<End, Trouble> {
         let mut seen = match seen {
             Some(seen) => seen,
-            None => look_at_all(hand)?,
+            None => self.look(hand)?,
         };
         // No change needs more than a dozen moves a step. The bound is against an editor that never rests.
         for _ in 0..64 + 16 * hand.change.steps.len() {
@@ -270,21 +274,43 @@ impl Run {
                 (_, Ok(())) => {}
                 // The next look shows it, and the next decision deals with it; it is no fault of this machine.
                 (_, Err(trouble @ Trouble::Foreign { .. })) => self.cause = self.cause.take().or(Some(trouble)),
-                (_, Err(trouble)) => {
-                    self.faults += 1;
-                    self.cause = self.cause.take().or(Some(trouble));
-                }
+                (_, Err(trouble)) => self.fault(trouble),
             }
             if hand.change.phase != phase {
+                if hand.change.phase.is_closed() {
+                    return Ok(End::Closed(hand.change.phase));
+                }
                 self.faults = 0;
-                seen = look_at_all(hand)?;
+                seen = self.look(hand)?;
             } else if let (Some(at), true) = (step_of(next), phase != Phase::Idle) {
-                if let Some(slot) = seen.get_mut(at) {
-                    *slot = observe(hand.root, hand.state, &hand.change, at)?;
+                match (seen.get_mut(at), observe(hand.root, hand.state, &hand.change, at)) {
+                    (Some(slot), Ok(now)) => *slot = now,
+                    (None, _) => return Err(Trouble::Endless),
+                    (_, Err(trouble)) => {
+                        self.fault(trouble);
+                        seen = look_at_all(hand)?;
+                    }
                 }
             }
         }
         Ok(End::Halted(self.cause.take().unwrap_or(Trouble::Endless)))
+    }
+
+    /// Looks at every step. What cannot be looked at is a fault like any other, so that the change is undone; but never
+    /// on what was seen before, as a decision on stale facts may take away the wrong copy.
+    fn look(&mut self, hand: &Hand<'_>) -> Result<Vec<Observed>, Trouble> {
+        match look_at_all(hand) {
+            Err(trouble) => {
+                self.fault(trouble);
+                look_at_all(hand)
+            }
+            seen => seen,
+        }
+    }
+
+    fn fault(&mut self, trouble: Trouble) {
+        self.faults += 1;
+        self.cause = self.cause.take().or(Some(trouble));
     }
 
     /// A reason with the paths that belong to it.

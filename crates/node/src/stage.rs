@@ -27,8 +27,8 @@ pub(crate) enum Attributes {
 /// Puts `bytes` at `name` in `folder`, which must be free.
 ///
 /// # Guarantees
-/// The name appears only when the file is whole: bytes and attributes are set, read back, compared and synced before,
-/// and the folder is synced after. A kill leaves nothing, or, on file systems without `O_TMPFILE`, an unfinished file
+/// The name appears only when the file is whole: bytes and attributes are set, read back, compared and synced before.
+/// The folder is the caller's to sync, once for all copies in it. A kill leaves nothing, or, on file systems without `O_TMPFILE`, an unfinished file
 /// named by [`part`].
 pub(crate) fn stage(
     folder: &OwnedFd,
@@ -44,7 +44,7 @@ pub(crate) fn stage(
             let fd = fill(fd, shown, bytes, attributes)?;
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
             match fs::linkat(CWD, &link, folder, name, AtFlags::SYMLINK_FOLLOW) {
-                Ok(()) => return fs::fsync(folder).map_err(Trouble::io("sync the folder of", shown)),
+                Ok(()) => return Ok(()),
                 // No /proc here: the file without a name goes with its descriptor.
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(Trouble::io("name the copy", shown)(error)),
@@ -63,8 +63,7 @@ pub(crate) fn stage(
         remove(folder, &part).ok();
         return Err(trouble);
     }
-    rename_to_free(folder, &part, folder, name).map_err(Trouble::io("name the copy", shown))?;
-    fs::fsync(folder).map_err(Trouble::io("sync the folder of", shown))
+    rename_to_free(folder, &part, folder, name).map_err(Trouble::io("name the copy", shown))
 }
 
 /// The name of an unfinished copy. Like every name of ours it does not end in `.toml`: containerd's import patterns

@@ -45,7 +45,11 @@ impl State {
         let (anchor, names) = match landing(root)? {
             Landing::Found(real) => {
                 let state = open(root, &real)?;
-                fs::fchmod(&state.fd, Mode::RWXU).map_err(Trouble::io("close to others", STATE))?;
+                let mode = fs::fstat(&state.fd).map_err(Trouble::io("look at", STATE))?.st_mode;
+                // Backups may hold passwords.
+                if mode & 0o077 != 0 {
+                    fs::fchmod(&state.fd, Mode::RWXU).map_err(Trouble::io("close to others", STATE))?;
+                }
                 return Ok(state);
             }
             Landing::Missing {
@@ -138,9 +142,15 @@ impl State {
         open_in(&all_fd, change).map_err(Trouble::io("open", one))
     }
 
-    /// Writes a backup into the folder that [`State::make_backups`] opened.
-    pub(crate) fn write_backup(folder: &OwnedFd, step: usize, bytes: &[u8], shown: &str) -> Result<(), Trouble> {
-        write(folder, &step.to_string(), bytes, shown)
+    /// Writes backups into the folder that [`State::make_backups`] opened, and syncs them and it. They are written under
+    /// their own names: nothing refers to them before the journal does.
+    pub(crate) fn write_backups(folder: &OwnedFd, change: &str, backups: &[Option<Vec<u8>>]) -> Result<(), Trouble> {
+        for (step, bytes) in backups.iter().enumerate() {
+            if let Some(bytes) = bytes {
+                create(folder, &step.to_string(), bytes, &backup_path(change, step))?;
+            }
+        }
+        fs::fsync(folder).map_err(Trouble::io("sync", format!("{STATE}/{CHANGES}/{change}")))
     }
 
     /// The bytes of a backup, or `None` when it is gone.
@@ -224,7 +234,8 @@ fn open_in(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     fs::openat(folder, name, flags, Mode::empty())
 }
 
-/// Makes a folder and syncs its parent. False when it was there already.
+/// Makes a folder and syncs its parent. False when it was there already. The folder's own mode is synced with the first
+/// name that is put into it.
 pub(crate) fn make_folder(parent: &OwnedFd, name: &str, mode: u32) -> Result<bool, Errno> {
     match fs::mkdirat(parent, name, Mode::from_raw_mode(mode)) {
         Ok(()) => {}
@@ -232,9 +243,7 @@ pub(crate) fn make_folder(parent: &OwnedFd, name: &str, mode: u32) -> Result<boo
         Err(error) => return Err(error),
     }
     // The caller's umask may have taken bits away.
-    let folder = open_in(parent, name)?;
-    fs::fchmod(&folder, Mode::from_raw_mode(mode))?;
-    fs::fsync(&folder)?;
+    fs::fchmod(open_in(parent, name)?, Mode::from_raw_mode(mode))?;
     fs::fsync(parent)?;
     Ok(true)
 }
@@ -260,24 +269,28 @@ fn new_name(name: &str) -> String {
 fn write(folder: &OwnedFd, name: &str, bytes: &[u8], shown: &str) -> Result<(), Trouble> {
     let new = new_name(name);
     let io = |action| Trouble::io(action, shown);
-    remove(folder, &new).map_err(io("clear the way for"))?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = fs::openat(folder, &new, flags, Mode::RUSR | Mode::WUSR).map_err(io("write"))?;
-    let mut file = File::from(fd);
-    let written = file
-        .write_all(bytes)
-        .map_err(|source| Trouble::Io {
-            action: "write",
-            path: shown.to_owned(),
-            source,
-        })
-        .and_then(|()| fs::fsync(&file).map_err(io("sync")))
+    let written = create(folder, &new, bytes, shown)
         .and_then(|()| fs::renameat(folder, &new, folder, name).map_err(io("put in place")));
     if let Err(trouble) = written {
         remove(folder, &new).ok();
         return Err(trouble);
     }
     fs::fsync(folder).map_err(io("sync the folder of"))
+}
+
+/// Writes and syncs a file of the owner's alone. One of that name from an earlier run goes first.
+fn create(folder: &OwnedFd, name: &str, bytes: &[u8], shown: &str) -> Result<(), Trouble> {
+    let io = |action| Trouble::io(action, shown);
+    remove(folder, name).map_err(io("clear the way for"))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(io("write"))?;
+    let mut file = File::from(fd);
+    file.write_all(bytes).map_err(|source| Trouble::Io {
+        action: "write",
+        path: shown.to_owned(),
+        source,
+    })?;
+    fs::fsync(&file).map_err(io("sync"))
 }
 
 fn read(folder: &OwnedFd, name: &str, shown: &str) -> Result<Option<Vec<u8>>, Trouble> {

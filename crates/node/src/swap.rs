@@ -69,16 +69,39 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Gives back what a swap displaced.
+    /// Gives back what a swap displaced, when what stands there is still what the swap put there.
+    ///
+    /// # Errors
+    /// [`Trouble::Leftover`] when somebody edited the file once more since: their last edit stays at the file's name, and
+    /// the one before it at the copy's.
     pub(crate) fn put_back(&self) -> Result<(), Trouble> {
-        let io = Trouble::io("give back", self.step.path.as_str());
-        match (self.step.kind(), self.file()?) {
-            (Kind::Replace, Seen::File(_) | Seen::Other(_)) => {
-                fs::renameat_with(&self.aside, self.copy, &self.there, self.name, RenameFlags::EXCHANGE).map_err(io)?;
+        let io = || Trouble::io("give back", self.step.path.as_str());
+        let given = if self.step.kind() == Kind::Replace {
+            self.turn().map_err(io())?;
+            let copy = self.copy()?;
+            let ours = self.is_before(&copy) || self.is_after(&copy);
+            if !ours {
+                self.turn().map_err(io())?;
             }
-            _ => rename_to_free(&self.aside, self.copy, &self.there, self.name).map_err(io)?,
+            ours
+        } else {
+            match rename_to_free(&self.aside, self.copy, &self.there, self.name) {
+                Err(Errno::EXIST) => false,
+                other => other.map(|()| true).map_err(io())?,
+            }
+        };
+        self.sync()?;
+        if given {
+            return Ok(());
         }
-        self.sync()
+        Err(Trouble::Leftover {
+            path: self.step.path.clone(),
+            beside: self.step.beside.clone(),
+        })
+    }
+
+    fn turn(&self) -> Result<(), Errno> {
+        fs::renameat_with(&self.aside, self.copy, &self.there, self.name, RenameFlags::EXCHANGE)
     }
 
     /// Syncs both folders.
@@ -94,7 +117,7 @@ impl<'a> Places<'a> {
     /// was asked of the file just before a plain rename over it.
     fn exchange(&self, right: impl Fn(&Seen) -> bool) -> Result<bool, Trouble> {
         let failed = || Trouble::io("replace", self.step.path.as_str());
-        match fs::renameat_with(&self.aside, self.copy, &self.there, self.name, RenameFlags::EXCHANGE) {
+        match self.turn() {
             Ok(()) => Ok(true),
             Err(Errno::INVAL | Errno::NOSYS) => {
                 // The window between this look and the rename is the best that such a file system offers.

@@ -1,4 +1,4 @@
-//! One change, killed at every one of its system calls, then finished, both ways.
+//! One change, killed at every one of its system calls, then finished, both ways; and the same with errors.
 //!
 //! The change is traced once and every (call, k-th of that call) listed, as strace counts `when` for each call by
 //! itself. A signal injected at a call's entry prevents the call.
@@ -272,4 +272,119 @@ fn a_rollback_killed_at_every_call_is_finished_by_the_next_run() {
         return skip("kill points of rollback", "strace is not there or may not trace");
     }
     killed_everywhere("rollback");
+}
+
+/// What a call says when it fails, where a failure of it is believable.
+fn error_of(call: &str) -> Option<&'static str> {
+    Some(match call {
+        "fallocate" | "write" | "linkat" | "renameat" => "ENOSPC",
+        "fsync" | "read" | "statx" | "unlinkat" | "getdents64" => "EIO",
+        "fchmod" | "fsetxattr" => "EPERM",
+        "renameat2" => "EBUSY",
+        "mkdirat" => "EROFS",
+        "openat" => "EMFILE",
+        "openat2" => "EACCES",
+        "flock" => "ENOLCK",
+        _ => return None,
+    })
+}
+
+/// Runs the change with one call failing, once or from then on, and holds it to its exit code.
+fn fails_well(bench: &Bench, point: &Point, error: &str, lasting: bool) -> Result<i32, String> {
+    let root = bench.fresh();
+    let plus = if lasting { "+" } else { "" };
+    let inject = format!("inject={}:error={error}:when={}{plus}", point.call, point.when);
+    let trace = format!("trace={}", point.call);
+    let status = bench.traced(&["-e", &trace, "-e", &inject], Path::new("/dev/null"), "apply", &root);
+    let code = status.code().ok_or(format!("ended by {status:?}"))?;
+    let etc = |root: &Path| picture(&root.join("etc"));
+    match code {
+        0 if etc(&root) == etc(&bench.new) => {}
+        3 | 4 if etc(&root) == etc(&bench.old) => {}
+        1 => bench.finish(&root)?,
+        5 if Bench::wrong(&root, &[&bench.old, &bench.new]).is_none() => {
+            let back = bench.run("rollback", &root, "second");
+            if !back.status.success() || etc(&root) != etc(&bench.old) {
+                return Err(format!("stuck for ever: {}", String::from_utf8_lossy(&back.stderr)));
+            }
+        }
+        _ => {
+            let differs = |from: &Path| {
+                etc(from)
+                    .into_iter()
+                    .filter(|(path, _)| etc(&root).get(path) != etc(from).get(path))
+                    .count()
+            };
+            return Err(format!(
+                "ended with {code}; {} old and {} new paths differ",
+                differs(&bench.old),
+                differs(&bench.new)
+            ));
+        }
+    }
+    fs::remove_dir_all(&root).unwrap();
+    Ok(code)
+}
+
+#[test]
+fn a_change_with_a_failing_call_ends_as_its_exit_code_says() {
+    if !strace_works() {
+        return skip("failing calls", "strace is not there or may not trace");
+    }
+    let bench = Bench::new();
+    let points = bench.points(&bench.old, "apply");
+    let points: Vec<_> = points
+        .into_iter()
+        .filter(|point| error_of(&point.call).is_some())
+        .collect();
+    let codes = Mutex::new(BTreeMap::<(bool, i32), usize>::new());
+    let (table, broken) = bench.sweep(&points, |point| {
+        let Some(error) = error_of(&point.call) else {
+            return Ok(());
+        };
+        // A lasting failure is tried for what a disk does; a descriptor or a folder fails for one call.
+        let lasting: &[bool] = match point.call.as_str() {
+            "fsync" | "write" | "renameat2" | "renameat" => &[false, true],
+            _ => &[false],
+        };
+        for lasting in lasting {
+            let code = fails_well(&bench, point, error, *lasting).map_err(|why| format!("{error} {lasting}: {why}"))?;
+            *codes.lock().unwrap().entry((*lasting, code)).or_default() += 1;
+        }
+        Ok(())
+    });
+    for ((lasting, code), count) in codes.into_inner().unwrap() {
+        let kind = if lasting { "for ever" } else { "once" };
+        show(&format!("failing {kind}: exit code {code}, {count} times"));
+    }
+    report("failing calls of `apply`, by system call", &table, &broken);
+}
+
+#[test]
+fn a_file_system_that_cannot_exchange_or_has_no_unnamed_files_is_served() {
+    if !strace_works() {
+        return skip("the second ways", "strace is not there or may not trace");
+    }
+    let bench = Bench::new();
+    // In turn: no RENAME_EXCHANGE and RENAME_NOREPLACE; no /proc to name a file by; neither. In the last, every second
+    // link is the one that names a file, and the other stands for a rename.
+    let ways = [
+        [("renameat2", "EINVAL", "1+"), ("renameat2", "EINVAL", "1+")],
+        [("linkat", "ENOENT", "1+"), ("linkat", "ENOENT", "1+")],
+        [("linkat", "ENOENT", "1..5+2"), ("linkat", "ENOENT", "1..3+2")],
+    ];
+    for (at, way) in ways.into_iter().enumerate() {
+        let root = bench.fresh();
+        let commands = [("apply", &bench.new), ("rollback", &bench.old)];
+        for ((command, wanted), (call, error, when)) in commands.into_iter().zip(way) {
+            let inject = format!("inject={call}:error={error}:when={when}");
+            let mut options = vec!["-e", "trace=renameat2,linkat", "-e", &inject];
+            if at == 2 {
+                options.extend(["-e", "inject=renameat2:error=EINVAL:when=1+"]);
+            }
+            let status = bench.traced(&options, Path::new("/dev/null"), command, &root);
+            assert!(status.success(), "{command} {inject}: {status:?}");
+            assert_eq!(Bench::not_exactly(&root, wanted), None, "{command} {inject}");
+        }
+    }
 }

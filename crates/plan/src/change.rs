@@ -157,6 +157,12 @@ impl StepFacts {
         // Creating a file displaces nothing (it never replaces), so what lies there is not an edit of that file.
         self.kind != Kind::Create && self.there == There::After && self.beside == Beside::Foreign
     }
+
+    /// A swap displaced one edit, and another came on top before the first was given back. Which of them is right, only
+    /// a person can say.
+    fn edited_twice(self) -> bool {
+        self.kind != Kind::Create && self.there != There::After && self.beside == Beside::Foreign
+    }
 }
 
 /// Everything [`decide`] needs to know.
@@ -259,7 +265,7 @@ pub enum Move {
     RemoveFolders,
     /// `Undoing` to `Undone`, or to `RolledBack` when the change had settled.
     CloseUndone,
-    /// `Undoing` to `Stuck`.
+    /// Any unfinished phase to `Stuck`.
     GiveUp(Reason),
     /// Change nothing and say why.
     Refuse(Reason),
@@ -339,7 +345,12 @@ fn applying(goal: Goal, facts: &ChangeFacts) -> Move {
             There::After => {}
             There::Before if step.staged() => return Move::Swap(at),
             There::Before => return Move::Undo(Reason::Staged(at)),
-            There::Foreign => return Move::Undo(Reason::Foreign(at)),
+            There::Foreign if step.untouched() => return Move::Undo(Reason::Foreign(at)),
+            There::Foreign if step.edited_twice() => return Move::GiveUp(Reason::Leftover(at)),
+            // An edit on top of bytes that were in force came after this step and leaves it done. The steps that
+            // follow expect nothing of this file.
+            There::Foreign if step.mark != Mark::Swapped => return Move::Confirm(at),
+            There::Foreign => {}
         }
     }
     Move::Complete
@@ -361,10 +372,8 @@ fn applied(goal: Goal, facts: &ChangeFacts) -> Move {
     if let Some(at) = first(facts, |step| step.there == There::Foreign && step.untouched()) {
         return Move::Undo(Reason::Foreign(at));
     }
-    if let Some(at) = first(facts, |step| {
-        step.kind != Kind::Create && step.beside == Beside::Foreign
-    }) {
-        return Move::Halt(Reason::Leftover(at));
+    if let Some(at) = first(facts, StepFacts::edited_twice) {
+        return Move::GiveUp(Reason::Leftover(at));
     }
     first(facts, |step| matches!(step.beside, Beside::Before | Beside::After)).map_or(Move::Settle, Move::Sweep)
 }

@@ -105,6 +105,7 @@ impl Refusal {
                 let effect = match syntax.taken_by {
                     TakenBy::Nobody => "containerd does not start with this file.",
                     TakenBy::OneOnly => "containerd 1.x loads this file, 2.x does not start with it.",
+                    TakenBy::SomeReleases => "Some releases of containerd load this file, others do not start with it.",
                     TakenBy::TwoOnly => "containerd 2.x loads this file, 1.x does not start with it.",
                 };
                 let hint = syntax.remedy.clone().unwrap_or_else(|| "Correct the line.".to_owned());

@@ -146,7 +146,9 @@ fn complete(version: &Version, tree: &mut Tree) {
         if missing.is_empty() {
             return;
         }
-        missing.into_iter().for_each(|path| tree.insert(path, Entry::Absent));
+        for path in missing {
+            tree.insert(path, Entry::Absent);
+        }
     }
 }
 
@@ -171,7 +173,7 @@ fn applied(version: &Version, tree: &Tree, plan: &Plan) -> Tree {
         .filter_map(|(path, _)| Some((path.to_owned(), tree.file(path)?.to_vec())))
         .collect();
     for step in &plan.steps {
-        files.insert(step.path.clone(), step.content.clone().unwrap());
+        files.insert(step.path.clone(), step.content.clone().unwrap_or_default());
     }
     let mut after = Tree::new();
     let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -349,11 +349,8 @@ impl Loader<'_> {
             self.check_plugin_keys()?;
         }
         if self.version.has(Rule::MovedOnceAfterMerge) && schema < 3 {
-            let fill = self
-                .version
-                .has(Rule::DefaultConfigPathAlways)
-                .then_some(DEFAULT_CONFIG_PATH);
-            moves::move_image_settings(&mut self.plugins, fill);
+            let always = self.version.has(Rule::DefaultConfigPathAlways);
+            moves::move_image_settings(&mut self.plugins, always.then_some(DEFAULT_CONFIG_PATH));
         }
         Ok(())
     }

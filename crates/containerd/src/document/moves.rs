@@ -15,6 +15,9 @@ const MOVED: &[&str] = &["registry", "max_concurrent_downloads", "image_pull_wit
 /// Keys that move from its `containerd` table, which they do only where that table has `runtimes`.
 const MOVED_FROM_CONTAINERD: &[&str] = &["snapshotter", "disable_snapshot_annotations", "discard_unpacked_layers"];
 
+/// The file of a value that stands in none.
+const NO_FILE: usize = usize::MAX;
+
 /// Moves the image settings of the old CRI table over those of the new one. `registry` is replaced as a whole.
 pub(super) fn move_image_settings(plugins: &mut Table, fill_config_path: Option<&str>) {
     let Some(source) = plugins.get(CRI_TWO).and_then(Value::as_table).cloned() else {
@@ -37,10 +40,11 @@ pub(super) fn move_image_settings(plugins: &mut Table, fill_config_path: Option<
     if let (Some(default), Some(Kind::Table(registry))) = (
         fill_config_path,
         target.get_mut("registry").map(|value| &mut value.kind),
-    ) && let Some(Kind::String(path)) = registry.get_mut("config_path").map(|value| &mut value.kind)
-        && path.is_empty()
+    ) && let Some(value) = registry.get_mut("config_path")
+        && value.as_str() == Some("")
     {
-        default.clone_into(path);
+        value.kind = Kind::String(default.to_owned());
+        value.file = NO_FILE;
     }
     let Some(containerd) = source.get("containerd").and_then(Value::as_table) else {
         return;

@@ -1,14 +1,10 @@
 //! Certificate files: those that a folder holds in Docker's layout, and whether the ones that are named can be used.
-//!
-//! One bad file of any host ends the whole pull, so they are looked at as Go does. PEM is read block by block, one bad
-//! block not spoiling the others. Whether a key belongs to its certificate is not checked.
 
 use super::fields::Host;
 use super::lookup::Look;
 use super::url::join;
+use crate::certs::{PairFault, check_pair, holds_certificate};
 use crate::tree::Entry;
-use der::{Decode, Reader};
-use x509_cert::certificate::{CertificateInner, Raw};
 
 /// What containerd makes of a folder without a hosts.toml that it can use: `*.crt` are trusted, `*.cert` with the `.key`
 /// of the same name are shown, at the registry itself.
@@ -39,34 +35,21 @@ pub(super) fn of_folder(look: &Look<'_>, folder: &str, names: &[String]) -> Resu
     Ok(host)
 }
 
-/// Looks at every file that `host` names; the error is a fragment.
+/// Looks at every file that `host` names, as one bad file of any host ends the whole pull; the error is a fragment.
 pub(super) fn check(look: &Look<'_>, host: &Host) -> Result<(), String> {
     for path in host.ca.iter().flatten() {
-        let bytes = file(look, path, "CA")?;
-        if !blocks(bytes)
-            .iter()
-            .any(|block| block.headers().iter().next().is_none() && is_certificate(block))
-        {
+        if !holds_certificate(file(look, path, "CA")?) {
             return Err(format!("no certificate in the CA file `{path}`"));
         }
     }
     for (certificate, key) in &host.client {
         let bytes = file(look, certificate, "certificate")?;
         let key_path = key.as_ref().unwrap_or(certificate);
-        let key_bytes = file(look, key_path, "key")?;
-        match blocks(bytes).iter().find(|block| block.tag() == "CERTIFICATE") {
-            Some(first) if is_certificate(first) => {}
-            _ => return Err(format!("no certificate in `{certificate}`")),
-        }
-        let keys = blocks(key_bytes);
-        let is_key = |block: &&pem::Pem| block.tag() == "PRIVATE KEY" || block.tag().ends_with(" PRIVATE KEY");
-        match keys.iter().find(is_key) {
-            Some(first) if first.tag() == "ENCRYPTED PRIVATE KEY" || !is_sequence(first.contents()) => {
-                return Err(format!("the private key in `{key_path}` is encrypted or damaged"));
-            }
-            Some(_) => {}
-            None => return Err(format!("no private key in `{key_path}`")),
-        }
+        check_pair(bytes, file(look, key_path, "key")?).map_err(|fault| match fault {
+            PairFault::NoCertificate => format!("no certificate in `{certificate}`"),
+            PairFault::NoKey => format!("no private key in `{key_path}`"),
+            PairFault::BadKey => format!("the private key in `{key_path}` is encrypted or damaged"),
+        })?;
     }
     Ok(())
 }
@@ -80,28 +63,58 @@ fn file<'a>(look: &Look<'a>, path: &str, what: &str) -> Result<&'a [u8], String>
     }
 }
 
-/// The blocks that can be read, in order.
-fn blocks(bytes: &[u8]) -> Vec<pem::Pem> {
-    const BEGIN: &str = "-----BEGIN ";
-    let text = String::from_utf8_lossy(bytes);
-    let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
-    let ends = starts.iter().copied().skip(1).chain([text.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .filter_map(|(start, end)| pem::parse(&text[*start..end]).ok())
-        .collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tree;
 
-fn is_certificate(block: &pem::Pem) -> bool {
-    block.tag() == "CERTIFICATE" && CertificateInner::<Raw>::from_der(block.contents()).is_ok()
-}
+    const CA: &str = include_str!("testdata/ca.pem");
+    const KEY: &str = include_str!("testdata/client.key");
 
-fn is_sequence(der: &[u8]) -> bool {
-    let whole = || {
-        let mut reader = der::SliceReader::new(der)?;
-        let header = der::Header::decode(&mut reader)?;
-        Ok::<_, der::Error>(header.tag == der::Tag::Sequence && reader.remaining_len() == header.length)
-    };
-    whole().unwrap_or(false)
+    fn is_good(ca: Option<&str>, pair: Option<(&str, &str)>) -> bool {
+        let mut tree = Tree::new();
+        let mut host = Host::default();
+        let mut put = |path: &str, text: &str| {
+            tree.insert(path, Entry::File(text.as_bytes().to_vec()));
+            path.to_owned()
+        };
+        host.ca = ca.map(|text| vec![put("/ca", text)]);
+        host.client = pair
+            .iter()
+            .map(|(cert, key)| (put("/cert", cert), Some(put("/key", key))))
+            .collect();
+        check(&Look::new(&tree), &host).is_ok()
+    }
+
+    #[test]
+    fn files_as_go_takes_them() {
+        let junk = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+        let with_header = CA.replacen('\n', "\nX: y\n", 1);
+        let encrypted = KEY
+            .replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1)
+            .replace("MHcC", "AHcC");
+        let damaged = KEY.replace("MHcC", "MHgC");
+        for (text, as_ca, as_certificate) in [
+            (CA.to_owned(), true, true),
+            (format!("{junk}{CA}"), true, false),
+            (format!("{KEY}{CA}"), true, true),
+            (with_header, false, true),
+            (junk.to_owned(), false, false),
+            (KEY.to_owned(), false, false),
+            (String::new(), false, false),
+        ] {
+            assert_eq!(is_good(Some(&text), None), as_ca, "{text}");
+            assert_eq!(is_good(None, Some((&text, KEY))), as_certificate, "{text}");
+        }
+        for (text, good) in [
+            (KEY.to_owned(), true),
+            (KEY.replace("EC PRIVATE KEY", "PRIVATE KEY"), true),
+            (KEY.replace("EC PRIVATE", "ENCRYPTED PRIVATE"), false),
+            (encrypted, false),
+            (damaged, false),
+            (CA.to_owned(), false),
+        ] {
+            assert_eq!(is_good(None, Some((CA, &text))), good, "{text}");
+        }
+    }
 }

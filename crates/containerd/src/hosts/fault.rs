@@ -102,7 +102,9 @@ impl HostsFaultKind {
             Self::HostNotSeen => "containerd does not see this host and never asks it.",
             Self::HostTwice => "containerd asks this host twice.",
             Self::OrderUndefined => "containerd asks these hosts in an order that may change with every pull.",
-            Self::NotAsked => "containerd fails to build a request for this host and goes on to the next.",
+            Self::NotAsked => {
+                "containerd cannot ask this host: it goes on to the next, or for a `server` to the registry itself."
+            }
             Self::SchemeMissing => "containerd puts `https://` in front of it.",
             Self::Ignored => "containerd ignores it without a word.",
             Self::HttpsFirst => "containerd tries HTTPS before HTTP at this host.",

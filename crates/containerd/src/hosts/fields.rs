@@ -16,9 +16,11 @@ use std::time::Duration;
 /// The client certificates of a host: certificate file, and key file when it is another one.
 type Pairs = Vec<(String, Option<String>)>;
 
-/// One host as containerd understood it, before its defaults are filled in.
-#[derive(Clone, Debug, Default)]
+/// One host as containerd understood it, before its defaults are filled in. Not printable: URLs may hold a password.
+#[derive(Clone, Default)]
 pub(super) struct Host {
+    /// The URL as it stands in the file; empty for a root without `server`, and for certificate files.
+    pub(super) written: String,
     pub(super) scheme: String,
     /// Empty where the URL has none, or where `server` is left out.
     pub(super) authority: String,
@@ -145,6 +147,7 @@ impl<'a> File<'a> {
             _ => None,
         };
         let mut host = Host {
+            written: url.to_owned(),
             line,
             skip_verify: flag("skip_verify"),
             ..Host::default()

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// The hosts of one file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Hosts {
     /// In the order asked.
     pub(super) tables: Vec<Host>,
@@ -62,7 +62,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
         _ => Cow::Borrowed(bytes),
     };
     let parsed = toml::parse(&bytes, one).map_err(|error| {
-        let taken = error.taken_by == TakenBy::OneOnly && one;
+        let taken = error.taken_by == TakenBy::OneOnly && one || error.taken_by == TakenBy::SomeReleases;
         let kind = if taken {
             HostsFaultKind::Unsure
         } else {
@@ -71,7 +71,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
         let remedy = error
             .remedy
             .clone()
-            .unwrap_or_else(|| format!("Mend this line: {}", error.shown));
+            .unwrap_or_else(|| format!("Mend this line: {}", shown(&error.shown)));
         Unread {
             kind,
             found: error.to_string(),

@@ -17,78 +17,57 @@ use std::collections::BTreeSet;
 pub fn hosts_faults(version: &Version, tree: &Tree, folder: &str) -> Vec<HostsFault> {
     let look = Look::new(tree);
     let path = url::join(folder, FILE);
-    let unusable = |found: String, remedy: &str, line| {
-        Unread {
-            kind: Kind::Unusable,
-            found,
-            line,
-            remedy: remedy.to_owned(),
-        }
-        .at(&path)
-    };
-    let names = match look.at(folder) {
-        Entry::Absent => return Vec::new(),
-        Entry::Folder(names) => names.as_slice(),
+    let unread = match look.at(folder) {
+        Entry::Absent => Vec::new(),
+        Entry::Folder(names) => of_folder(version, &look, folder, names),
         Entry::File(_) | Entry::Unusable(_) => {
-            return vec![unusable(
-                format!("`{folder}` is not a folder"),
+            vec![unusable(
+                format!("`{folder}` is no folder"),
                 "Put a folder there, or nothing.",
                 None,
-            )];
+            )]
         }
     };
+    unread.into_iter().map(|unread| unread.at(&path)).collect()
+}
+
+fn unusable(found: String, remedy: &str, line: Option<usize>) -> Unread {
+    Unread {
+        kind: Kind::Unusable,
+        found,
+        line,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn of_folder(version: &Version, look: &Look<'_>, folder: &str, names: &[String]) -> Vec<Unread> {
+    let plain = "Make it a plain file that containerd can read.";
     let mut faults = Vec::new();
-    let hosts = match look.at(&path) {
+    let mut used = None;
+    match look.at(&url::join(folder, FILE)) {
+        Entry::Folder(_) => return vec![unusable("hosts.toml is a folder".to_owned(), plain, None)],
+        Entry::Unusable(what) => return vec![unusable(format!("hosts.toml {what}"), plain, None)],
         Entry::File(bytes) if !bytes.is_empty() => match file::read(version, folder, bytes) {
             Ok(hosts) => {
-                faults.extend(
-                    of_file(version, folder, bytes, &hosts)
-                        .into_iter()
-                        .map(|unread| unread.at(&path)),
-                );
-                Ok(hosts)
+                faults = of_file(version, folder, bytes, &hosts);
+                used = Some(hosts);
             }
-            Err(unread) => {
-                let discarded = unread.kind.discards_file();
-                faults.push(unread.at(&path));
-                if !discarded {
-                    return faults;
-                }
-                Err(())
-            }
+            Err(unread) if unread.kind.discards_file() => faults.push(unread),
+            Err(unread) => return vec![unread],
         },
-        Entry::File(_) | Entry::Absent => Err(()),
-        Entry::Folder(_) => {
-            return vec![unusable(
-                "hosts.toml is a folder".to_owned(),
-                "Remove the folder.",
-                None,
-            )];
-        }
-        Entry::Unusable(what) => {
-            return vec![unusable(
-                format!("hosts.toml {what}"),
-                "Make it a plain file that containerd can read.",
-                None,
-            )];
-        }
-    };
-    let remedy = "Put the file in place, or take the setting out.";
-    let hosts = hosts.or_else(|()| {
+        Entry::File(_) | Entry::Absent => {}
+    }
+    let certificates = || {
         Ok(Hosts {
-            root: certs::of_folder(&look, folder, names)?,
+            root: certs::of_folder(look, folder, names)?,
             ..Hosts::default()
         })
-    });
-    match hosts {
+    };
+    let remedy = "Put the file in place, or take the setting out.";
+    match used.map_or_else(certificates, Ok) {
         Ok(hosts) => {
-            for host in hosts.tables.iter().chain([&hosts.root]) {
-                faults.extend(
-                    certs::check(&look, host)
-                        .err()
-                        .map(|found| unusable(found, remedy, host.line)),
-                );
-            }
+            let bad = |host: &Host| Some(unusable(certs::check(look, host).err()?, remedy, host.line));
+            faults.extend(hosts.tables.iter().chain([&hosts.root]).filter_map(bad));
         }
         Err(found) => faults.push(unusable(found, remedy, None)),
     }
@@ -106,26 +85,11 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
         text: &parsed.text,
     };
     let mut faults = order_faults(version, &parsed);
-    let named: Vec<(&str, &Value)> = file
-        .all(&[&parsed.root], "host")
-        .into_iter()
-        .filter_map(Value::as_table)
-        .flatten()
-        .map(|(name, value)| (name.as_str(), value))
-        .collect();
-    for (name, host) in named.iter().filter_map(|(name, _)| {
-        Some((
-            *name,
-            hosts.tables.iter().find(|host| host.line == line_of(&parsed, name))?,
-        ))
-    }) {
-        faults.extend(url_faults(name, host));
-    }
-    let server = file.all(&[&parsed.root], "server").pop();
-    if let Some(name) = server.and_then(Value::as_str).filter(|name| !name.is_empty()) {
-        faults.extend(url_faults(name, &hosts.root));
-    }
-    for host in hosts.tables.iter().chain([&hosts.root]) {
+    let mut seen = BTreeSet::new();
+    let mut each: Vec<&Host> = hosts.tables.iter().filter(|host| seen.insert(&host.written)).collect();
+    each.push(&hosts.root);
+    faults.extend(each.iter().filter_map(|host| url_fault(host)));
+    for host in each {
         if can_be_asked(host) && https_first(version, host) {
             faults.push(Unread {
                 kind: Kind::HttpsFirst,
@@ -147,13 +111,18 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
             }));
         }
     }
-    let tables = named
-        .iter()
-        .filter_map(|(_, value)| value.as_table())
-        .map(|table| (table, false));
+    let named = file
+        .all(&[&parsed.root], "host")
+        .into_iter()
+        .filter_map(Value::as_table)
+        .flat_map(|hosts| hosts.values());
+    let tables = named.filter_map(Value::as_table).map(|table| (table, false));
     for (table, root) in tables.chain([(&parsed.root, true)]) {
         for (name, value) in file.unknown(table, root) {
-            let found = format!("`{name}`, which containerd {version} does not know");
+            let found = match name {
+                "server" | "host" => format!("`{name}` below a host, where it means nothing"),
+                _ => format!("`{name}`, which containerd {version} does not know"),
+            };
             faults.push(ignored(&parsed, value, found, "Check the spelling, or take it out."));
         }
     }
@@ -204,38 +173,38 @@ fn order_faults(version: &Version, parsed: &Parsed) -> Vec<Unread> {
     twice.chain(unseen).collect()
 }
 
-fn url_faults(written: &str, host: &Host) -> Option<Unread> {
-    let fault = |kind, found: String, remedy: &str| {
-        Some(Unread {
-            kind,
-            found,
-            line: host.line,
-            remedy: remedy.to_owned(),
-        })
-    };
+fn url_fault(host: &Host) -> Option<Unread> {
+    let written = &host.written;
     let whole = "Write the whole URL, `https://host:port` or `http://host:port`, in small letters.";
-    if !can_be_asked(host) {
-        return fault(
+    let (kind, found, remedy) = if written.is_empty() {
+        return None;
+    } else if !can_be_asked(host) {
+        (
             Kind::NotAsked,
             format!("`{}`, which names no host that can be asked", shown(written)),
             whole,
-        );
-    }
-    if !written.starts_with("http") {
-        return fault(
+        )
+    } else if !written.starts_with("http") {
+        (
             Kind::SchemeMissing,
             format!("`{}`, which has no scheme", shown(written)),
             whole,
-        );
-    }
-    if host.authority == "docker.io" {
-        return fault(
+        )
+    } else if host.authority == "docker.io" {
+        (
             Kind::DockerIoServer,
             "`docker.io` as a host".to_owned(),
             "Write `https://registry-1.docker.io`.",
-        );
-    }
-    None
+        )
+    } else {
+        return None;
+    };
+    Some(Unread {
+        kind,
+        found,
+        line: host.line,
+        remedy: remedy.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -355,6 +324,8 @@ mod tests {
         for text in [
             text,
             "[host.\"ftp+x://user:hunter2@m\"]\n",
+            "[host.\"https://user:hunter2@m/x\"\n",
+            "server = \"https://user:hunter2@m\" x\n",
             "[host.\"https://m\"]\nheader = { a = [\"hunter2\", 1] }\n",
         ] {
             tree.insert("/c/r/hosts.toml", Entry::File(text.as_bytes().to_vec()));

@@ -9,7 +9,7 @@ use toml_parser::decoder::Encoding;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
 use toml_parser::{ParseError, Source, Span};
 
-/// Arrays and inline tables deeper than this are refused, as toml_edit does.
+/// Arrays and inline tables deeper than this are refused, as `toml_edit` does.
 const DEEPEST_VALUE: u32 = 80;
 /// Keys of more parts than this are refused: containerd's own need eight, and a tree of them is walked recursively.
 const LONGEST_KEY: usize = 64;

@@ -103,7 +103,7 @@ pub(crate) fn attributes(path: &Path) -> Vec<(String, Vec<u8>)> {
         return Vec::new();
     };
     let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    names
+    let mut found: Vec<_> = names
         .map(|name| {
             let name = String::from_utf8(name.to_vec()).unwrap();
             let mut value = vec![0; 4096];
@@ -111,5 +111,8 @@ pub(crate) fn attributes(path: &Path) -> Vec<(String, Vec<u8>)> {
             value.truncate(length);
             (name, value)
         })
-        .collect()
+        .collect();
+    // The kernel lists them in the order in which they were set.
+    found.sort();
+    found
 }

@@ -87,13 +87,13 @@ pub(crate) fn edit(file: &Parsed, wish: &Wish<'_>) -> Option<Edited> {
     };
     let mut changes: Vec<Change> = inline::changes(file, wish);
     for run in &doomed {
-        let mut with = String::new();
+        let mut left = String::new();
         for index in &run.expressions {
-            report(file, &lines, wish, *index, &mut edited, &mut with);
+            report(file, &lines, wish, *index, &mut edited, &mut left);
         }
         changes.push(Change {
             range: lines.range(&run.lines),
-            with,
+            with: left,
         });
     }
     if let Some(set) = &wish.set
@@ -143,7 +143,7 @@ fn doomed(file: &Parsed, lines: &Lines, wish: &Wish<'_>) -> Vec<Run> {
         .iter()
         .map(|expression| is_cut(file, wish, expression))
         .collect();
-    let goes = with_comments(file, lines, goes);
+    let goes = with_comments(file, lines, &goes);
     let mut runs: Vec<Run> = Vec::new();
     for (index, expression) in expressions.iter().enumerate().filter(|(index, _)| goes[*index]) {
         let own = lines.of_range(&span_of(expression));
@@ -195,11 +195,11 @@ fn is_cut(file: &Parsed, wish: &Wish<'_>, expression: &Expression) -> bool {
 
 /// Comments go with the expression on whose line they stand, that they stand right above, or right below as the last thing
 /// of a table that goes; never the block at the very top of the file.
-fn with_comments(file: &Parsed, lines: &Lines, goes: Vec<bool>) -> Vec<bool> {
+fn with_comments(file: &Parsed, lines: &Lines, goes: &[bool]) -> Vec<bool> {
     let expressions = &file.layout.expressions;
     let line_of = |index: usize| lines.of_range(&span_of(&expressions[index]));
     let is_comment = |index: usize| matches!(expressions[index], Expression::Comment(_));
-    let mut result = goes.clone();
+    let mut result = goes.to_vec();
     let mut index = 0;
     while index < expressions.len() {
         if !is_comment(index) {
@@ -240,8 +240,8 @@ fn with_comments(file: &Parsed, lines: &Lines, goes: Vec<bool>) -> Vec<bool> {
     result
 }
 
-/// Tells what an expression that goes was, and keeps in `with` what must not be lost.
-fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &mut Edited, with: &mut String) {
+/// Tells what an expression that goes was, and leaves in `left` what must not be lost.
+fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &mut Edited, left: &mut String) {
     let expression = &file.layout.expressions[index];
     let span = span_of(expression);
     let line = line_at(&file.text, span.start);
@@ -268,10 +268,7 @@ fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &
         let indent = lines.indent(&file.text, span.start);
         let ending = lines.ending(&file.text);
         for part in text.lines() {
-            with.push_str(&format!(
-                "{indent}# not read by containerd, kept: {}{ending}",
-                part.trim_start()
-            ));
+            left.extend([indent, "# not read by containerd, kept: ", part.trim_start(), ending]);
         }
         edited.kept.push(gone(path));
     }

@@ -1,0 +1,194 @@
+//! What may be typed. The only place that looks at the program's arguments.
+
+use crate::commands::Report;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::{json, mask};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Moves a node's containerd from `registry.mirrors` to hosts.toml, with the same pulls before and after.
+#[derive(Debug, Parser)]
+#[command(name = "mirrorshift", version, after_help = Exit::HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The node's file system: `/`, or a folder that holds an image or a copy of one
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// The node's containerd, such as 1.7.24; asked of the node when absent, and needed with another --root
+    #[arg(long, global = true, value_name = "V")]
+    pub(crate) containerd_version: Option<String>,
+    /// Where containerd's configuration starts, as its own --config says
+    #[arg(long, global = true, value_name = "PATH", default_value = mirrorshift_containerd::DEFAULT_CONFIG)]
+    pub(crate) config: String,
+    /// Text for people, or one JSON document (docs/schemas)
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    /// When to use colour; NO_COLOR is obeyed
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: When,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Text for people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<When> for anstream::ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what would change: a diff of every file, the routes before and after
+    Plan {
+        /// Exit with 7 when there is something to change
+        #[arg(long)]
+        exit_code: bool,
+        /// What should differ after the change.
+        #[command(flatten)]
+        wishes: Wishes,
+    },
+    /// Do what `plan` shows
+    Migrate {
+        /// What should differ after the change.
+        #[command(flatten)]
+        wishes: Wishes,
+        /// How far to go.
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Go back to the bytes before the last change
+    Rollback {
+        /// How far to go.
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Show how far the node is, what is in force, and what was changed before
+    Status,
+    /// Show what this containerd refuses, ignores or will stop supporting in the node's files
+    Check {
+        /// Show what an upgrade to this version of containerd would change, too
+        #[arg(long, value_name = "V")]
+        target: Option<String>,
+        /// Exit with 7 when something is found that stops the daemon, CRI or pulls
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Show who is asked for an image, in order, and why
+    Explain {
+        /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
+        image: String,
+    },
+    /// Print shell completions
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        dir: Option<PathBuf>,
+    },
+}
+
+/// What should differ after a change. Values are read later: clap would repeat a wrong one, password and all.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Wishes {
+    /// A MirrorPolicy file (YAML) that says what should differ after the change
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Pull HOST's images from the mirror at URL first; several for one host are asked in their order
+    #[arg(long = "mirror", value_name = "HOST=URL")]
+    pub(crate) mirrors: Vec<String>,
+    /// What becomes of the mirrors of `"*"`: kept, dropped, or left to these registries alone
+    #[arg(long, value_name = "keep|drop|HOST,…")]
+    pub(crate) wildcard: Option<String>,
+}
+
+/// How far a command that changes files may go.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Consent {
+    /// Write files and nothing else: containerd is not restarted
+    #[arg(long)]
+    pub(crate) no_restart: bool,
+    /// Do not ask before containerd is restarted
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Reads the command line, or says what to print instead.
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, Report> {
+    let args: Vec<OsString> = args.collect();
+    Cli::try_parse_from(&args).map_err(|error| {
+        // Colour is taken away again where it does not belong.
+        let text = mask::free_text(&error.render().ansi().to_string());
+        if !error.use_stderr() {
+            return Report::text(Exit::Done, text);
+        }
+        if wants_json(&args) {
+            let plain = mask::free_text(&error.render().to_string());
+            let message = plain.trim_start_matches("error: ").trim_end().to_owned();
+            return json::failure(&Failure::usage("arguments", message));
+        }
+        Report {
+            exit: Exit::Usage,
+            out: String::new(),
+            err: text,
+        }
+    })
+}
+
+/// Whether JSON was asked for, on a command line that could not be read.
+fn wants_json(args: &[OsString]) -> bool {
+    let pair = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
+    args.windows(2).any(pair) || args.iter().any(|arg| arg == "--output=json")
+}
+
+/// The whole description, for completions and manual pages.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_description_is_consistent() {
+        super::command().debug_assert();
+    }
+}

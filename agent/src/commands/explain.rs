@@ -1,0 +1,39 @@
+//! The route of one image.
+
+use super::Report;
+use crate::cli::Common;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::read::Node;
+use crate::{json, mask, render};
+use mirrorshift_containerd::{Image, Route, Version};
+use mirrorshift_node::Root;
+
+/// An image and who is asked for it.
+pub(crate) struct Explained {
+    /// The image, normalised.
+    pub(crate) image: Image,
+    /// The node's containerd.
+    pub(crate) version: Version,
+    /// Who is asked.
+    pub(crate) route: Route,
+}
+
+pub(super) fn run(common: &Common, image: &str) -> Result<Report, Failure> {
+    let image: Image = image.parse().map_err(|error| {
+        let message = mask::free_text(&format!("{error}"));
+        Failure::usage("image", message).hint("name it as a pod does: `nginx`, `ghcr.io/org/app:1.2`")
+    })?;
+    let root = Root::open(&common.root)?;
+    let node = Node::read(&root, common)?;
+    let route = node.config()?.route(&node.tree, &image.registry);
+    let explained = Explained {
+        image,
+        version: node.version,
+        route,
+    };
+    let text = || render::explain::text(&explained);
+    Ok(Report::either(common, Exit::Done, text, || {
+        json::explain::document(&explained)
+    }))
+}

@@ -1,0 +1,36 @@
+//! Completions and manual pages, made from the same description as `--help`.
+
+use super::Report;
+use crate::cli;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use clap_complete::Shell;
+use std::io;
+use std::path::Path;
+
+pub(super) fn completions(shell: Shell) -> Report {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut cli::command(), "mirrorshift", &mut out);
+    Report::text(Exit::Done, String::from_utf8_lossy(&out).into_owned())
+}
+
+pub(super) fn manual(dir: Option<&Path>) -> Result<Report, Failure> {
+    let failed = |error: io::Error| {
+        Failure::new(
+            Exit::Unexpected,
+            "man",
+            format!("cannot write the manual pages: {error}"),
+        )
+    };
+    match dir {
+        Some(dir) => {
+            clap_mangen::generate_to(cli::command(), dir).map_err(failed)?;
+            Ok(Report::text(Exit::Done, String::new()))
+        }
+        None => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(cli::command()).render(&mut out).map_err(failed)?;
+            Ok(Report::text(Exit::Done, String::from_utf8_lossy(&out).into_owned()))
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What is in force, and history. Needs no version: it reads the journal alone.
+
+use super::Report;
+use crate::cli::Common;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::{json, render};
+use mirrorshift_node::{Root, status};
+use mirrorshift_plan::change::Phase;
+
+pub(super) fn run(common: &Common) -> Result<Report, Failure> {
+    let root = Root::open(&common.root)?;
+    let status = status(&root)?;
+    let exit = match status.phase() {
+        Phase::Stuck => Exit::Stuck,
+        _ => Exit::Done,
+    };
+    let text = || render::status::text(&status);
+    Ok(Report::either(common, exit, text, || json::status::document(&status)))
+}

@@ -1,0 +1,146 @@
+//! What would change.
+
+use super::SCHEMA_VERSION;
+use super::shared::{Finding, Place, RouteChange};
+use super::status::Change;
+use crate::advice::WildcardAdvice;
+use crate::mask;
+use crate::render::diff;
+use crate::render::plan::{Shown, note_id, note_text};
+use mirrorshift_containerd::{self as containerd, Tree};
+use mirrorshift_plan::{Digest, Expect, Gone, Note, Step};
+use serde::Serialize;
+
+/// The document of `plan`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlanDocument {
+    schema_version: u32,
+    #[cfg_attr(test, schemars(extend("const" = "Plan")))]
+    kind: &'static str,
+    /// The version of containerd that the plan is for.
+    containerd_version: String,
+    /// Whether there is anything to do.
+    changes: bool,
+    /// Names the plan: the same files with the same old and new content have the same digest.
+    digest: String,
+    /// Whether containerd must be restarted for it to count.
+    restart: bool,
+    /// The folder that `config_path` names once the plan is made.
+    config_path: Option<String>,
+    /// The files in the order in which they are put in place.
+    files: Vec<File>,
+    routes: Vec<RouteChange>,
+    findings: Vec<Finding>,
+    notes: Vec<NoteItem>,
+    /// Comments that leave with their tables, secrets masked.
+    comments: Vec<Text>,
+    /// Keys that containerd never read and that stay as comments, secrets masked.
+    kept: Vec<Text>,
+    /// A change that an earlier run left unfinished.
+    unfinished: Option<Change>,
+}
+
+/// One file of a plan.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct File {
+    /// Absolute path as the node sees it.
+    path: String,
+    /// `create`, `replace` or `remove`.
+    action: &'static str,
+    why: String,
+    /// SHA-256 of the bytes that must stand there; null when nothing must.
+    before: Option<String>,
+    /// SHA-256 of the bytes that come; null when the file goes.
+    after: Option<String>,
+    /// Unified diff, secrets masked.
+    diff: String,
+}
+
+/// Something that a plan's reader should know.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct NoteItem {
+    /// A stable name.
+    id: &'static str,
+    text: String,
+    place: Option<Place>,
+}
+
+/// A piece of a file.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Text {
+    place: Place,
+    text: String,
+}
+
+/// The document of a plan.
+pub(crate) fn document(shown: &Shown<'_>) -> PlanDocument {
+    let (node, plan) = (shown.node, shown.plan);
+    let advice = WildcardAdvice::of(plan).map(|advice| NoteItem {
+        id: "wildcard-single-upstream",
+        text: advice.text(shown.findings),
+        place: advice.place.as_ref().map(Place::of),
+    });
+    PlanDocument {
+        schema_version: SCHEMA_VERSION,
+        kind: "Plan",
+        containerd_version: node.version.to_string(),
+        changes: !plan.is_empty(),
+        digest: plan.digest().to_string(),
+        restart: plan.restart,
+        config_path: plan.config_path.clone(),
+        files: plan.steps.iter().map(|step| file(step, &node.tree)).collect(),
+        routes: plan.routes.iter().map(RouteChange::of).collect(),
+        findings: shown.findings.iter().map(Finding::of).collect(),
+        notes: plan.notes.iter().map(note).chain(advice).collect(),
+        comments: plan.comments.iter().map(text).collect(),
+        kept: plan.kept.iter().map(text).collect(),
+        unfinished: node.status.unfinished.as_ref().map(Change::of),
+    }
+}
+
+fn file(step: &Step, tree: &Tree) -> File {
+    let before = match step.expect {
+        Expect::Absent => None,
+        Expect::File(digest) => Some(digest.to_string()),
+    };
+    let after = step.content.as_deref().map(|content| Digest::of(content).to_string());
+    File {
+        path: step.path.clone(),
+        action: match (&before, &after) {
+            (_, None) => "remove",
+            (None, Some(_)) => "create",
+            (Some(_), Some(_)) => "replace",
+        },
+        why: step.why.clone(),
+        before,
+        after,
+        diff: diff::of_step(step, tree),
+    }
+}
+
+fn note(note: &Note) -> NoteItem {
+    let place = match note {
+        Note::LeavesCertsD { stale: place } | Note::NeverMatched { place, .. } => Some(place),
+        Note::Heals(_) | Note::TransferService | Note::NewerThanKnown => None,
+    };
+    NoteItem {
+        id: note_id(note),
+        text: note_text(note),
+        place: place.map(Place::of),
+    }
+}
+
+fn text((path, gone): &(String, Gone)) -> Text {
+    Text {
+        place: Place::of(&containerd::Place {
+            path: path.clone(),
+            line: Some(gone.line),
+        }),
+        text: mask::fragment(&gone.text, &gone.table),
+    }
+}

@@ -1,0 +1,212 @@
+//! Routes, findings and places, which several documents hold.
+
+use crate::mask;
+use crate::render::routes;
+use mirrorshift_containerd as containerd;
+use mirrorshift_containerd::Origin;
+use serde::Serialize;
+
+/// A line of a file.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(crate) struct Place {
+    /// Absolute path as the node sees it.
+    pub(crate) file: String,
+    /// From 1.
+    pub(crate) line: Option<usize>,
+}
+
+impl Place {
+    pub(crate) fn of(place: &containerd::Place) -> Self {
+        Self {
+            file: place.path.clone(),
+            line: place.line,
+        }
+    }
+}
+
+/// The routes of one registry before and after.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RouteChange {
+    /// The registry; null stands for every registry that nothing names.
+    registry: Option<String>,
+    before: Route,
+    after: Route,
+    /// Whether a registry could tell them apart.
+    differs: bool,
+    /// The keys of the policy that asked for a difference.
+    asked_by: Vec<String>,
+}
+
+impl RouteChange {
+    pub(crate) fn of(change: &mirrorshift_plan::RouteChange) -> Self {
+        Self {
+            registry: routes::name(&change.registry),
+            before: Route::of(&change.before),
+            after: Route::of(&change.after),
+            differs: change.differs(),
+            asked_by: change.asked_by.clone(),
+        }
+    }
+}
+
+/// Who is asked.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Route {
+    /// The hosts in their order; none when the pull fails before anybody is asked.
+    hosts: Vec<Host>,
+    /// Why the pull fails before anybody is asked.
+    fails: Option<Failure>,
+}
+
+/// Why a pull fails before anybody is asked.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Failure {
+    reason: String,
+    place: Option<Place>,
+}
+
+impl Route {
+    pub(crate) fn of(route: &containerd::Route) -> Self {
+        let fails = match route {
+            containerd::Route::Hosts(_) => None,
+            containerd::Route::Fails(failure) => Some(Failure {
+                reason: failure.reason.clone(),
+                place: failure.place.as_ref().map(Place::of),
+            }),
+        };
+        Self {
+            hosts: route.asks().iter().map(Host::of).collect(),
+            fails,
+        }
+    }
+}
+
+/// One host that is asked.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Host {
+    /// Scheme, host and the root of the API.
+    url: String,
+    /// `http`, `https`, or `https-then-http`.
+    scheme: &'static str,
+    /// Host and port; `unnamed.invalid` stands for the registry that nothing names.
+    host: String,
+    /// The root of the API.
+    path: String,
+    /// What it may be asked for: `pull`, `resolve`.
+    capabilities: Vec<&'static str>,
+    tls: Tls,
+    /// The names of extra request headers. Their values are never told.
+    headers: Vec<String>,
+    /// The key below `registry.configs` whose `auth` is used when the kubelet sends no credentials.
+    credentials: Option<String>,
+    /// The `ns` query parameter.
+    namespace: Option<String>,
+    /// Seconds that a connection may take.
+    dial_timeout_seconds: Option<f64>,
+    /// The rule that put the host here: `mirror`, `wildcard`, `hosts-toml`, `default-directory`, `upstream`.
+    rule: &'static str,
+    /// Where the rule stands.
+    place: Option<Place>,
+}
+
+/// How the server is verified and the client shown.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+struct Tls {
+    /// Any certificate is taken.
+    skip_verify: bool,
+    /// Files of certificates that are trusted beside the system's.
+    ca: Vec<String>,
+    /// Client certificates.
+    client: Vec<Client>,
+}
+
+/// A client certificate.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Client {
+    certificate: String,
+    /// Where the key is another file.
+    key: Option<String>,
+}
+
+impl Host {
+    fn of(ask: &containerd::Ask) -> Self {
+        let client = |(certificate, key): &(String, Option<String>)| Client {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        };
+        let capabilities = [("pull", ask.pulls), ("resolve", ask.resolves)];
+        Self {
+            url: mask::free_text(&ask.url()),
+            scheme: match ask.scheme {
+                containerd::Scheme::Http => "http",
+                containerd::Scheme::Https => "https",
+                containerd::Scheme::HttpsThenHttp => "https-then-http",
+            },
+            host: ask.host.clone(),
+            path: ask.path.clone(),
+            capabilities: capabilities
+                .iter()
+                .filter(|(_, may)| *may)
+                .map(|(name, _)| *name)
+                .collect(),
+            tls: Tls {
+                skip_verify: ask.tls.skip_verify,
+                ca: ask.tls.ca.clone(),
+                client: ask.tls.client.iter().map(client).collect(),
+            },
+            headers: ask.headers.names().map(str::to_owned).collect(),
+            credentials: ask.credentials.as_deref().map(mask::free_text),
+            namespace: ask.namespace.clone(),
+            dial_timeout_seconds: ask.dial_timeout.map(|timeout| timeout.as_secs_f64()),
+            rule: match ask.why.rule {
+                Origin::Mirror => "mirror",
+                Origin::Wildcard => "wildcard",
+                Origin::HostsToml => "hosts-toml",
+                Origin::DefaultDirectory => "default-directory",
+                Origin::Upstream => "upstream",
+            },
+            place: ask.why.place.as_ref().map(Place::of),
+        }
+    }
+}
+
+/// One thing that an operator should know.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(crate) struct Finding {
+    /// A stable name.
+    id: &'static str,
+    /// `refuses`, `breaks`, `ignored`, `deprecated`, `advice`: worst first.
+    severity: &'static str,
+    place: Option<Place>,
+    /// What was found.
+    what: String,
+    /// What containerd does about it.
+    effect: String,
+    /// What to do about it.
+    remedy: String,
+}
+
+impl Finding {
+    pub(crate) fn of(finding: &containerd::Finding) -> Self {
+        Self {
+            id: finding.id.as_str(),
+            severity: finding.severity.as_str(),
+            place: finding.place.as_ref().map(Place::of),
+            what: finding.what.clone(),
+            effect: finding.effect.clone(),
+            remedy: finding.remedy.clone(),
+        }
+    }
+}

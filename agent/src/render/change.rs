@@ -1,0 +1,76 @@
+//! What a change came to.
+
+use super::{GOOD, TITLE, count, paint, plan, tame};
+use crate::cli::Common;
+use crate::commands::migrate::Migrated;
+use mirrorshift_node::{Outcome, STATE};
+use mirrorshift_plan::Expect;
+
+/// The text of `migrate`.
+pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
+    let mut out = String::new();
+    if let Some(recovered) = &migrated.recovered {
+        out.push_str(&format!("{recovered}\n"));
+    }
+    let Some((report, plan)) = &migrated.done else {
+        let why = match &migrated.config_path {
+            Some(path) => format!("the node is on `config_path` ({}) already", tame(path)),
+            None => "no registry settings are in force".to_owned(),
+        };
+        let also = if migrated.recovered.is_some() {
+            "nothing else was written"
+        } else {
+            "nothing was written"
+        };
+        out.push_str(&format!("{}: {why}; {also}\n", paint(TITLE, "nothing to do")));
+        return out;
+    };
+    let done = format!("wrote {}", count(report.files.len(), "file"));
+    out.push_str(&format!("{} as the change {}\n", paint(GOOD, done), report.change));
+    for step in plan.steps.iter().filter(|step| report.files.contains(&step.path)) {
+        let action = match (&step.expect, &step.content) {
+            (_, None) => "removed",
+            (Expect::Absent, Some(_)) => "new",
+            (Expect::File(_), Some(_)) => "changed",
+        };
+        out.push_str(&format!("  {action:<8} {}\n", tame(&step.path)));
+    }
+    out.push_str(&format!(
+        "backups are in {STATE}/changes/{}, for root alone\n\n",
+        report.change
+    ));
+    out.push_str(match plan.restart {
+        true => "containerd reads its configuration at the start: restart it for this to count (`systemctl restart containerd`)\n",
+        false => "containerd reads hosts.toml at every pull: this counts from now on, without a restart\n",
+    });
+    out.push_str(&format!(
+        "to go back: {}\n",
+        plan::command(common, "rollback", None, false)
+    ));
+    out
+}
+
+/// The text of `rollback`.
+pub(crate) fn rolled_back(outcome: &Outcome) -> String {
+    let (done, report) = match outcome {
+        Outcome::Nothing => {
+            return format!(
+                "{}: no change is in force; nothing was written\n",
+                paint(TITLE, "nothing to do")
+            );
+        }
+        Outcome::RolledBack(report) => ("rolled back", report),
+        Outcome::Undone(report) => ("undone", report),
+        Outcome::Settled(report) => ("kept", report),
+    };
+    let mut out = format!(
+        "{} the change {}: every file holds its old bytes\n",
+        paint(GOOD, done),
+        report.change
+    );
+    for path in &report.files {
+        out.push_str(&format!("  {}\n", tame(path)));
+    }
+    out.push_str("\nif containerd was restarted since, restart it again for this to count\n");
+    out
+}

@@ -1,0 +1,99 @@
+//! The route of one image, host by host.
+
+use super::routes::{told, url};
+use super::{DIM, MARK, TITLE, WIDTH, paint, tame, wrap};
+use crate::commands::explain::Explained;
+use crate::mask;
+use mirrorshift_containerd::{Ask, Image, Origin, Route};
+
+/// The text of `explain`.
+pub(crate) fn text(explained: &Explained) -> String {
+    let Explained { image, version, route } = explained;
+    let mut out = format!("{} on containerd {version}\n", paint(TITLE, image));
+    match route {
+        Route::Fails(failure) => {
+            let place = failure
+                .place
+                .as_ref()
+                .map(|place| format!(" ({place})"))
+                .unwrap_or_default();
+            out.push_str(&wrap(
+                "\n  nobody is asked: ",
+                &tame(&format!("{}{place}", failure.reason)),
+                WIDTH,
+            ));
+            out.push_str("  The pull fails before a request is made.\n");
+        }
+        Route::Hosts(asks) => {
+            for (number, ask) in asks.iter().enumerate() {
+                out.push('\n');
+                out.push_str(&host(number + 1, ask, image));
+            }
+            let last = "When a host does not have it, refuses or cannot be reached, the next is asked; after the last one \
+                        the pull fails.";
+            out.push_str(&format!("\n{}\n", paint(DIM, last)));
+        }
+    }
+    out
+}
+
+fn host(number: usize, ask: &Ask, image: &Image) -> String {
+    let mut out = format!("{:>3}  {}\n", number, paint(TITLE, url(ask)));
+    match request(ask, image) {
+        // Not broken into lines: it is there to be copied.
+        Some(request) => out.push_str(&format!("     {:<12}  {request}\n", "is asked")),
+        None => {
+            let text = "nothing for a tag, only for the layers of what it resolved to elsewhere";
+            out.push_str(&line("is asked", text));
+        }
+    }
+    out.push_str(&line("may", &capabilities(ask).join(", ")));
+    for text in told(ask) {
+        out.push_str(&line("with", &text));
+    }
+    let rule = rule(ask, &image.registry);
+    let because = match &ask.why.place {
+        Some(place) => format!("{rule} {}", paint(MARK, tame(&format!("({place})")))),
+        None => rule,
+    };
+    out.push_str(&line("because of", &because));
+    out
+}
+
+fn line(label: &str, text: &str) -> String {
+    wrap(&format!("     {label:<12}  "), text, WIDTH + 40)
+}
+
+/// What the host may be asked for, by containerd's names.
+pub(crate) fn capabilities(ask: &Ask) -> Vec<&'static str> {
+    let named = [("pull", ask.pulls), ("resolve", ask.resolves)];
+    let named: Vec<_> = named.iter().filter(|(_, may)| *may).map(|(name, _)| *name).collect();
+    if named.is_empty() { vec!["nothing"] } else { named }
+}
+
+/// The first request that the host gets for the image, or nothing when it gets none before a tag is resolved.
+pub(crate) fn request(ask: &Ask, image: &Image) -> Option<String> {
+    let (reference, asked) = match (&image.digest, &image.tag) {
+        (Some(digest), _) => (digest, ask.pulls || ask.resolves),
+        (None, Some(tag)) => (tag, ask.resolves),
+        (None, None) => return None,
+    };
+    let query = ask
+        .namespace
+        .as_ref()
+        .map(|namespace| format!("?ns={namespace}"))
+        .unwrap_or_default();
+    let url = format!("{}/{}/manifests/{reference}{query}", ask.url(), image.repository);
+    asked.then(|| format!("HEAD {}", tame(&mask::free_text(&url))))
+}
+
+/// The rule that put the host there, in words.
+pub(crate) fn rule(ask: &Ask, registry: &str) -> String {
+    match ask.why.rule {
+        Origin::Mirror => format!("mirrors.\"{registry}\""),
+        Origin::Wildcard => "mirrors.\"*\"".to_owned(),
+        Origin::HostsToml => format!("the hosts.toml of {registry}"),
+        Origin::DefaultDirectory => "the hosts.toml of _default".to_owned(),
+        Origin::Upstream => "containerd itself: it is the image's own registry".to_owned(),
+    }
+}

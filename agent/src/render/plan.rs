@@ -1,0 +1,270 @@
+//! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
+
+use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, routes, tame, wrap};
+use crate::advice::WildcardAdvice;
+use crate::cli::{Common, Wishes};
+use crate::mask;
+use crate::read::Node;
+use mirrorshift_containerd::Finding;
+use mirrorshift_plan::{Expect, Gone, Note, Plan, RouteChange};
+
+/// Everything that a plan's reader is shown.
+pub(crate) struct Shown<'s> {
+    pub(crate) node: &'s Node,
+    pub(crate) plan: &'s Plan,
+    pub(crate) findings: &'s [Finding],
+    pub(crate) common: &'s Common,
+    pub(crate) wishes: &'s Wishes,
+    /// Whether this is the running machine's own root.
+    pub(crate) live: bool,
+}
+
+/// The text of `plan`.
+pub(crate) fn text(shown: &Shown<'_>) -> String {
+    let plan = shown.plan;
+    let mut out = headline(shown);
+    if let Some(change) = &shown.node.status.unfinished {
+        let text = format!(
+            "the change {} is unfinished ({}): `migrate` brings it to its end before anything else",
+            change.id,
+            change.phase.meaning()
+        );
+        out.push_str(&wrap("", &text, WIDTH));
+    }
+    let advice = WildcardAdvice::of(plan);
+    // The advice says the same with names.
+    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID || advice.is_none();
+    let found: Vec<_> = shown.findings.iter().filter(told).cloned().collect();
+    if !found.is_empty() {
+        out.push_str(&title(&format!("Findings: {}", findings::summary(&found))));
+        out.push_str(&findings::brief(&found));
+    }
+    if !plan.is_empty() {
+        out.push_str(&title("Files"));
+        for (number, step) in plan.steps.iter().enumerate() {
+            if number > 0 {
+                out.push('\n');
+            }
+            out.push_str(&format!("{}\n", paint(DIM, format!("# {}", tame(&step.why)))));
+            out.push_str(&diff::paint_diff(&diff::of_step(step, &shown.node.tree)));
+        }
+    }
+    out.push_str(&title(&routes_title(&plan.routes)));
+    out.push_str(&routes::table(&plan.routes));
+    let notes = notes(shown, advice.as_ref());
+    if !notes.is_empty() {
+        out.push_str(&title("Notes"));
+        out.push_str(&notes);
+    }
+    out.push_str(&gone("Comments that leave with their tables", &plan.comments, plan));
+    out.push_str(&gone(
+        "Keys that containerd never read stay as comments",
+        &plan.kept,
+        plan,
+    ));
+    if !plan.is_empty() {
+        out.push_str(&title("Next"));
+        out.push_str(&next(shown));
+    }
+    out
+}
+
+fn title(text: &str) -> String {
+    format!("\n{}\n", paint(TITLE, text))
+}
+
+fn headline(shown: &Shown<'_>) -> String {
+    let (plan, version) = (shown.plan, &shown.node.version);
+    if plan.is_empty() {
+        let why = match &plan.config_path {
+            Some(path) => format!(
+                "the registries of this node are on `config_path` ({}) already",
+                tame(path)
+            ),
+            None => "no registry settings are in force".to_owned(),
+        };
+        return format!("{} for containerd {version}: {why}\n", paint(TITLE, "Nothing to do"));
+    }
+    let gone = plan.steps.iter().filter(|step| step.content.is_none()).count();
+    let new = plan.steps.iter().filter(|step| step.expect == Expect::Absent).count();
+    let files: Vec<String> = [
+        (new, "new"),
+        (plan.steps.len() - new - gone, "changed"),
+        (gone, "removed"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{number} {what}"))
+    .collect();
+    let what = match (&plan.config_path, plan.restart) {
+        (Some(path), true) => format!("move from `registry.mirrors` to hosts.toml files below {}", tame(path)),
+        (Some(path), false) => format!("change hosts.toml files below {}", tame(path)),
+        (None, _) => "change the registry settings".to_owned(),
+    };
+    let routes = match plan.routes.iter().filter(|change| change.differs()).count() {
+        0 => "Every pull asks the same hosts as before, in the same order.".to_owned(),
+        1 => "One registry is asked otherwise than before, as the policy wants; all others as before.".to_owned(),
+        number => {
+            format!("{number} registries are asked otherwise than before, as the policy wants; all others as before.")
+        }
+    };
+    let files = format!(
+        "{} {}",
+        files.join(" and "),
+        if plan.steps.len() == 1 { "file" } else { "files" }
+    );
+    let label = paint(TITLE, format!("Plan for containerd {version}:"));
+    format!("{label} {what} ({files})\n{routes}\n")
+}
+
+fn routes_title(routes: &[RouteChange]) -> String {
+    let mut title = "Routes: hosts in the order in which they are asked".to_owned();
+    if routes.iter().any(RouteChange::differs) {
+        title.push_str("; = as before, ~ asked for");
+    } else {
+        title.push_str(", all as before");
+    }
+    title
+}
+
+fn notes(shown: &Shown<'_>, advice: Option<&WildcardAdvice>) -> String {
+    let mut out = String::new();
+    for note in &shown.plan.notes {
+        out.push_str(&wrap("  - ", &note_text(note), WIDTH));
+    }
+    if let Some(advice) = advice {
+        let lead = format!("  {} ", paint(LOOK, "!"));
+        out.push_str(&wrap("  ! ", &advice.text(shown.findings), WIDTH).replacen("  ! ", &lead, 1));
+        let host = advice
+            .registries
+            .iter()
+            .find(|name| name.contains('.'))
+            .map_or("ghcr.io", String::as_str);
+        let text = format!(
+            "`--wildcard docker.io` leaves it to Docker Hub alone; `--mirror {host}=URL` gives a registry a cache of its \
+             own. Without either the plan keeps what the node does today."
+        );
+        out.push_str(&wrap("    ", &text, WIDTH));
+    }
+    out
+}
+
+/// A note in a sentence.
+pub(crate) fn note_text(note: &Note) -> String {
+    match note {
+        Note::Heals(why) => format!("CRI is dead as it stands ({}); the plan brings it back.", tame(why)),
+        Note::LeavesCertsD { stale } => format!(
+            "/etc/containerd/certs.d is left alone: `{stale}` is not in force today and would wake up. The plan uses a \
+             folder of its own."
+        ),
+        Note::TransferService => {
+            "Pulls move from the CRI plugin to containerd's transfer service, which asks the same hosts \
+                                  in the same order."
+                .to_owned()
+        }
+        Note::NeverMatched { key, place } => {
+            format!(
+                "`mirrors.\"{}\"` ({place}) matches no image, and goes.",
+                mask::free_text(key)
+            )
+        }
+        Note::NewerThanKnown => {
+            "This containerd is newer than any that the rules were checked against; it is read by the \
+                                 newest ones."
+                .to_owned()
+        }
+    }
+}
+
+/// The stable name of a note.
+pub(crate) fn note_id(note: &Note) -> &'static str {
+    match note {
+        Note::Heals(_) => "heals",
+        Note::LeavesCertsD { .. } => "leaves-certs-d",
+        Note::TransferService => "transfer-service",
+        Note::NeverMatched { .. } => "never-matched",
+        Note::NewerThanKnown => "newer-than-known",
+    }
+}
+
+fn gone(heading: &str, gone: &[(String, Gone)], plan: &Plan) -> String {
+    if gone.is_empty() {
+        return String::new();
+    }
+    let mut out = title(heading);
+    for (path, gone) in gone {
+        let place = paint(MARK, format!("{}:{}", tame(path), gone.line));
+        out.push_str(&match stands_in(&gone.text, plan) {
+            Some(now) => format!("  {place}, now in {}\n", tame(now)),
+            None => format!("  {place}\n"),
+        });
+        for line in mask::fragment(&gone.text, &gone.table).lines() {
+            out.push_str(&format!("    {}\n", tame(line.trim())));
+        }
+    }
+    out
+}
+
+/// The new file that took a comment over.
+fn stands_in<'p>(comment: &str, plan: &'p Plan) -> Option<&'p str> {
+    let took = |content: &[u8]| {
+        String::from_utf8_lossy(content)
+            .lines()
+            .any(|line| line == comment.trim())
+    };
+    let new = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
+    let mut taken = new.filter(|step| step.content.as_deref().is_some_and(took));
+    taken.next().map(|step| step.path.as_str())
+}
+
+fn next(shown: &Shown<'_>) -> String {
+    let restart = match shown.plan.restart {
+        true => "containerd must be restarted for this to count: it reads its configuration at the start",
+        false => "no restart is needed: containerd reads hosts.toml at every pull",
+    };
+    let do_it = command(shown.common, "migrate", Some(shown.wishes), shown.live);
+    let written = count(shown.plan.steps.len(), "file");
+    let what = format!("# writes {written}; `mirrorshift rollback` puts the old bytes back");
+    format!("  {restart}\n  {do_it}   {}\n", paint(DIM, what))
+}
+
+/// The command that does `verb`, with the arguments of this run.
+pub(crate) fn command(common: &Common, verb: &str, wishes: Option<&Wishes>, no_restart: bool) -> String {
+    let mut words = vec!["mirrorshift".to_owned(), verb.to_owned()];
+    let mut option = |name: &str, value: &str| words.push(format!("{name} {}", quoted(value)));
+    if common.root != std::path::Path::new("/") {
+        option("--root", &common.root.display().to_string());
+    }
+    if verb == "migrate" {
+        if let Some(version) = &common.containerd_version {
+            option("--containerd-version", version);
+        }
+        if common.config != mirrorshift_containerd::DEFAULT_CONFIG {
+            option("--config", &common.config);
+        }
+    }
+    if let Some(wishes) = wishes {
+        if let Some(policy) = &wishes.policy {
+            option("--policy", &policy.display().to_string());
+        }
+        for mirror in &wishes.mirrors {
+            option("--mirror", mirror);
+        }
+        if let Some(wildcard) = &wishes.wildcard {
+            option("--wildcard", wildcard);
+        }
+    }
+    if no_restart {
+        words.push("--no-restart".to_owned());
+    }
+    tame(&words.join(" "))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}

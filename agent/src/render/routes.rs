@@ -1,0 +1,174 @@
+//! Who is asked, before and after: one registry a row, its hosts in their order.
+
+use super::{GOOD, LOOK, TITLE, WIDTH, paint, tame};
+use crate::mask;
+use mirrorshift_containerd::{Ask, Route, Scheme, Tls};
+use mirrorshift_plan::{RouteChange, Subject};
+
+/// What the plan looks a registry up by that nothing names. `.invalid` never resolves.
+const UNNAMED: &str = "unnamed.invalid";
+const ARROW: &str = " → ";
+
+/// A host as a URL: `/v2` goes without saying.
+pub(crate) fn url(ask: &Ask) -> String {
+    let url = ask.url();
+    let url = url.strip_suffix("/v2").filter(|_| ask.path == "/v2").unwrap_or(&url);
+    tame(&mask::free_text(&url.replace(UNNAMED, "<registry>")))
+}
+
+/// What a host is asked for, where that is not everything.
+fn limits(ask: &Ask) -> Vec<&'static str> {
+    let mut limits = Vec::new();
+    match (ask.resolves, ask.pulls) {
+        (true, true) => {}
+        (false, true) => limits.push("layers only"),
+        (true, false) => limits.push("tags only"),
+        (false, false) => limits.push("never asked"),
+    }
+    if ask.scheme == Scheme::HttpsThenHttp {
+        limits.push("https first");
+    }
+    limits
+}
+
+fn host(ask: &Ask) -> String {
+    let limits = limits(ask);
+    match limits.is_empty() {
+        true => url(ask),
+        false => format!("{} ({})", url(ask), limits.join(", ")),
+    }
+}
+
+fn hosts(route: &Route) -> Vec<String> {
+    match route {
+        Route::Hosts(asks) => asks.iter().map(host).collect(),
+        Route::Fails(failure) => vec![format!("nobody: {}", tame(&failure.reason))],
+    }
+}
+
+/// The table of a plan.
+pub(crate) fn table(routes: &[RouteChange]) -> String {
+    let name = |change: &RouteChange| tame(&change.registry.to_string());
+    let width = routes
+        .iter()
+        .map(|change| name(change).chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for change in routes {
+        let pad = " ".repeat(width - name(change).chars().count());
+        let indent = width + 6;
+        let row = |label: &str, route: &Route| chain(&hosts(route), indent + label.len());
+        if change.differs() {
+            let mark = paint(LOOK, format!("~ {}", name(change)));
+            out.push_str(&format!("  {mark}{pad}  before  {}\n", row("before  ", &change.before)));
+            out.push_str(&format!(
+                "{}{} {}\n",
+                " ".repeat(indent),
+                paint(GOOD, "after  "),
+                row("before  ", &change.after)
+            ));
+            if !change.asked_by.is_empty() {
+                let keys = change
+                    .asked_by
+                    .iter()
+                    .map(|key| format!("`{key}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                out.push_str(&format!("{}asked for by the policy's {keys}\n", " ".repeat(indent)));
+            }
+        } else {
+            out.push_str(&format!(
+                "  = {}{pad}  {}\n",
+                paint(TITLE, name(change)),
+                row("", &change.after)
+            ));
+        }
+        for detail in details(&change.after) {
+            out.push_str(&format!("{}{detail}\n", " ".repeat(indent)));
+        }
+    }
+    out
+}
+
+/// Hosts on one line, or on one each where the line would be long.
+fn chain(hosts: &[String], indent: usize) -> String {
+    let line = hosts.join(ARROW);
+    if indent + line.chars().count() <= WIDTH {
+        return line;
+    }
+    hosts.join(&format!("\n{}→ ", " ".repeat(indent)))
+}
+
+/// What a request carries beside its URL.
+fn details(route: &Route) -> Vec<String> {
+    route
+        .asks()
+        .iter()
+        .filter_map(|ask| {
+            let told = told(ask);
+            (!told.is_empty()).then(|| format!("{}: {}", url(ask), told.join(", ")))
+        })
+        .collect()
+}
+
+/// TLS, headers by name, whose credentials, and the time for a connection.
+pub(crate) fn told(ask: &Ask) -> Vec<String> {
+    let mut told = tls(&ask.tls);
+    let names: Vec<_> = ask.headers.names().map(tame).collect();
+    if !names.is_empty() {
+        told.push(format!("header {}", names.join(", ")));
+    }
+    if let Some(key) = &ask.credentials {
+        told.push(format!(
+            "credentials of configs.\"{}\".auth",
+            tame(&mask::free_text(key))
+        ));
+    }
+    if let Some(timeout) = ask.dial_timeout {
+        told.push(format!("connects within {timeout:?}"));
+    }
+    told
+}
+
+fn tls(tls: &Tls) -> Vec<String> {
+    let Tls {
+        skip_verify,
+        ca,
+        client,
+    } = tls;
+    let mut told: Vec<String> = ca.iter().map(|path| format!("CA {}", tame(path))).collect();
+    told.extend(
+        client
+            .iter()
+            .map(|(certificate, _)| format!("client certificate {}", tame(certificate))),
+    );
+    if *skip_verify {
+        told.push("any certificate is taken".to_owned());
+    }
+    told
+}
+
+/// Routes that differ although nobody asked for it.
+pub(crate) fn refused(routes: &[RouteChange]) -> String {
+    let mut out = String::new();
+    for change in routes {
+        out.push_str(&format!("    {}\n", paint(TITLE, tame(&change.registry.to_string()))));
+        for (label, route) in [("as it should be", &change.before), ("as it would be ", &change.after)] {
+            let indent = 8 + label.len();
+            out.push_str(&format!("      {label}  {}\n", chain(&hosts(route), indent)));
+            for detail in details(route) {
+                out.push_str(&format!("{}{detail}\n", " ".repeat(indent)));
+            }
+        }
+    }
+    out
+}
+
+/// A registry's name as a stable identifier for programs.
+pub(crate) fn name(subject: &Subject) -> Option<String> {
+    match subject {
+        Subject::Registry(name) => Some(name.clone()),
+        Subject::Unnamed => None,
+    }
+}

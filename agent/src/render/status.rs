@@ -1,0 +1,117 @@
+//! What is in force, and history.
+
+use super::{DIM, TITLE, WIDTH, paint, tame, wrap};
+use crate::render::count;
+use mirrorshift_node::{Change, Status};
+
+/// The text of `status`.
+pub(crate) fn text(status: &Status) -> String {
+    let phase = status.phase();
+    let mut out = format!("{}: {}\n", paint(TITLE, name(phase)), phase.meaning());
+    if let Some(change) = &status.unfinished {
+        out.push_str(&wrap("  unfinished  ", &summary(change), WIDTH));
+        out.push_str("  `mirrorshift migrate` brings it to its end, `mirrorshift rollback` undoes it\n");
+        out.push_str(&files(change));
+    }
+    if let Some(change) = status.in_force() {
+        out.push_str(&wrap("  in force    ", &summary(change), WIDTH));
+        if status.unfinished.is_none() {
+            out.push_str(&files(change));
+        }
+    }
+    let earlier: Vec<_> = status.history.iter().rev().collect();
+    if !earlier.is_empty() {
+        out.push_str(&format!("\n{}\n", paint(TITLE, "history, newest first")));
+        for change in earlier {
+            out.push_str(&wrap(
+                &format!("  {:<11} ", name(change.phase)),
+                &summary(change),
+                WIDTH,
+            ));
+            if let Some(note) = &change.note {
+                out.push_str(&wrap("              ", &tame(note), WIDTH));
+            }
+        }
+    }
+    out
+}
+
+/// The name of a phase, as JSON has it too.
+pub(crate) fn name(phase: mirrorshift_plan::change::Phase) -> &'static str {
+    use mirrorshift_plan::change::Phase;
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Armed => "armed",
+        Phase::Applying => "applying",
+        Phase::Applied => "applied",
+        Phase::Settled => "settled",
+        Phase::Recalled => "recalled",
+        Phase::Undoing => "undoing",
+        Phase::Undone => "undone",
+        Phase::RolledBack => "rolled back",
+        Phase::Stuck => "stuck",
+    }
+}
+
+fn summary(change: &Change) -> String {
+    format!(
+        "{}, {}, for containerd {}, {}",
+        change.id,
+        time(change.ended.unwrap_or(change.began)),
+        change.containerd,
+        count(change.steps.len(), "file")
+    )
+}
+
+fn files(change: &Change) -> String {
+    let line = |path: &str, why: &str| format!("    {path}  {}\n", paint(DIM, tame(why)));
+    change
+        .steps
+        .iter()
+        .map(|step| line(&tame(&step.path), &step.why))
+        .collect()
+}
+
+/// Seconds since 1970 as a date and time, UTC.
+pub(crate) fn time(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's `civil_from_days`, for days since 1970 alone.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3_600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn dates_as_calendars_have_them() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_600, "2025-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(time(seconds), date);
+        }
+    }
+}

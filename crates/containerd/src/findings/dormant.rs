@@ -1,0 +1,266 @@
+//! Registry settings that stand where this release does not look, and the releases that would read them.
+
+use super::catalogue::FindingId;
+use super::live::{self, Leaf, Probe};
+use super::{Found, Look, shown};
+use crate::config::{Config, Cri};
+use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document};
+use crate::route::Place;
+use crate::rules::Rule;
+use crate::toml::{Kind, Table, Value};
+use std::collections::BTreeSet;
+
+/// A table that somebody wrote for the CRI plugin's registries.
+pub(super) struct Group {
+    /// Where it stands.
+    pub(super) place: Place,
+    /// The keys that lead to it.
+    path: Vec<String>,
+    /// Its settings, and their paths below it.
+    settings: Vec<(Leaf, Vec<String>)>,
+    /// What it holds, in words.
+    holds: Vec<String>,
+    /// Whether the path is one that some release reads.
+    known: bool,
+}
+
+pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+    let document = &look.config.document;
+    let groups = groups(document);
+    let live = live::leaves(document);
+    let dormant: Vec<&Group> = groups
+        .iter()
+        .filter(|group| !group.is_live(&live) && !overridden(look, group, &groups))
+        .collect();
+    let (Some(root), false) = (document.files.first(), dormant.is_empty()) else {
+        return;
+    };
+    let probes = live::probe(&root.path, look.tree);
+    for group in dormant {
+        report(look, group, &probes, found);
+    }
+}
+
+fn report(look: &Look<'_>, group: &Group, probes: &[Probe], found: &mut Found) {
+    let verb = if group.holds.len() == 1 { "is" } else { "are" };
+    let what = format!("{} below `{}` {verb} dormant.", group.words(), group.header());
+    let effect = [Some(why(look, group)), Some(wakes(group, probes))]
+        .into_iter()
+        .chain(harm(look, group, probes))
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let place = Some(group.place.clone());
+    if group.known {
+        let remedy = "Take them out when nobody needs them; otherwise move them to hosts.toml files, so that no upgrade or \
+                      edit wakes them by accident.";
+        found.add(FindingId::DormantRegistry, place, what, effect, remedy);
+        return;
+    }
+    let mirrors = group
+        .settings
+        .iter()
+        .any(|(_, path)| path.first().is_some_and(|key| key == "mirrors"));
+    let beside = if mirrors && look.written_path().is_some() {
+        "Not as it stands: beside the `config_path` in force, these mirrors would stop the CRI plugin from loading."
+    } else {
+        "Correcting the header puts them in force, so look first whether they are still right."
+    };
+    let live_plugin = look.config.document.live_plugin();
+    let remedy = format!("Take them out, or write them below `plugins.\"{live_plugin}\".registry`. {beside}");
+    found.add(FindingId::MisspeltTable, place, what, effect, remedy);
+}
+
+/// Why the settings have no effect on this release.
+fn why(look: &Look<'_>, group: &Group) -> String {
+    let live_plugin = look.config.document.live_plugin();
+    let in_live_table = group.known && group.path.get(1).is_some_and(|plugin| plugin == live_plugin);
+    if in_live_table && look.version.has(Rule::PluginTablesMerged) {
+        "No effect: containerd puts the older table's registry settings in the place of these.".to_owned()
+    } else if in_live_table {
+        "No effect: the same table of a later file takes the place of this one.".to_owned()
+    } else {
+        format!(
+            "No effect: for these files containerd {} reads `plugins.\"{live_plugin}\".registry`.",
+            look.version
+        )
+    }
+}
+
+/// The releases on which they have one.
+fn wakes(group: &Group, probes: &[Probe]) -> String {
+    match live::lines_where(probes, &|_, leaves| group.is_live(leaves)) {
+        Some(lines) => format!("They would come into force on containerd {lines}."),
+        None => format!("No release {} reads them.", live::all_lines()),
+    }
+}
+
+/// What they would do there beyond that.
+fn harm(look: &Look<'_>, group: &Group, probes: &[Probe]) -> [Option<String>; 2] {
+    let path = |config: &Config| config.registry.config_path.as_ref()?.place.clone();
+    let now = look.written_path();
+    let kills = live::lines_where(probes, &|config, leaves| {
+        group.is_live(leaves) && matches!(config.cri, Cri::Dead { .. })
+    });
+    let displaces = live::lines_where(probes, &|config, leaves| {
+        group.is_live(leaves) && now.is_some() && path(config).as_ref() != now
+    });
+    [
+        kills.map(|lines| format!("On {lines} the CRI plugin would not load with them.")),
+        displaces.map(|lines| format!("On {lines} they would displace the `config_path` that is in force now.")),
+    ]
+}
+
+/// Whether every setting of `group` was replaced by the same setting of the same table in another file.
+fn overridden(look: &Look<'_>, group: &Group, groups: &[Group]) -> bool {
+    let document = &look.config.document;
+    let owner = |value: &Value| {
+        let leaf = (document.files.get(value.file)?.path.clone(), value.span.start);
+        groups
+            .iter()
+            .find(|other| other.settings.iter().any(|(setting, _)| *setting == leaf))
+    };
+    group.settings.iter().all(|(_, path)| {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let winner = look.value(&path).and_then(owner);
+        winner.is_some_and(|winner| winner.path == group.path)
+    })
+}
+
+impl Group {
+    pub(super) fn is_live(&self, live: &BTreeSet<Leaf>) -> bool {
+        self.settings.iter().any(|(leaf, _)| live.contains(leaf))
+    }
+
+    /// The table's key as an operator would write it.
+    pub(super) fn header(&self) -> String {
+        let part = |part: &String| {
+            let bare = !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            if bare {
+                part.clone()
+            } else {
+                format!("\"{}\"", shown::url(part))
+            }
+        };
+        self.path.iter().map(part).collect::<Vec<_>>().join(".")
+    }
+
+    /// What it holds, in words.
+    pub(super) fn words(&self) -> String {
+        shown::list(&self.holds, 8)
+    }
+}
+
+/// Every table of every file that was written for the CRI plugin's registries and holds something.
+pub(super) fn groups(document: &Document) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for (index, file) in document.files.iter().enumerate() {
+        let mut path = Vec::new();
+        walk(document, index, &file.parsed.root, &mut path, &mut groups);
+    }
+    groups
+}
+
+fn walk(document: &Document, file: usize, table: &Table, path: &mut Vec<String>, groups: &mut Vec<Group>) {
+    for (key, value) in table {
+        let Some(inner) = value.as_table() else { continue };
+        path.push(key.clone());
+        let registry = key.eq_ignore_ascii_case("registry");
+        if registry && holds(inner).is_some() {
+            groups.extend(group(document, file, inner, path, &[], value));
+        } else if key == "mirrors" && inner.values().any(has_endpoint) {
+            groups.extend(group(document, file, inner, path, &["mirrors"], value));
+        } else {
+            walk(document, file, inner, path, groups);
+        }
+        path.pop();
+    }
+}
+
+fn has_endpoint(value: &Value) -> bool {
+    value.as_table().is_some_and(|table| table.contains_key("endpoint"))
+}
+
+fn group(
+    document: &Document,
+    index: usize,
+    table: &Table,
+    path: &[String],
+    below: &[&str],
+    value: &Value,
+) -> Option<Group> {
+    let known = is_known(path);
+    if !known && !is_meant_for_cri(path, table) {
+        return None;
+    }
+    let file = document.files.get(index)?;
+    let mut settings = Vec::new();
+    live::each_leaf(table, &mut Vec::new(), &mut |path, value| {
+        let nothing = path.len() == 1 && (value.as_table().is_some() || value.as_str() == Some(""));
+        if !nothing {
+            let whole = below.iter().chain(path).map(|part| (*part).to_owned()).collect();
+            settings.push(((file.path.clone(), value.span.start), whole));
+        }
+    });
+    let holds = if below.is_empty() {
+        holds(table)?
+    } else {
+        vec![counted("mirrors", table)]
+    };
+    (!settings.is_empty()).then(|| Group {
+        place: document.place_of(index, value.span.start),
+        path: path.to_vec(),
+        settings,
+        holds,
+        known,
+    })
+}
+
+/// What a table with these keys holds of registry settings, or nothing when it is none or says nothing.
+fn holds(table: &Table) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    for (key, value) in table {
+        let lower = key.to_ascii_lowercase();
+        match &value.kind {
+            Kind::Table(inner) if ["mirrors", "configs", "auths", "headers"].contains(&lower.as_str()) => {
+                words.extend((!inner.is_empty()).then(|| counted(&lower, inner)));
+            }
+            Kind::String(text) if lower == "config_path" && !text.is_empty() => words.push("`config_path`".to_owned()),
+            Kind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", shown::url(key))),
+            _ => {}
+        }
+    }
+    (!words.is_empty()).then_some(words)
+}
+
+fn counted(key: &str, entries: &Table) -> String {
+    let names = shown::quoted(entries.keys().map(String::as_str));
+    match key {
+        // Names of headers say nothing, and their values are nobody's business.
+        "headers" => "`headers`".to_owned(),
+        key => format!("`{key}` of {}", shown::list(&names, 4)),
+    }
+}
+
+fn is_known(path: &[String]) -> bool {
+    let plugins = [CRI_ONE, CRI_TWO, CRI_IMAGES];
+    matches!(path, [top, plugin, registry]
+        if top == "plugins" && plugins.contains(&plugin.as_str()) && registry == "registry")
+}
+
+/// Whether somebody meant the CRI plugin by this path. Other plugins, and other programs, have registry tables of their own.
+fn is_meant_for_cri(path: &[String], table: &Table) -> bool {
+    let names_cri = |part: &String| {
+        let part = part.to_ascii_lowercase();
+        part.split('.').any(|word| word == "cri")
+    };
+    match path {
+        [top] if top == "registry" => table.contains_key("mirrors"),
+        [top] => top == "mirrors",
+        [_, rest @ ..] => rest.iter().any(names_cri),
+        [] => false,
+    }
+}

@@ -1,0 +1,317 @@
+use super::cases::{CASES, Off, UPGRADES};
+use super::*;
+use crate::config::{DEFAULT_CONFIG, read};
+use crate::tree::Entry;
+use std::collections::BTreeSet;
+
+const REGISTRY: &str = "plugins.\"io.containerd.grpc.v1.cri\".registry";
+
+fn tree(files: &[(&str, &str)]) -> Tree {
+    let mut tree = Tree::new();
+    let mut folders: BTreeSet<(String, String)> = BTreeSet::new();
+    for (path, text) in files {
+        let bare = path.trim_end_matches('/');
+        if bare == *path {
+            tree.insert(bare, Entry::File(text.replace('§', REGISTRY).into_bytes()));
+        } else {
+            tree.insert(bare, Entry::Folder(Vec::new()));
+        }
+        let mut child = bare;
+        while let Some((parent, name)) = child.rsplit_once('/') {
+            folders.insert((parent.to_owned(), name.to_owned()));
+            child = parent;
+        }
+    }
+    let parents: BTreeSet<&String> = folders
+        .iter()
+        .map(|(parent, _)| parent)
+        .filter(|parent| !parent.is_empty())
+        .collect();
+    for parent in parents {
+        let names = folders
+            .iter()
+            .filter(|(of, _)| of == parent)
+            .map(|(_, name)| name.clone())
+            .collect();
+        tree.insert(parent.clone(), Entry::Folder(names));
+    }
+    tree
+}
+
+fn reading(version: &Version, tree: &mut Tree) -> Result<Config, Box<LoadError>> {
+    loop {
+        let reading = read(version, DEFAULT_CONFIG, tree);
+        if reading.missing.is_empty() {
+            return reading.outcome;
+        }
+        reading
+            .missing
+            .into_iter()
+            .for_each(|path| tree.insert(path, Entry::Absent));
+    }
+}
+
+fn found_in(version: &str, mut tree: Tree) -> Vec<Finding> {
+    let version = version.parse().unwrap();
+    let reading = reading(&version, &mut tree);
+    findings(&reading, &tree, &version)
+}
+
+fn found(version: &str, files: &[(&str, &str)]) -> Vec<Finding> {
+    found_in(version, tree(files))
+}
+
+fn check_texts(findings: &[Finding]) {
+    for finding in findings {
+        for text in [&finding.what, &finding.effect, &finding.remedy] {
+            assert!(text.ends_with(['.', '`']), "{finding:?}");
+            assert!(!text.contains("hunter2"), "{finding:?}");
+            assert!(!text.contains('\n') && !text.contains("  "), "{finding:?}");
+        }
+    }
+}
+
+#[test]
+fn each_finding_is_raised_where_it_should_be_and_nowhere_else() {
+    for case in CASES {
+        let mut tree = tree(case.files);
+        let mut without = tree.clone();
+        if let Off::Root(folder) = case.off {
+            let names: Vec<String> = (0..1_001).map(|number| format!("{number:04}.toml")).collect();
+            for name in &names {
+                tree.insert(format!("{folder}/{name}"), Entry::File(Vec::new()));
+            }
+            tree.insert(folder, Entry::Folder(names));
+            without.insert(folder, Entry::Folder(Vec::new()));
+        }
+        let on = found_in(case.on, tree);
+        let raised = |findings: &[Finding]| findings.iter().any(|finding| finding.id == case.id);
+        assert!(raised(&on), "{} on {}: {on:#?}", case.id, case.on);
+        let off = match case.off {
+            Off::Version(version) => found(version, case.files),
+            Off::Files(files) => found(case.on, files),
+            Off::Root(_) => found_in(case.on, without),
+        };
+        assert!(!raised(&off), "{} where it is not: {off:#?}", case.id);
+        check_texts(&on);
+        assert!(
+            on.is_sorted_by_key(|finding| (finding.severity, finding.place.clone())),
+            "{on:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_an_upgrade_changes() {
+    for case in UPGRADES {
+        let between = |(now, then): (&str, &str)| {
+            let mut tree = tree(case.files);
+            let (now, then) = (now.parse().unwrap(), then.parse().unwrap());
+            let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+            let view = |reading, version| View { reading, version };
+            upgrade(view(&before, &now), view(&after, &then), &tree)
+        };
+        let on = between(case.on);
+        assert!(
+            on.iter().any(|finding| finding.id == case.id),
+            "{} {:?}: {on:#?}",
+            case.id,
+            case.on
+        );
+        let off = between(case.off);
+        assert!(
+            !off.iter().any(|finding| finding.id == case.id),
+            "{} {:?}: {off:#?}",
+            case.id,
+            case.off
+        );
+        check_texts(&on);
+    }
+}
+
+#[test]
+fn every_finding_occurs_in_a_case() {
+    let place = || Place {
+        path: "/etc/containerd/certs.d/ghcr.io/hosts.toml".to_owned(),
+        line: Some(3),
+    };
+    let of_hosts = |id: &&FindingId| {
+        let finding = hosts_finding(id.as_str(), place(), "not TOML", "It is ignored.", "Mend it.");
+        finding.is_some_and(|finding| finding.id == **id && finding.what == "not TOML.")
+    };
+    assert!(hosts_finding("both-set", place(), "", "", "").is_none());
+    let mut tested: BTreeSet<FindingId> = CASES.iter().map(|case| case.id).collect();
+    tested.extend(UPGRADES.iter().map(|case| case.id));
+    tested.extend(FindingId::ALL.iter().filter(of_hosts));
+    let untested: Vec<_> = FindingId::ALL.iter().filter(|id| !tested.contains(id)).collect();
+    assert!(untested.is_empty(), "{untested:?}");
+    let names: BTreeSet<&str> = FindingId::ALL.iter().map(|id| id.as_str()).collect();
+    assert_eq!(names.len(), FindingId::ALL.len());
+    assert!(FindingId::ALL.is_sorted());
+}
+
+#[test]
+fn a_dormant_table_says_where_it_wakes_up_and_what_it_does_there() {
+    let text = "version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = \"/a\"\n\
+                [§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n";
+    let findings = found("2.1.9", &[(DEFAULT_CONFIG, text)]);
+    let dormant = findings
+        .iter()
+        .find(|finding| finding.id == FindingId::DormantRegistry)
+        .unwrap();
+    assert_eq!(dormant.place.as_ref().unwrap().line, Some(4));
+    assert!(dormant.effect.contains("on containerd 2.3.0 and newer"), "{dormant:#?}");
+    assert!(
+        dormant
+            .effect
+            .contains("On 2.3.0 and newer they would displace the `config_path`"),
+        "{dormant:#?}"
+    );
+    // The other way round: on 2.3 the old table is live, and it is the new one that is lost.
+    let findings = found("2.3.4", &[(DEFAULT_CONFIG, text)]);
+    let dormant = findings
+        .iter()
+        .find(|finding| finding.id == FindingId::DormantRegistry)
+        .unwrap();
+    assert_eq!(dormant.place.as_ref().unwrap().line, Some(2));
+    assert!(dormant.effect.contains("on containerd 2.0 to 2.2"), "{dormant:#?}");
+}
+
+#[test]
+fn a_setting_that_a_drop_in_overrides_is_not_dormant() {
+    let root = "version = 2\nimports = [\"conf.d/*.toml\"]\n[§]\nconfig_path = \"/a\"\n";
+    let files = [
+        (DEFAULT_CONFIG, root),
+        (
+            "/etc/containerd/conf.d/10.toml",
+            "version = 2\n[§]\nconfig_path = \"/b\"\n",
+        ),
+        ("/a/", ""),
+        ("/b/", ""),
+    ];
+    for version in ["1.7.24", "2.1.9", "2.4.2"] {
+        let findings = found(version, &files);
+        assert!(findings.is_empty(), "{version}: {findings:#?}");
+    }
+}
+
+#[test]
+fn a_required_plugin_makes_it_worse() {
+    let text = "version = 2\nrequired_plugins = [\"io.containerd.grpc.v1.cri\"]\n[§]\nconfig_path = \"/x\"\n\
+                [§.mirrors.\"ghcr.io\"]\n";
+    let findings = found("1.7.24", &[(DEFAULT_CONFIG, text)]);
+    assert_eq!(
+        (findings[0].id, findings[0].severity),
+        (FindingId::BothSet, Severity::Refuses)
+    );
+    let text = text.replace("[§]\nconfig_path = \"/x\"\n", "");
+    let mut tree = tree(&[(DEFAULT_CONFIG, &text)]);
+    let (now, then) = ("2.1.9".parse().unwrap(), "2.2.0".parse().unwrap());
+    let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+    let view = |reading, version| View { reading, version };
+    let worst = upgrade(view(&before, &now), view(&after, &then), &tree).remove(0);
+    assert_eq!(
+        (worst.id, worst.severity),
+        (FindingId::UpgradeKillsCri, Severity::Refuses)
+    );
+}
+
+#[test]
+fn the_wildcard_names_its_host_and_the_registries_below_it() {
+    let text = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"registry.k8s.io/pause:3.9\"\n\
+                [§.mirrors.\"*\"]\nendpoint = [\"http://10.0.0.1:5000\"]\n[§.mirrors.\"ghcr.io\"]\n\
+                endpoint = [\"http://10.0.0.2\"]\n[§.configs.\"quay.io\".auth]\nusername = \"u\"\npassword = \"hunter2\"\n";
+    let findings = found(
+        "1.7.24",
+        &[
+            (DEFAULT_CONFIG, text),
+            ("/etc/containerd/certs.d/stale.example.net/", ""),
+        ],
+    );
+    check_texts(&findings);
+    let wildcard = findings
+        .iter()
+        .find(|finding| finding.id == FindingId::WildcardSingleUpstream)
+        .unwrap();
+    let named = "`docker.io`, `quay.io`, `registry.k8s.io` and `stale.example.net`";
+    assert!(
+        wildcard.what.contains("`http://10.0.0.1:5000`") && wildcard.what.contains(named),
+        "{wildcard:#?}"
+    );
+    assert!(!wildcard.what.contains("ghcr.io"));
+}
+
+#[test]
+fn secrets_stay_where_they_are() {
+    let everywhere = "version = 2\n[§.mirrors.\"https://u:hunter2@h\"]\nendpoint = [\"https://u:hunter2@a\", \
+                      \"u:hunter2@b/x\", \"ftp://u:hunter2@c\", \"https://u:hun/hunter2@d\", \"http://e/?t=hunter2\"]\n\
+                      token = \"hunter2\"\n[§.mirrors.\"u:hunter2@*.io\"]\n[§.configs.\"https://u:hunter2@h\".auth]\n\
+                      password = \"hunter2\"\n[§.configs.\"u:hunter2@h\".tls]\ninsecure = \"hunter2\"\n\
+                      [§.auths.\"https://u:hunter2@h\"]\nauth = \"hunter2\"\n[§.headers]\nAuthorization = [\"hunter2\"]\n\
+                      [plugin.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"https://u:hunter2@h\"]\nendpoint = [\"x\"]\n";
+    let wrong = "version = 2\n[§.auths]\n\"https://u:hunter2@h\" = \"hunter2\"\n";
+    let syntax = "version = 2\n[§.configs.h.auth]\npassword = \"hunter2\" hunter2\n";
+    let twice = "version = 2\n[§.configs.h.auth]\npassword = \"hunter2\"\npassword = \"hunter2\"\n";
+    for version in ["1.6.20", "1.7.24", "2.1.9", "2.2.1", "2.3.4", "2.4.2"] {
+        for text in [everywhere, wrong, syntax, twice] {
+            let findings = found(version, &[(DEFAULT_CONFIG, text)]);
+            assert!(!findings.is_empty(), "{version}");
+            check_texts(&findings);
+        }
+        let mut tree = tree(&[(DEFAULT_CONFIG, everywhere)]);
+        let (now, then) = (version.parse().unwrap(), "2.9.0".parse().unwrap());
+        let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+        let view = |reading, version| View { reading, version };
+        check_texts(&upgrade(view(&before, &now), view(&after, &then), &tree));
+    }
+}
+
+#[test]
+fn lost_keys_of_a_replaced_table_are_named_without_values() {
+    let root = "version = 2\nimports = [\"conf.d/*.toml\"]\n[§.configs.\"h\".auth]\npassword = \"hunter2\"\n\
+                [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nSystemdCgroup = true\n";
+    let drop_in = "[§]\nconfig_path = \"/a\"\n";
+    let findings = found(
+        "1.7.24",
+        &[(DEFAULT_CONFIG, root), ("/etc/containerd/conf.d/10.toml", drop_in)],
+    );
+    check_texts(&findings);
+    let lost = findings
+        .iter()
+        .find(|finding| finding.id == FindingId::DropInReplacesTable)
+        .unwrap();
+    for key in [
+        "`containerd.runtimes.runc.options.SystemdCgroup`",
+        "`registry.configs.h.auth.password`",
+    ] {
+        assert!(lost.effect.contains(key), "{lost:#?}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_section_for_every_finding() {
+    let manual = include_str!("../../../../docs/findings.md");
+    let sections: Vec<(&str, &str)> = manual
+        .split("\n## `")
+        .skip(1)
+        .filter_map(|section| section.split_once("`\n"))
+        .collect();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+    let expected: Vec<&str> = FindingId::ALL.iter().map(|id| id.as_str()).collect();
+    assert_eq!(names, expected);
+    for (id, (name, body)) in FindingId::ALL.iter().zip(sections) {
+        assert!(
+            body.contains(&format!("**{}**", id.severity())),
+            "{name} has another severity"
+        );
+        let flat = body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let summary = id.summary().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(&summary), "{name}: {summary}");
+        for log in id.logs() {
+            assert!(body.contains(log), "{name} does not quote {log}");
+        }
+    }
+    for severity in Severity::ALL {
+        assert!(manual.contains(&format!("- **{severity}**:")), "{severity}");
+    }
+}

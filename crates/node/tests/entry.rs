@@ -1,0 +1,191 @@
+//! Reading below a root: what is read, what is refused and in which words.
+
+use mirrorshift_containerd::Entry;
+use mirrorshift_node::{FILE_LIMIT, FOLDER_LIMIT, Root, RootError};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::error::Error;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn node() -> (TempDir, Root) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("etc/containerd/certs.d")).unwrap();
+    fs::write(dir.path().join("etc/containerd/config.toml"), "version = 2\n").unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    (dir, root)
+}
+
+fn file(text: &str) -> Entry {
+    Entry::File(text.as_bytes().to_vec())
+}
+
+fn unusable(text: &str) -> Entry {
+    Entry::Unusable(text.to_owned())
+}
+
+#[test]
+fn files_folders_and_nothing() {
+    let (_dir, root) = node();
+    assert_eq!(root.entry("/etc/containerd/config.toml"), file("version = 2\n"));
+    let names = ["certs.d", "config.toml"].map(str::to_owned).to_vec();
+    assert_eq!(root.entry("/etc/containerd"), Entry::Folder(names));
+    assert_eq!(root.entry("/"), Entry::Folder(vec!["etc".to_owned()]));
+    assert_eq!(root.entry("/etc/containerd/none.toml"), Entry::Absent);
+    assert_eq!(root.entry("/etc/none/none.toml"), Entry::Absent);
+}
+
+#[test]
+fn links_are_followed_below_the_root() {
+    let (dir, root) = node();
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir_all(at("opt/x")).unwrap();
+    fs::write(at("opt/x/config.toml"), "moved\n").unwrap();
+    symlink("/opt/x/config.toml", at("etc/absolute")).unwrap();
+    symlink("../opt/x/config.toml", at("etc/relative")).unwrap();
+    symlink("absolute", at("etc/chain")).unwrap();
+    symlink("/opt/x", at("etc/folder")).unwrap();
+    for path in [
+        "/etc/absolute",
+        "/etc/relative",
+        "/etc/chain",
+        "/etc/folder/config.toml",
+    ] {
+        assert_eq!(root.entry(path), file("moved\n"), "{path}");
+    }
+}
+
+#[test]
+fn a_link_out_of_the_root_is_refused_by_name() {
+    let (dir, root) = node();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "secret\n").unwrap();
+    let climb = format!("{}{}", "../".repeat(30), outside.path().join("secret").display());
+    symlink(&climb, dir.path().join("etc/out")).unwrap();
+    symlink("/etc/out", dir.path().join("etc/further")).unwrap();
+    assert_eq!(root.entry("/etc/out"), unusable("leads out of the root"));
+    assert_eq!(
+        root.entry("/etc/further"),
+        unusable("leads out of the root by the link `/etc/out`")
+    );
+    // An absolute link means a path of this root, where nothing stands.
+    symlink(outside.path().join("secret"), dir.path().join("etc/absolute")).unwrap();
+    assert_eq!(root.entry("/etc/absolute"), Entry::Absent);
+}
+
+#[test]
+fn a_dangling_link_is_nothing_and_a_loop_is_refused() {
+    let (dir, root) = node();
+    symlink("nothing", dir.path().join("etc/dangling")).unwrap();
+    symlink("b", dir.path().join("etc/a")).unwrap();
+    symlink("a", dir.path().join("etc/b")).unwrap();
+    assert_eq!(root.entry("/etc/dangling"), Entry::Absent);
+    assert_eq!(root.entry("/etc/a"), unusable("leads into a loop of links"));
+}
+
+#[test]
+fn what_is_no_file_is_never_opened() {
+    let (dir, root) = node();
+    let fifo = dir.path().join("etc/fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    assert_eq!(root.entry("/etc/fifo"), unusable("is a FIFO"));
+    let socket = dir.path().join("etc/socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert_eq!(root.entry("/etc/socket"), unusable("is a socket"));
+    let below = root.entry("/etc/containerd/config.toml/hosts.toml");
+    assert_eq!(
+        below,
+        unusable("is below `/etc/containerd/config.toml`, which is not a folder")
+    );
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the suite collects these lines")]
+fn a_device_is_never_opened() {
+    let (dir, root) = node();
+    let device = dir.path().join("etc/device");
+    if mknodat(
+        CWD,
+        &device,
+        FileType::CharacterDevice,
+        Mode::RUSR,
+        rustix::fs::makedev(1, 5),
+    )
+    .is_err()
+    {
+        println!("SKIPPED reading a device: making one needs root");
+        return;
+    }
+    assert_eq!(root.entry("/etc/device"), unusable("is a device"));
+}
+
+#[test]
+fn a_file_of_the_limit_is_read_and_one_byte_more_is_not() {
+    let (dir, root) = node();
+    let path = dir.path().join("etc/large");
+    let limit = usize::try_from(FILE_LIMIT).unwrap();
+    fs::write(&path, vec![b'#'; limit]).unwrap();
+    assert_eq!(root.entry("/etc/large"), Entry::File(vec![b'#'; limit]));
+    fs::write(&path, vec![b'#'; limit + 1]).unwrap();
+    assert_eq!(root.entry("/etc/large"), unusable("is larger than 1048576 bytes"));
+}
+
+#[test]
+fn a_folder_of_too_many_or_unreadable_names_is_refused() {
+    let (dir, root) = node();
+    let crowd = dir.path().join("etc/crowd");
+    fs::create_dir(&crowd).unwrap();
+    for name in 0..=FOLDER_LIMIT {
+        fs::write(crowd.join(name.to_string()), "").unwrap();
+    }
+    assert_eq!(root.entry("/etc/crowd"), unusable("holds more than 10000 names"));
+    fs::remove_file(crowd.join("0")).unwrap();
+    assert!(matches!(root.entry("/etc/crowd"), Entry::Folder(names) if names.len() == FOLDER_LIMIT));
+    let odd = dir.path().join("etc/odd");
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+    assert_eq!(root.entry("/etc/odd"), unusable("holds a name that is not UTF-8"));
+}
+
+#[test]
+fn a_path_that_is_none_is_refused() {
+    let (_dir, root) = node();
+    for path in ["", "etc", "etc/../etc", "/etc\0"] {
+        assert_eq!(root.entry(path), unusable("is not an absolute path"), "{path:?}");
+    }
+    assert_eq!(root.entry("/../etc"), unusable("leads out of the root"));
+    let long = format!("/{}", "x".repeat(300));
+    assert_eq!(root.entry(&long), unusable("cannot be read: file name too long"));
+}
+
+#[test]
+fn permission_is_told_apart_from_absence() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        // Root reads everything: the words for it come from the same place as those for a long name.
+        return;
+    }
+    let (dir, root) = node();
+    let path = dir.path().join("etc/containerd/config.toml");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    assert_eq!(
+        root.entry("/etc/containerd/config.toml"),
+        unusable("cannot be read: permission denied")
+    );
+}
+
+#[test]
+fn a_root_that_is_none_is_refused() {
+    let (dir, _root) = node();
+    for (path, why) in [
+        ("none", "No such file"),
+        ("etc/containerd/config.toml", "Not a directory"),
+    ] {
+        let error = Root::open(dir.path().join(path)).unwrap_err();
+        assert!(matches!(error, RootError::Open { .. }));
+        assert!(error.source().unwrap().to_string().contains(why), "{error:?}");
+    }
+    assert!(Root::open(Path::new("/")).is_ok());
+}

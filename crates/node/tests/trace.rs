@@ -1,0 +1,219 @@
+//! What no kill shows: that data is on the disk before a name points to it, and a name before the journal goes on.
+//!
+//! One change is traced, and the log is read by rules. Then each fsync in turn is struck from the log: the rules must
+//! notice, or the fsync was for nothing.
+
+mod common;
+
+use common::{copy, example, old_root, show, skip, strace_works};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// One successful system call: its name, its arguments and its result, with descriptors as `N</path>`.
+#[derive(Clone, Debug)]
+struct Call {
+    name: String,
+    args: String,
+    result: String,
+}
+
+fn parse(log: &str) -> Vec<Call> {
+    log.lines()
+        .filter_map(|line| {
+            let (_, call) = line.split_once(' ')?;
+            let (name, rest) = call.trim_start().split_once('(')?;
+            let (args, result) = rest.rsplit_once("= ")?;
+            let args = args.trim_end().strip_suffix(')')?;
+            (!result.starts_with('-')).then(|| Call {
+                name: name.to_owned(),
+                args: args.to_owned(),
+                result: result.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The number and the path of a descriptor such as `3</etc>`; strace writes ` (deleted)` for files without a name.
+fn descriptor(text: &str) -> Option<(u32, String)> {
+    let (number, rest) = text.split_once('<')?;
+    let number = number.trim().parse().ok()?;
+    Some((
+        number,
+        rest.split('>').next()?.trim_end_matches(" (deleted)").to_owned(),
+    ))
+}
+
+/// `AT_FDCWD</here>, "/proc/self/fd/5", 4</etc>, "name", FLAGS` as its parts; no name of ours holds a comma.
+fn parts(args: &str) -> Vec<&str> {
+    args.split(", ").map(|part| part.trim_matches('"')).collect()
+}
+
+/// Every rule that the calls break.
+fn broken_rules(calls: &[Call]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let made: BTreeSet<String> = calls
+        .iter()
+        .filter(|call| call.name == "mkdirat")
+        .filter_map(subject)
+        .collect();
+    // Open files whose bytes or attributes are newer than their last fsync, by descriptor.
+    let mut unsynced_files = BTreeMap::<u32, String>::new();
+    // The same for files that have a name, by path.
+    let mut unsynced_paths = BTreeSet::<String>::new();
+    // Folders whose names or attributes are newer than their last fsync.
+    let mut unsynced_folders = BTreeMap::<String, String>::new();
+    for call in calls {
+        let parts = parts(&call.args);
+        let effect = matches!(
+            call.name.as_str(),
+            "linkat" | "renameat" | "renameat2" | "mkdirat" | "unlinkat"
+        );
+        if effect && unsynced_folders.values().any(|why| why.ends_with("\"journal.json\"")) {
+            broken.push(format!("{} {} goes ahead of the journal", call.name, call.args));
+        }
+        match call.name.as_str() {
+            // The number means another file now.
+            "openat" | "openat2" => {
+                if let Some((number, _)) = descriptor(&call.result) {
+                    unsynced_files.remove(&number);
+                }
+            }
+            "write" | "fallocate" | "fchmod" | "fchown" | "fsetxattr" | "fremovexattr" => {
+                let Some((number, path)) = descriptor(parts[0]).filter(|(number, _)| *number > 2) else {
+                    continue;
+                };
+                // The lock's text is for a message, and the reserve is only space.
+                if path.ends_with("/lock") || path.ends_with("/reserve") {
+                    continue;
+                }
+                if made.contains(&path) {
+                    unsynced_folders.insert(path, format!("{} {}", call.name, call.args));
+                    continue;
+                }
+                unsynced_files.insert(number, path.clone());
+                unsynced_paths.insert(path);
+            }
+            "fsync" => {
+                let Some((number, path)) = descriptor(parts[0]) else {
+                    continue;
+                };
+                unsynced_files.remove(&number);
+                unsynced_paths.remove(&path);
+                unsynced_folders.remove(&path);
+            }
+            "linkat" | "renameat" | "renameat2" => {
+                let (Some((from, name)), Some((to, _))) = (named(&parts, 0), named(&parts, 2)) else {
+                    // The file has no name yet: it is known by its descriptor.
+                    let number = parts[1].rsplit('/').next().and_then(|number| number.parse().ok());
+                    if number.is_some_and(|number| unsynced_files.contains_key(&number)) {
+                        broken.push(format!("data is not synced before {} {}", call.name, call.args));
+                    }
+                    if let Some((folder, _)) = named(&parts, 2) {
+                        unsynced_folders.insert(folder, call.args.clone());
+                    }
+                    continue;
+                };
+                let source = format!("{from}/{name}");
+                if unsynced_paths.contains(&source) {
+                    broken.push(format!("data is not synced before {} {}", call.name, call.args));
+                }
+                if parts[3] == "journal.json" {
+                    for path in unsynced_paths.iter().filter(|path| **path != source) {
+                        broken.push(format!("{path} is not synced before the journal goes on"));
+                    }
+                    for (folder, why) in &unsynced_folders {
+                        broken.push(format!("{folder} is not synced before the journal goes on: {why}"));
+                    }
+                }
+                let outer = |folder: &&String| made.contains(&to) && to.starts_with(&format!("{folder}/"));
+                for folder in unsynced_folders.keys().filter(outer) {
+                    broken.push(format!("{folder} does not name {to} yet, and {} fills it", call.args));
+                }
+                unsynced_folders.insert(from, call.args.clone());
+                unsynced_folders.insert(to, call.args.clone());
+            }
+            "mkdirat" | "unlinkat" => {
+                let Some((folder, _)) = named(&parts, 0) else { continue };
+                let what = format!("{} {}", call.name, call.args);
+                if let ("unlinkat", Some(gone)) = (call.name.as_str(), subject(call)) {
+                    // A folder that is gone has nothing left to sync.
+                    unsynced_folders.remove(&gone);
+                }
+                unsynced_folders.insert(folder, what);
+            }
+            _ => {}
+        }
+    }
+    for (folder, why) in unsynced_folders {
+        broken.push(format!("{folder} is not synced at the end: {why}"));
+    }
+    broken
+}
+
+/// The folder that the argument at `at` opens, and the name in it.
+fn named(parts: &[&str], at: usize) -> Option<(String, String)> {
+    let name = parts.get(at + 1)?;
+    let (_, folder) = descriptor(parts.get(at)?)?;
+    (!name.starts_with('/')).then(|| (folder, (*name).to_owned()))
+}
+
+/// The path of what a `mkdirat` made or an `unlinkat` took away.
+fn subject(call: &Call) -> Option<String> {
+    let (folder, name) = named(&parts(&call.args), 0)?;
+    Some(format!("{folder}/{name}"))
+}
+
+fn trace(example: &Path, command: &str, root: &Path, log: &Path) -> Vec<Call> {
+    let calls = "trace=openat,openat2,write,fallocate,fchmod,fchown,fsetxattr,fremovexattr,fsync,fdatasync,linkat,\
+                 rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat";
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-qq", "-s", "0", "-e", calls, "-o"])
+        .arg(log)
+        .arg(example)
+        .arg(command)
+        .arg(root)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    // `-s 0` keeps the files' contents out of the log; paths are not shortened by it.
+    parse(&fs::read_to_string(log).unwrap())
+}
+
+#[test]
+fn every_fsync_is_there_and_is_needed() {
+    if !strace_works() {
+        return skip("the trace of fsync", "strace is not there or may not trace");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("node");
+    let old = dir.path().join("old");
+    old_root(&old);
+    copy(&old, &root);
+    let example = example();
+    for command in ["apply", "rollback"] {
+        let calls = trace(&example, command, &root, &dir.path().join("log"));
+        assert_eq!(broken_rules(&calls), Vec::<String>::new(), "{command}");
+        let syncs: Vec<_> = (0..calls.len()).filter(|at| calls[*at].name == "fsync").collect();
+        for at in &syncs {
+            let mut without = calls.clone();
+            let struck = without.remove(*at);
+            let before: Vec<_> = calls[at.saturating_sub(4)..*at]
+                .iter()
+                .map(|call| format!("{} {}", call.name, call.args))
+                .collect();
+            assert!(
+                !broken_rules(&without).is_empty(),
+                "{command}: {struck:?} is for nothing, after {before:#?}"
+            );
+        }
+        show(&format!(
+            "fsync in `{command}`: {} of {} needed by the rules",
+            syncs.len(),
+            syncs.len()
+        ));
+        assert!(syncs.len() > 20, "{}", syncs.len());
+    }
+}

@@ -1,0 +1,35 @@
+//! A hosts.toml in the folder of a registry, as each release reads it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mirrorshift_containerd::{Entry, Route, Tree, hosts_asks, hosts_faults, hosts_route, hosts_wanted};
+use mirrorshift_fuzz::version;
+
+const ROOT: &str = "/etc/containerd/certs.d";
+
+fuzz_target!(|data: &[u8]| {
+    let Some((version, bytes)) = version(data) else { return };
+    for registry in ["docker.io", "localhost:5000", "reg.test:8443"] {
+        let folder = format!("{ROOT}/{registry}");
+        let mut tree = Tree::new();
+        tree.insert(folder.clone(), Entry::Folder(vec!["hosts.toml".into()]));
+        tree.insert(format!("{folder}/hosts.toml"), Entry::File(bytes.to_vec()));
+        for _ in 0..100 {
+            for path in hosts_wanted(&version, &tree, ROOT, registry) {
+                assert!(tree.get(&path).is_none(), "asked again for {path}");
+                tree.insert(path, Entry::Absent);
+            }
+        }
+        let asks = hosts_asks(&version, &folder, bytes, registry);
+        let route = hosts_route(&version, &tree, ROOT, registry);
+        match (&asks, &route) {
+            (Ok(asks), Route::Hosts(hosts)) if !bytes.is_empty() => assert_eq!(asks, hosts),
+            (Err(_), _) => assert!(
+                !hosts_faults(&version, &tree, &folder).is_empty(),
+                "nothing is said of it"
+            ),
+            _ => {}
+        }
+        drop(hosts_faults(&version, &tree, &folder));
+    }
+});

@@ -1,0 +1,44 @@
+//! What the command line shows of files: never a password, and every line stays a line.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mirrorshift_containerd::toml::{self, Kind, Table};
+
+// The command line is a program, not a library; this part of it needs nothing else of it.
+#[path = "../../agent/src/mask/mod.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod mask;
+
+const SECRET: &str = "hunter2-8f3a";
+
+/// Whether a key that names a secret holds ours.
+fn held(table: &Table) -> bool {
+    table.iter().any(|(key, value)| match &value.kind {
+        Kind::String(text) => key.eq_ignore_ascii_case("password") && text.contains(SECRET),
+        Kind::Table(table) => held(table),
+        Kind::Array(values) => values
+            .iter()
+            .any(|value| matches!(&value.kind, Kind::Table(table) if held(table))),
+        _ => false,
+    })
+}
+
+fuzz_target!(|data: &str| {
+    let shown = mask::file(data);
+    assert_eq!(shown.lines().count(), data.lines().count(), "{data:?}\n{shown:?}");
+    drop(mask::free_text(data));
+    // The secret stands where the input has an `@`, or in an assignment at its end.
+    let text = match data.split_once('@') {
+        Some((before, after)) => format!("{before}{SECRET}{after}"),
+        None => format!("{data}\npassword = \"{SECRET}\"\n"),
+    };
+    for one in [true, false] {
+        if let Ok(parsed) = toml::parse(text.as_bytes(), one) {
+            let shown = mask::file(&text);
+            assert!(
+                !held(&parsed.root) || !shown.contains(SECRET),
+                "shown:\n{shown}\nof:\n{text}"
+            );
+        }
+    }
+});

@@ -1,0 +1,33 @@
+//! A policy, and what it does to a node that has mirrors.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mirrorshift_containerd::Version;
+use mirrorshift_fuzz::{CONFIG, Files, settles};
+use mirrorshift_plan::policy::{MirrorUrl, Policy, RegistryHost};
+
+const NODE: &[u8] = br#"version = 2
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]
+  endpoint = ["http://10.0.0.5:5000"]
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."ghcr.io"]
+  endpoint = ["https://harbor.test/v2/ghcr"]
+"#;
+
+fuzz_target!(|data: &[u8]| {
+    let policy = match Policy::parse_bytes(data, "policy.yaml") {
+        Ok(policy) => policy,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(!said.is_empty() && said.len() < 4096, "{} bytes of message", said.len());
+            return;
+        }
+    };
+    for registry in &policy.registries {
+        assert_eq!(RegistryHost::parse(registry.host.as_str()).as_ref(), Ok(&registry.host));
+        for url in registry.mirrors.iter().flatten() {
+            assert_eq!(MirrorUrl::parse(&url.to_string()).as_ref(), Ok(url));
+        }
+    }
+    let version: Version = "1.7.24".parse().expect("a version");
+    settles(&version, &Files::split(NODE, &[CONFIG]), &policy);
+});
