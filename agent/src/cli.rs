@@ -35,7 +35,7 @@ pub(crate) struct Common {
     /// Text for people, or one JSON document (docs/schemas)
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Output,
-    /// When to use colour; NO_COLOR is obeyed
+    /// When to use colour; `NO_COLOR` is obeyed
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: When,
 }
@@ -130,7 +130,7 @@ pub(crate) enum Command {
 /// What should differ after a change. Values are read later: clap would repeat a wrong one, password and all.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Wishes {
-    /// A MirrorPolicy file (YAML) that says what should differ after the change
+    /// A `MirrorPolicy` file (YAML) that says what should differ after the change
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
     /// Pull HOST's images from the mirror at URL first; several for one host are asked in their order

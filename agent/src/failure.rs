@@ -17,11 +17,11 @@ pub(crate) struct Failure {
     /// What is wrong, as a fragment.
     pub(crate) message: String,
     /// The file, its line and the column in it, from 1, as far as they are known.
-    pub(crate) place: Option<At>,
+    pub(crate) place: Option<Box<At>>,
     /// What containerd does with it, or what it means for the node, as a sentence.
-    pub(crate) effect: Option<String>,
+    pub(crate) effect: Option<Box<str>>,
     /// What to do about it.
-    pub(crate) hint: Option<String>,
+    pub(crate) hint: Option<Box<str>>,
     /// Routes that would have differed.
     pub(crate) routes: Vec<RouteChange>,
 }
@@ -61,7 +61,7 @@ impl Failure {
         Self::new(Exit::Usage, reason, message)
     }
 
-    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(self, hint: impl Into<Box<str>>) -> Self {
         Self {
             hint: Some(hint.into()),
             ..self
@@ -71,7 +71,7 @@ impl Failure {
     /// A flag whose value is refused.
     pub(crate) fn flag(flag: &'static str, error: &ValueError) -> Self {
         Self {
-            hint: error.advice().map(str::to_owned),
+            hint: error.advice().map(Box::from),
             ..Self::usage("flag", format!("{flag}: {error}"))
         }
     }
@@ -119,9 +119,9 @@ impl From<Box<Refusal>> for Failure {
             excerpt,
         };
         Self {
-            place: place.map(at),
-            effect: Some(effect).filter(|effect| !effect.is_empty()),
-            hint: Some(hint).filter(|hint| !hint.is_empty()),
+            place: place.map(at).map(Box::new),
+            effect: Some(effect).filter(|effect| !effect.is_empty()).map(Into::into),
+            hint: Some(hint).filter(|hint| !hint.is_empty()).map(Into::into),
             routes,
             ..Self::new(Exit::Refused, reason.as_str(), what)
         }
@@ -155,8 +155,8 @@ impl From<PolicyError> for Failure {
             },
         };
         Self {
-            place: Some(at),
-            hint,
+            place: Some(Box::new(at)),
+            hint: hint.map(Into::into),
             ..Self::usage("policy-file", message)
         }
     }
@@ -182,7 +182,7 @@ impl From<StatusError> for Failure {
             StatusError::Trouble(trouble) => trouble.hint(),
         };
         Self {
-            hint: hint.map(str::to_owned),
+            hint: hint.map(Box::from),
             ..Self::new(Exit::Refused, "journal", chain(&error))
         }
     }
@@ -196,7 +196,7 @@ impl From<OpenError> for Failure {
             OpenError::Trouble(_) => "state",
         };
         Self {
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint().map(Box::from),
             ..Self::new(error.kind().into(), reason, chain(&error))
         }
     }
@@ -215,7 +215,7 @@ impl From<ChangeError> for Failure {
             Trouble::Endless | Trouble::Said(_) => "change",
         };
         Self {
-            hint: error.trouble().hint().map(str::to_owned),
+            hint: error.trouble().hint().map(Box::from),
             ..Self::new(error.kind().into(), reason, chain(&error))
         }
     }

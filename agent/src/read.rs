@@ -100,7 +100,7 @@ impl Node {
 
     /// Adds the line that a refusal names, as it was read, where the refusal does not bring it.
     fn show_line(&self, failure: &mut Failure) {
-        let Some(at @ At { excerpt: None, .. }) = &mut failure.place else {
+        let Some(at @ At { excerpt: None, .. }) = failure.place.as_deref_mut() else {
             return;
         };
         let text = self.tree.file(&at.file).map(String::from_utf8_lossy);

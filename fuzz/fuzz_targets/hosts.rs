@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrorshift_containerd::{Entry, Route, Tree, hosts_asks, hosts_faults, hosts_route, hosts_wanted};
-use mirrorshift_fuzz::version;
+use mirrorshift_containerd::{Route, Tree, hosts_asks, hosts_faults, hosts_route, hosts_wanted};
+use mirrorshift_fuzz::{Files, version};
 
 const ROOT: &str = "/etc/containerd/certs.d";
 
@@ -11,13 +11,15 @@ fuzz_target!(|data: &[u8]| {
     let Some((version, bytes)) = version(data) else { return };
     for registry in ["docker.io", "localhost:5000", "reg.test:8443"] {
         let folder = format!("{ROOT}/{registry}");
+        let files = Files([(format!("{folder}/hosts.toml"), bytes.to_vec())].into());
         let mut tree = Tree::new();
-        tree.insert(folder.clone(), Entry::Folder(vec!["hosts.toml".into()]));
-        tree.insert(format!("{folder}/hosts.toml"), Entry::File(bytes.to_vec()));
+        for path in [folder.clone(), format!("{folder}/hosts.toml")] {
+            tree.insert(path.clone(), files.entry(&path));
+        }
         for _ in 0..100 {
             for path in hosts_wanted(&version, &tree, ROOT, registry) {
                 assert!(tree.get(&path).is_none(), "asked again for {path}");
-                tree.insert(path, Entry::Absent);
+                tree.insert(path.clone(), files.entry(&path));
             }
         }
         let asks = hosts_asks(&version, &folder, bytes, registry);

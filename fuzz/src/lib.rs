@@ -47,7 +47,8 @@ impl Files {
         Self(files)
     }
 
-    fn entry(&self, path: &str) -> Entry {
+    /// What stands at `path`.
+    pub fn entry(&self, path: &str) -> Entry {
         if let Some(bytes) = self.0.get(path) {
             return Entry::File(bytes.clone());
         }

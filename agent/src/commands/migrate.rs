@@ -48,13 +48,14 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: Consent) -> Result<
     let recovered = recovered(&session.recover()?);
     let node = Node::read(&root, common)?;
     let plan = node.plan(&policy)?;
-    let done = match plan.is_empty() {
-        true => None,
-        false => match session.apply(&change(&node, &plan))? {
+    let done = if plan.is_empty() {
+        None
+    } else {
+        match session.apply(&change(&node, &plan))? {
             Outcome::Settled(report) => Some((report, plan.clone())),
             // The files came to hold what was planned between the plan and the change.
             Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => None,
-        },
+        }
     };
     let config_path = plan.config_path;
     Ok(report(

@@ -18,7 +18,7 @@ mod status;
 use crate::cli::{Cli, Command, Common, Output};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{json, render};
+use crate::{json, mask, render};
 use mirrorshift_node::{Outcome, Root, Session};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,7 +49,8 @@ impl Report {
         document: impl FnOnce() -> D,
     ) -> Self {
         match common.output {
-            Output::Text => Self::text(exit, text()),
+            // Once more as a whole: what the crates say of a URL is masked there, and this does not depend on it.
+            Output::Text => Self::text(exit, mask::free_text(&text())),
             Output::Json => Self::text(exit, json::print(&document())),
         }
     }
@@ -72,7 +73,7 @@ pub(crate) fn run(cli: &Cli) -> Report {
         Output::Text => Report {
             exit: failure.exit,
             out: String::new(),
-            err: render::error::text(&failure),
+            err: mask::free_text(&render::error::text(&failure)),
         },
         Output::Json => json::failure(&failure),
     })

@@ -14,9 +14,10 @@ pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool) -> Result<R
     let node = Node::read(&root, common)?;
     let plan = node.plan(&policy)?;
     let found = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
-    let exit = match exit_code && !plan.is_empty() {
-        true => Exit::Found,
-        false => Exit::Done,
+    let exit = if exit_code && !plan.is_empty() {
+        Exit::Found
+    } else {
+        Exit::Done
     };
     let shown = render::plan::Shown {
         node: &node,

@@ -22,15 +22,11 @@ pub(super) fn manual(dir: Option<&Path>) -> Result<Report, Failure> {
             format!("cannot write the manual pages: {error}"),
         )
     };
-    match dir {
-        Some(dir) => {
-            clap_mangen::generate_to(cli::command(), dir).map_err(failed)?;
-            Ok(Report::text(Exit::Done, String::new()))
-        }
-        None => {
-            let mut out = Vec::new();
-            clap_mangen::Man::new(cli::command()).render(&mut out).map_err(failed)?;
-            Ok(Report::text(Exit::Done, String::from_utf8_lossy(&out).into_owned()))
-        }
+    let mut out = Vec::new();
+    if let Some(dir) = dir {
+        clap_mangen::generate_to(cli::command(), dir).map_err(failed)?;
+    } else {
+        clap_mangen::Man::new(cli::command()).render(&mut out).map_err(failed)?;
     }
+    Ok(Report::text(Exit::Done, String::from_utf8_lossy(&out).into_owned()))
 }

@@ -21,6 +21,7 @@ mod schemas;
 
 use crate::commands::Report;
 use crate::failure::{At, Failure};
+use crate::mask::free_text;
 use serde::Serialize;
 use shared::RouteChange;
 
@@ -75,7 +76,7 @@ struct ErrorBody {
 
 /// A failure as a document on standard output.
 pub(crate) fn failure(failure: &Failure) -> Report {
-    let (file, line, column, excerpt) = match &failure.place {
+    let (file, line, column, excerpt) = match failure.place.as_deref() {
         None => (None, None, None, None),
         Some(At {
             file,
@@ -83,7 +84,7 @@ pub(crate) fn failure(failure: &Failure) -> Report {
             column,
             excerpt,
         }) => {
-            let excerpt = excerpt.as_ref().map(|excerpt| excerpt.text.clone());
+            let excerpt = excerpt.as_ref().map(|excerpt| free_text(&excerpt.text));
             (Some(file.clone()), *line, *column, excerpt)
         }
     };
@@ -93,13 +94,13 @@ pub(crate) fn failure(failure: &Failure) -> Report {
         exit_code: failure.exit.code(),
         error: ErrorBody {
             reason: failure.reason,
-            message: failure.message.clone(),
+            message: free_text(&failure.message),
             file,
             line,
             column,
             excerpt,
-            effect: failure.effect.clone(),
-            hint: failure.hint.clone(),
+            effect: failure.effect.as_deref().map(free_text),
+            hint: failure.hint.as_deref().map(free_text),
             routes: failure.routes.iter().map(RouteChange::of).collect(),
         },
     };

@@ -82,7 +82,7 @@ pub(crate) fn document(shown: &Shown<'_>) -> PlanDocument {
     let (node, plan) = (shown.node, shown.plan);
     let advice = WildcardAdvice::of(plan).map(|advice| NoteItem {
         id: "wildcard-single-upstream",
-        text: advice.text(shown.findings),
+        text: mask::free_text(&advice.text(shown.findings)),
         place: advice.place.as_ref().map(Place::of),
     });
     PlanDocument {
@@ -116,7 +116,7 @@ fn file(step: &Step, tree: &Tree) -> File {
             (None, Some(_)) => "create",
             (Some(_), Some(_)) => "replace",
         },
-        why: step.why.clone(),
+        why: mask::free_text(&step.why),
         before,
         after,
         diff: diff::of_step(step, tree),
@@ -130,7 +130,7 @@ fn note(note: &Note) -> NoteItem {
     };
     NoteItem {
         id: note_id(note),
-        text: note_text(note),
+        text: mask::free_text(&note_text(note)),
         place: place.map(Place::of),
     }
 }

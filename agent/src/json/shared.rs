@@ -43,7 +43,7 @@ pub(crate) struct RouteChange {
 impl RouteChange {
     pub(crate) fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         Self {
-            registry: routes::name(&change.registry),
+            registry: routes::name(&change.registry).as_deref().map(mask::free_text),
             before: Route::of(&change.before),
             after: Route::of(&change.after),
             differs: change.differs(),
@@ -58,7 +58,7 @@ impl RouteChange {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Route {
     /// The hosts in their order; none when the pull fails before anybody is asked.
-    hosts: Vec<Host>,
+    hosts: Vec<Ask>,
     /// Why the pull fails before anybody is asked.
     fails: Option<Failure>,
 }
@@ -76,12 +76,12 @@ impl Route {
         let fails = match route {
             containerd::Route::Hosts(_) => None,
             containerd::Route::Fails(failure) => Some(Failure {
-                reason: failure.reason.clone(),
+                reason: mask::free_text(&failure.reason),
                 place: failure.place.as_ref().map(Place::of),
             }),
         };
         Self {
-            hosts: route.asks().iter().map(Host::of).collect(),
+            hosts: route.asks().iter().map(Ask::of).collect(),
             fails,
         }
     }
@@ -91,7 +91,7 @@ impl Route {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Host {
+pub(crate) struct Ask {
     /// Scheme, host and the root of the API.
     url: String,
     /// `http`, `https`, or `https-then-http`.
@@ -139,7 +139,7 @@ struct Client {
     key: Option<String>,
 }
 
-impl Host {
+impl Ask {
     fn of(ask: &containerd::Ask) -> Self {
         let client = |(certificate, key): &(String, Option<String>)| Client {
             certificate: certificate.clone(),
@@ -153,7 +153,7 @@ impl Host {
                 containerd::Scheme::Https => "https",
                 containerd::Scheme::HttpsThenHttp => "https-then-http",
             },
-            host: ask.host.clone(),
+            host: mask::free_text(&ask.host),
             path: ask.path.clone(),
             capabilities: capabilities
                 .iter()
@@ -204,9 +204,9 @@ impl Finding {
             id: finding.id.as_str(),
             severity: finding.severity.as_str(),
             place: finding.place.as_ref().map(Place::of),
-            what: finding.what.clone(),
-            effect: finding.effect.clone(),
-            remedy: finding.remedy.clone(),
+            what: mask::free_text(&finding.what),
+            effect: mask::free_text(&finding.effect),
+            remedy: mask::free_text(&finding.remedy),
         }
     }
 }

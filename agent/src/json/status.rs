@@ -1,6 +1,7 @@
 //! What is in force, and history.
 
 use super::SCHEMA_VERSION;
+use crate::mask::free_text;
 use crate::render::status::{name, time};
 use mirrorshift_node as node;
 use mirrorshift_plan::change::Phase;
@@ -63,7 +64,7 @@ impl Change {
     pub(crate) fn of(change: &node::Change) -> Self {
         let file = |step: &node::StepRecord| File {
             path: step.path.clone(),
-            why: step.why.clone(),
+            why: free_text(&step.why),
             before: step.before.as_ref().map(|file| file.digest.to_string()),
             after: step.after.map(|digest| digest.to_string()),
         };
@@ -74,7 +75,7 @@ impl Change {
             phase: phase(change.phase),
             began: time(change.began),
             ended: change.ended.map(time),
-            note: change.note.clone(),
+            note: change.note.as_deref().map(free_text),
             files: change.steps.iter().map(file).collect(),
         }
     }

@@ -63,7 +63,7 @@ fn urls(text: &str) -> String {
         let (before, url) = rest.split_at(at + 3);
         out.push_str(before);
         let len = url
-            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | ','))
+            .find(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | ','))
             .unwrap_or(url.len());
         let (mut url, after) = url.split_at(len);
         // A password may hold a slash that nobody escaped, so the last `@` counts. A digest's is no user-info.
@@ -132,7 +132,9 @@ fn told(line: &str) -> Option<usize> {
                 .filter(|at| line[end..*at].trim_matches([' ', '\t', '"', '\'', '=', ':']).is_empty())
                 .unwrap_or(end)
         } else if WEAK.contains(&word.as_str()) || NAMES.iter().any(|name| word.contains(name)) {
-            separator()?
+            let next = rest.split_whitespace().next().unwrap_or_default();
+            let bare = || next.contains(|c: char| c.is_ascii_digit()).then_some(end);
+            separator().or_else(bare)?
         } else {
             return None;
         };
@@ -174,7 +176,7 @@ fn blobs(line: &str) -> String {
         let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
         let padded = blob.ends_with('=') && len >= 12 && !blob[..len - 2].contains('=');
         out.push_str(&rest[..start]);
-        out.push_str(if padded || mixed && len >= 20 { MASK } else { blob });
+        out.push_str(if padded || mixed && len >= 16 { MASK } else { blob });
         rest = &rest[start + len..];
     }
     out.push_str(rest);

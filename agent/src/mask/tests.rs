@@ -79,6 +79,9 @@ fn comments_are_masked_as_what_they_were() {
             "# endpoint = [\"https://***@h\"]",
         ),
         ("# dXNlcjpodW50ZXIyMg==", "# ***"),
+        ("# dXNlcjpodW50ZXI3ODkwMTI", "# ***"),
+        ("# auth =\n# endpoint = 1", "# auth =\n# endpoint = 1"),
+        ("# the token hunter2 is new", "# the token ***"),
         ("# Bearer hunter2hunter2", "# Bearer ***"),
         (
             "# see RFC 7235 and /usr/share/doc/README",
@@ -145,6 +148,8 @@ fn what_is_no_toml_ends_and_keeps_its_lines() {
         "#",
         "\r\n#\r\n",
         "a = }\n]",
+        "a = [\u{c}]",
+        "a = [1\u{b},\u{a0}\n]",
     ] {
         masked(text);
     }

@@ -67,6 +67,15 @@ impl<'t> Walk<'t> {
             Some(b'#') => self.comments(),
             Some(b'[') => self.header(),
             Some(_) => match key(self.rest) {
+                // Padded base64 looks like a key without a value.
+                Some((len, _))
+                    if self.loose
+                        && self.rest[len..self.line_len()]
+                            .trim_start_matches(['=', ' '])
+                            .is_empty() =>
+                {
+                    self.free_line(false);
+                }
                 Some((len, names)) => {
                     let written = self.take(len);
                     self.out.push_str(&free::text(written));
@@ -131,8 +140,8 @@ impl<'t> Walk<'t> {
         match first {
             _ if depth > DEEPEST => {
                 let rest = self.take(self.rest.len());
-                self.out
-                    .extend(rest.split('\n').map(|_| MASK).collect::<Vec<_>>().join("\n").chars());
+                let masked = rest.split('\n').map(|_| MASK).collect::<Vec<_>>().join("\n");
+                self.out.push_str(&masked);
             }
             Some(b'"') => match closing_quote(self.rest) {
                 Some(at) => self.string(1, at - 1, secret),
@@ -147,7 +156,8 @@ impl<'t> Walk<'t> {
             _ => {
                 let line = &self.rest[..self.line_len()];
                 let bare = line.find([',', ']', '}', '#']).unwrap_or(line.len());
-                let bare = line[..bare].trim_end().len();
+                // Only what `spaces` takes later: other white space left in place would be looked at for ever.
+                let bare = line[..bare].trim_end_matches([' ', '\t', '\r']).len();
                 let written = self.take(bare);
                 self.out.push_str(&match (secret && !written.is_empty(), self.loose) {
                     (true, _) => MASK.to_owned(),

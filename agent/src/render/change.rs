@@ -1,6 +1,6 @@
 //! What a change came to.
 
-use super::{GOOD, TITLE, count, paint, plan, tame};
+use super::{GOOD, TITLE, count, paint, plan, put, tame};
 use crate::cli::Common;
 use crate::commands::migrate::Migrated;
 use mirrorshift_node::{Outcome, STATE};
@@ -10,7 +10,7 @@ use mirrorshift_plan::Expect;
 pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
     let mut out = String::new();
     if let Some(recovered) = &migrated.recovered {
-        out.push_str(&format!("{recovered}\n"));
+        put(&mut out, format_args!("{recovered}\n"));
     }
     let Some((report, plan)) = &migrated.done else {
         let why = match &migrated.config_path {
@@ -22,31 +22,38 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
         } else {
             "nothing was written"
         };
-        out.push_str(&format!("{}: {why}; {also}\n", paint(TITLE, "nothing to do")));
+        put(
+            &mut out,
+            format_args!("{}: {why}; {also}\n", paint(TITLE, "nothing to do")),
+        );
         return out;
     };
     let done = format!("wrote {}", count(report.files.len(), "file"));
-    out.push_str(&format!("{} as the change {}\n", paint(GOOD, done), report.change));
+    put(
+        &mut out,
+        format_args!("{} as the change {}\n", paint(GOOD, done), report.change),
+    );
     for step in plan.steps.iter().filter(|step| report.files.contains(&step.path)) {
         let action = match (&step.expect, &step.content) {
             (_, None) => "removed",
             (Expect::Absent, Some(_)) => "new",
             (Expect::File(_), Some(_)) => "changed",
         };
-        out.push_str(&format!("  {action:<8} {}\n", tame(&step.path)));
+        put(&mut out, format_args!("  {action:<8} {}\n", tame(&step.path)));
     }
-    out.push_str(&format!(
-        "backups are in {STATE}/changes/{}, for root alone\n\n",
-        report.change
-    ));
-    out.push_str(match plan.restart {
-        true => "containerd reads its configuration at the start: restart it for this to count (`systemctl restart containerd`)\n",
-        false => "containerd reads hosts.toml at every pull: this counts from now on, without a restart\n",
+    put(
+        &mut out,
+        format_args!("backups are in {STATE}/changes/{}, for root alone\n\n", report.change),
+    );
+    out.push_str(if plan.restart {
+        "containerd reads its configuration at the start: restart it for this to count (`systemctl restart containerd`)\n"
+    } else {
+        "containerd reads hosts.toml at every pull: this counts from now on, without a restart\n"
     });
-    out.push_str(&format!(
-        "to go back: {}\n",
-        plan::command(common, "rollback", None, false)
-    ));
+    put(
+        &mut out,
+        format_args!("to go back: {}\n", plan::command(common, "rollback", None, false)),
+    );
     out
 }
 
@@ -69,7 +76,7 @@ pub(crate) fn rolled_back(outcome: &Outcome) -> String {
         report.change
     );
     for path in &report.files {
-        out.push_str(&format!("  {}\n", tame(path)));
+        put(&mut out, format_args!("  {}\n", tame(path)));
     }
     out.push_str("\nif containerd was restarted since, restart it again for this to count\n");
     out

@@ -1,7 +1,7 @@
 //! Failures: the file, the line, a caret, what it means and what to do.
 
 use super::routes;
-use super::{BAD, MARK, TITLE, WIDTH, paint, tame, wrap};
+use super::{BAD, MARK, TITLE, WIDTH, paint, put, tame, wrap};
 use crate::failure::{At, Excerpt, Failure};
 use std::fmt::Write as _;
 
@@ -49,7 +49,7 @@ fn place(at: &At, out: &mut String) {
         // Writing to a string cannot fail.
         write!(name, ":{number}").ok();
     }
-    out.push_str(&format!(" {} {}\n", paint(MARK, "-->"), tame(&name)));
+    put(out, format_args!(" {} {}\n", paint(MARK, "-->"), tame(&name)));
     let (Some(Excerpt { text, caret, len }), Some(line)) = (&at.excerpt, at.line) else {
         return;
     };
@@ -57,15 +57,17 @@ fn place(at: &At, out: &mut String) {
     let margin = " ".repeat(line.len());
     let bar = paint(MARK, "|");
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    out.push_str(&format!("{margin} {bar}\n{} {bar} {shown}\n", paint(MARK, &line)));
+    put(
+        out,
+        format_args!("{margin} {bar}\n{} {bar} {shown}\n", paint(MARK, &line)),
+    );
     if *caret <= shown.chars().count() {
         let carets = "^".repeat((*len).clamp(1, shown.chars().count().saturating_sub(*caret).max(1)));
-        out.push_str(&format!(
-            "{margin} {bar} {}{}\n",
-            " ".repeat(*caret),
-            paint(BAD.bold(), carets)
-        ));
+        put(
+            out,
+            format_args!("{margin} {bar} {}{}\n", " ".repeat(*caret), paint(BAD.bold(), carets)),
+        );
     } else {
-        out.push_str(&format!("{margin} {bar}\n"));
+        put(out, format_args!("{margin} {bar}\n"));
     }
 }

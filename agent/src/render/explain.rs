@@ -1,7 +1,7 @@
 //! The route of one image, host by host.
 
 use super::routes::{told, url};
-use super::{DIM, MARK, TITLE, WIDTH, paint, tame, wrap};
+use super::{DIM, MARK, TITLE, WIDTH, paint, put, tame, wrap};
 use crate::commands::explain::Explained;
 use crate::mask;
 use mirrorshift_containerd::{Ask, Image, Origin, Route};
@@ -31,7 +31,7 @@ pub(crate) fn text(explained: &Explained) -> String {
             }
             let last = "When a host does not have it, refuses or cannot be reached, the next is asked; after the last one \
                         the pull fails.";
-            out.push_str(&format!("\n{}\n", paint(DIM, last)));
+            put(&mut out, format_args!("\n{}\n", paint(DIM, last)));
         }
     }
     out
@@ -39,13 +39,12 @@ pub(crate) fn text(explained: &Explained) -> String {
 
 fn host(number: usize, ask: &Ask, image: &Image) -> String {
     let mut out = format!("{:>3}  {}\n", number, paint(TITLE, url(ask)));
-    match request(ask, image) {
-        // Not broken into lines: it is there to be copied.
-        Some(request) => out.push_str(&format!("     {:<12}  {request}\n", "is asked")),
-        None => {
-            let text = "nothing for a tag, only for the layers of what it resolved to elsewhere";
-            out.push_str(&line("is asked", text));
-        }
+    // A request is not broken into lines: it is there to be copied.
+    if let Some(request) = request(ask, image) {
+        put(&mut out, format_args!("     {:<12}  {request}\n", "is asked"));
+    } else {
+        let text = "nothing for a tag, only for the layers of what it resolved to elsewhere";
+        out.push_str(&line("is asked", text));
     }
     out.push_str(&line("may", &capabilities(ask).join(", ")));
     for text in told(ask) {

@@ -1,6 +1,6 @@
 //! What was found, worst first, each with its place, what containerd does, and the remedy.
 
-use super::{BAD, LOOK, MARK, TITLE, WIDTH, paint, tame, wrap};
+use super::{BAD, LOOK, MARK, TITLE, WIDTH, paint, put, tame, wrap};
 use crate::commands::check::Checked;
 use mirrorshift_containerd::{Finding, Severity};
 
@@ -93,7 +93,10 @@ fn one(finding: &Finding) -> String {
         paint(TITLE, format!("[{}]", id.as_str()))
     );
     if let Some(place) = place {
-        out.push_str(&format!("  {} {}\n", paint(MARK, "-->"), tame(&place.to_string())));
+        put(
+            &mut out,
+            format_args!("  {} {}\n", paint(MARK, "-->"), tame(&place.to_string())),
+        );
     }
     for (label, text) in [("found", what), ("containerd", effect), ("help", remedy)] {
         if !text.is_empty() {

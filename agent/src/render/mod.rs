@@ -19,6 +19,7 @@ pub(crate) mod routes;
 pub(crate) mod status;
 
 use anstyle::{AnsiColor, Style};
+use std::fmt::{self, Write as _};
 
 /// Titles.
 pub(crate) const TITLE: Style = Style::new().bold();
@@ -34,8 +35,14 @@ pub(crate) const MARK: Style = AnsiColor::Cyan.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 
 /// `text` in `style`.
-pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
+pub(crate) fn paint(style: Style, text: impl fmt::Display) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// Adds to a text.
+pub(crate) fn put(out: &mut String, text: fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    out.write_fmt(text).ok();
 }
 
 /// `1 file`, `2 files`.

@@ -1,6 +1,6 @@
 //! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
 
-use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, routes, tame, wrap};
+use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, put, routes, tame, wrap};
 use crate::advice::WildcardAdvice;
 use crate::cli::{Common, Wishes};
 use crate::mask;
@@ -32,8 +32,8 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
         out.push_str(&wrap("", &text, WIDTH));
     }
     let advice = WildcardAdvice::of(plan);
-    // The advice says the same with names.
-    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID || advice.is_none();
+    // The advice says the same where it still holds once the plan is made.
+    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID;
     let found: Vec<_> = shown.findings.iter().filter(told).cloned().collect();
     if !found.is_empty() {
         out.push_str(&title(&format!("Findings: {}", findings::summary(&found))));
@@ -45,7 +45,10 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
             if number > 0 {
                 out.push('\n');
             }
-            out.push_str(&format!("{}\n", paint(DIM, format!("# {}", tame(&step.why)))));
+            put(
+                &mut out,
+                format_args!("{}\n", paint(DIM, format!("# {}", tame(&step.why)))),
+            );
             out.push_str(&diff::paint_diff(&diff::of_step(step, &shown.node.tree)));
         }
     }
@@ -101,13 +104,7 @@ fn headline(shown: &Shown<'_>) -> String {
         (Some(path), false) => format!("change hosts.toml files below {}", tame(path)),
         (None, _) => "change the registry settings".to_owned(),
     };
-    let routes = match plan.routes.iter().filter(|change| change.differs()).count() {
-        0 => "Every pull asks the same hosts as before, in the same order.".to_owned(),
-        1 => "One registry is asked otherwise than before, as the policy wants; all others as before.".to_owned(),
-        number => {
-            format!("{number} registries are asked otherwise than before, as the policy wants; all others as before.")
-        }
-    };
+    let routes = verdict(&plan.routes);
     let files = format!(
         "{} {}",
         files.join(" and "),
@@ -117,10 +114,29 @@ fn headline(shown: &Shown<'_>) -> String {
     format!("{label} {what} ({files})\n{routes}\n")
 }
 
+/// What becomes of the routes, in a sentence.
+fn verdict(routes: &[RouteChange]) -> String {
+    let heals = |change: &&RouteChange| change.before.asks().is_empty() && change.asked_by.is_empty();
+    let differ = routes.iter().filter(|change| change.differs());
+    let (healed, asked): (Vec<_>, Vec<_>) = differ.partition(heals);
+    match (healed.len(), asked.len()) {
+        (0, 0) => "Every pull asks the same hosts as before, in the same order.".to_owned(),
+        (0, 1) => "One registry is asked otherwise than before, as the policy wants; all others as before.".to_owned(),
+        (0, number) => {
+            format!("{number} registries are asked otherwise than before, as the policy wants; all others as before.")
+        }
+        (_, 0) => "Pulls that fail now ask the hosts that their settings name.".to_owned(),
+        (_, number) => {
+            let registries = count(number, "registry");
+            format!("Pulls that fail now ask the hosts that their settings name; for {registries} those of the policy.")
+        }
+    }
+}
+
 fn routes_title(routes: &[RouteChange]) -> String {
     let mut title = "Routes: hosts in the order in which they are asked".to_owned();
     if routes.iter().any(RouteChange::differs) {
-        title.push_str("; = as before, ~ asked for");
+        title.push_str("; = as before, ~ otherwise");
     } else {
         title.push_str(", all as before");
     }
@@ -194,12 +210,10 @@ fn gone(heading: &str, gone: &[(String, Gone)], plan: &Plan) -> String {
     let mut out = title(heading);
     for (path, gone) in gone {
         let place = paint(MARK, format!("{}:{}", tame(path), gone.line));
-        out.push_str(&match stands_in(&gone.text, plan) {
-            Some(now) => format!("  {place}, now in {}\n", tame(now)),
-            None => format!("  {place}\n"),
-        });
+        let now = stands_in(&gone.text, plan).map(|path| format!(", now in {}", tame(path)));
+        put(&mut out, format_args!("  {place}{}\n", now.unwrap_or_default()));
         for line in mask::fragment(&gone.text, &gone.table).lines() {
-            out.push_str(&format!("    {}\n", tame(line.trim())));
+            put(&mut out, format_args!("    {}\n", tame(line.trim())));
         }
     }
     out
@@ -218,9 +232,10 @@ fn stands_in<'p>(comment: &str, plan: &'p Plan) -> Option<&'p str> {
 }
 
 fn next(shown: &Shown<'_>) -> String {
-    let restart = match shown.plan.restart {
-        true => "containerd must be restarted for this to count: it reads its configuration at the start",
-        false => "no restart is needed: containerd reads hosts.toml at every pull",
+    let restart = if shown.plan.restart {
+        "containerd must be restarted for this to count: it reads its configuration at the start"
+    } else {
+        "no restart is needed: containerd reads hosts.toml at every pull"
     };
     let do_it = command(shown.common, "migrate", Some(shown.wishes), shown.live);
     let written = count(shown.plan.steps.len(), "file");
@@ -263,8 +278,9 @@ pub(crate) fn command(common: &Common, verb: &str, wishes: Option<&Wishes>, no_r
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,+@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

@@ -1,8 +1,8 @@
 //! Who is asked, before and after: one registry a row, its hosts in their order.
 
-use super::{GOOD, LOOK, TITLE, WIDTH, paint, tame};
+use super::{GOOD, LOOK, TITLE, WIDTH, paint, put, tame};
 use crate::mask;
-use mirrorshift_containerd::{Ask, Route, Scheme, Tls};
+use mirrorshift_containerd::{Ask, Failure, Route, Scheme, Tls};
 use mirrorshift_plan::{RouteChange, Subject};
 
 /// What the plan looks a registry up by that nothing names. `.invalid` never resolves.
@@ -33,9 +33,10 @@ fn limits(ask: &Ask) -> Vec<&'static str> {
 
 fn host(ask: &Ask) -> String {
     let limits = limits(ask);
-    match limits.is_empty() {
-        true => url(ask),
-        false => format!("{} ({})", url(ask), limits.join(", ")),
+    if limits.is_empty() {
+        url(ask)
+    } else {
+        format!("{} ({})", url(ask), limits.join(", "))
     }
 }
 
@@ -58,16 +59,27 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
     for change in routes {
         let pad = " ".repeat(width - name(change).chars().count());
         let indent = width + 6;
-        let row = |label: &str, route: &Route| chain(&hosts(route), indent + label.len());
+        let row = |label: &str, route: &Route| match route {
+            Route::Hosts(_) => chain(&hosts(route), indent + label.len()),
+            // Why is told once, where the plan says what is wrong.
+            Route::Fails(failure) if change.differs() => format!("nobody: the pull fails{}", at(failure)),
+            Route::Fails(_) => hosts(route).concat(),
+        };
         if change.differs() {
             let mark = paint(LOOK, format!("~ {}", name(change)));
-            out.push_str(&format!("  {mark}{pad}  before  {}\n", row("before  ", &change.before)));
-            out.push_str(&format!(
-                "{}{} {}\n",
-                " ".repeat(indent),
-                paint(GOOD, "after  "),
-                row("before  ", &change.after)
-            ));
+            put(
+                &mut out,
+                format_args!("  {mark}{pad}  before  {}\n", row("before  ", &change.before)),
+            );
+            put(
+                &mut out,
+                format_args!(
+                    "{}{} {}\n",
+                    " ".repeat(indent),
+                    paint(GOOD, "after  "),
+                    row("before  ", &change.after)
+                ),
+            );
             if !change.asked_by.is_empty() {
                 let keys = change
                     .asked_by
@@ -75,20 +87,29 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
                     .map(|key| format!("`{key}`"))
                     .collect::<Vec<_>>()
                     .join(", ");
-                out.push_str(&format!("{}asked for by the policy's {keys}\n", " ".repeat(indent)));
+                put(
+                    &mut out,
+                    format_args!("{}asked for by the policy's {keys}\n", " ".repeat(indent)),
+                );
             }
         } else {
-            out.push_str(&format!(
-                "  = {}{pad}  {}\n",
-                paint(TITLE, name(change)),
-                row("", &change.after)
-            ));
+            put(
+                &mut out,
+                format_args!("  = {}{pad}  {}\n", paint(TITLE, name(change)), row("", &change.after)),
+            );
         }
         for detail in details(&change.after) {
-            out.push_str(&format!("{}{detail}\n", " ".repeat(indent)));
+            put(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
         }
     }
     out
+}
+
+fn at(failure: &Failure) -> String {
+    let place = failure.place.as_ref();
+    place
+        .map(|place| format!(" ({})", tame(&place.to_string())))
+        .unwrap_or_default()
 }
 
 /// Hosts on one line, or on one each where the line would be long.
@@ -153,12 +174,18 @@ fn tls(tls: &Tls) -> Vec<String> {
 pub(crate) fn refused(routes: &[RouteChange]) -> String {
     let mut out = String::new();
     for change in routes {
-        out.push_str(&format!("    {}\n", paint(TITLE, tame(&change.registry.to_string()))));
+        put(
+            &mut out,
+            format_args!("    {}\n", paint(TITLE, tame(&change.registry.to_string()))),
+        );
         for (label, route) in [("as it should be", &change.before), ("as it would be ", &change.after)] {
             let indent = 8 + label.len();
-            out.push_str(&format!("      {label}  {}\n", chain(&hosts(route), indent)));
+            put(
+                &mut out,
+                format_args!("      {label}  {}\n", chain(&hosts(route), indent)),
+            );
             for detail in details(route) {
-                out.push_str(&format!("{}{detail}\n", " ".repeat(indent)));
+                put(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What is in force, and history.
 
-use super::{DIM, TITLE, WIDTH, paint, tame, wrap};
+use super::{DIM, TITLE, WIDTH, paint, put, tame, wrap};
 use crate::render::count;
 use mirrorshift_node::{Change, Status};
 
@@ -21,7 +21,7 @@ pub(crate) fn text(status: &Status) -> String {
     }
     let earlier: Vec<_> = status.history.iter().rev().collect();
     if !earlier.is_empty() {
-        out.push_str(&format!("\n{}\n", paint(TITLE, "history, newest first")));
+        put(&mut out, format_args!("\n{}\n", paint(TITLE, "history, newest first")));
         for change in earlier {
             out.push_str(&wrap(
                 &format!("  {:<11} ", name(change.phase)),

@@ -15,7 +15,15 @@ const NAME: &str = "lock";
 /// The held lock. The kernel gives it up when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _fd: OwnedFd,
+    fd: OwnedFd,
+}
+
+impl Drop for Lock {
+    /// Gives the lock up by name: a child that another thread is just starting holds the same open file until it runs
+    /// its program, and closing ours alone would leave the lock with it.
+    fn drop(&mut self) {
+        fs::flock(&self.fd, FlockOperation::Unlock).ok();
+    }
 }
 
 /// Why the lock is not held.
@@ -54,7 +62,7 @@ pub(crate) fn take(root: &Root) -> Result<(State, Lock), NotLocked> {
             Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
                 // Only for the message that another writer shows; the lock is the lock without it.
                 sign(&fd).ok();
-                return Ok((state, Lock { _fd: fd }));
+                return Ok((state, Lock { fd }));
             }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(io("look at")(error).into()),

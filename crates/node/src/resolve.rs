@@ -5,7 +5,7 @@
 //! image means a path of that image and is followed below the root. What is found here is opened with
 //! `RESOLVE_NO_SYMLINKS`, so a link that appears afterwards is an error and not another file.
 
-use crate::root::{Root, join};
+use crate::root::{Root, join, split};
 use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -74,7 +74,7 @@ pub(crate) fn resolve(root: &Root, path: &str) -> Result<Landing, Lost> {
                 return Err(Lost::Climbs(name.link.unwrap_or_else(|| path.to_owned())));
             }
             // `here` holds no link, so its parent by name is its parent on disk.
-            here = crate::root::split(&here).0.to_owned();
+            here.truncate(split(&here).0.len());
             continue;
         }
         let next = join(&here, &name.text);

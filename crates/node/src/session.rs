@@ -191,7 +191,7 @@ impl<'a> Session<'a> {
             cause: None,
             touched: false,
         };
-        let end = match run.to_the_end(&mut hand, seen) {
+        let end = match run.drive(&mut hand, seen) {
             Ok(end) => end,
             // What cannot be looked at is not touched.
             Err(trouble) if hand.change.phase.is_closed() => End::Refused(trouble),
@@ -227,7 +227,7 @@ struct Run {
 
 impl Run {
     /// Look, decide, act, again.
-    fn to_the_end(&mut self, hand: &mut Hand<'_>, seen: Option<Vec<Observed>>) -> Result<End, Trouble> {
+    fn drive(&mut self, hand: &mut Hand<'_>, seen: Option<Vec<Observed>>) -> Result<End, Trouble> {
         let mut seen = match seen {
             Some(seen) => seen,
             None => self.look(hand)?,

@@ -253,10 +253,10 @@ fn list(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         // Every name that we make is ASCII; another one is not ours, and the folder then is not empty and stays.
-        if let Ok(name) = entry.file_name().to_str() {
-            if name != "." && name != ".." {
-                names.push(name.to_owned());
-            }
+        if let Ok(name) = entry.file_name().to_str()
+            && !matches!(name, "." | "..")
+        {
+            names.push(name.to_owned());
         }
     }
     Ok(names)

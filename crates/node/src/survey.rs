@@ -13,6 +13,7 @@ use mirrorshift_plan::{Digest, Expect, Step};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, StatVfsMountFlags};
 use rustix::io::Errno;
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Held back while a change is open, beside what its journal needs: bytes.
@@ -230,27 +231,23 @@ impl Space {
     fn want(&mut self, folder: &OwnedFd, shown: &str, bytes: usize) -> Result<(), Trouble> {
         let io = |action| Trouble::io(action, shown);
         let device = fs::fstat(folder).map_err(io("look at"))?.st_dev;
-        if !self.wanted.contains_key(&device) {
-            let stat = fs::fstatvfs(folder).map_err(io("ask the free space of"))?;
-            if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
-                return Err(io("write in")(Errno::ROFS));
-            }
-            // 0 inodes in all means that the file system does not count them, as on btrfs.
-            let inodes = (stat.f_files > 0).then_some(stat.f_favail);
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            self.wanted.insert(
-                device,
-                Wanted {
+        let wanted = match self.wanted.entry(device) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(slot) => {
+                let stat = fs::fstatvfs(folder).map_err(io("ask the free space of"))?;
+                if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+                    return Err(io("write in")(Errno::ROFS));
+                }
+                slot.insert(Wanted {
                     shown: shown.to_owned(),
-                    free,
-                    inodes,
+                    free: stat.f_bavail.saturating_mul(stat.f_frsize),
+                    // 0 inodes in all means that the file system does not count them, as on btrfs.
+                    inodes: (stat.f_files > 0).then_some(stat.f_favail),
                     bytes: 0,
-                },
-            );
-        }
-        if let Some(wanted) = self.wanted.get_mut(&device) {
-            wanted.bytes += bytes as u64;
-        }
+                })
+            }
+        };
+        wanted.bytes += bytes as u64;
         Ok(())
     }
 

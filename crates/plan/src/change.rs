@@ -340,17 +340,15 @@ fn applying(goal: Goal, facts: &ChangeFacts) -> Move {
     }
     for (at, step) in facts.steps.iter().enumerate() {
         match step.there {
-            There::After if step.displaced_foreign() => return Move::PutBack(at),
-            There::After if step.mark != Mark::Swapped => return Move::Confirm(at),
-            There::After => {}
             There::Before if step.staged() => return Move::Swap(at),
             There::Before => return Move::Undo(Reason::Staged(at)),
+            There::After if step.displaced_foreign() => return Move::PutBack(at),
             There::Foreign if step.untouched() => return Move::Undo(Reason::Foreign(at)),
             There::Foreign if step.edited_twice() => return Move::GiveUp(Reason::Leftover(at)),
             // An edit on top of bytes that were in force came after this step and leaves it done. The steps that
             // follow expect nothing of this file.
-            There::Foreign if step.mark != Mark::Swapped => return Move::Confirm(at),
-            There::Foreign => {}
+            There::After | There::Foreign if step.mark != Mark::Swapped => return Move::Confirm(at),
+            There::After | There::Foreign => {}
         }
     }
     Move::Complete

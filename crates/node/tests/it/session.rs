@@ -1,8 +1,6 @@
 //! Changes and rollbacks through the public interface: what is kept, what is refused, and what nothing touches.
 
-mod common;
-
-use common::{attributes, picture};
+use crate::common::{attributes, picture};
 use mirrorshift_node::{ChangeError, ChangePlan, Kind, OpenError, Outcome, Root, STATE, Session, Trouble, status};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::{Digest, Expect, Step};
@@ -64,7 +62,7 @@ impl Node {
 }
 
 fn plan(steps: Vec<Step>) -> ChangePlan {
-    let names: String = steps.iter().map(|step| format!("{step:?}")).collect();
+    let names = format!("{steps:?}");
     ChangePlan {
         digest: Digest::of(names.as_bytes()),
         containerd: "1.7.24".to_owned(),
@@ -131,7 +129,7 @@ fn a_change_and_its_rollback_are_exact() {
 fn another_owner_is_kept() {
     let node = Node::new();
     if std::os::unix::fs::chown(node.at(CONFIG), Some(1234), Some(2345)).is_err() {
-        return common::skip("keeping another owner", "chown needs root");
+        return crate::common::skip("keeping another owner", "chown needs root");
     }
     node.apply("one", replace()).unwrap();
     let meta = fs::metadata(node.at(CONFIG)).unwrap();
@@ -390,6 +388,15 @@ fn an_identifier_is_checked() {
     assert!(again.trouble().to_string().contains("identifier"));
 }
 
+/// Ends a thread also when the test fails, or the failure would never be told.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// An editor that saves by rename, again and again, while changes run. Whatever it wrote last is there, unless a change
 /// planned for just that text and replaced it.
 #[test]
@@ -399,6 +406,7 @@ fn an_editor_that_races_never_loses_its_edit() {
     let last = Mutex::new("old\n".to_owned());
     let (mut settled, mut refused, mut stuck) = (0, 0, 0);
     std::thread::scope(|scope| {
+        let _ended = Stop(&stop);
         scope.spawn(|| {
             let temp = node.at("/etc/containerd/.editor");
             let mut count = 0u64;
@@ -410,7 +418,11 @@ fn an_editor_that_races_never_loses_its_edit() {
                 fs::rename(&temp, node.at(CONFIG)).unwrap();
                 *last = text;
                 drop(last);
-                let pause = if count % 16 == 0 { 60_000 } else { count % 7 * 700 };
+                let pause = if count.is_multiple_of(16) {
+                    60_000
+                } else {
+                    count % 7 * 700
+                };
                 std::thread::sleep(std::time::Duration::from_micros(pause));
             }
         });
@@ -450,7 +462,6 @@ fn an_editor_that_races_never_loses_its_edit() {
                 }
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let names = fs::read_dir(node.at("/etc/containerd"))
         .unwrap()
@@ -459,7 +470,7 @@ fn an_editor_that_races_never_loses_its_edit() {
         .filter(|name| name != "config.toml" && name != ".editor")
         .collect();
     assert_eq!(litter, Vec::<std::ffi::OsString>::new());
-    common::show(&format!(
+    crate::common::show(&format!(
         "racing editor: {settled} changes settled, {refused} refused or undone, {stuck} left to a person, 0 edits lost"
     ));
     assert!(refused > 0, "the editor never met a change");

@@ -2,14 +2,14 @@
 //!
 //! The test runs itself again in a mount namespace of its own, so that nothing is mounted on the machine.
 
-mod common;
-
-use common::{CREATED, REPLACED, example, old_root, picture, show, skip, strace_works};
+use crate::common::{CREATED, REPLACED, example, old_root, picture, show, skip, strace_works};
 use mirrorshift_node::{ChangeError, ChangePlan, Kind, Outcome, Root, STATE, Session, Trouble};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+type Case = fn(&Path);
 
 const INSIDE: &str = "MIRRORSHIFT_TEST_INSIDE";
 const CONFIG: &str = "/etc/containerd/config.toml";
@@ -17,7 +17,7 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 #[test]
 fn mounts() {
     if std::env::var_os(INSIDE).is_some() {
-        let cases: [(&str, fn(&Path)); 8] = [
+        let cases: [(&str, Case); 8] = [
             ("a mounted file", a_mounted_file_is_refused),
             ("a protected file", a_protected_file_is_refused),
             ("a read-only root", a_read_only_root_is_refused),
@@ -53,7 +53,7 @@ fn mounts() {
     let inside = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "mounts", "--nocapture"])
+        .args(["--exact", "mounts::mounts", "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .unwrap();
@@ -153,7 +153,7 @@ fn a_read_only_etc_is_refused(dir: &Path) {
 fn too_little_space_is_refused(dir: &Path) {
     tmpfs("size=128k", &dir.join("etc"));
     old_root(dir);
-    let trouble = refused(dir, &[b'#'; 40_000]);
+    let trouble = refused(dir, "#".repeat(40_000).as_bytes());
     assert!(matches!(trouble, Trouble::Space { needed: 160_000, .. }), "{trouble:?}");
 }
 

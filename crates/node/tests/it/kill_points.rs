@@ -3,9 +3,7 @@
 //! The change is traced once and every (call, k-th of that call) listed, as strace counts `when` for each call by
 //! itself. A signal injected at a call's entry prevents the call.
 
-mod common;
-
-use common::{CREATED, REPLACED, copy, example, old_root, picture, show, skip, strace_works};
+use crate::common::{CREATED, REPLACED, copy, example, old_root, picture, show, skip, strace_works};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -191,7 +189,6 @@ impl Bench {
 
     /// Runs `try_point` at every point, some at a time; the points a call and what broke.
     fn sweep(
-        &self,
         points: &[Point],
         try_point: impl Fn(&Point) -> Result<(), String> + Sync,
     ) -> (BTreeMap<String, usize>, Vec<String>) {
@@ -219,17 +216,11 @@ impl Bench {
 }
 
 fn report(title: &str, table: &BTreeMap<String, usize>, broken: &[String]) {
-    let mut text = format!("{title}\n");
-    for (call, points) in table {
-        text += &format!("  {call:<14}{points:>5}\n");
-    }
-    text += &format!(
-        "  {:<14}{:>5}, {} broken",
-        "all",
-        table.values().sum::<usize>(),
-        broken.len()
-    );
-    show(&text);
+    let mut lines = vec![title.to_owned()];
+    lines.extend(table.iter().map(|(call, points)| format!("  {call:<14}{points:>5}")));
+    let all = table.values().sum::<usize>();
+    lines.push(format!("  {:<14}{all:>5}, {} broken", "all", broken.len()));
+    show(&lines.join("\n"));
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     for call in ["renameat2", "linkat", "fsync", "fchmod", "unlinkat"] {
         assert!(table.contains_key(call), "no point at {call}");
@@ -240,7 +231,7 @@ fn killed_everywhere(command: &str) {
     let bench = Bench::new();
     let start = if command == "apply" { &bench.old } else { &bench.new };
     let points = bench.points(start, command);
-    let (table, broken) = bench.sweep(&points, |point| {
+    let (table, broken) = Bench::sweep(&points, |point| {
         let root = bench.fresh();
         fs::remove_dir_all(&root).unwrap();
         copy(start, &root);
@@ -338,7 +329,7 @@ fn a_change_with_a_failing_call_ends_as_its_exit_code_says() {
         .filter(|point| error_of(&point.call).is_some())
         .collect();
     let codes = Mutex::new(BTreeMap::<(bool, i32), usize>::new());
-    let (table, broken) = bench.sweep(&points, |point| {
+    let (table, broken) = Bench::sweep(&points, |point| {
         let Some(error) = error_of(&point.call) else {
             return Ok(());
         };

@@ -25,7 +25,7 @@ pub(crate) fn show(text: &str) {
 
 /// The example program, built as the tests are.
 pub(crate) fn example() -> PathBuf {
-    // `cargo test --test NAME` does not build examples, and an old one would prove nothing.
+    // `cargo test --test it` does not build examples, and an old one would prove nothing.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args([

@@ -1,0 +1,273 @@
+//! What the commands do to a node, and what they tell programs.
+
+mod common;
+
+use common::{CONFIG, Node, json, mirrorshift, ran, registry, untouched};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn every_document_is_as_its_schema_says() {
+    let valid = |name: &str, text: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/{name}.schema.json"));
+        let schema = json(&fs::read_to_string(path).unwrap());
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let document = json(text);
+        let errors: Vec<String> = validator
+            .iter_errors(&document)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}\n{text}");
+        document
+    };
+    let node = Node::example();
+    let run = |words: &[&str]| node.run(&[words, &["--output", "json"]].concat()).out;
+    let plan = valid("plan", &run(&["plan", "--mirror", "ghcr.io=http://c:5000"]));
+    assert_eq!((&plan["changes"], &plan["restart"]), (&true.into(), &true.into()));
+    let unnamed = plan["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|route| route["registry"].is_null())
+        .unwrap();
+    assert_eq!(unnamed["after"]["hosts"][0]["url"], "http://10.0.20.10:5000/v2");
+    let ghcr = plan["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|route| route["registry"] == "ghcr.io")
+        .unwrap();
+    assert_eq!(
+        (&ghcr["differs"], &ghcr["askedBy"][0]),
+        (&true.into(), &"registries.ghcr.io.mirrors".into())
+    );
+    valid("check", &run(&["check", "--target", "2.2.0"]));
+    let explain = valid("explain", &run(&["explain", "nginx"]));
+    assert_eq!(
+        explain["requests"][0],
+        "HEAD http://10.0.20.10:5000/v2/library/nginx/manifests/latest?ns=docker.io"
+    );
+    assert_eq!(valid("migrate", &run(&["migrate"]))["outcome"], "settled");
+    assert_eq!(valid("migrate", &run(&["migrate"]))["outcome"], "nothing");
+    assert_eq!(valid("plan", &run(&["plan"]))["changes"], false);
+    assert_eq!(valid("status", &run(&["status"]))["phase"], "settled");
+    assert_eq!(valid("rollback", &run(&["rollback"]))["outcome"], "rolled-back");
+    assert_eq!(valid("rollback", &run(&["rollback"]))["outcome"], "nothing");
+    assert_eq!(valid("status", &run(&["status"]))["history"][0]["phase"], "rolled-back");
+    valid("error", &run(&["plan", "--wildcard", "x"]));
+    node.write(CONFIG, "a = 1\na = 2\n");
+    let error = valid("error", &run(&["plan"]));
+    assert_eq!((&error["error"]["line"], &error["exitCode"]), (&2.into(), &3.into()));
+    // The schemas are strict: a key more is seen.
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas/error.schema.json");
+    let schema = json(&fs::read_to_string(schema).unwrap());
+    let mut other = error;
+    other["error"]["more"] = 1.into();
+    assert!(!jsonschema::is_valid(&schema, &other));
+}
+
+#[test]
+fn planning_reads_and_nothing_else() {
+    let node = Node::example();
+    for words in [
+        &["plan"][..],
+        &["check"],
+        &["explain", "nginx"],
+        &["status"],
+        &["plan", "--output", "json"],
+    ] {
+        assert_eq!(untouched(&node, || node.run(words)).code, 0);
+    }
+    assert_eq!(node.run(&["plan", "--exit-code"]).code, 7);
+    assert_eq!(node.run(&["check", "--exit-code"]).code, 0);
+    assert_eq!(node.run(&["check", "--exit-code", "--target", "2.2.0"]).code, 7);
+    assert_eq!(node.run_as("2.2.0", &["check", "--exit-code"]).code, 7);
+}
+
+#[test]
+fn there_and_back_again() {
+    let node = Node::example();
+    let files = |node: &Node| -> Vec<_> {
+        let below = node
+            .snapshot()
+            .into_keys()
+            .filter(|path| path.starts_with(node.path("/etc")) && path.is_file());
+        below.map(|path| (fs::read(&path).unwrap(), path)).collect()
+    };
+    let before = files(&node);
+    let migrated = node.run(&["migrate"]);
+    assert_eq!(migrated.code, 0, "{}", migrated.err);
+    assert_ne!(files(&node), before);
+    let again = untouched(&node, || node.run(&["migrate", "--no-restart", "--yes"]));
+    assert!(
+        again.code == 0 && again.out.starts_with("nothing to do: "),
+        "{}",
+        again.out
+    );
+    assert_eq!(node.run(&["rollback"]).code, 0);
+    assert_eq!(files(&node), before);
+    let again = untouched(&node, || node.run(&["rollback"]));
+    assert!(
+        again.code == 0 && again.out.starts_with("nothing to do: "),
+        "{}",
+        again.out
+    );
+}
+
+#[test]
+fn nothing_to_do_writes_nothing() {
+    for text in [
+        "version = 2\n",
+        &registry("[r]\nconfig_path = \"/etc/containerd/certs.d\"\n"),
+    ] {
+        let node = Node::new(text);
+        assert_eq!(untouched(&node, || node.run(&["migrate"])).code, 0);
+    }
+}
+
+#[test]
+fn a_hosts_file_that_holds_a_header_is_for_its_owner_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let mode = |node: &Node| {
+        assert_eq!(node.run(&["migrate", "--wildcard", "docker.io"]).code, 0);
+        fs::metadata(node.path("/etc/containerd/certs.d/docker.io/hosts.toml"))
+            .unwrap()
+            .mode()
+            & 0o777
+    };
+    let body = "[r.mirrors.\"*\"]\nendpoint = [\"http://m\"]\n";
+    assert_eq!(mode(&Node::new(registry(body))), 0o644);
+}
+
+#[test]
+fn a_running_node_is_not_changed_yet() {
+    // Root is `/` by default; where its containerd has nothing to migrate there is nothing to refuse.
+    let plan = ran(mirrorshift()
+        .args(["plan", "--exit-code", "--containerd-version", "1.7.24"])
+        .output()
+        .unwrap());
+    let migrate = ran(mirrorshift()
+        .args(["migrate", "--containerd-version", "1.7.24"])
+        .output()
+        .unwrap());
+    match plan.code {
+        7 => assert!(migrate.code == 3 && migrate.err.contains("--no-restart"), "{migrate:?}"),
+        code => assert_eq!(migrate.code, code, "{migrate:?}"),
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let node = Node::example();
+    let mut command = mirrorshift();
+    command
+        .args(["plan", "--root"])
+        .arg(node.root())
+        .args(["--containerd-version", "1.7.24"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = ran(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    // A full device is one.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = command.stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8(ended.stderr).unwrap().contains("cannot print"));
+}
+
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let node = Node::example();
+    assert!(!node.run(&["plan"]).out.contains('\x1b'));
+    assert!(node.run(&["plan", "--color", "always"]).out.contains("\x1b[3"));
+    assert!(
+        !node
+            .run(&["plan", "--color", "always", "--output", "json"])
+            .out
+            .contains('\x1b')
+    );
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for shell in ["bash", "zsh", "fish"] {
+        let made = ran(mirrorshift().args(["completions", shell]).output().unwrap());
+        assert!(made.code == 0 && made.out.contains("explain"), "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(ran(mirrorshift().arg("man").arg(dir.path()).output().unwrap()).code, 0);
+    let page = fs::read_to_string(dir.path().join("mirrorshift-plan.1")).unwrap();
+    assert!(page.contains("exit\\-code"), "{page}");
+    let all = ran(mirrorshift().arg("man").output().unwrap());
+    assert!(all.out.contains("Exit codes"), "{}", all.out);
+}
+
+/// Kills a `migrate` at its first exchange of files. Nothing where there is no strace.
+fn cut_short(node: &Node) -> Option<()> {
+    let strace = Command::new("strace").arg("--version").output();
+    if !strace.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args([
+        "-qq",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=renameat2:signal=KILL:when=1",
+    ]);
+    command.args([
+        env!("CARGO_BIN_EXE_mirrorshift"),
+        "migrate",
+        "--containerd-version",
+        "1.7.24",
+        "--root",
+    ]);
+    let ended = command.arg(node.root()).output().unwrap();
+    assert!(!ended.status.success(), "nothing was killed");
+    Some(())
+}
+
+#[test]
+fn what_a_crash_left_is_told_and_brought_to_its_end() {
+    let node = Node::example();
+    let config = fs::read(node.path(CONFIG)).unwrap();
+    let Some(()) = cut_short(&node) else { return };
+    let plan = untouched(&node, || node.run(&["plan"]));
+    assert!(plan.out.contains("is unfinished"), "{}", plan.out);
+    let status = untouched(&node, || node.run(&["status"]));
+    assert!(status.out.contains("unfinished"), "{}", status.out);
+    let other = Node::example();
+    cut_short(&other);
+    assert_eq!(node.run(&["migrate"]).code, 0);
+    assert!(node.run(&["migrate"]).out.starts_with("nothing to do: "));
+    assert_eq!(other.run(&["rollback"]).code, 0);
+    assert_eq!(fs::read(other.path(CONFIG)).unwrap(), config);
+    assert!(!other.run(&["status"]).out.contains("unfinished"));
+}
+
+#[test]
+fn a_running_machine_is_asked_for_its_version() {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = tempfile::tempdir().unwrap();
+    let program = bin.path().join("containerd");
+    let ask = |script: &str| {
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = mirrorshift();
+        command.env("PATH", format!("{}:/usr/bin:/bin", bin.path().display()));
+        ran(command
+            .args(["plan", "--config", "/none/config.toml"])
+            .output()
+            .unwrap())
+    };
+    let asked = ask("echo containerd containerd.io 1.7.27 05044ec0a9a7");
+    assert!(asked.out.contains("containerd 1.7.27"), "{asked:?}");
+    for script in ["echo hello", "yes", "exit 1", "printf '\\377'"] {
+        let asked = ask(script);
+        assert_eq!(asked.code, 2, "{script}: {asked:?}");
+        assert!(asked.err.contains("--containerd-version"), "{}", asked.err);
+    }
+}

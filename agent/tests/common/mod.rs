@@ -1,0 +1,190 @@
+//! A node in a folder of its own, the binary as an operator runs it, and what it may not touch.
+
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, of which each test program uses its part"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
+pub(crate) const VERSION: &str = "1.7.24";
+
+/// A node's files in a folder of their own.
+pub(crate) struct Node {
+    dir: tempfile::TempDir,
+}
+
+/// What one run came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Node {
+    pub(crate) fn empty() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A node with this root configuration.
+    pub(crate) fn new(config: impl AsRef<[u8]>) -> Self {
+        let node = Self::empty();
+        node.write(CONFIG, config);
+        node
+    }
+
+    /// A copy of the example node.
+    pub(crate) fn example() -> Self {
+        let node = Self::empty();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/node");
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(from.join("etc"))
+            .arg(node.root())
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        node
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    /// Runs `words` on this node with a containerd of the usual version.
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
+        self.run_as(VERSION, words)
+    }
+
+    pub(crate) fn run_as(&self, version: &str, words: &[&str]) -> Ran {
+        let mut command = mirrorshift();
+        command
+            .args(words)
+            .arg("--root")
+            .arg(self.root())
+            .args(["--containerd-version", version]);
+        ran(command.output().unwrap())
+    }
+
+    /// What the command prints, with what differs from run to run replaced.
+    pub(crate) fn shown(&self, words: &[&str]) -> String {
+        let ran = self.run(words);
+        let text = format!("exit {}\n{}{}", ran.code, ran.out, ran.err);
+        let text = text.replace(&self.root().display().to_string(), "ROOT");
+        steady(&text)
+    }
+
+    pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, String> {
+        let mut found = BTreeMap::new();
+        walk(self.root(), &mut found);
+        found
+    }
+}
+
+pub(crate) fn mirrorshift() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mirrorshift"));
+    command.env_clear();
+    command
+}
+
+pub(crate) fn ran(output: Output) -> Ran {
+    Ran {
+        code: output.status.code().expect("no signal ended it"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Replaces the names and dates of changes.
+fn steady(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive([' ', '\n', ',', '/', '"']) {
+        let bare = word.trim_end_matches([' ', '\n', ',', ':', '/', '"']);
+        let end = &word[bare.len()..];
+        let digits = |text: &str| text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_change = bare
+            .split_once('-')
+            .is_some_and(|(time, pid)| time.len() == 10 && digits(time) && digits(pid));
+        let is_date = bare.len() == 20 && bare.ends_with('Z') && bare.as_bytes()[10] == b'T';
+        out.push_str(if is_change {
+            "CHANGE"
+        } else if is_date {
+            "DATE"
+        } else {
+            bare
+        });
+        out.push_str(end);
+    }
+    out
+}
+
+/// Everything that a change could leave a trace in: kind, mode, owner, size, times, inode, and content or target.
+fn walk(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let content = match meta.file_type() {
+        kind if kind.is_symlink() => fs::read_link(path).unwrap().display().to_string(),
+        kind if kind.is_file() => format!("{:?}", fs::read(path).ok()),
+        _ => String::new(),
+    };
+    let (mode, owner, ino) = (meta.mode(), meta.uid(), meta.ino());
+    let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+    found.insert(path.to_owned(), format!("{mode:o} {owner} {ino} {times:?} {content}"));
+    if meta.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            walk(&entry.unwrap().path(), found);
+        }
+    }
+}
+
+/// Asserts that `act` changes nothing below the root.
+pub(crate) fn untouched<T>(node: &Node, act: impl FnOnce() -> T) -> T {
+    let before = node.snapshot();
+    let done = act();
+    let after = node.snapshot();
+    assert!(
+        before == after,
+        "something below the root changed: {:?}",
+        differing(&before, &after)
+    );
+    done
+}
+
+fn differing<'s>(one: &'s BTreeMap<PathBuf, String>, two: &'s BTreeMap<PathBuf, String>) -> Vec<&'s PathBuf> {
+    one.keys()
+        .chain(two.keys())
+        .filter(|path| one.get(*path) != two.get(*path))
+        .collect()
+}
+
+pub(crate) fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The registry table of a version 2 file.
+pub(crate) fn registry(body: &str) -> String {
+    let table = "plugins.\"io.containerd.grpc.v1.cri\".registry";
+    format!("version = 2\n{}", body.replace("[r", &format!("[{table}")))
+}

@@ -1,0 +1,20 @@
+//! Whole runs on real files, through the public interface and through the example program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails as the test does"
+)]
+
+/// What the tests share.
+mod common;
+/// Reading below a root.
+mod entry;
+/// Every kill point and every failing call.
+mod kill_points;
+/// Mounts, full and read-only file systems.
+mod mounts;
+/// Changes and rollbacks.
+mod session;
+/// Data and folders are synced in the right order.
+mod trace;
