@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mirrorshift_plan::policy::{MirrorFlag, Policy, Wildcard};
 use mirrorshift_tests::lab::{Behaviour, Cert, Files, Guard, Host, Image, Login, Scene, Wire, by_digest};
 use serde::Deserialize;
 
@@ -29,8 +28,8 @@ pub(crate) struct Case {
     odd: bool,
     /// What planning comes to: `migrated`, `empty`, or `refused: REASON`.
     pub(crate) plan: String,
-    /// A policy: a path from the case's folder.
-    policy: Option<String>,
+    /// `--policy`: a path from the case's folder.
+    policy: Option<PathBuf>,
     /// `--wildcard`.
     wildcard: Option<String>,
     /// `--mirror`, each.
@@ -42,12 +41,9 @@ pub(crate) struct Case {
     /// Hosts beside the usual upstreams, or instead of one of them, each with how it behaves: see [`host`].
     #[serde(default)]
     hosts: BTreeMap<String, String>,
-    /// What `configs.<host>.auth` of the files holds, as `user:password`.
+    /// What `configs.<host>.auth` of the files holds, as `user:password`, or `:token` for an identity token.
     #[serde(default)]
     logins: BTreeMap<String, String>,
-    /// Registries of the images that the node is known to hold. None is known of a golden image.
-    #[serde(default)]
-    pub(crate) images: Vec<String>,
     /// What is pulled, in order.
     pull: Vec<Pull>,
     #[serde(skip)]
@@ -116,22 +112,13 @@ impl Case {
         Ok(Some(files))
     }
 
-    /// What its operator asks for.
-    pub(crate) fn policy(&self) -> Result<Policy, String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", self.name);
-        let from_file = match &self.policy {
-            None => None,
-            Some(path) => {
-                let path = self.folder.join(path);
-                let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-                Some(Policy::parse(&text, "policy.yaml").map_err(|error| wrong(&error))?)
-            }
-        };
-        let mirrors = self.mirror.iter().map(|text| MirrorFlag::parse(text));
-        let mirrors = mirrors.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
-        let wildcard = self.wildcard.as_deref().map(Wildcard::parse).transpose();
-        let wildcard = wildcard.map_err(|error| wrong(&error))?;
-        Policy::with_flags(from_file, &mirrors, wildcard).map_err(|error| wrong(&error))
+    /// What its operator types behind `migrate`.
+    pub(crate) fn wishes(&self) -> Vec<String> {
+        let policy = self.policy.iter().map(|path| self.folder.join(path));
+        let policy = policy.map(|path| format!("--policy={}", path.display()));
+        let mirrors = self.mirror.iter().map(|text| format!("--mirror={text}"));
+        let wildcard = self.wildcard.iter().map(|text| format!("--wildcard={text}"));
+        policy.chain(mirrors).chain(wildcard).collect()
     }
 
     /// The world around the node.
@@ -170,8 +157,8 @@ impl Case {
 }
 
 /// A host from a wire (`http`, `https`, `private` for TLS by an authority that only files make known, `self-signed`) and
-/// words: a status (`404`), `dead`, `slow=MILLISECONDS`, `basic=USER:PASSWORD`, `token`, `token=USER:PASSWORD`,
-/// `client-cert`.
+/// words: a status (`404`), `dead`, `hangs`, `slow=MILLISECONDS`, `basic=USER:PASSWORD`, `token`, `token=USER:PASSWORD`,
+/// `identity=TOKEN`, `client-cert`.
 fn host(name: &str, words: &str) -> Option<Host> {
     let mut words = words.split_whitespace();
     let mut host = Host::http(name);
@@ -187,7 +174,9 @@ fn host(name: &str, words: &str) -> Option<Host> {
             Some(("slow", milliseconds)) => host.behaviour = Behaviour::Slow(milliseconds.parse().ok()?),
             Some(("basic", text)) => host.guard = Guard::Basic(login(text)?),
             Some(("token", text)) => host.guard = Guard::Token(Some(login(text)?)),
+            Some(("identity", secret)) => host.guard = Guard::Identity(secret.into()),
             None if word == "dead" => host.behaviour = Behaviour::Dead,
+            None if word == "hangs" => host.behaviour = Behaviour::Hangs,
             None if word == "token" => host.guard = Guard::Token(None),
             None if word == "client-cert" => host.guard = Guard::ClientCert,
             None => host.behaviour = Behaviour::Status(word.parse().ok()?),

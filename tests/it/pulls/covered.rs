@@ -133,12 +133,16 @@ fn readable(case: &Case) -> Result<(), String> {
     if let Some(line) = case.lines().iter().find(no_line) {
         return Err(format!("{name}: no release line `{line}`"));
     }
-    case.policy()?;
     case.scene()?;
     case.logins()?;
     case.files("before")?;
-    if case.pulls()?.is_empty() {
+    let pulls = case.pulls()?;
+    if pulls.is_empty() {
         return Err(format!("{name}: nothing is pulled"));
+    }
+    // Otherwise nobody but the model would say whether it is the difference that was asked for.
+    if case.differs && pulls.iter().any(|(pull, _)| pull.asked.is_none()) {
+        return Err(format!("{name}: pulls differ, and the case does not say who should be asked"));
     }
     Ok(())
 }

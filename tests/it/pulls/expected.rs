@@ -69,6 +69,8 @@ enum Tried {
     Given,
     /// It did not, and the next one is tried.
     Passed,
+    /// It never answered, until containerd gave the pull up.
+    Stuck,
 }
 
 /// What TLS with a host came to.
@@ -137,8 +139,10 @@ impl Pulling<'_> {
     ) -> (Vec<Asked>, bool) {
         let mut asked = Vec::new();
         for ask in asks {
-            if let Tried::Given = self.ask(ask, thing, &mut asked, expected) {
-                return (settled(asked), true);
+            match self.ask(ask, thing, &mut asked, expected) {
+                Tried::Given => return (settled(asked), true),
+                Tried::Passed => {}
+                Tried::Stuck => break,
             }
         }
         (settled(asked), false)
@@ -226,16 +230,22 @@ impl Pulling<'_> {
             client_cert: if secure { self.client_cert(ask) } else { None },
             ..blank(&at, scheme)
         });
-        if given { Tried::Given } else { Tried::Passed }
+        match given {
+            true => Tried::Given,
+            false if host.behaviour == Behaviour::Hangs => Tried::Stuck,
+            false => Tried::Passed,
+        }
     }
 
     /// Whether a host gives what it is asked for, and the authorization that it is shown at last.
     fn answer(&self, ask: &Ask, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
-        if matches!(host.behaviour, Behaviour::Status(_) | Behaviour::Dead) {
+        if matches!(host.behaviour, Behaviour::Status(_) | Behaviour::Dead | Behaviour::Hangs) {
             return (false, None);
         }
         let login = self.login(ask);
-        let basic = login.map(|login| format!("Basic {}", BASE64.encode(format!("{}:{}", login.user, login.password))));
+        // An identity token has no user, and is never shown in a header.
+        let named = login.filter(|login| !login.user.is_empty());
+        let basic = named.map(|login| format!("Basic {}", BASE64.encode(format!("{}:{}", login.user, login.password))));
         match &host.guard {
             Guard::Open => (true, None),
             Guard::Basic(wanted) => (login == Some(wanted), basic),
@@ -244,6 +254,11 @@ impl Pulling<'_> {
                 let given = wanted.is_none() || login == wanted.as_ref();
                 let user = wanted.as_ref().map_or("anybody", |login| &login.user);
                 (given, given.then(|| format!("Bearer token-of-{user}")))
+            }
+            Guard::Identity(secret) => {
+                expected.tokens.insert(host.endpoint(), basic);
+                let given = login.is_some_and(|login| login.user.is_empty() && login.password == *secret);
+                (given, given.then(|| "Bearer token-of-identity".to_owned()))
             }
             Guard::ClientCert => (secure && self.client_cert(ask).is_some(), None),
         }

@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     for (what, number) in &skipped {
         say(&format!("SKIPPED: {number} of {what}"));
     }
-    say(&table(&tallies.lock().unwrap_or_else(PoisonError::into_inner)));
+    say(&totals(&tallies.lock().unwrap_or_else(PoisonError::into_inner)));
     conclusion.exit_code()
 }
 
@@ -111,8 +111,8 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
-fn table(tallies: &BTreeMap<String, Tally>) -> String {
-    let mut text = String::from("containerd  cases compared  pulls  requests  different  refused  mistakes caught\n");
+fn totals(tallies: &BTreeMap<String, Tally>) -> String {
+    let mut text = String::from("\n");
     for (version, tally) in tallies {
         let Tally {
             cases,
@@ -125,7 +125,8 @@ fn table(tallies: &BTreeMap<String, Tally>) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{version:<10}  {cases:>14}  {pulls:>5}  {requests:>8}  {different:>9}  {refused:>7}  {caught:>15}"
+            "containerd {version}: {cases} cases, {pulls} pulls, {requests} requests, {different} different; \
+             {refused} refused, {caught} mistakes caught"
         );
     }
     text

@@ -1,11 +1,14 @@
-//! From a node's files to the files of the migrated node, by the two pure crates alone.
+//! From a node's files to the files of the migrated node, by the program itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use mirrorshift_containerd::{Config, DEFAULT_CONFIG, Entry, LoadError, Tree, Version, read};
-use mirrorshift_plan::policy::Policy;
-use mirrorshift_plan::{Digest, Expect, NodeFiles, Plan, Refusal, plan};
 use mirrorshift_tests::lab::Files;
+use mirrorshift_tests::{Tool, files_below, folder_of, snapshot};
+use serde::Deserialize;
 
 /// A node's files as the model reads them.
 pub(crate) struct Node {
@@ -44,38 +47,76 @@ fn entry(files: &Files, path: &str) -> Entry {
     }
 }
 
-/// Plans for a node of which nothing is known but its files and the registries of its images.
-pub(crate) fn planned(
-    version: &Version,
-    node: &Node,
-    images: &[String],
-    policy: &Policy,
-) -> Result<Plan, Box<Refusal>> {
-    let facts = NodeFiles {
-        version,
-        config: DEFAULT_CONFIG,
-        tree: &node.tree,
-        owned: &BTreeSet::new(),
-        images,
-    };
-    plan(&facts, policy)
+/// What became of a node.
+pub(crate) struct Migrated {
+    /// `migrated`, `empty` or `refused: REASON`.
+    pub(crate) came_to: String,
+    /// Its files, those of the tool's own folder left out.
+    pub(crate) files: Files,
+    /// What the program printed.
+    pub(crate) printed: String,
 }
 
-/// The files once a plan is done. A step that expects something else than what stands there is an error.
-pub(crate) fn done(files: &Files, plan: &Plan) -> Result<Files, String> {
-    let mut files: BTreeMap<_, _> = files.clone();
-    for step in &plan.steps {
-        let there = match files.get(&step.path) {
-            Some(bytes) => Expect::File(Digest::of(bytes)),
-            None => Expect::Absent,
+/// The part of the program's documents that counts here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    outcome: Option<String>,
+    error: Option<Body>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    reason: String,
+}
+
+/// Migrates a copy of the files, and once more: the second run must leave everything as it is, and so must a first one
+/// that refuses or has nothing to do.
+pub(crate) fn migrated(printed_version: &str, files: &Files, wishes: &[String]) -> Result<Migrated, String> {
+    let root = tempfile::tempdir().map_err(|error| error.to_string())?;
+    place(root.path(), files).map_err(|error| error.to_string())?;
+    let tool = Tool::new(root.path(), printed_version);
+    let mut arguments = vec!["migrate", "--no-restart", "--output=json"];
+    arguments.extend(wishes.iter().map(String::as_str));
+    let seen = || snapshot(root.path()).map_err(|error| error.to_string());
+    let run = || -> Result<(String, String), String> {
+        let ran = tool.run(&arguments).map_err(|error| error.to_string())?;
+        let printed = format!("{}{}", ran.stdout, ran.stderr);
+        let document: Document = serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}: {printed}"))?;
+        let came_to = match (ran.code, document.outcome.as_deref(), document.error) {
+            (0, Some("settled"), None) => "migrated".to_owned(),
+            (0, Some("nothing"), None) => "empty".to_owned(),
+            (3, None, Some(body)) => format!("refused: {}", body.reason),
+            (code, ..) => return Err(format!("exit code {code}: {printed}")),
         };
-        if there != step.expect {
-            return Err(format!("the plan expects something else at {}", step.path));
-        }
-        match &step.content {
-            Some(bytes) => files.insert(step.path.clone(), bytes.clone()),
-            None => files.remove(&step.path),
-        };
+        Ok((came_to, printed))
+    };
+    let before = seen()?;
+    let (came_to, printed) = run()?;
+    let after = seen()?;
+    if (came_to == "migrated") == (before == after) {
+        return Err(format!("`{came_to}`, and the files: {before:#?}\n{after:#?}"));
     }
-    Ok(files)
+    let (again, printed_again) = run()?;
+    let expected = if came_to == "migrated" { "empty" } else { &came_to };
+    if again != expected || seen()? != after {
+        return Err(format!("a second run comes to `{again}`: {printed_again}"));
+    }
+    let mut files = files_below(root.path(), "/").map_err(|error| error.to_string())?;
+    files.retain(|path, _| !path.starts_with(OWN));
+    Ok(Migrated { came_to, files, printed })
+}
+
+/// The tool's own folder.
+const OWN: &str = "/var/lib/mirrorshift/";
+
+fn place(root: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    // An image has it, whatever else it lacks.
+    fs::create_dir_all(root.join("etc/containerd"))?;
+    for (path, bytes) in files {
+        let target = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(folder_of(&target))?;
+        fs::write(target, bytes)?;
+    }
+    Ok(())
 }

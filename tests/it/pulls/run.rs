@@ -5,13 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use libtest_mimic::Failed;
 use mirrorshift_containerd::{Cri, Version};
-use mirrorshift_plan::policy::Policy;
 use mirrorshift_tests::lab::{Boot, Containerd, Files, Image, Job, Lab, Round, RoundReport, Thing, compare, normalise};
 
 use crate::case::{Case, Pull};
 use crate::expected::World;
 use crate::held::check;
-use crate::migrate::{Node, done, node, planned};
+use crate::migrate::{Migrated, migrated, node};
 use crate::{Do, Tallies, Tally};
 
 /// One case on one containerd.
@@ -25,7 +24,6 @@ pub(crate) struct Run {
 /// A case with everything that does not depend on its files.
 struct Given {
     version: Version,
-    policy: Policy,
     files: Files,
     pulls: Vec<Pull>,
     images: Vec<Image>,
@@ -50,7 +48,6 @@ impl Run {
         let (pulls, images) = self.case.pulls()?.into_iter().unzip();
         Ok(Given {
             version: self.containerd.printed.parse()?,
-            policy: self.case.policy()?,
             files: self.files("before")?.unwrap_or_default(),
             pulls,
             images,
@@ -98,33 +95,25 @@ impl Run {
         Ok(reports)
     }
 
-    /// The files of the migrated node; nothing where the plan is a refusal that the case names.
-    fn migrated(&self, given: &Given, before: &Node) -> Result<Option<Files>, Failed> {
-        let plan = planned(&given.version, before, &self.case.images, &given.policy);
-        let came_to = match &plan {
-            Ok(plan) if plan.is_empty() => "empty".to_owned(),
-            Ok(_) => "migrated".to_owned(),
-            Err(refusal) => format!("refused: {}", refusal.reason.as_str()),
-        };
+    /// The files of the migrated node; nothing where the program refuses as the case says.
+    fn migrated(&self, given: &Given) -> Result<Option<Files>, Failed> {
+        let migrated = migrated(&self.containerd.printed, &given.files, &self.case.wishes())?;
+        let Migrated { came_to, files, printed } = migrated;
         if came_to != self.case.plan {
-            return Err(format!("the plan should be `{}` and is `{came_to}`: {plan:#?}", self.case.plan).into());
+            return Err(format!("it should be `{}` and is `{came_to}`: {printed}", self.case.plan).into());
         }
-        let Ok(plan) = plan else { return Ok(None) };
-        let files = done(&given.files, &plan)?;
-        let again = node(&given.version, &files);
-        let again = planned(&given.version, &again, &self.case.images, &given.policy);
-        match again {
-            Ok(again) if again.is_empty() => Ok(Some(files)),
-            again => Err(format!("a second run has something to do: {again:#?}").into()),
-        }
+        Ok((!came_to.starts_with("refused")).then_some(files))
     }
 
     /// Requests before = requests after = what the model says, or differ as the policy asks.
     pub(crate) fn same(&self) -> Result<(), Failed> {
         let given = self.given()?;
         let before = node(&given.version, &given.files);
-        let Some(after) = self.migrated(&given, &before)? else {
-            self.rounds(&given, &[&given.files])?;
+        let Some(after) = self.migrated(&given)? else {
+            let reports = self.rounds(&given, &[&given.files])?;
+            if reports[0].boot == Boot::CriOk {
+                hold_all_literally(&given, &reports[0])?;
+            }
             self.count(|tally| tally.refused += 1);
             return Ok(());
         };
@@ -150,9 +139,7 @@ impl Run {
             Some(None) if self.case.differs => return Err("the policy changes nothing that a registry sees".into()),
             _ => {}
         }
-        for pull in given.pulls.iter().zip(&given.images) {
-            hold_literally(pull, new)?;
-        }
+        hold_all_literally(&given, new)?;
         self.count(|tally| tally.cases += 1);
         Ok(())
     }
@@ -161,7 +148,7 @@ impl Run {
     pub(crate) fn caught(&self) -> Result<(), Failed> {
         let given = self.given()?;
         let before = node(&given.version, &given.files);
-        let right = self.migrated(&given, &before)?.ok_or("nothing to get wrong")?;
+        let right = self.migrated(&given)?.ok_or("nothing to get wrong")?;
         let wrong = self.files("after")?.ok_or("no folder `after`")?;
         let reports = self.rounds(&given, &[&given.files, &right, &wrong])?;
         if let Some(difference) = compare(&reports[0], &reports[1]) {
@@ -182,6 +169,11 @@ impl Run {
         self.count(|tally| tally.caught += 1);
         Ok(())
     }
+}
+
+fn hold_all_literally(given: &Given, report: &RoundReport) -> Result<(), Failed> {
+    let pulls = given.pulls.iter().zip(&given.images);
+    pulls.into_iter().try_for_each(|pull| hold_literally(pull, report))
 }
 
 /// What the case says in its own words, whatever the model thinks.
