@@ -41,7 +41,10 @@ impl Tool {
     /// When the program cannot be built or started.
     pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
         static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let program = PROGRAM.get_or_init(program).as_ref().map_err(|why| io::Error::other(why.clone()))?;
+        let program = PROGRAM
+            .get_or_init(program)
+            .as_ref()
+            .map_err(|why| io::Error::other(why.clone()))?;
         let output = Command::new(program)
             .args(arguments)
             .arg("--root")

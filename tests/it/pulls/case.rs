@@ -35,9 +35,8 @@ pub(crate) struct Case {
     /// `--mirror`, each.
     #[serde(default)]
     mirror: Vec<String>,
-    /// Whether the policy makes pulls go elsewhere than before.
-    #[serde(default)]
-    pub(crate) differs: bool,
+    /// Why pulls differ from those before; nothing where they are the same.
+    pub(crate) differs: Option<Differs>,
     /// Hosts beside the usual upstreams, or instead of one of them, each with how it behaves: see [`host`].
     #[serde(default)]
     hosts: BTreeMap<String, String>,
@@ -50,6 +49,16 @@ pub(crate) struct Case {
     pub(crate) name: String,
     #[serde(skip)]
     folder: PathBuf,
+}
+
+/// Why pulls differ from those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Differs {
+    /// The operator asks for it.
+    Asked,
+    /// Nobody asks for it and it cannot be helped, as `about` says.
+    Known,
 }
 
 /// One pull.

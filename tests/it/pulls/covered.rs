@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mirrorshift_plan::Reason;
 
-use crate::case::{Case, LINES, ODD};
+use crate::case::{Case, Differs, LINES, ODD};
 
 /// Cases compared on each of [`LINES`], at least.
 const LEAST: usize = 60;
@@ -13,12 +13,13 @@ const LEAST_ODD: usize = 12;
 
 /// Words for `covers`; each occurs in some case.
 pub(crate) const FEATURES: &[&str] = &[
+    "docker.io by each of its names",
     "wildcard alone",
     "wildcard beside named registries",
     "wildcard beside an empty list",
     "wildcard's own host",
     "wildcard with several endpoints",
-    "wildcard and localhost",
+    "registry on the node",
     "named mirror alone",
     "upstream first",
     "upstream in the middle",
@@ -32,21 +33,28 @@ pub(crate) const FEATURES: &[&str] = &[
     "endpoint on localhost",
     "endpoint with a Harbor path",
     "endpoint with a path outside /v2",
+    "endpoint with /v2",
     "endpoint with a trailing slash",
     "endpoint with a lone slash",
     "endpoint in upper case",
     "endpoint twice",
+    "endpoint that is no URL",
+    "endpoint with a user",
+    "endpoint with a query",
+    "endpoint of another scheme",
     "key with port",
     "key that never matches",
     "private CA of a mirror",
     "private CA of an upstream",
     "private CA beside a wildcard",
     "client certificate",
+    "bad certificate file",
     "skip_verify",
     "skip_verify on plain HTTP",
     "TLS settings of registry-1",
     "basic auth of a mirror",
     "token auth of a mirror",
+    "identity token of a mirror",
     "auth of Docker Hub",
     "auths by URL",
     "pull secret",
@@ -70,14 +78,17 @@ pub(crate) const FEATURES: &[&str] = &[
     "both settings",
     "dead mirror",
     "slow mirror",
+    "mirror that hangs",
     "404",
     "401",
     "403",
+    "429",
     "500",
     "503",
     "404 from everybody",
     "list in config_path",
     "certs.d in force",
+    "broken hosts.toml",
     "pull by digest",
     "pull by tag",
     "policy of caches",
@@ -85,6 +96,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "policy: wildcard dropped",
     "policy: tags upstream",
     "policy: no fallback",
+    "policy: no mirrors",
     "policy: mirror added",
     "image with a port",
     "registry by address",
@@ -92,6 +104,10 @@ pub(crate) const FEATURES: &[&str] = &[
     "comments",
     "CRLF",
     "tabs",
+    "TOML spelled otherwise",
+    "keys in another case",
+    "keys that nobody knows",
+    "byte order mark",
     "refused",
 ];
 
@@ -141,8 +157,14 @@ fn readable(case: &Case) -> Result<(), String> {
         return Err(format!("{name}: nothing is pulled"));
     }
     // Otherwise nobody but the model would say whether it is the difference that was asked for.
-    if case.differs && pulls.iter().any(|(pull, _)| pull.asked.is_none()) {
-        return Err(format!("{name}: pulls differ, and the case does not say who should be asked"));
+    if case.differs.is_some() && pulls.iter().any(|(pull, _)| pull.asked.is_none()) {
+        return Err(format!(
+            "{name}: pulls differ, and the case does not say who should be asked"
+        ));
+    }
+    let asked = case.differs == Some(Differs::Asked);
+    if asked && case.wishes().is_empty() || case.differs == Some(Differs::Known) && !case.wishes().is_empty() {
+        return Err(format!("{name}: differs otherwise than it says"));
     }
     Ok(())
 }

@@ -239,7 +239,10 @@ impl Pulling<'_> {
 
     /// Whether a host gives what it is asked for, and the authorization that it is shown at last.
     fn answer(&self, ask: &Ask, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
-        if matches!(host.behaviour, Behaviour::Status(_) | Behaviour::Dead | Behaviour::Hangs) {
+        if matches!(
+            host.behaviour,
+            Behaviour::Status(_) | Behaviour::Dead | Behaviour::Hangs
+        ) {
             return (false, None);
         }
         let login = self.login(ask);

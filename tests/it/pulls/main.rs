@@ -33,6 +33,10 @@ struct Tally {
     pulls: usize,
     /// Requests that registries recorded in them.
     requests: usize,
+    /// Cases whose pulls differ as the operator asks.
+    asked: usize,
+    /// Cases whose pulls differ as their words say that they must.
+    known: usize,
     /// Cases that are refused, as they should.
     refused: usize,
     /// Wrong migrations that were caught.
@@ -118,6 +122,8 @@ fn totals(tallies: &BTreeMap<String, Tally>) -> String {
             cases,
             pulls,
             requests,
+            asked,
+            known,
             refused,
             caught,
             different,
@@ -126,7 +132,7 @@ fn totals(tallies: &BTreeMap<String, Tally>) -> String {
         let _ = writeln!(
             text,
             "containerd {version}: {cases} cases, {pulls} pulls, {requests} requests, {different} different; \
-             {refused} refused, {caught} mistakes caught"
+             {asked} changed as asked, {known} known limits, {refused} refused, {caught} mistakes caught"
         );
     }
     text

@@ -104,7 +104,11 @@ pub(crate) fn migrated(printed_version: &str, files: &Files, wishes: &[String]) 
     }
     let mut files = files_below(root.path(), "/").map_err(|error| error.to_string())?;
     files.retain(|path, _| !path.starts_with(OWN));
-    Ok(Migrated { came_to, files, printed })
+    Ok(Migrated {
+        came_to,
+        files,
+        printed,
+    })
 }
 
 /// The tool's own folder.

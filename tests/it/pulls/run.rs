@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use mirrorshift_containerd::{Cri, Version};
 use mirrorshift_tests::lab::{Boot, Containerd, Files, Image, Job, Lab, Round, RoundReport, Thing, compare, normalise};
 
-use crate::case::{Case, Pull};
+use crate::case::{Case, Differs, Pull};
 use crate::expected::World;
 use crate::held::check;
 use crate::migrate::{Migrated, migrated, node};
@@ -98,7 +98,11 @@ impl Run {
     /// The files of the migrated node; nothing where the program refuses as the case says.
     fn migrated(&self, given: &Given) -> Result<Option<Files>, Failed> {
         let migrated = migrated(&self.containerd.printed, &given.files, &self.case.wishes())?;
-        let Migrated { came_to, files, printed } = migrated;
+        let Migrated {
+            came_to,
+            files,
+            printed,
+        } = migrated;
         if came_to != self.case.plan {
             return Err(format!("it should be `{}` and is `{came_to}`: {printed}", self.case.plan).into());
         }
@@ -135,12 +139,18 @@ impl Run {
             return Err(format!("after the migration: {}\n{}", new.boot, new.log).into());
         }
         match old.map(|old| compare(old, new)) {
-            Some(Some(difference)) if !self.case.differs => return Err(shown(&difference, &given.files, &after)),
-            Some(None) if self.case.differs => return Err("the policy changes nothing that a registry sees".into()),
+            Some(Some(difference)) if self.case.differs.is_none() => {
+                return Err(shown(&difference, &given.files, &after));
+            }
+            Some(None) if self.case.differs.is_some() => return Err("no registry sees a difference".into()),
             _ => {}
         }
         hold_all_literally(&given, new)?;
-        self.count(|tally| tally.cases += 1);
+        self.count(|tally| {
+            tally.cases += 1;
+            tally.asked += usize::from(self.case.differs == Some(Differs::Asked));
+            tally.known += usize::from(self.case.differs == Some(Differs::Known));
+        });
         Ok(())
     }
 

@@ -128,7 +128,10 @@ fn token(login: Option<&Login>, http: &Http) -> Answer {
 }
 
 fn token_for_identity(secret: &str, http: &Http) -> Answer {
-    let shown = http.form.split('&').any(|pair| pair.strip_prefix("refresh_token=") == Some(secret));
+    let shown = http
+        .form
+        .split('&')
+        .any(|pair| pair.strip_prefix("refresh_token=") == Some(secret));
     if http.method == "POST" && shown {
         granted("token-of-identity")
     } else {
