@@ -34,6 +34,11 @@ impl Tool {
         }
     }
 
+    /// The program itself.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs a command with `--root` and `--containerd-version`.
     ///
     /// # Errors

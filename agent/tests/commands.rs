@@ -4,6 +4,7 @@ mod common;
 
 use common::{CONFIG, Node, json, mirrorshift, ran, registry, untouched};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -207,6 +208,7 @@ fn completions_and_manual_pages() {
 fn cut_short(node: &Node) -> Option<()> {
     let strace = Command::new("strace").arg("--version").output();
     if !strace.is_ok_and(|output| output.status.success()) {
+        writeln!(std::io::stdout(), "SKIPPED: a crash of `migrate`: strace is not there").ok()?;
         return None;
     }
     let mut command = Command::new("strace");
@@ -225,7 +227,7 @@ fn cut_short(node: &Node) -> Option<()> {
         "1.7.24",
         "--root",
     ]);
-    let ended = command.arg(node.root()).output().unwrap();
+    let ended = command.arg(node.root()).output().ok()?;
     assert!(!ended.status.success(), "nothing was killed");
     Some(())
 }

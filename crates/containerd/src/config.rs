@@ -252,12 +252,11 @@ fn cri(document: &Document, registry: &Registry) -> Cri {
         let tls = registry.configs.values().find_map(|config| config.tls.as_ref());
         if let Some(mirror) = registry.mirrors.first() {
             let place = Some(mirror.place.clone());
-            return match path.place {
-                Some(_) => dead(Death::Both, "`mirrors` and `config_path` are both set", place),
-                None => {
-                    let text = "`mirrors` is set beside the `config_path` that this version fills in";
-                    dead(Death::BothByDefault, text, place)
-                }
+            return if path.place.is_some() {
+                dead(Death::Both, "`mirrors` and `config_path` are both set", place)
+            } else {
+                let text = "`mirrors` is set beside the `config_path` that this version fills in";
+                dead(Death::BothByDefault, text, place)
             };
         }
         if let Some(tls) = tls {
