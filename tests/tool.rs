@@ -34,9 +34,17 @@ impl Tool {
         }
     }
 
-    /// The program itself.
-    pub fn program(&self) -> &Path {
-        &self.program
+    /// The program itself, built as its sources are now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn program() -> io::Result<&'static Path> {
+        static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        match PROGRAM.get_or_init(build) {
+            Ok(program) => Ok(program),
+            Err(why) => Err(io::Error::other(why.clone())),
+        }
     }
 
     /// Runs a command with `--root` and `--containerd-version`.
@@ -45,11 +53,7 @@ impl Tool {
     ///
     /// When the program cannot be built or started.
     pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
-        static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let program = PROGRAM
-            .get_or_init(program)
-            .as_ref()
-            .map_err(|why| io::Error::other(why.clone()))?;
+        let program = Self::program()?;
         let output = Command::new(program)
             .args(arguments)
             .arg("--root")
@@ -67,7 +71,7 @@ impl Tool {
 
 /// The binary beside the suite's own programs, as its sources are now: cargo builds the programs of the package under test
 /// alone, so without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
-fn program() -> Result<PathBuf, String> {
+fn build() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
     let profile = profile.ok_or_else(|| format!("{} was not built by cargo", own.display()))?;
