@@ -27,7 +27,9 @@ mod render;
 /// Asks a node's own containerd for its version.
 mod version;
 
-use anstream::AutoStream;
+use anstream::adapter::strip_str;
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use exit::Exit;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,8 +39,8 @@ fn main() -> ExitCode {
         Ok(cli) => (cli.common.color, commands::run(&cli)),
         Err(report) => (cli::When::Auto, report),
     };
-    let shown = print(AutoStream::new(io::stdout().lock(), colour.into()), &report.out)
-        .and_then(|()| print(AutoStream::new(io::stderr().lock(), colour.into()), &report.err));
+    let shown = print(io::stdout().lock(), colour, &report.out)
+        .and_then(|()| print(io::stderr().lock(), colour, &report.err));
     match shown {
         // Whoever closed the pipe has read enough; what was done stays done.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -53,8 +55,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes `text`, without its colours where they do not belong.
-fn print(mut out: impl Write, text: &str) -> io::Result<()> {
-    out.write_all(text.as_bytes())?;
+/// Writes `text`, without its colours where they do not belong, in as few calls as the other end takes.
+fn print(mut out: impl RawStream, colour: cli::When, text: &str) -> io::Result<()> {
+    let choice = match colour.into() {
+        ColorChoice::Auto => AutoStream::choice(&out),
+        given => given,
+    };
+    if choice == ColorChoice::Never {
+        out.write_all(strip_str(text).to_string().as_bytes())?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
     out.flush()
 }

@@ -207,7 +207,9 @@ impl Config {
     fn wanted(&self, tree: &Tree) -> Vec<String> {
         let mut wanted = legacy::wanted(&self.registry);
         let mut roots = self.hosts_roots();
-        roots.push(CERTS_D.to_owned());
+        if !roots.iter().any(|root| root == CERTS_D) {
+            roots.push(CERTS_D.to_owned());
+        }
         for root in roots.iter().filter(|root| root.starts_with('/')) {
             wanted.push(root.clone());
             if let Some(Entry::Folder(names)) = tree.get(root) {
