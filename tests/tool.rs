@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// `mirrorshift` for one offline root.
 pub struct Tool {
-    program: PathBuf,
     root: PathBuf,
     version: String,
 }
@@ -26,48 +26,70 @@ pub struct Ran {
 }
 
 impl Tool {
-    /// For the files below `root` and a containerd of `version`. `cargo test --workspace` builds the binary beside the
-    /// suite's own programs.
+    /// For the files below `root` and a containerd of `version`.
     pub fn new(root: &Path, version: &str) -> Self {
-        let beside = std::env::current_exe().unwrap_or_default();
-        let folder = beside.ancestors().find(|folder| folder.join("mirrorshift").is_file());
-        let program = folder.map_or_else(|| PathBuf::from("mirrorshift"), |folder| folder.join("mirrorshift"));
         Self {
-            program,
             root: root.to_owned(),
             version: version.to_owned(),
         }
     }
 
-    /// The program itself.
-    pub fn program(&self) -> &Path {
-        &self.program
+    /// The program itself, built as its sources are now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn program() -> io::Result<&'static Path> {
+        static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        match PROGRAM.get_or_init(build) {
+            Ok(program) => Ok(program),
+            Err(why) => Err(io::Error::other(why.clone())),
+        }
     }
 
     /// Runs a command with `--root` and `--containerd-version`.
     ///
     /// # Errors
     ///
-    /// When the program cannot be started.
+    /// When the program cannot be built or started.
     pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
-        let output = Command::new(&self.program)
+        let program = Self::program()?;
+        let output = Command::new(program)
             .args(arguments)
             .arg("--root")
             .arg(&self.root)
             .args(["--containerd-version", &self.version])
             .output()
-            .map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot start {}: {error}", self.program.display()),
-                )
-            })?;
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot start {}: {error}", program.display())))?;
         Ok(Ran {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
+}
+
+/// The binary beside the suite's own programs, as its sources are now: cargo builds the programs of the package under test
+/// alone, so without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
+fn build() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
+    let profile = profile.ok_or_else(|| format!("{} was not built by cargo", own.display()))?;
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let name = profile.file_name().unwrap_or_default();
+        let named = if name == "debug" { "dev".as_ref() } else { name };
+        // Of the whole workspace, as `tests/run` has it, so that dependencies get the same features.
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--workspace", "--bin", "mirrorshift", "--profile"])
+            .arg(named)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .map_err(|error| format!("cannot run cargo: {error}"))?;
+        if !built.status.success() {
+            return Err(String::from_utf8_lossy(&built.stderr).into_owned());
+        }
+    }
+    Ok(profile.join("mirrorshift"))
 }
 
 /// The folder that a file stands in.

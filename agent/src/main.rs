@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         Ok(cli) => (cli.common.color, commands::run(&cli)),
         Err(report) => (cli::When::Auto, report),
     };
-    let shown = print(io::stdout().lock(), colour, &report.out)
-        .and_then(|()| print(io::stderr().lock(), colour, &report.err));
+    let shown =
+        print(io::stdout().lock(), colour, &report.out).and_then(|()| print(io::stderr().lock(), colour, &report.err));
     match shown {
         // Whoever closed the pipe has read enough; what was done stays done.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -1,7 +1,4 @@
 //! The findings of 168 real files on six releases, where that corpus stands beside the project.
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-#![expect(clippy::disallowed_methods, reason = "the test reads the corpus; the crate reads nothing")]
-#![expect(clippy::print_stdout, reason = "the table is what the test is run for")]
 
 #![expect(
     clippy::unwrap_used,

@@ -89,7 +89,7 @@ impl Bench {
         assert_eq!(done.code, 0, "{}", done.stderr);
         let etc = |name: &str| files_below(&dir.path().join(name), "/etc").unwrap();
         let program = dir.path().join("mirrorshift");
-        fs::copy(Tool::new(dir.path(), VERSION).program(), &program).unwrap();
+        fs::copy(Tool::program().unwrap(), &program).unwrap();
         Self {
             program,
             old: etc("old"),

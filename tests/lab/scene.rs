@@ -152,6 +152,8 @@ pub enum Behaviour {
     Dead,
     /// Serves after this many milliseconds a request.
     Slow(u64),
+    /// Takes every request and never answers.
+    Hangs,
 }
 
 /// What a host asks of its clients before it serves.
@@ -163,6 +165,8 @@ pub enum Guard {
     Basic(Login),
     /// A bearer token from `/token` on the same host; with a login only that user gets one.
     Token(Option<Login>),
+    /// A bearer token from `/token` on the same host, for this identity token by POST.
+    Identity(String),
     /// A client certificate; without one it answers 400, as nginx does.
     ClientCert,
 }
@@ -212,6 +216,8 @@ pub struct Image {
     pub reference: String,
     /// The pull secret.
     pub auth: Option<Login>,
+    /// The registry that the pull secret is for, as a URL; without one containerd shows it to every host that asks.
+    pub server_address: Option<String>,
 }
 
 impl Image {
@@ -220,6 +226,7 @@ impl Image {
         Self {
             reference: reference.into(),
             auth: None,
+            server_address: None,
         }
     }
 

@@ -187,11 +187,10 @@ pub(crate) fn note_text(note: &Note) -> String {
             "/etc/containerd/certs.d is left alone: `{stale}` is not in force today and would wake up. The plan uses a \
              folder of its own."
         ),
-        Note::TransferService => {
-            "Pulls move from the CRI plugin to containerd's transfer service, which asks the same hosts \
-                                  in the same order."
-                .to_owned()
-        }
+        Note::TransferService => "Pulls move from the CRI plugin to containerd's transfer service, which asks the same hosts in the same \
+             order. There, image verifiers in /opt/containerd/image-verifier/bin have their say, and `registry.headers` no \
+             longer reach token servers. `use_local_image_pull = true` keeps the old way."
+            .to_owned(),
         Note::NeverMatched { key, place } => {
             format!(
                 "`mirrors.\"{}\"` ({place}) matches no image, and goes.",

@@ -183,3 +183,31 @@ fn first_difference(one: &Table, two: &Table, at: &str) -> Option<String> {
         _ => Some(join(key)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, DEFAULT_CONFIG, Entry, Tree, read};
+
+    fn config(text: Option<&str>) -> Config {
+        let mut tree = Tree::new();
+        let entry = text.map_or(Entry::Absent, |text| Entry::File(text.as_bytes().to_vec()));
+        tree.insert(DEFAULT_CONFIG, entry);
+        let version = "1.7.24".parse().unwrap();
+        read(&version, DEFAULT_CONFIG, &tree).outcome.unwrap()
+    }
+
+    #[test]
+    fn a_first_file_brings_its_schema_and_a_file_keeps_its_own() {
+        let two = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
+        let one = "[plugins.cri.registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
+        for (before, after, expected) in [
+            (None, two, None),
+            (Some(""), one, None),
+            (Some(""), two, Some("version")),
+            (None, "version = 2\nroot = \"/data\"\n", Some("root")),
+        ] {
+            let differs = config(before).differs_beyond_registry(&config(Some(after)));
+            assert_eq!(differs.as_deref(), expected, "{before:?} {after}");
+        }
+    }
+}

@@ -54,6 +54,11 @@ pub(super) fn answer(host: &Host, http: &Http, has_cert: bool, repository: &str,
             after: Duration::from_millis(milliseconds),
             ..let_in(host, http, has_cert, repository, content)
         },
+        // Longer than any pull is waited for.
+        Behaviour::Hangs => Answer {
+            after: Duration::from_hours(1),
+            ..Answer::text(504, "too late")
+        },
     }
 }
 
@@ -66,8 +71,10 @@ fn let_in(host: &Host, http: &Http, has_cert: bool, repository: &str, content: &
             Answer::text(401, "who is it").with("www-authenticate", format!("Basic realm=\"{}\"", host.name))
         }
         Guard::Token(login) if http.path == "/token" => token(login.as_ref(), http),
+        Guard::Identity(secret) if http.path == "/token" => token_for_identity(secret, http),
         Guard::Token(login) if http.authorization == Some(format!("Bearer {}", token_of(login.as_ref()))) => serve(),
-        Guard::Token(_) => {
+        Guard::Identity(_) if http.authorization.as_deref() == Some("Bearer token-of-identity") => serve(),
+        Guard::Token(_) | Guard::Identity(_) => {
             let challenge = format!(
                 "Bearer realm=\"{}://{}/token\",service=\"{}\",scope=\"repository:{repository}:pull\"",
                 http.scheme, http.host, host.name,
@@ -116,12 +123,28 @@ fn token(login: Option<&Login>, http: &Http) -> Answer {
     }
     match login {
         Some(login) if http.authorization != Some(basic(login)) => Answer::text(401, "who is it"),
-        login => Answer {
-            body: serde_json::json!({"token": token_of(login), "expires_in": 3600})
-                .to_string()
-                .into_bytes(),
-            ..Answer::text(200, "").with("content-type", "application/json")
-        },
+        login => granted(&token_of(login)),
+    }
+}
+
+fn token_for_identity(secret: &str, http: &Http) -> Answer {
+    let shown = http
+        .form
+        .split('&')
+        .any(|pair| pair.strip_prefix("refresh_token=") == Some(secret));
+    if http.method == "POST" && shown {
+        granted("token-of-identity")
+    } else {
+        Answer::text(401, "who is it")
+    }
+}
+
+fn granted(token: &str) -> Answer {
+    // By GET it is `token`, by POST `access_token`.
+    let body = serde_json::json!({"token": token, "access_token": token, "expires_in": 3600});
+    Answer {
+        body: body.to_string().into_bytes(),
+        ..Answer::text(200, "").with("content-type", "application/json")
     }
 }
 

@@ -45,6 +45,7 @@ impl Cri {
         let auth = image.auth.clone().map(|login| AuthConfig {
             username: login.user,
             password: login.password,
+            server_address: image.server_address.clone().unwrap_or_default(),
         });
         let request = PullImageRequest {
             image: Some(ImageSpec {
@@ -121,6 +122,8 @@ struct AuthConfig {
     username: String,
     #[prost(string, tag = "2")]
     password: String,
+    #[prost(string, tag = "4")]
+    server_address: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

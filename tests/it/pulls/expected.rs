@@ -1,0 +1,343 @@
+//! What a route means for the registries of a scene: who must see which request, in order.
+//!
+//! A pull looks a tag up at the hosts that resolve (a digest at those that pull), then fetches the manifest by digest and
+//! the blobs from all hosts, each time from the first that gives it (`Resolve` and `Fetch` of core/remotes/docker).
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mirrorshift_containerd::{Ask, Config, Image as Reference, Route, Scheme, Tree};
+use mirrorshift_tests::lab::{Asked, Behaviour, Cert, Guard, Host, Image, Login, Pki, Scene, Wire, by_digest};
+
+/// What the hosts of a case are like, and what the node knows of them.
+pub(crate) struct World<'w> {
+    pub(crate) scene: &'w Scene,
+    pub(crate) logins: &'w BTreeMap<String, Login>,
+    pub(crate) pki: &'w Pki,
+}
+
+/// Everything that the registries of a scene must see of one pull.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    /// Of the manifest by tag.
+    pub(crate) tag: Vec<Asked>,
+    /// Of the manifest by digest.
+    pub(crate) digest: Vec<Asked>,
+    /// Of each blob, with the path up to the digest.
+    pub(crate) blob: Vec<Asked>,
+    /// TLS attempts that come to nothing.
+    pub(crate) handshakes: Vec<Asked>,
+    /// Hosts whose token server is asked, each with the login that it is shown at last.
+    pub(crate) tokens: BTreeMap<String, Option<String>>,
+    /// Whether the image arrives.
+    pub(crate) pulled: bool,
+}
+
+/// A request that was challenged and then repeated with an answer to the challenge is one request with that answer.
+pub(crate) fn settled(asked: Vec<Asked>) -> Vec<Asked> {
+    let mut settled: Vec<Asked> = Vec::new();
+    for asked in asked {
+        let bare = |asked: &Asked| Asked {
+            authorization: None,
+            ..asked.clone()
+        };
+        match settled.last_mut() {
+            Some(last) if bare(last) == bare(&asked) => {
+                if asked.authorization.is_some() {
+                    *last = asked;
+                }
+            }
+            _ => settled.push(asked),
+        }
+    }
+    settled
+}
+
+/// One image on its way.
+pub(crate) struct Pulling<'p> {
+    pub(crate) world: &'p World<'p>,
+    pub(crate) config: &'p Config,
+    pub(crate) tree: &'p Tree,
+    pub(crate) image: &'p Image,
+    pub(crate) reference: Reference,
+}
+
+/// What trying one host came to.
+enum Tried {
+    /// It gave what was asked for.
+    Given,
+    /// It did not, and the next one is tried.
+    Passed,
+    /// It never answered, until containerd gave the pull up.
+    Stuck,
+}
+
+/// What TLS with a host came to.
+enum Greeting {
+    /// Nobody is there.
+    Nobody,
+    /// The host speaks plain HTTP.
+    Plain,
+    /// Client and host do not trust each other.
+    Distrusted,
+    /// A connection.
+    Spoken,
+}
+
+impl Pulling<'_> {
+    /// What the registries must see of it.
+    pub(crate) fn expected(&self) -> Expected {
+        let mut expected = Expected::default();
+        let Route::Hosts(asks) = self.config.route(self.tree, &self.reference.registry) else {
+            return expected;
+        };
+        let Reference {
+            registry,
+            repository,
+            tag,
+            digest,
+        } = &self.reference;
+        let of_name = || {
+            by_digest(&format!("{registry}/{repository}"))
+                .split('@')
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let manifest = format!("manifests/{}", digest.clone().unwrap_or_else(of_name));
+        let found = if digest.is_some() {
+            let (asked, found) = self.walk(asks.iter().filter(|ask| ask.pulls), &manifest, &mut expected);
+            expected.digest = asked;
+            found
+        } else {
+            let resolving = asks.iter().filter(|ask| ask.pulls && ask.resolves);
+            let by_tag = format!("manifests/{}", tag.as_deref().unwrap_or_default());
+            let (asked, found) = self.walk(resolving, &by_tag, &mut expected);
+            expected.tag = asked;
+            found
+        };
+        if !found {
+            return expected;
+        }
+        let (asked, found) = self.walk(asks.iter(), &manifest, &mut expected);
+        expected.digest.extend(asked);
+        expected.digest = settled(std::mem::take(&mut expected.digest));
+        if found {
+            let (asked, found) = self.walk(asks.iter(), "blobs/", &mut expected);
+            (expected.blob, expected.pulled) = (asked, found);
+        }
+        expected
+    }
+
+    /// Asks one host after the other until one gives it.
+    fn walk<'a>(
+        &self,
+        asks: impl Iterator<Item = &'a Ask>,
+        thing: &str,
+        expected: &mut Expected,
+    ) -> (Vec<Asked>, bool) {
+        let mut asked = Vec::new();
+        for ask in asks {
+            match self.ask(ask, thing, &mut asked, expected) {
+                Tried::Given => return (settled(asked), true),
+                Tried::Passed => {}
+                Tried::Stuck => break,
+            }
+        }
+        (settled(asked), false)
+    }
+
+    fn ask(&self, ask: &Ask, thing: &str, asked: &mut Vec<Asked>, expected: &mut Expected) -> Tried {
+        match ask.scheme {
+            Scheme::Http => self.request(ask, "http", thing, asked, expected),
+            Scheme::Https | Scheme::HttpsThenHttp => match self.greet(ask, expected) {
+                Greeting::Spoken => self.request(ask, "https", thing, asked, expected),
+                // Without a port HTTPS and HTTP go to different ports, so a refused connection tells nothing of the other.
+                Greeting::Plain if ask.scheme == Scheme::HttpsThenHttp => {
+                    self.request(ask, "http", thing, asked, expected)
+                }
+                Greeting::Nobody if ask.scheme == Scheme::HttpsThenHttp && !has_port(&ask.host) => {
+                    self.request(ask, "http", thing, asked, expected)
+                }
+                _ => Tried::Passed,
+            },
+        }
+    }
+
+    fn greet(&self, ask: &Ask, expected: &mut Expected) -> Greeting {
+        let at = endpoint(&ask.host, 443);
+        let Some(host) = self.listening(&at) else {
+            return Greeting::Nobody;
+        };
+        let names_authority = |pem: &str| {
+            ask.tls
+                .ca
+                .iter()
+                .any(|path| self.tree.file(path).is_some_and(|file| holds(file, pem)))
+        };
+        let trusted = ask.tls.skip_verify
+            || match host.wire {
+                Wire::Http | Wire::Tls(Cert::SelfSigned) => false,
+                Wire::Tls(Cert::Trusted) => true,
+                Wire::Tls(Cert::Private) => names_authority(&self.world.pki.private.cert),
+            };
+        if trusted && host.wire != Wire::Http {
+            return Greeting::Spoken;
+        }
+        let attempt = Asked {
+            sni: sni(&ask.host),
+            ..blank(&at, "tls")
+        };
+        if !expected.handshakes.contains(&attempt) {
+            expected.handshakes.push(attempt);
+        }
+        if host.wire == Wire::Http {
+            Greeting::Plain
+        } else {
+            Greeting::Distrusted
+        }
+    }
+
+    fn request(&self, ask: &Ask, scheme: &str, thing: &str, asked: &mut Vec<Asked>, expected: &mut Expected) -> Tried {
+        let secure = scheme == "https";
+        let at = endpoint(&ask.host, if secure { 443 } else { 80 });
+        let Some(host) = self.listening(&at) else {
+            return Tried::Passed;
+        };
+        let (given, authorization) = if (host.wire == Wire::Http) == secure {
+            (false, None)
+        } else {
+            self.answer(ask, host, secure, expected)
+        };
+        let mut headers: Vec<(String, String)> = [&ask.headers, &self.config.registry.headers]
+            .iter()
+            .flat_map(|headers| headers.expose())
+            .flat_map(|(name, values)| values.iter().map(|value| (name.to_ascii_lowercase(), value.clone())))
+            .collect();
+        headers.sort();
+        asked.push(Asked {
+            sni: if secure { sni(&ask.host) } else { None },
+            host: ask.host.clone(),
+            path: format!("{}/{}/{thing}", ask.path, self.reference.repository),
+            query: ask
+                .namespace
+                .as_ref()
+                .map(|name| format!("ns={}", name.replace(':', "%3A")))
+                .unwrap_or_default(),
+            authorization,
+            headers,
+            client_cert: if secure { self.client_cert(ask) } else { None },
+            ..blank(&at, scheme)
+        });
+        match given {
+            true => Tried::Given,
+            false if host.behaviour == Behaviour::Hangs => Tried::Stuck,
+            false => Tried::Passed,
+        }
+    }
+
+    /// Whether a host gives what it is asked for, and the authorization that it is shown at last.
+    fn answer(&self, ask: &Ask, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
+        if matches!(
+            host.behaviour,
+            Behaviour::Status(_) | Behaviour::Dead | Behaviour::Hangs
+        ) {
+            return (false, None);
+        }
+        let login = self.login(ask);
+        // An identity token has no user, and is never shown in a header.
+        let named = login.filter(|login| !login.user.is_empty());
+        let basic = named.map(|login| format!("Basic {}", BASE64.encode(format!("{}:{}", login.user, login.password))));
+        match &host.guard {
+            Guard::Open => (true, None),
+            Guard::Basic(wanted) => (login == Some(wanted), basic),
+            Guard::Token(wanted) => {
+                expected.tokens.insert(host.endpoint(), basic);
+                let given = wanted.is_none() || login == wanted.as_ref();
+                let user = wanted.as_ref().map_or("anybody", |login| &login.user);
+                (given, given.then(|| format!("Bearer token-of-{user}")))
+            }
+            Guard::Identity(secret) => {
+                expected.tokens.insert(host.endpoint(), basic);
+                let given = login.is_some_and(|login| login.user.is_empty() && login.password == *secret);
+                (given, given.then(|| "Bearer token-of-identity".to_owned()))
+            }
+            Guard::ClientCert => (secure && self.client_cert(ask).is_some(), None),
+        }
+    }
+
+    /// Whose login a host is shown: that of the pull secret, or else that of the files (`ParseAuth`).
+    fn login(&self, ask: &Ask) -> Option<&Login> {
+        let Some(secret) = &self.image.auth else {
+            return ask.credentials.as_ref().and_then(|key| self.world.logins.get(key));
+        };
+        let meant = self.image.server_address.as_ref().is_none_or(|address| {
+            let host = address
+                .split_once("://")
+                .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+            host == ask.host
+        });
+        meant.then_some(secret)
+    }
+
+    fn client_cert(&self, ask: &Ask) -> Option<String> {
+        let (cert, _) = ask.tls.client.first()?;
+        let file = self.tree.file(cert)?;
+        let known = [
+            ("client", &self.world.pki.client),
+            ("other-client", &self.world.pki.other_client),
+        ];
+        known
+            .iter()
+            .find(|(_, pair)| holds(file, &pair.cert))
+            .map(|(name, _)| (*name).to_owned())
+    }
+
+    fn listening(&self, at: &str) -> Option<&Host> {
+        let mut hosts = self.world.scene.hosts.iter();
+        hosts.find(|host| host.endpoint() == at && host.behaviour != Behaviour::Dead)
+    }
+}
+
+fn blank(at: &str, scheme: &str) -> Asked {
+    Asked {
+        at: at.into(),
+        scheme: scheme.into(),
+        sni: None,
+        host: String::new(),
+        path: String::new(),
+        query: String::new(),
+        authorization: None,
+        headers: Vec::new(),
+        client_cert: None,
+        form: String::new(),
+    }
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'))
+}
+
+fn endpoint(host: &str, port: u16) -> String {
+    if has_port(host) {
+        host.into()
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The name that a client sends in TLS: a host's, never an address.
+fn sni(host: &str) -> Option<String> {
+    let name = if has_port(host) {
+        host.rsplit_once(':').map_or(host, |(name, _)| name)
+    } else {
+        host
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<std::net::IpAddr>().is_err().then(|| name.to_owned())
+}
+
+fn holds(file: &[u8], pem: &str) -> bool {
+    String::from_utf8_lossy(file).contains(pem.trim())
+}
