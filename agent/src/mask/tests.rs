@@ -147,6 +147,7 @@ fn what_is_no_toml_ends_and_keeps_its_lines() {
         "[a.\"b",
         "#",
         "\r\n#\r\n",
+        &format!("a = {}1\n\nb = 2\n", "[".repeat(100)),
         "a = }\n]",
         "a = [\u{c}]",
         "a = [1\u{b},\u{a0}\n]",
