@@ -4,6 +4,7 @@ use super::{file, fragment, free_text, holds_secret};
 fn masked(text: &str) -> String {
     let masked = file(text);
     assert_eq!(masked.split('\n').count(), text.split('\n').count(), "{masked}");
+    assert_eq!(masked.ends_with('\n'), text.ends_with('\n'), "{masked}");
     assert_eq!(file(&masked), masked, "masking twice is masking once");
     masked
 }
