@@ -2,6 +2,10 @@
 //! crash between any two effects is finished by the next run.
 
 use super::*;
+use world::{Reads, World};
+
+/// A containerd of values, and the changes of one that runs.
+mod world;
 
 /// Bytes, as far as the loop can tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,8 @@ struct Machine {
     fuel: u32,
     /// An edit to come in the middle of the next swap: which file, and its number.
     race: Option<(usize, u32)>,
+    /// The containerd that reads the files, when it runs.
+    world: Option<World>,
 }
 
 struct Killed;
@@ -104,6 +110,7 @@ impl Machine {
             files,
             fuel: u32::MAX,
             race: None,
+            world: None,
         }
     }
 
@@ -113,6 +120,7 @@ impl Machine {
             steps: self.files.iter().map(File::facts).collect(),
             folders: false,
             faults,
+            service: self.world.as_ref().map(|world| world.facts(self.phase)),
         }
     }
 
@@ -123,6 +131,7 @@ impl Machine {
 
     /// One run of the loop, as `node` performs it. `Ok(None)` is an end that is not the goal's.
     fn run(&mut self, goal: Goal) -> Result<Option<Phase>, Killed> {
+        self.world.iter_mut().for_each(World::begin);
         let mut faults = 0;
         for _ in 0..200 {
             let next = decide(goal, &self.facts(faults));
@@ -136,7 +145,7 @@ impl Machine {
             if !self.act(next)? {
                 faults += 1;
             }
-            if matches!(next, Move::GiveUp(_) | Move::Abandon(_) | Move::Keep(_)) {
+            if matches!(next, Move::GiveUp(_) | Move::Abandon(_) | Move::Keep(_) | Move::Leave) {
                 return Ok(None);
             }
             if phase != self.phase {
@@ -149,7 +158,10 @@ impl Machine {
     fn act(&mut self, next: Move) -> Result<bool, Killed> {
         let close = if self.settled { Phase::RolledBack } else { Phase::Undone };
         match next {
-            Move::Arm => self.phase = Phase::Armed,
+            Move::Arm => {
+                self.phase = Phase::Armed;
+                self.world.iter_mut().for_each(World::arm);
+            }
             Move::Begin => self.phase = Phase::Applying,
             Move::Complete => self.phase = Phase::Applied,
             Move::Settle => (self.phase, self.settled) = (Phase::Settled, true),
@@ -187,7 +199,31 @@ impl Machine {
                 }
                 self.files[at].beside = Bytes::Nil;
             }
-            Move::RemoveFolders | Move::Refuse(_) | Move::Halt(_) | Move::Done => {}
+            Move::Announce | Move::Restore => {
+                self.phase = if next == Move::Announce {
+                    Phase::Restarting
+                } else {
+                    Phase::Restoring
+                };
+                self.world.iter_mut().for_each(World::enter);
+            }
+            Move::Verify => {
+                if self.phase == Phase::Applied {
+                    self.world.iter_mut().for_each(World::enter);
+                }
+                self.phase = Phase::Verifying;
+            }
+            Move::Guard | Move::Restart | Move::Wait | Move::Disarm => {
+                let reads = self.reads();
+                let world = self.world.as_mut().unwrap();
+                match next {
+                    Move::Guard => world.place_guard(),
+                    Move::Restart => return Ok(world.restart(reads)),
+                    Move::Wait => world.wait(),
+                    _ => world.guard = Guard::Nothing,
+                }
+            }
+            Move::RemoveFolders | Move::Refuse(_) | Move::Halt(_) | Move::Done | Move::Leave => {}
         }
         Ok(true)
     }
@@ -216,6 +252,15 @@ impl Machine {
         Ok(true)
     }
 
+    /// What a containerd that starts now reads.
+    fn reads(&self) -> Reads {
+        match () {
+            () if self.all(File::before) => Reads::Old,
+            () if self.all(File::after) => Reads::New,
+            () => Reads::Mixed,
+        }
+    }
+
     fn all(&self, bytes: fn(Kind) -> Bytes) -> bool {
         self.files.iter().all(|file| file.there == bytes(file.kind))
     }
@@ -226,6 +271,34 @@ impl Machine {
 }
 
 const KINDS: [Kind; 3] = [Kind::Create, Kind::Replace, Kind::Remove];
+/// Those that files alone go through.
+const FILE_PHASES: [Phase; 10] = [
+    Phase::Idle,
+    Phase::Armed,
+    Phase::Applying,
+    Phase::Applied,
+    Phase::Settled,
+    Phase::Recalled,
+    Phase::Undoing,
+    Phase::Undone,
+    Phase::RolledBack,
+    Phase::Stuck,
+];
+const PHASES: [Phase; 13] = [
+    Phase::Idle,
+    Phase::Armed,
+    Phase::Applying,
+    Phase::Applied,
+    Phase::Restarting,
+    Phase::Verifying,
+    Phase::Settled,
+    Phase::Recalled,
+    Phase::Undoing,
+    Phase::Restoring,
+    Phase::Undone,
+    Phase::RolledBack,
+    Phase::Stuck,
+];
 const GOALS: [Goal; 3] = [Goal::Apply, Goal::Recover, Goal::Rollback];
 
 #[test]
@@ -346,18 +419,7 @@ fn whatever_happens_no_edit_is_lost() {
 #[test]
 fn every_observation_has_a_move() {
     let mut seen = 0;
-    for phase in [
-        Phase::Idle,
-        Phase::Armed,
-        Phase::Applying,
-        Phase::Applied,
-        Phase::Settled,
-        Phase::Recalled,
-        Phase::Undoing,
-        Phase::Undone,
-        Phase::RolledBack,
-        Phase::Stuck,
-    ] {
+    for phase in FILE_PHASES {
         for (goal, kind, mark, there, beside, backup, faults) in observations() {
             let facts = ChangeFacts {
                 phase,
@@ -370,6 +432,7 @@ fn every_observation_has_a_move() {
                 }],
                 folders: false,
                 faults,
+                service: None,
             };
             let next = decide(goal, &facts);
             match phase {
