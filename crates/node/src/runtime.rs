@@ -33,7 +33,7 @@ pub struct Running {
 }
 
 /// The service manager and containerd of a node. The one trait of this crate: a test of files has neither.
-pub trait Runtime {
+pub trait Runtime: std::fmt::Debug {
     /// What the journal is to remember of the containerd that runs now. Called once, before anything is written.
     ///
     /// # Errors

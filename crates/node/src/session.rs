@@ -37,6 +37,7 @@ pub struct ChangePlan {
 /// A crash at any point leaves the old or the new bytes of each file, with its mode, owner and attributes; the next
 /// session brings the change to an end. What somebody else wrote is never overwritten or deleted. Dropping a session
 /// that changed nothing takes away the state folder again, if opening it had made it.
+#[derive(Debug)]
 pub struct Session<'a> {
     root: &'a Root,
     state: State,
