@@ -1,6 +1,7 @@
 //! Every kill, reset, failing start and failing restart of a change whose containerd runs ends with a containerd that
 //! serves with the files that are there, or with a change that says that it is stuck.
 
+use super::machine::{File, Machine};
 use super::*;
 
 /// What a containerd has read.
