@@ -68,6 +68,11 @@ impl Holder {
         Err(io::Error::other(format!("the holder has ended: {}", why.trim())))
     }
 
+    /// Lets go of the holder as the death of a test would, and waits until it has cleaned up.
+    pub(super) fn leave(mut self) {
+        self.orders = None;
+    }
+
     /// Ends the holder by force, so that it cannot clean up.
     pub(super) fn kill(mut self) -> io::Result<()> {
         self.child.kill()?;
@@ -77,7 +82,12 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        self.orders = None;
+        if let Some(mut orders) = self.orders.take()
+            && let Ok(end) = serde_json::to_string(&Order::End)
+        {
+            // One that is gone needs no telling.
+            drop(writeln!(orders, "{end}"));
+        }
         drop(self.child.wait());
     }
 }

@@ -189,8 +189,8 @@ impl Node {
         }
         match self.holder.take() {
             Some(holder) if holder_too => holder.kill()?,
-            // Dropped, it sees the end of its orders and waits for its own end.
-            holder => drop(holder),
+            Some(holder) => holder.leave(),
+            None => {}
         }
         Ok(self.path.clone())
     }

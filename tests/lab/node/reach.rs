@@ -25,7 +25,8 @@ const STEP: Duration = Duration::from_millis(20);
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 impl Node {
-    /// Runs a program in the node, as root and in all of its namespaces, for at most two minutes.
+    /// Runs a program in the node, as root and in all of its namespaces, for at most two minutes. Its control groups are the
+    /// test's, so systemd does not know it: `systemd-run --pipe --wait` runs one that it does.
     ///
     /// # Errors
     ///
