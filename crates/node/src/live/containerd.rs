@@ -1,9 +1,12 @@
-//! containerd's own services: its version, its plugins, what it calls deprecated, what it downloads, and its tasks. Messages
-//! are after `api/services` of containerd 1.6.20 to 2.4.2, which agree in these fields.
+//! containerd's own services: its version, its plugins, what it calls deprecated, what it downloads, and its tasks.
 
 use super::known::{Known, said};
+use super::messages::{
+    DeprecationMessage, Empty, IngestMessage, PluginMessage, PluginsAnswer, ProcessMessage, ServerAnswer,
+    StatusesAnswer, TasksAnswer, VersionAnswer,
+};
 use super::socket::{CallError, Socket};
-use prost::{Enumeration, Message};
+use prost::Enumeration;
 use serde::Serialize;
 
 /// Where CRI keeps its content and its tasks (`constants.K8sContainerdNamespace`).
@@ -145,7 +148,7 @@ impl Socket {
         Ok(answer.statuses.into_iter().map(ingest).collect())
     }
 
-    /// The processes of CRI's containers and sandboxes.
+    /// The processes of CRI's containers and sandboxes, by id. One shim that hangs holds this up.
     pub fn tasks(&mut self) -> Result<Vec<Task>, CallError> {
         let method = "/containerd.services.tasks.v1.Tasks/List";
         let answer: TasksAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
@@ -154,7 +157,9 @@ impl Socket {
             id: process.id,
             pid: process.pid,
         };
-        Ok(answer.tasks.into_iter().map(task).collect())
+        let mut tasks: Vec<Task> = answer.tasks.into_iter().map(task).collect();
+        tasks.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(tasks)
     }
 }
 
@@ -173,7 +178,7 @@ impl PluginMessage {
     fn read(self) -> Plugin {
         let status = match self.error {
             None => PluginStatus::Ok,
-            // `plugin.ErrSkipPlugin` is the end of the text, and of nothing else.
+            // Go's text of `plugin.ErrSkipPlugin`, which such a plugin wraps with its reason before or behind it.
             Some(error) if error.message.contains("skip plugin") => PluginStatus::Skipped(said(&error.message)),
             Some(error) => PluginStatus::Failed(said(&error.message)),
         };
@@ -185,97 +190,10 @@ impl PluginMessage {
     }
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Empty {}
-
-#[derive(Clone, PartialEq, Message)]
-struct VersionAnswer {
-    #[prost(string, tag = "1")]
-    version: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PluginsAnswer {
-    #[prost(message, repeated, tag = "1")]
-    plugins: Vec<PluginMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PluginMessage {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(string, tag = "2")]
-    id: String,
-    #[prost(btree_map = "string, string", tag = "5")]
-    exports: std::collections::BTreeMap<String, String>,
-    #[prost(message, optional, tag = "7")]
-    error: Option<ErrorMessage>,
-}
-
-/// `google.rpc.Status`.
-#[derive(Clone, PartialEq, Message)]
-struct ErrorMessage {
-    #[prost(string, tag = "2")]
-    message: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ServerAnswer {
-    #[prost(message, repeated, tag = "4")]
-    deprecations: Vec<DeprecationMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DeprecationMessage {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    message: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StatusesAnswer {
-    #[prost(message, repeated, tag = "1")]
-    statuses: Vec<IngestMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct IngestMessage {
-    #[prost(message, optional, tag = "2")]
-    updated: Option<Timestamp>,
-    #[prost(string, tag = "3")]
-    reference: String,
-    #[prost(int64, tag = "4")]
-    offset: i64,
-    #[prost(int64, tag = "5")]
-    total: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Timestamp {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TasksAnswer {
-    #[prost(message, repeated, tag = "1")]
-    tasks: Vec<ProcessMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ProcessMessage {
-    #[prost(string, tag = "2")]
-    id: String,
-    #[prost(uint32, tag = "3")]
-    pid: u32,
-    #[prost(enumeration = "TaskState", tag = "4")]
-    status: i32,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::messages::ErrorMessage;
 
     fn plugin(kind: &str, exports: &[(&str, &str)], error: Option<&str>) -> PluginMessage {
         PluginMessage {

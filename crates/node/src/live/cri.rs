@@ -1,9 +1,12 @@
-//! CRI, as kubelet asks it. Messages are after `runtime/v1/api.proto` of Kubernetes' cri-api, which every containerd
-//! since 1.6.0 serves.
+//! CRI, as kubelet asks it.
 
 use super::known::said;
+use super::messages::{
+    ConditionMessage, ContainerMessage, ContainerStatusAnswer, ContainerStatusQuestion, ContainersAnswer, Empty,
+    RuntimeStatusAnswer, RuntimeVersionAnswer, SandboxMessage, SandboxesAnswer,
+};
 use super::socket::{CallError, Socket};
-use prost::{Enumeration, Message};
+use prost::Enumeration;
 use serde::Serialize;
 
 /// What CRI says of itself. Ready is both; without a network plugin the runtime can be ready alone.
@@ -91,7 +94,7 @@ pub enum ContainerState {
 impl Socket {
     /// CRI's conditions. [`CallError::NotServed`] is a CRI whose plugin did not load.
     pub fn cri_status(&mut self) -> Result<CriStatus, CallError> {
-        let answer: StatusAnswer = self.call("/runtime.v1.RuntimeService/Status", None, Empty {})?;
+        let answer: RuntimeStatusAnswer = self.call("/runtime.v1.RuntimeService/Status", None, Empty {})?;
         let conditions = answer.status.unwrap_or_default().conditions;
         Ok(CriStatus {
             runtime: condition(&conditions, "RuntimeReady"),
@@ -101,17 +104,19 @@ impl Socket {
 
     /// The name and version that CRI gives for its runtime.
     pub fn cri_version(&mut self) -> Result<(String, String), CallError> {
-        let answer: VersionAnswer = self.call("/runtime.v1.RuntimeService/Version", None, Empty {})?;
+        let answer: RuntimeVersionAnswer = self.call("/runtime.v1.RuntimeService/Version", None, Empty {})?;
         Ok((answer.runtime_name, answer.runtime_version))
     }
 
-    /// Every sandbox, of whatever state.
+    /// Every sandbox, of whatever state, by id.
     pub fn sandboxes(&mut self) -> Result<Vec<Sandbox>, CallError> {
         let answer: SandboxesAnswer = self.call("/runtime.v1.RuntimeService/ListPodSandbox", None, Empty {})?;
-        Ok(answer.items.into_iter().map(SandboxMessage::read).collect())
+        let mut sandboxes: Vec<Sandbox> = answer.items.into_iter().map(SandboxMessage::read).collect();
+        sandboxes.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(sandboxes)
     }
 
-    /// Every container, of whatever state. The logs cost a call for each container.
+    /// Every container, of whatever state, by id. The logs cost a call for each container.
     pub fn containers(&mut self) -> Result<Vec<Container>, CallError> {
         let answer: ContainersAnswer = self.call("/runtime.v1.RuntimeService/ListContainers", None, Empty {})?;
         let mut containers = Vec::with_capacity(answer.containers.len());
@@ -127,6 +132,7 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
+        containers.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(containers)
     }
 }
@@ -177,113 +183,4 @@ impl ContainerMessage {
             log_path,
         }
     }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Empty {}
-
-#[derive(Clone, PartialEq, Message)]
-struct StatusAnswer {
-    #[prost(message, optional, tag = "1")]
-    status: Option<StatusMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StatusMessage {
-    #[prost(message, repeated, tag = "1")]
-    conditions: Vec<ConditionMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ConditionMessage {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(bool, tag = "2")]
-    status: bool,
-    #[prost(string, tag = "3")]
-    reason: String,
-    #[prost(string, tag = "4")]
-    message: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct VersionAnswer {
-    #[prost(string, tag = "2")]
-    runtime_name: String,
-    #[prost(string, tag = "3")]
-    runtime_version: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SandboxesAnswer {
-    #[prost(message, repeated, tag = "1")]
-    items: Vec<SandboxMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SandboxMessage {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(message, optional, tag = "2")]
-    metadata: Option<SandboxMetadata>,
-    #[prost(enumeration = "SandboxState", tag = "3")]
-    state: i32,
-    #[prost(int64, tag = "4")]
-    created_at: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SandboxMetadata {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "3")]
-    namespace: String,
-    #[prost(uint32, tag = "4")]
-    attempt: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainersAnswer {
-    #[prost(message, repeated, tag = "1")]
-    containers: Vec<ContainerMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainerMessage {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    sandbox: String,
-    #[prost(message, optional, tag = "3")]
-    metadata: Option<ContainerMetadata>,
-    #[prost(enumeration = "ContainerState", tag = "6")]
-    state: i32,
-    #[prost(int64, tag = "7")]
-    created_at: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainerMetadata {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint32, tag = "2")]
-    attempt: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainerStatusQuestion {
-    #[prost(string, tag = "1")]
-    id: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainerStatusAnswer {
-    #[prost(message, optional, tag = "1")]
-    status: Option<ContainerStatusMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainerStatusMessage {
-    #[prost(string, tag = "15")]
-    log_path: String,
 }

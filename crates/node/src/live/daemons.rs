@@ -15,9 +15,9 @@ pub struct Daemon {
     /// The process that started it.
     pub parent: u32,
     /// The program that it runs.
-    pub program: String,
+    pub program: Known<String>,
     /// Whether that file was replaced or removed since: a restart would run another one.
-    pub program_replaced: bool,
+    pub program_replaced: Known<bool>,
     /// What it was started with.
     pub launch: Launch,
     /// The sockets that it listens at.
@@ -86,12 +86,12 @@ pub(crate) fn find(proc: &Path) -> io::Result<(Vec<Daemon>, Vec<Shim>)> {
 fn daemon(process: &Process, program: io::Result<(String, bool)>, of_the_node: Known<bool>) -> Option<Daemon> {
     let words = process.words().ok().filter(|words| !words.is_empty())?;
     let launch = Launch::read(&words)?;
-    let (program, program_replaced) = program.ok()?;
+    let program: Known<_> = program.into();
     Some(Daemon {
         pid: process.pid,
         parent: process.stat().ok()?.parent,
-        program,
-        program_replaced,
+        program_replaced: program.as_ref().map(|(_, replaced)| *replaced),
+        program: program.map(|(path, _)| path),
         launch,
         listens: process.listens().into(),
         of_the_node,
@@ -193,8 +193,8 @@ mod tests {
             .map(|one| {
                 (
                     one.pid,
-                    one.program.as_str(),
-                    one.program_replaced,
+                    one.program.known().map(String::as_str),
+                    one.program_replaced.known().copied(),
                     one.of_the_node.known(),
                 )
             })
@@ -202,13 +202,29 @@ mod tests {
         assert_eq!(
             told,
             [
-                (10, "/usr/bin/containerd", false, Some(&true)),
-                (11, "/usr/bin/containerd", true, Some(&true)),
-                (12, "/data/bin/k3s", false, Some(&false)),
+                (10, Some("/usr/bin/containerd"), Some(false), Some(&true)),
+                (11, Some("/usr/bin/containerd"), Some(true), Some(&true)),
+                (12, Some("/data/bin/k3s"), Some(false), Some(&false)),
             ]
         );
         assert_eq!(daemons[0].launch.config_path(), "/x.toml");
         assert_eq!(daemons[0].listens.known().unwrap(), &["/run/a.sock"]);
+    }
+
+    #[test]
+    fn a_daemon_that_may_not_be_looked_at_is_one_all_the_same() {
+        let proc = Proc::new();
+        proc.process(10, "containerd", "/usr/bin/containerd", "containerd", "pid:[1]", "");
+        // What another user sees of root's process.
+        for denied in ["exe", "ns/pid"] {
+            let path = proc.0.path().join("10").join(denied);
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "").unwrap();
+        }
+        let (daemons, _) = find(proc.0.path()).unwrap();
+        assert_eq!(daemons.len(), 1);
+        assert!(daemons[0].program.known().is_none() && daemons[0].program_replaced.known().is_none());
+        assert!(daemons[0].of_the_node.known().is_none());
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod socket;
 pub use socket::{CallError, Socket};
 /// containerd's own services.
 mod containerd;
+/// What goes over it.
+mod messages;
 pub use containerd::{Deprecation, Ingest, Plugin, PluginStatus, Task, TaskState};
 /// CRI, as kubelet asks it.
 mod cri;
@@ -44,6 +46,9 @@ pub use place::{FileFact, FolderFact, Ground, Space};
 /// Who writes config.toml.
 mod owner;
 pub use owner::{DISTRIBUTIONS, Distribution, Evidence, Owner, Sign, owner};
-/// All of it.
+/// All of it, as one value.
 mod facts;
-pub use facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving, observe};
+pub use facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
+/// Gathers it.
+mod gather;
+pub use gather::observe;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-use zbus::fdo;
+use zbus::{DBusError, fdo};
 
 /// Why systemd could not be asked, or did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -142,9 +142,15 @@ impl BusError {
             | fdo::Error::AuthFailed(said)
             | fdo::Error::InteractiveAuthorizationRequired(said) => Self::Denied { call, said },
             fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => Self::NoSystemd,
-            other => Self::Broken {
+            // Whoever was asked left the bus before it answered.
+            error @ (fdo::Error::NoReply(_) | fdo::Error::Disconnected(_)) => Self::Broken {
                 call,
-                source: Box::new(zbus::Error::FDO(Box::new(other))),
+                source: Box::new(zbus::Error::FDO(Box::new(error))),
+            },
+            other => Self::Refused {
+                call,
+                name: other.name().to_string(),
+                said: other.description().unwrap_or_default().to_owned(),
             },
         }
     }
@@ -170,6 +176,11 @@ mod tests {
             of(fdo::Error::ServiceUnknown(String::new())),
             BusError::NoSystemd
         ));
+        let bad = of(fdo::Error::InvalidArgs("Unit name is not valid.".to_owned()));
+        assert!(
+            bad.to_string().contains("InvalidArgs") && bad.to_string().contains("not valid"),
+            "{bad}"
+        );
         assert!(matches!(
             of(fdo::Error::NoReply(String::new())),
             BusError::Broken { .. }

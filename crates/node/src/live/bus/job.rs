@@ -153,7 +153,12 @@ async fn exists(connection: &Connection, job: &str) -> Result<bool, BusError> {
         .await;
     match answer {
         Ok(_) => Ok(true),
-        Err(zbus::Error::FDO(error)) if matches!(*error, fdo::Error::UnknownObject(_)) => Ok(false),
+        Err(zbus::Error::FDO(error)) => match *error {
+            fdo::Error::UnknownObject(_) => Ok(false),
+            // systemd is executing itself again; its jobs come with it.
+            fdo::Error::NoReply(_) | fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => Ok(true),
+            other => Err(BusError::of("Get", zbus::Error::FDO(Box::new(other)))),
+        },
         Err(error) => Err(BusError::of("Get", error)),
     }
 }

@@ -1,5 +1,6 @@
 //! systemd over the system bus. One connection, every call within a deadline; whoever is denied is told what to do.
 
+mod environment;
 mod error;
 mod job;
 mod transient;
@@ -13,10 +14,11 @@ use std::time::Duration;
 use zbus::connection::Builder;
 use zbus::{Connection, Message};
 
+pub use environment::Environment;
 pub use error::BusError;
 pub use job::Job;
 pub use transient::{Exec, Property};
-pub use unit::{Environment, ExecStart, Moment, Unit};
+pub use unit::{ExecStart, Moment, Unit};
 
 /// Where D-Bus listens on every distribution; the variable that moves it is not read, as root's environment should not
 /// decide whom root trusts.

@@ -1,10 +1,10 @@
 //! What systemd knows of a service. Names and meanings are of `org.freedesktop.systemd1(5)`.
 
 use super::BusError;
+use super::environment::Environment;
 use super::value::{self, Properties};
 use crate::live::launch::Launch;
-use serde::{Serialize, Serializer};
-use std::fmt;
+use serde::Serialize;
 use zbus::Variant;
 
 /// A service at one moment.
@@ -77,33 +77,6 @@ pub struct ExecStart {
     pub argv: Vec<String>,
 }
 
-/// Variables that a unit's file sets. Output and `Debug` hold the names alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Environment(Vec<(String, String)>);
-
-impl Environment {
-    /// Names with their values, which may be secret.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    fn names(&self) -> Vec<&str> {
-        self.iter().map(|(name, _)| name).collect()
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.names().fmt(f)
-    }
-}
-
-impl Serialize for Environment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.names().serialize(serializer)
-    }
-}
-
 impl Unit {
     /// What its first command line starts containerd with; `None` when that starts no containerd.
     pub fn launch(&self) -> Option<Launch> {
@@ -146,7 +119,7 @@ pub(super) fn read(all: &Properties) -> Result<Unit, BusError> {
         delegate: flag("Delegate")?,
         kind: text("Type")?,
         exec_start: take(all, "ExecStart", commands)?,
-        environment: Environment(take(all, "Environment", assignments)?),
+        environment: take(all, "Environment", Environment::read)?,
         environment_files: take(all, "EnvironmentFiles", files)?,
         job: (job != 0).then_some(job),
         control_group: text("ControlGroup")?,
@@ -176,15 +149,6 @@ fn commands(value: &Variant<'_>) -> Option<Vec<ExecStart>> {
         })
     };
     value::list(value)?.into_iter().map(command).collect()
-}
-
-/// `as`: `NAME=value`.
-fn assignments(value: &Variant<'_>) -> Option<Vec<(String, String)>> {
-    let split = |line: String| {
-        let (name, value) = line.split_once('=')?;
-        Some((name.to_owned(), value.to_owned()))
-    };
-    value::texts(value)?.into_iter().map(split).collect()
 }
 
 /// `a(sb)`: path, and whether it may be missing.
