@@ -2,8 +2,8 @@
 
 use super::known::{Known, said};
 use super::messages::{
-    DeprecationMessage, Empty, IngestMessage, PluginMessage, PluginsAnswer, ProcessMessage, ServerAnswer,
-    StatusesAnswer, TasksAnswer, VersionAnswer,
+    DeprecationMessage, Empty, IngestMessage, LeasesAnswer, ObjectMessage, ObjectsAnswer, PluginMessage, PluginsAnswer,
+    ProcessMessage, ServerAnswer, StatusesAnswer, TasksAnswer, VersionAnswer,
 };
 use super::socket::{CallError, Socket};
 use prost::Enumeration;
@@ -161,6 +161,28 @@ impl Socket {
         tasks.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(tasks)
     }
+
+    /// The sandboxes and containers that CRI has begun to make, whether it lists them yet or not.
+    pub(crate) fn begun(&mut self) -> Result<Vec<String>, CallError> {
+        let method = "/containerd.services.containers.v1.Containers/List";
+        let objects: ObjectsAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
+        let method = "/containerd.services.leases.v1.Leases/List";
+        let leases: LeasesAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
+        Ok(begun(objects, leases))
+    }
+}
+
+/// Up to 1.7 CRI makes a sandbox's container before its network; since 2.0 it makes a lease of the sandbox's name then, and
+/// the container afterwards. Leases of other names are of downloads.
+fn begun(objects: ObjectsAnswer, leases: LeasesAnswer) -> Vec<String> {
+    let of_cri = |object: &ObjectMessage| object.labels.contains_key("io.cri-containerd.kind");
+    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let objects = objects.objects.into_iter().filter(of_cri).map(|object| object.id);
+    let leases = leases.leases.into_iter().map(|lease| lease.id).filter(is_id);
+    let mut ids: Vec<String> = objects.chain(leases).collect();
+    ids.sort();
+    ids.dedup();
+    ids
 }
 
 /// From the place of the database, which the plugin of metadata exports in every release.
@@ -193,7 +215,7 @@ impl PluginMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::live::messages::ErrorMessage;
+    use crate::live::messages::{ErrorMessage, LeaseMessage};
 
     fn plugin(kind: &str, exports: &[(&str, &str)], error: Option<&str>) -> PluginMessage {
         PluginMessage {
@@ -216,6 +238,19 @@ mod tests {
         assert_eq!(root(&[usual]), Known::Known("/data/containerd".to_owned()));
         assert!(root(&[bolt("/elsewhere/meta.db")]).known().is_none());
         assert!(root(&[]).known().is_none());
+    }
+
+    #[test]
+    fn what_cri_has_begun_is_told_from_what_others_made() {
+        let object = |id: &str, label: &str| ObjectMessage {
+            id: id.to_owned(),
+            labels: [(label.to_owned(), "sandbox".to_owned())].into(),
+        };
+        let (one, two) = ("a".repeat(64), "b".repeat(64));
+        let objects = vec![object(&one, "io.cri-containerd.kind"), object("by-hand", "other")];
+        let leases = [&two, &one, "1795277165-Zx"].map(|id: &str| LeaseMessage { id: id.to_owned() });
+        let leases = LeasesAnswer { leases: leases.into() };
+        assert_eq!(begun(ObjectsAnswer { objects }, leases), [one, two]);
     }
 
     #[test]

@@ -107,6 +107,9 @@ pub struct Containerd {
 /// What CRI says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cri {
+    /// Whether containerd serves CRI at all: when its plugin did not load it does not, and everything else here is
+    /// unknown. `Containerd::plugins` has the reason.
+    pub served: Known<bool>,
     /// Whether it is ready.
     pub status: Known<CriStatus>,
     /// The runtime's name and version.
@@ -115,6 +118,8 @@ pub struct Cri {
     pub sandboxes: Known<Vec<Sandbox>>,
     /// Every container.
     pub containers: Known<Vec<Container>>,
+    /// The ids of sandboxes and containers that are being made and that CRI does not list yet.
+    pub in_creation: Known<Vec<String>>,
 }
 
 impl Facts {

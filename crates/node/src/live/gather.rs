@@ -1,6 +1,7 @@
 //! Gathers the facts of a running node in one go.
 
 use super::bus::{Bus, BusError, Job, Unit};
+use super::cri::{Container, Sandbox};
 use super::daemons::{self, Daemon, Shim};
 use super::facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
 use super::known::{Known, chain};
@@ -8,7 +9,7 @@ use super::mounts;
 use super::owner::{Evidence, Sign, owner};
 use super::peer;
 use super::place::Surveyor;
-use super::socket::Socket;
+use super::socket::{CallError, Socket};
 use super::started;
 use crate::resolve::{Landing, resolve};
 use crate::root::Root;
@@ -31,7 +32,7 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
     let proc = Path::new("/proc");
     let (daemons, shims) = match daemons::find(proc) {
         Ok((daemons, shims)) => (Known::Known(daemons), Known::Known(shims)),
-        Err(error) => (Known::unknown(error.to_string()), Known::unknown(error.to_string())),
+        Err(error) => (Known::unknown(chain(&error)), Known::unknown(chain(&error))),
     };
     let serving = serving(ask, &daemons);
     let pid = serving.as_ref().and_then(|serving| serving.pid.clone());
@@ -109,7 +110,7 @@ fn serving(ask: &Ask, daemons: &Known<Vec<Daemon>>) -> Known<Serving> {
         let pid = match peer::listener(Path::new(address)) {
             Ok(Some(pid)) => Known::Known(pid),
             Ok(None) => Known::unknown("it is in a PID namespace that is not seen from here"),
-            Err(error) => return Known::unknown(format!("`{address}`: {error}")),
+            Err(error) => return Known::unknown(format!("`{address}`: {}", chain(&error))),
         };
         Known::Known(Serving {
             address: address.to_owned(),
@@ -175,13 +176,24 @@ fn asked(socket: &mut Socket) -> (Containerd, Cri) {
         Known::unknown("this containerd keeps no list of deprecations")
     };
     // CRI before the tasks: one stopped shim holds up the list of all tasks.
-    let cri = Cri {
-        status: socket.cri_status().into(),
-        version: socket.cri_version().into(),
-        sandboxes: socket.sandboxes().into(),
-        containers: socket.containers().into(),
+    // Before what CRI lists, so that what is finished in between is not taken for unfinished.
+    let begun = socket.begun();
+    let status = socket.cri_status();
+    let served = match &status {
+        Ok(_) => Known::Known(true),
+        Err(CallError::NotServed { .. }) => Known::Known(false),
+        Err(error) => Known::unknown(error.to_string()),
     };
-    let containerd = Containerd {
+    let (sandboxes, containers) = (socket.sandboxes(), socket.containers());
+    let cri = Cri {
+        served,
+        status: status.into(),
+        version: socket.cri_version().into(),
+        in_creation: in_creation(begun, &sandboxes, &containers),
+        sandboxes: sandboxes.into(),
+        containers: containers.into(),
+    };
+    let daemon = Containerd {
         version,
         plugins,
         deprecations,
@@ -189,11 +201,27 @@ fn asked(socket: &mut Socket) -> (Containerd, Cri) {
         tasks: socket.tasks().into(),
         root,
     };
-    (containerd, cri)
+    (daemon, cri)
+}
+
+fn in_creation(
+    begun: Result<Vec<String>, CallError>,
+    sandboxes: &Result<Vec<Sandbox>, CallError>,
+    containers: &Result<Vec<Container>, CallError>,
+) -> Known<Vec<String>> {
+    match (begun, sandboxes, containers) {
+        (Ok(mut begun), Ok(sandboxes), Ok(containers)) => {
+            begun
+                .retain(|id| !sandboxes.iter().any(|one| one.id == *id) && !containers.iter().any(|one| one.id == *id));
+            Known::Known(begun)
+        }
+        (Err(error), _, _) => Known::unknown(error.to_string()),
+        (_, Err(error), _) | (_, _, Err(error)) => Known::unknown(error.to_string()),
+    }
 }
 
 fn silent(why: &str) -> (Containerd, Cri) {
-    let containerd = Containerd {
+    let daemon = Containerd {
         version: Known::unknown(why),
         plugins: Known::unknown(why),
         deprecations: Known::unknown(why),
@@ -202,12 +230,14 @@ fn silent(why: &str) -> (Containerd, Cri) {
         root: Known::unknown(why),
     };
     let cri = Cri {
+        served: Known::unknown(why),
         status: Known::unknown(why),
         version: Known::unknown(why),
         sandboxes: Known::unknown(why),
         containers: Known::unknown(why),
+        in_creation: Known::unknown(why),
     };
-    (containerd, cri)
+    (daemon, cri)
 }
 
 /// The serving daemon's shims in the unit's control group. One that cannot be told makes the whole unknown.

@@ -62,17 +62,26 @@ impl<T, E: std::error::Error> From<Result<T, E>> for Known<T> {
 
 /// An error and its causes, with colons between.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(error);
     let mut cause = error.source();
     while let Some(error) = cause {
         // Some libraries repeat their source in their own text.
-        let next = error.to_string();
+        let next = plain(error);
         if !text.ends_with(&next) {
             text = format!("{text}: {next}");
         }
         cause = error.source();
     }
     text
+}
+
+/// An error's text without the number that the standard library adds.
+fn plain(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, number)) if number.ends_with(')') => words.to_owned(),
+        _ => text,
+    }
 }
 
 /// What another program said, without the user-info of URLs: containerd's messages may quote its configuration.
@@ -104,9 +113,9 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot ask")]
         struct Outer(#[source] std::io::Error);
-        let error = Outer(std::io::Error::other("the socket is gone"));
+        let error = Outer(std::io::Error::from_raw_os_error(13));
         let known: Known<()> = Err(error).into();
-        assert_eq!(known, Known::unknown("cannot ask: the socket is gone"));
+        assert_eq!(known, Known::unknown("cannot ask: Permission denied"));
     }
 
     #[test]

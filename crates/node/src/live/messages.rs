@@ -34,6 +34,33 @@ pub(super) struct PluginMessage {
     pub(super) error: Option<ErrorMessage>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ObjectsAnswer {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) objects: Vec<ObjectMessage>,
+}
+
+/// A container, without its specification.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ObjectMessage {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeasesAnswer {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) leases: Vec<LeaseMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseMessage {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+}
+
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ErrorMessage {
