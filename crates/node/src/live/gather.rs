@@ -142,11 +142,11 @@ fn systemd(patience: Duration, pid: Option<u32>) -> (Known<String>, Known<Unit>,
     let bus = match Bus::connect(patience) {
         Ok(bus) => bus,
         Err(error) => {
-            let version = match &error {
-                BusError::TooOld(version) => Known::Known(version.clone()),
-                other => Known::unknown(chain(other)),
+            let why = format!("{} ({})", chain(&error), error.hint());
+            let version = match error {
+                BusError::TooOld(version) => Known::Known(version),
+                _ => Known::unknown(&why),
             };
-            let why = chain(&error);
             return (version, Known::unknown(&why), Known::Unknown(why));
         }
     };

@@ -47,7 +47,7 @@ pub struct Unit {
     pub fragment: String,
     /// The drop-ins in force.
     pub drop_ins: Vec<String>,
-    /// Whether the files changed since systemd read them.
+    /// Whether systemd sees that its files changed since it read them. It does not see the first drop-in of a unit (252).
     pub needs_daemon_reload: bool,
     /// When it last changed its state.
     pub state_changed: Option<Moment>,
