@@ -5,9 +5,12 @@
 //! the next move, performs it and looks again. [`status()`] tells what the journal says. Everything the tool keeps lies in
 //! [`STATE`] below the root.
 //!
+//! [`live`] holds what a running node is: facts, and the one connection over which systemd is asked to act.
+//!
 //! This crate never decides what to change, never leaves the root, never writes a file in place, never follows a link
-//! while writing, never deletes what the journal does not say it made, never reads a clock or the environment, and
-//! starts nothing. Fatal for it are only kernels without `openat2` (before Linux 5.6).
+//! while writing, never deletes what the journal does not say it made, never reads the time of day or the environment,
+//! and starts no program: what runs is started by systemd at its caller's word. Fatal for it are only kernels without
+//! `openat2` (before Linux 5.6).
 
 /// Opens what lies below a root without leaving it.
 mod root;
@@ -52,3 +55,5 @@ pub use outcome::{ChangeError, Kind, OpenError, Outcome, Report};
 /// What the journal says, without a lock.
 mod status;
 pub use status::{Status, StatusError, status};
+/// What systemd, containerd and the kernel say of a running node.
+pub mod live;

@@ -1,0 +1,54 @@
+//! The facts of a running node: what systemd, containerd and the kernel say at one moment.
+//!
+//! [`observe`] gathers them. Nothing here decides anything; what cannot be learnt is [`Known::Unknown`] with its reason.
+//! [`Bus`] also asks systemd to act, at its caller's word: it is the only place from which a unit is started or stopped.
+//!
+//! Every call has a deadline. All of it blocks, and must not be called from within an asynchronous runtime's thread.
+
+/// What is known, or why not.
+mod known;
+pub use known::Known;
+/// systemd over the system bus.
+mod bus;
+/// One thread that waits for answers, never longer than it was told.
+mod patience;
+pub use bus::{Bus, BusError, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
+/// Who listens at a socket.
+mod peer;
+/// Calls over containerd's socket.
+mod socket;
+pub use socket::{CallError, Socket};
+/// containerd's own services.
+mod containerd;
+/// What goes over it.
+mod messages;
+pub use containerd::{Deprecation, Ingest, Plugin, PluginStatus, Task, TaskState};
+/// CRI, as kubelet asks it.
+mod cri;
+pub use cri::{Condition, Container, ContainerState, CriStatus, Sandbox, SandboxState};
+/// Which processes are containerd, which of them serves, and its shims.
+mod daemons;
+/// One process, as the kernel describes it.
+mod process;
+pub use daemons::{Daemon, Shim};
+/// What containerd was started with.
+mod launch;
+pub use launch::Launch;
+/// When the daemon was started, and whether the clock was set since.
+mod started;
+pub use started::Started;
+/// Mounts, as the kernel lists them.
+mod mounts;
+pub use mounts::Mount;
+/// What stands in the way of changing a file or folder.
+mod place;
+pub use place::{FileFact, FolderFact, Ground, Space};
+/// Who writes config.toml.
+mod owner;
+pub use owner::{DISTRIBUTIONS, Distribution, Evidence, Owner, Sign, owner};
+/// All of it, as one value.
+mod facts;
+pub use facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
+/// Gathers it.
+mod gather;
+pub use gather::observe;

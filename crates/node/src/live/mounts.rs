@@ -1,0 +1,119 @@
+//! Mounts, as the kernel lists them in `/proc/self/mountinfo`.
+
+use serde::Serialize;
+
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mount {
+    /// Its number.
+    pub id: u64,
+    /// Where it is mounted.
+    pub point: String,
+    /// The part of its file system that is mounted: `/` for all of it, a file's path for a bind-mounted file.
+    pub part: String,
+    /// The kind of file system, such as `ext4`, `overlay`, `tmpfs`.
+    pub kind: String,
+    /// Whether the mount or its file system is read-only.
+    pub read_only: bool,
+    /// Whether programs on it cannot be run.
+    pub noexec: bool,
+}
+
+impl Mount {
+    /// Whether what is on it goes with a reboot.
+    pub fn is_volatile(&self) -> bool {
+        matches!(self.kind.as_str(), "tmpfs" | "ramfs")
+    }
+}
+
+/// Every mount in a text of `mountinfo`; a line of another shape is left out.
+pub(crate) fn parse(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(line).collect()
+}
+
+/// `36 35 98:0 /part /point rw,noatime master:1 - ext4 /dev/root rw,errors=continue`
+fn line(line: &str) -> Option<Mount> {
+    // Any number of optional fields stands before the hyphen.
+    let (of_mount, of_file_system) = line.split_once(" - ")?;
+    let mount: Vec<&str> = of_mount.split(' ').collect();
+    let file_system: Vec<&str> = of_file_system.split(' ').collect();
+    let (options, all) = (mount.get(5)?, file_system.get(2)?);
+    let has = |options: &str, option| options.split(',').any(|word| word == option);
+    Some(Mount {
+        id: mount.first()?.parse().ok()?,
+        part: unescape(mount.get(3)?),
+        point: unescape(mount.get(4)?),
+        kind: (*file_system.first()?).to_owned(),
+        read_only: has(options, "ro") || has(all, "ro"),
+        noexec: has(options, "noexec"),
+    })
+}
+
+/// Blanks, tabs, newlines and backslashes are written as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, others)) = rest.split_first() {
+        let octal = others.get(..3).filter(|_| *first == b'\\');
+        let byte = octal
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &others[3..] } else { others };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The mount that a real path lies on: the longest point wins, and of two at one point the later, which covers the other.
+pub(crate) fn of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
+    let holds = |mount: &&Mount| {
+        let point = mount.point.trim_end_matches('/');
+        path.strip_prefix(point)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    mounts.iter().filter(holds).max_by_key(|mount| mount.point.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+22 1 0:20 / / rw,relatime - overlay overlay ro,lowerdir=/a
+23 22 8:1 /config.toml /etc/containerd/config.toml ro,nosuid,noexec master:1 propagate_from:2 - ext4 /dev/sda1 rw
+24 22 0:21 / /etc rw - tmpfs tmpfs rw
+25 24 0:22 /with\\040blank /etc/with\\040blank rw shared:3 - ext4 /dev/sda2 rw
+26 24 0:23 / /etc rw - ext4 /dev/sda3 rw
+a line of another kind
+";
+
+    #[test]
+    fn lines_with_and_without_optional_fields() {
+        let mounts = parse(TEXT);
+        assert_eq!(mounts.len(), 5);
+        let file = &mounts[1];
+        assert_eq!(
+            (file.part.as_str(), file.point.as_str()),
+            ("/config.toml", "/etc/containerd/config.toml")
+        );
+        assert!(file.read_only && file.noexec);
+        assert!(mounts[0].read_only, "the file system is");
+        assert!(mounts[2].is_volatile() && !mounts[2].read_only);
+        assert_eq!(mounts[3].point, "/etc/with blank");
+    }
+
+    #[test]
+    fn a_path_lies_on_the_nearest_mount_and_on_the_last_of_two() {
+        let mounts = parse(TEXT);
+        let id = |path| of(&mounts, path).map(|mount| mount.id);
+        assert_eq!(id("/etc/containerd/config.toml"), Some(23));
+        assert_eq!(id("/etc/containerd/config.toml2"), Some(26));
+        assert_eq!(id("/etc"), Some(26));
+        assert_eq!(id("/etcetera"), Some(22));
+    }
+
+    #[test]
+    fn what_is_no_escape_stays() {
+        assert_eq!(unescape(r"a\134b\09\9"), r"a\b\09\9");
+    }
+}

@@ -1,0 +1,52 @@
+//! Who listens at a socket, as the kernel says it: a path tells nothing when two containerds run.
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Connects without ever blocking: a stopped daemon whose queue of connections is full is an error, and no wait.
+pub(crate) fn dial(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}
+
+/// The process that listens at a socket (`SO_PEERCRED`); `None` when it is in a PID namespace that is not seen from here.
+pub(crate) fn listener(path: &Path) -> io::Result<Option<u32>> {
+    let peer = sockopt::socket_peercred(dial(path)?)?;
+    // The kernel writes 0 for a process outside the caller's PID namespace.
+    Ok(u32::try_from(peer.pid.as_raw_pid()).ok().filter(|pid| *pid != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn the_listener_is_named_by_its_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        assert_eq!(listener(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let _listening = UnixListener::bind(&path).unwrap();
+        assert_eq!(listener(&path).unwrap(), Some(std::process::id()));
+    }
+
+    #[test]
+    fn a_full_queue_is_an_error_and_no_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _listening = UnixListener::bind(&path).unwrap();
+        let mut held = Vec::new();
+        let error = loop {
+            match dial(&path) {
+                Ok(stream) => held.push(stream),
+                Err(error) => break error,
+            }
+            assert!(held.len() < 100_000);
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}
