@@ -52,3 +52,6 @@ pub use facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
 /// Gathers it.
 mod gather;
 pub use gather::observe;
+/// What of it decides whether a change may begin.
+mod ground;
+pub use ground::Intent;

@@ -1,0 +1,46 @@
+//! Says of the running machine whether a change of its containerd may begin: `go`, `wait: …`, or a line for each obstacle.
+//!
+//! `preflight [--heals] [--accept] [FILE…]`: the files are looked at beside the one that containerd was started with.
+
+#![expect(clippy::print_stdout, reason = "printing is what this example is for")]
+
+use mirrorshift_containerd::{DEFAULT_CONFIG, Version};
+use mirrorshift_node::Root;
+use mirrorshift_node::live::{Ask, Intent, observe};
+use mirrorshift_plan::preflight::{Verdict, preflight};
+use rustix::time::{ClockId, clock_gettime};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (flags, files): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let facts = observe(
+        &Root::open("/")?,
+        &Ask {
+            files,
+            ..Ask::default()
+        },
+    )?;
+    let now = clock_gettime(ClockId::Monotonic);
+    let version: Version = match facts.containerd.version.known() {
+        Some(version) => version.parse()?,
+        None => "1.7.24".parse()?,
+    };
+    let ground = facts.ground(
+        version,
+        &Intent {
+            planned_for: DEFAULT_CONFIG.to_owned(),
+            bytes: 4096,
+            heals: flags.iter().any(|flag| flag == "--heals"),
+            containers_may_restart: flags.iter().any(|flag| flag == "--accept"),
+            owned_may_be_edited: false,
+            now_monotonic_us: u64::try_from(now.tv_sec)? * 1_000_000 + u64::try_from(now.tv_nsec)? / 1000,
+        },
+    );
+    match preflight(&ground) {
+        Verdict::Go => println!("go"),
+        Verdict::Wait(busy) => busy.iter().for_each(|busy| println!("wait: {busy}")),
+        Verdict::Refuse(obstacles) => obstacles
+            .iter()
+            .for_each(|obstacle| println!("{}: {obstacle}", obstacle.id())),
+    }
+    Ok(())
+}
