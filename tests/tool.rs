@@ -16,6 +16,7 @@ pub struct Tool {
 }
 
 /// What one run came to.
+#[derive(Clone, Debug)]
 pub struct Ran {
     /// The exit code; -1 when a signal ended it.
     pub code: i32,
@@ -23,6 +24,21 @@ pub struct Ran {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+}
+
+impl Ran {
+    /// Itself, when the exit code is 0.
+    ///
+    /// # Errors
+    ///
+    /// With what was written otherwise.
+    pub fn ok(self) -> io::Result<Self> {
+        if self.code == 0 {
+            return Ok(self);
+        }
+        let Self { code, stdout, stderr } = self;
+        Err(io::Error::other(format!("exit code {code}: {stdout}{stderr}")))
+    }
 }
 
 impl Tool {

@@ -27,6 +27,10 @@ fuzz_target!(|data: &str| {
     let shown = mask::file(data);
     assert_eq!(shown.lines().count(), data.lines().count(), "{data:?}\n{shown:?}");
     drop(mask::free_text(data));
+    // An input that names the secret itself shows it in any place.
+    if data.contains(SECRET) {
+        return;
+    }
     // The secret stands where the input has an `@`, or in an assignment at its end.
     let text = match data.split_once('@') {
         Some((before, after)) => format!("{before}{SECRET}{after}"),

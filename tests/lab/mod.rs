@@ -7,7 +7,9 @@
 
 pub mod containerd; // which containerds the cache holds
 pub mod content; // the images that registries serve
+mod cri; // CRI's calls
 pub mod inside; // the part that runs in namespaces
+pub mod node; // whole systems with containerd in them
 pub mod normalise; // what of the requests counts
 pub mod pki; // authorities and certificates
 pub mod scene; // jobs and reports as values
@@ -22,6 +24,8 @@ use std::thread;
 
 pub use self::containerd::{Containerd, LINES, cache};
 pub use self::content::{by_digest, repository};
+pub use self::cri::Ready;
+pub use self::node::{Node, NodeOptions, Nodes};
 pub use self::normalise::{Asked, Asks, Thing, compare, normalise};
 pub use self::pki::Pki;
 pub use self::scene::{
@@ -44,6 +48,15 @@ pub enum Missing {
     /// The system forbids it, as containers often do.
     #[error("no namespaces here: {0}")]
     Namespaces(String),
+    /// A container with an init, as containers in containers often are.
+    #[error("no nodes here: {0}")]
+    Nspawn(String),
+    /// `tests/lab/prepare` was not run, or could not make it.
+    #[error("no root for nodes at `{0}` (`tests/lab/prepare` makes it)")]
+    NodeRoot(PathBuf),
+    /// The cache is from before nodes.
+    #[error("`{0}` is missing (`tests/lab/prepare` fetches it)")]
+    Part(PathBuf),
     /// `tests/lab/prepare` was not run, or could not get this one.
     #[error("no containerd {line} in `{cache}` (`tests/lab/prepare` fetches it)")]
     Containerd {
@@ -102,14 +115,7 @@ impl Lab {
         if !rustix::process::geteuid().is_root() {
             return Err(Missing::Root);
         }
-        for program in ["ip", "unshare"] {
-            let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-                .iter()
-                .any(|dir| Path::new(dir).join(program).exists());
-            if !found {
-                return Err(Missing::Program(program));
-            }
-        }
+        installed(&["ip", "unshare"])?;
         let tried = namespaced("true")
             .output()
             .map_err(|error| Missing::Namespaces(error.to_string()))?;
@@ -225,6 +231,19 @@ impl Lab {
             .into_iter()
             .map(|result| result.and_then(first))
             .collect()
+    }
+}
+
+/// Whether these programs are where a system has them.
+fn installed(programs: &[&'static str]) -> Result<(), Missing> {
+    let there = |program: &str| {
+        ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(program).exists())
+    };
+    match programs.iter().find(|program| !there(program)) {
+        None => Ok(()),
+        Some(program) => Err(Missing::Program(program)),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{file, fragment, free_text, holds_secret};
 fn masked(text: &str) -> String {
     let masked = file(text);
     assert_eq!(masked.split('\n').count(), text.split('\n').count(), "{masked}");
+    assert_eq!(masked.ends_with('\n'), text.ends_with('\n'), "{masked}");
     assert_eq!(file(&masked), masked, "masking twice is masking once");
     masked
 }
@@ -147,6 +148,7 @@ fn what_is_no_toml_ends_and_keeps_its_lines() {
         "[a.\"b",
         "#",
         "\r\n#\r\n",
+        &format!("a = {}1\n\nb = 2\n", "[".repeat(100)),
         "a = }\n]",
         "a = [\u{c}]",
         "a = [1\u{b},\u{a0}\n]",

@@ -140,7 +140,8 @@ impl<'t> Walk<'t> {
         match first {
             _ if depth > DEEPEST => {
                 let rest = self.take(self.rest.len());
-                let masked = rest.split('\n').map(|_| MASK).collect::<Vec<_>>().join("\n");
+                let masked = rest.split('\n').map(|line| if line.is_empty() { "" } else { MASK });
+                let masked = masked.collect::<Vec<_>>().join("\n");
                 self.out.push_str(&masked);
             }
             Some(b'"') => match closing_quote(self.rest) {

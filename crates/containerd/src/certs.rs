@@ -56,7 +56,7 @@ fn is_sequence(der: &[u8]) -> bool {
     let whole = || {
         let mut reader = der::SliceReader::new(der)?;
         let header = der::Header::decode(&mut reader)?;
-        Ok::<_, der::Error>(header.tag == der::Tag::Sequence && reader.remaining_len() == header.length)
+        Ok::<_, der::Error>(header.tag() == der::Tag::Sequence && reader.remaining_len() == header.length())
     };
     whole().unwrap_or(false)
 }

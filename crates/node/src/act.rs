@@ -2,6 +2,7 @@
 
 use crate::journal::{Change, Journal, Owned, StepRecord};
 use crate::root::{Root, split};
+use crate::runtime::{self, Runtime};
 use crate::snapshot::{Seen, look};
 use crate::stage::{Attributes, part, remove, stage};
 use crate::state::{State, backup_path, make_folder};
@@ -9,7 +10,7 @@ use crate::survey::RESERVED;
 use crate::swap::Places;
 use crate::trouble::Trouble;
 use mirrorshift_plan::Digest;
-use mirrorshift_plan::change::{Mark, Move, Phase};
+use mirrorshift_plan::change::{Mark, Move, Phase, Service};
 use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -25,6 +26,10 @@ pub(crate) struct Hand<'a> {
     /// The old bytes of each step, before they are backed up.
     pub(crate) old: Vec<Option<Vec<u8>>>,
     pub(crate) now: u64,
+    /// The containerd that reads the files, where one runs.
+    pub(crate) runtime: Option<&'a mut dyn Runtime>,
+    /// How often this run had it restarted in this phase.
+    pub(crate) asked: u32,
 }
 
 impl Hand<'_> {
@@ -87,8 +92,55 @@ impl Hand<'_> {
                 change.phase = Phase::Stuck;
                 change.note = why;
             }),
-            Move::Refuse(_) | Move::Halt(_) | Move::Done => Ok(()),
+            Move::Announce => self.announce(Phase::Restarting),
+            Move::Restore => self.announce(Phase::Restoring),
+            Move::Verify => self.enter(Phase::Verifying),
+            Move::Guard => {
+                let change = self.change.clone();
+                self.runtime()?.guard(&change)
+            }
+            Move::Disarm => self.runtime()?.disarm(),
+            Move::Restart => {
+                let again = self.asked > 0;
+                self.asked += 1;
+                let phase = self.change.phase;
+                let runtime = self.runtime()?;
+                runtime.begin(phase);
+                runtime.restart(again)
+            }
+            Move::Wait => {
+                self.runtime()?.wait();
+                Ok(())
+            }
+            Move::Refuse(_) | Move::Halt(_) | Move::Leave | Move::Done => Ok(()),
         }
+    }
+
+    /// What runs, where the change is for a containerd that runs.
+    pub(crate) fn service(&mut self) -> Result<Option<Service>, Trouble> {
+        let Some(runtime) = self.runtime.as_deref_mut() else {
+            return Ok(None);
+        };
+        runtime::service(runtime, &self.change, self.asked).map(Some)
+    }
+
+    fn runtime(&mut self) -> Result<&mut (dyn Runtime + '_), Trouble> {
+        match &mut self.runtime {
+            Some(runtime) => Ok(&mut **runtime),
+            None => Err(Trouble::Said("there is no running containerd to act on")),
+        }
+    }
+
+    /// Enters a phase with a restart in it, and remembers what ran before that.
+    fn announce(&mut self, phase: Phase) -> Result<(), Trouble> {
+        let change = self.change.clone();
+        let from = self.runtime()?.look(&change)?.invocation;
+        self.record(|change| {
+            change.phase = phase;
+            if let Some(service) = &mut change.service {
+                service.from = from;
+            }
+        })
     }
 
     fn step(&self, at: usize) -> Result<&StepRecord, Trouble> {
@@ -106,6 +158,12 @@ impl Hand<'_> {
     fn commit(&mut self, change: Change, journal: Journal) -> Result<(), Trouble> {
         journal.save(self.state)?;
         *self.journal = journal;
+        if self.change.phase != change.phase {
+            self.asked = 0;
+            if let Some(runtime) = self.runtime.as_deref_mut() {
+                runtime.begin(change.phase);
+            }
+        }
         self.change = change;
         Ok(())
     }
@@ -123,6 +181,9 @@ impl Hand<'_> {
     }
 
     fn arm(&mut self) -> Result<(), Trouble> {
+        if let Some(runtime) = self.runtime.as_deref_mut() {
+            self.change.service = Some(runtime.record()?);
+        }
         let armed = self.back_up().and_then(|()| self.enter(Phase::Armed));
         if armed.is_err() {
             // The journal does not know this change, so what was made for it is litter. The reason to refuse is the

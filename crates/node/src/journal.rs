@@ -4,6 +4,7 @@
 //! reads another digest or a newer schema, touches nothing: guessing from what lies on the disk is how backups of
 //! backups are made.
 
+use crate::runtime::ServiceRecord;
 use crate::state::{STATE, State};
 use crate::trouble::Trouble;
 use mirrorshift_plan::Digest;
@@ -118,6 +119,9 @@ pub struct Change {
     pub folders: Vec<String>,
     /// The mode of files that it makes.
     pub new_file_mode: u32,
+    /// The containerd that it is for, where that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRecord>,
     /// Its steps, in their order.
     pub steps: Vec<StepRecord>,
 }

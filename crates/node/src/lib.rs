@@ -41,8 +41,11 @@ pub use journal::{Change, FileRecord, JournalError, Owned, StepRecord};
 mod act;
 /// Looks at a change's files, for the next decision.
 mod observe;
+/// The running containerd of a change.
+mod runtime;
 /// The loop, and what callers see of it.
 mod session;
+pub use runtime::{Running, Runtime, ServiceRecord};
 /// Looks at a plan's files before anything is touched.
 mod survey;
 pub use session::{ChangePlan, Session};

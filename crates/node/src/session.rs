@@ -6,6 +6,7 @@ use crate::lock::{self, Lock, NotLocked};
 use crate::observe::{Observed, observe};
 use crate::outcome::{ChangeError, OpenError, Outcome, Report};
 use crate::root::{Root, split};
+use crate::runtime::Runtime;
 use crate::state::State;
 use crate::survey::survey;
 use crate::trouble::Trouble;
@@ -43,6 +44,7 @@ pub struct Session<'a> {
     journal: Journal,
     id: String,
     now: u64,
+    runtime: Option<&'a mut dyn Runtime>,
     _lock: Lock,
 }
 
@@ -79,8 +81,16 @@ impl<'a> Session<'a> {
             journal,
             id: id.to_owned(),
             now,
+            runtime: None,
             _lock: lock,
         })
+    }
+
+    /// The same for files that a containerd reads, which is guarded, restarted and asked as the change needs it.
+    #[must_use]
+    pub fn with(mut self, runtime: &'a mut dyn Runtime) -> Self {
+        self.runtime = Some(runtime);
+        self
     }
 
     /// Brings a change that an earlier run left unfinished to an end: forward once all its files were staged, else back.
@@ -184,6 +194,11 @@ impl<'a> Session<'a> {
             new,
             old,
             now: self.now,
+            runtime: match &mut self.runtime {
+                Some(runtime) => Some(&mut **runtime),
+                None => None,
+            },
+            asked: 0,
         };
         let mut run = Run {
             goal,
@@ -232,15 +247,27 @@ impl Run {
             Some(seen) => seen,
             None => self.look(hand)?,
         };
-        // No change needs more than a dozen moves a step. The bound is against an editor that never rests.
-        for _ in 0..64 + 16 * hand.change.steps.len() {
+        // No change needs more than a dozen moves a step. The bound is against an editor that never rests. Waiting has a
+        // bound of its own.
+        let most = 64 + 16 * hand.change.steps.len();
+        let mut moves = 0;
+        while moves < most {
+            let service = match hand.service() {
+                Ok(service) => service,
+                Err(trouble) => {
+                    self.fault(trouble);
+                    hand.service()?
+                }
+            };
             let facts = ChangeFacts {
                 phase: hand.change.phase,
                 steps: seen.iter().map(|step| step.facts).collect(),
                 folders: !hand.change.folders.is_empty(),
                 faults: self.faults,
+                service,
             };
             let next = decide(self.goal, &facts);
+            moves += usize::from(next != Move::Wait);
             match next {
                 Move::Done => return Ok(End::Closed(hand.change.phase)),
                 Move::Refuse(reason) => return Ok(End::Refused(self.trouble(hand, &seen, reason))),
@@ -265,6 +292,7 @@ impl Run {
             match (next, acted) {
                 (Move::GiveUp(_), _) => return Ok(End::Stuck(self.cause.take().unwrap_or(Trouble::Endless))),
                 (Move::Abandon(_), Ok(())) => return Ok(End::Closed(Phase::Idle)),
+                (Move::Leave, Ok(())) => return Ok(End::Closed(hand.change.phase)),
                 (Move::Keep(_), Ok(())) => {
                     return Ok(match self.cause.take() {
                         Some(cause) => End::Refused(cause),
@@ -277,7 +305,8 @@ impl Run {
                 (_, Err(trouble)) => self.fault(trouble),
             }
             if hand.change.phase != phase {
-                if hand.change.phase.is_closed() {
+                // Where a containerd runs, a guard may be left to take away.
+                if hand.change.phase.is_closed() && facts.service.is_none() {
                     return Ok(End::Closed(hand.change.phase));
                 }
                 self.faults = 0;
@@ -332,6 +361,7 @@ impl Run {
             }),
             Reason::Asked => Some(Trouble::Said("it was asked for")),
             Reason::Interrupted => Some(Trouble::Said("an earlier run was cut short")),
+            Reason::Daemon => Some(Trouble::Said("containerd does not serve as it did before")),
             Reason::Fault => None,
         };
         // A foreign edit met in the middle of a swap says more than the look after it.

@@ -54,6 +54,7 @@ pub(crate) fn survey(
             note: None,
             folders: Vec::new(),
             new_file_mode: plan.new_file_mode & 0o777,
+            service: None,
             steps: Vec::new(),
         },
         new: Vec::new(),

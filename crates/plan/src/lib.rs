@@ -9,6 +9,8 @@
 pub mod change;
 /// What the operator asks for.
 pub mod policy;
+/// What must hold of a running node before it is touched.
+pub mod preflight;
 
 mod configure;
 mod edit;

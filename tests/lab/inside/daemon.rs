@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::cri::Cri;
 use super::root::{Plan, SOCKET};
+use crate::lab::cri::Cri;
 use crate::lab::scene::Boot;
 
 /// How long a containerd may take to answer or to end. They take 0.1 s on an idle machine.
@@ -84,8 +84,8 @@ impl Daemon {
                 && let Ok(mut cri) = Cri::connect(socket).await
             {
                 match cri.status().await {
-                    Ok(true) => return Ok((Boot::CriOk, Some(cri))),
-                    Ok(false) => last = "CRI says that the runtime is not ready".into(),
+                    Ok(ready) if ready.runtime => return Ok((Boot::CriOk, Some(cri))),
+                    Ok(_) => last = "CRI says that the runtime is not ready".into(),
                     // containerd serves only when all of its plugins are loaded, so this is final.
                     Err(status) if status.code() == Code::Unimplemented => {
                         let why = cri_error(&self.log()).unwrap_or_else(|| status.message().into());

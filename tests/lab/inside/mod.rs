@@ -2,8 +2,8 @@
 //! another in front of them. Spoken to by a task on standard input and a report on standard output.
 
 mod answer; // what a registry says
-mod cri; // CRI's few calls
 mod daemon; // one containerd from start to end
+pub(super) mod hold; // what a node stands on
 mod root; // its private root
 mod server; // listeners that record
 mod tls; // what TLS hosts show and accept
@@ -19,6 +19,7 @@ use self::daemon::Daemon;
 use self::root::Plan;
 use self::server::{Desk, Server};
 use super::content::repository;
+use super::pki::Pki;
 use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire};
 
 /// The exit status of the lab's own failures, as `env` and `timeout` have it.
@@ -26,14 +27,17 @@ pub const FAILED: u8 = 125;
 /// How long one pull may take. containerd's own limits are longer, so a pull that reaches this one is reported as such.
 const PULL: Duration = Duration::from_mins(1);
 
-/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; without, serves one task.
+/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; without,
+/// serves one task.
 ///
 /// # Errors
 ///
 /// When the lab itself fails; what containerd does is part of the report.
 pub fn main() -> io::Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("enter") {
-        return Err(root::enter());
+    match std::env::args().nth(1).as_deref() {
+        Some("enter") => return Err(root::enter()),
+        Some("hold") => return hold::main(),
+        _ => {}
     }
     let mut json = Vec::new();
     io::stdin().read_to_end(&mut json)?;
@@ -56,7 +60,7 @@ async fn perform(task: &Task) -> io::Result<Vec<RoundReport>> {
     network(&addresses)?;
     let desk = Arc::new(Desk::default());
     for host in &task.scene.hosts {
-        listen(task, host, addresses[host.address()], &desk).await?;
+        listen(&task.pki, host, addresses[host.address()], &desk).await?;
     }
     let hosts = hosts_file(&addresses);
     let mut reports = Vec::new();
@@ -95,15 +99,15 @@ async fn run(round: &Round, plan: &Plan, desk: &Desk) -> io::Result<RoundReport>
     })
 }
 
-async fn listen(task: &Task, host: &Host, address: IpAddr, desk: &Arc<Desk>) -> io::Result<()> {
+async fn listen(pki: &Pki, host: &Host, address: IpAddr, desk: &Arc<Desk>) -> io::Result<()> {
     if host.behaviour == Behaviour::Dead {
         return Ok(());
     }
     let tls = match host.wire {
         Wire::Http => None,
-        Wire::Tls(cert) => Some(tls::config(host.address(), cert, &task.pki)?),
+        Wire::Tls(cert) => Some(tls::config(host.address(), cert, pki)?),
     };
-    let clients = tls::clients(&task.pki)?;
+    let clients = tls::clients(pki)?;
     Server {
         host: host.clone(),
         tls,
@@ -116,7 +120,7 @@ async fn listen(task: &Task, host: &Host, address: IpAddr, desk: &Arc<Desk>) -> 
 
 /// The address of each host by name: its own when the name is one, a loopback address otherwise. Names have addresses of
 /// their own, so that two may use one port.
-fn addresses(scene: &Scene) -> BTreeMap<String, IpAddr> {
+pub(super) fn addresses(scene: &Scene) -> BTreeMap<String, IpAddr> {
     let mut addresses = BTreeMap::new();
     // 127.77.0.0/16, from 127.77.0.1 on.
     let mut next = u32::from(Ipv4Addr::new(127, 77, 0, 0));
@@ -135,7 +139,7 @@ fn addresses(scene: &Scene) -> BTreeMap<String, IpAddr> {
     addresses
 }
 
-fn hosts_file(addresses: &BTreeMap<String, IpAddr>) -> String {
+pub(super) fn hosts_file(addresses: &BTreeMap<String, IpAddr>) -> String {
     let named = addresses
         .iter()
         .filter(|(name, _)| *name != "localhost" && name.parse::<IpAddr>().is_err());

@@ -2,73 +2,12 @@
 //! crash between any two effects is finished by the next run.
 
 use super::*;
+use machine::{Bytes, File, Machine};
 
-/// Bytes, as far as the loop can tell them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bytes {
-    Nil,
-    Old,
-    New,
-    /// Somebody's edit; each is another.
-    Edit(u32),
-}
-
-#[derive(Clone, Debug)]
-struct File {
-    kind: Kind,
-    mark: Mark,
-    there: Bytes,
-    beside: Bytes,
-    backup: bool,
-}
-
-impl File {
-    fn before(kind: Kind) -> Bytes {
-        if kind == Kind::Create { Bytes::Nil } else { Bytes::Old }
-    }
-
-    fn after(kind: Kind) -> Bytes {
-        if kind == Kind::Remove { Bytes::Nil } else { Bytes::New }
-    }
-
-    fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            mark: Mark::Waiting,
-            there: Self::before(kind),
-            beside: Bytes::Nil,
-            backup: true,
-        }
-    }
-
-    fn facts(&self) -> StepFacts {
-        StepFacts {
-            kind: self.kind,
-            mark: self.mark,
-            there: match self.there {
-                bytes if bytes == Self::before(self.kind) => There::Before,
-                bytes if bytes == Self::after(self.kind) => There::After,
-                _ => There::Foreign,
-            },
-            beside: match self.beside {
-                Bytes::Nil => Beside::Nothing,
-                Bytes::Old => Beside::Before,
-                Bytes::New => Beside::After,
-                Bytes::Edit(_) => Beside::Foreign,
-            },
-            backup: self.backup,
-        }
-    }
-
-    /// Exchanges, or moves where one of the two names is free. False when the name to move to is taken.
-    fn turn(&mut self, to_there: bool) -> bool {
-        if self.kind != Kind::Replace && (if to_there { self.there } else { self.beside }) != Bytes::Nil {
-            return false;
-        }
-        std::mem::swap(&mut self.there, &mut self.beside);
-        true
-    }
-}
+/// A machine of values.
+mod machine;
+/// A containerd of values, and the changes of one that runs.
+mod world;
 
 /// Small and always the same, so that a failure can be looked at again.
 struct Dice(u64);
@@ -83,149 +22,35 @@ impl Dice {
     }
 }
 
-/// A machine with one change. Whatever is spent from `fuel` is an effect; without any left the process is killed.
-struct Machine {
-    phase: Phase,
-    settled: bool,
-    files: Vec<File>,
-    fuel: u32,
-    /// An edit to come in the middle of the next swap: which file, and its number.
-    race: Option<(usize, u32)>,
-}
-
-struct Killed;
-
-impl Machine {
-    fn new(kinds: &[Kind]) -> Self {
-        let files = kinds.iter().map(|kind| File::new(*kind)).collect();
-        Self {
-            phase: Phase::Idle,
-            settled: false,
-            files,
-            fuel: u32::MAX,
-            race: None,
-        }
-    }
-
-    fn facts(&self, faults: u32) -> ChangeFacts {
-        ChangeFacts {
-            phase: self.phase,
-            steps: self.files.iter().map(File::facts).collect(),
-            folders: false,
-            faults,
-        }
-    }
-
-    fn spend(&mut self) -> Result<(), Killed> {
-        self.fuel = self.fuel.checked_sub(1).ok_or(Killed)?;
-        Ok(())
-    }
-
-    /// One run of the loop, as `node` performs it. `Ok(None)` is an end that is not the goal's.
-    fn run(&mut self, goal: Goal) -> Result<Option<Phase>, Killed> {
-        let mut faults = 0;
-        for _ in 0..200 {
-            let next = decide(goal, &self.facts(faults));
-            let phase = self.phase;
-            match next {
-                Move::Done => return Ok(Some(self.phase)),
-                Move::Refuse(_) | Move::Halt(_) => return Ok(None),
-                _ => {}
-            }
-            self.spend()?;
-            if !self.act(next)? {
-                faults += 1;
-            }
-            if matches!(next, Move::GiveUp(_) | Move::Abandon(_) | Move::Keep(_)) {
-                return Ok(None);
-            }
-            if phase != self.phase {
-                faults = 0;
-            }
-        }
-        panic!("no end: {:?} {:?}", self.phase, self.files);
-    }
-
-    fn act(&mut self, next: Move) -> Result<bool, Killed> {
-        let close = if self.settled { Phase::RolledBack } else { Phase::Undone };
-        match next {
-            Move::Arm => self.phase = Phase::Armed,
-            Move::Begin => self.phase = Phase::Applying,
-            Move::Complete => self.phase = Phase::Applied,
-            Move::Settle => (self.phase, self.settled) = (Phase::Settled, true),
-            Move::Recall => self.phase = Phase::Recalled,
-            Move::Undo(_) => self.phase = Phase::Undoing,
-            Move::CloseUndone => self.phase = close,
-            Move::GiveUp(_) => self.phase = Phase::Stuck,
-            Move::Abandon(_) => self.phase = Phase::Idle,
-            Move::Keep(_) => self.phase = Phase::Settled,
-            Move::Stage(at) => {
-                assert_eq!(self.files[at].beside, Bytes::Nil);
-                self.files[at].beside = Bytes::New;
-            }
-            Move::StageUndo(at) => {
-                assert!(self.files[at].backup);
-                assert_eq!(self.files[at].beside, Bytes::Nil);
-                self.files[at].beside = Bytes::Old;
-            }
-            Move::Swap(at) => return self.swap(at, true),
-            Move::SwapBack(at) => return self.swap(at, false),
-            Move::Confirm(at) => self.files[at].mark = Mark::Swapped,
-            Move::Spare(at) => self.files[at].mark = Mark::Waiting,
-            Move::PutBack(at) => {
-                if !self.files[at].turn(true) {
-                    return Ok(false);
-                }
-                self.spend()?;
-                let returning = self.files[at].mark == Mark::Returning;
-                self.files[at].mark = if returning { Mark::Swapped } else { Mark::Waiting };
-            }
-            Move::Sweep(at) => {
-                let ours = self.files[at].mark == Mark::Waiting || self.phase == Phase::Recalled;
-                if matches!(self.files[at].beside, Bytes::Edit(_)) && !ours {
-                    return Ok(false);
-                }
-                self.files[at].beside = Bytes::Nil;
-            }
-            Move::RemoveFolders | Move::Refuse(_) | Move::Halt(_) | Move::Done => {}
-        }
-        Ok(true)
-    }
-
-    fn swap(&mut self, at: usize, forth: bool) -> Result<bool, Killed> {
-        self.files[at].mark = if forth { Mark::Swapping } else { Mark::Returning };
-        self.spend()?;
-        if let Some((which, number)) = self.race.take() {
-            self.files[which].there = Bytes::Edit(number);
-        }
-        let file = &mut self.files[at];
-        let to_there = file.beside != Bytes::Nil;
-        if !file.turn(to_there) {
-            return Ok(true);
-        }
-        self.spend()?;
-        let file = &mut self.files[at];
-        let kind = file.kind;
-        let wanted = if forth { File::before(kind) } else { File::after(kind) };
-        if file.beside != wanted {
-            assert!(file.turn(!to_there));
-            return Ok(true);
-        }
-        self.spend()?;
-        self.files[at].mark = if forth { Mark::Swapped } else { Mark::Returned };
-        Ok(true)
-    }
-
-    fn all(&self, bytes: fn(Kind) -> Bytes) -> bool {
-        self.files.iter().all(|file| file.there == bytes(file.kind))
-    }
-
-    fn litter(&self) -> bool {
-        self.files.iter().any(|file| file.beside != Bytes::Nil)
-    }
-}
-
 const KINDS: [Kind; 3] = [Kind::Create, Kind::Replace, Kind::Remove];
+/// Those that files alone go through.
+const FILE_PHASES: [Phase; 10] = [
+    Phase::Idle,
+    Phase::Armed,
+    Phase::Applying,
+    Phase::Applied,
+    Phase::Settled,
+    Phase::Recalled,
+    Phase::Undoing,
+    Phase::Undone,
+    Phase::RolledBack,
+    Phase::Stuck,
+];
+const PHASES: [Phase; 13] = [
+    Phase::Idle,
+    Phase::Armed,
+    Phase::Applying,
+    Phase::Applied,
+    Phase::Restarting,
+    Phase::Verifying,
+    Phase::Settled,
+    Phase::Recalled,
+    Phase::Undoing,
+    Phase::Restoring,
+    Phase::Undone,
+    Phase::RolledBack,
+    Phase::Stuck,
+];
 const GOALS: [Goal; 3] = [Goal::Apply, Goal::Recover, Goal::Rollback];
 
 #[test]
@@ -346,18 +171,7 @@ fn whatever_happens_no_edit_is_lost() {
 #[test]
 fn every_observation_has_a_move() {
     let mut seen = 0;
-    for phase in [
-        Phase::Idle,
-        Phase::Armed,
-        Phase::Applying,
-        Phase::Applied,
-        Phase::Settled,
-        Phase::Recalled,
-        Phase::Undoing,
-        Phase::Undone,
-        Phase::RolledBack,
-        Phase::Stuck,
-    ] {
+    for phase in FILE_PHASES {
         for (goal, kind, mark, there, beside, backup, faults) in observations() {
             let facts = ChangeFacts {
                 phase,
@@ -370,6 +184,7 @@ fn every_observation_has_a_move() {
                 }],
                 folders: false,
                 faults,
+                service: None,
             };
             let next = decide(goal, &facts);
             match phase {

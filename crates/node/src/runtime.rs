@@ -1,0 +1,94 @@
+//! The running containerd of a change, as the loop sees it and acts on it.
+
+use crate::journal::Change;
+use crate::trouble::Trouble;
+use mirrorshift_plan::change::{Guard, Health, Phase, Service};
+use serde::{Deserialize, Serialize};
+
+/// What the journal remembers of the containerd that a change is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceRecord {
+    /// Its unit, such as `containerd.service`.
+    pub unit: String,
+    /// The boot in which the change was armed, as the kernel names it.
+    pub boot: String,
+    /// Whether the change counts only after a restart.
+    pub restart: bool,
+    /// The invocation that ran when the change was armed.
+    pub armed_with: String,
+    /// The invocation that ran when the restart of this phase was announced; nothing when none ran.
+    pub from: Option<String>,
+}
+
+/// What runs at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The unit's invocation, when it has one.
+    pub invocation: Option<String>,
+    /// How it serves, against what it did when the change was armed.
+    pub health: Health,
+    /// What would undo the change without this run.
+    pub guard: Guard,
+}
+
+/// The service manager and containerd of a node. The one trait of this crate: a test of files has neither.
+pub trait Runtime: std::fmt::Debug {
+    /// What the journal is to remember of the containerd that runs now. Called once, before anything is written.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being known; nothing was changed.
+    fn record(&mut self) -> Result<ServiceRecord, Trouble>;
+
+    /// What runs now.
+    ///
+    /// # Errors
+    /// Only when it cannot be known at all. A containerd that does not answer is [`Health::Absent`].
+    fn look(&mut self, change: &Change) -> Result<Running, Trouble>;
+
+    /// Puts in place what undoes `change` when this run is gone, and sees it work.
+    ///
+    /// # Errors
+    /// Whatever keeps it from working.
+    fn guard(&mut self, change: &Change) -> Result<(), Trouble>;
+
+    /// Takes away what [`Runtime::guard`] put in place, tried or not.
+    ///
+    /// # Errors
+    /// What cannot be taken away.
+    fn disarm(&mut self) -> Result<(), Trouble>;
+
+    /// Has containerd restarted, or started. `again` forgets its failed starts first. Returns when the service manager is
+    /// done with it, however that ended.
+    ///
+    /// # Errors
+    /// The service manager could not be asked.
+    fn restart(&mut self, again: bool) -> Result<(), Trouble>;
+
+    /// A phase, or a restart in it, begins: its time is measured from here.
+    fn begin(&mut self, phase: Phase);
+
+    /// Whether the time of what began last is up.
+    fn expired(&self) -> bool;
+
+    /// Lets a moment pass.
+    fn wait(&mut self);
+}
+
+/// The service of `change` as the next decision sees it. `asked` is how often this run had it restarted in this phase.
+pub(crate) fn service(runtime: &mut dyn Runtime, change: &Change, asked: u32) -> Result<Service, Trouble> {
+    let running = runtime.look(change)?;
+    let record = change.service.as_ref();
+    let before = match change.phase {
+        Phase::Restarting | Phase::Verifying | Phase::Restoring => record.and_then(|record| record.from.as_ref()),
+        _ => record.map(|record| &record.armed_with),
+    };
+    Ok(Service {
+        guard: running.guard,
+        restart: record.is_some_and(|record| record.restart),
+        asked,
+        fresh: record.is_some() && running.invocation.is_some() && running.invocation.as_ref() != before,
+        health: running.health,
+        expired: runtime.expired(),
+    })
+}

@@ -1,0 +1,126 @@
+//! What to do about the containerd that a change is for: guard, restart, verify, restore.
+
+use super::files::first;
+use super::{ChangeFacts, Goal, Move, Reason, files};
+use serde::{Deserialize, Serialize};
+
+/// The running containerd that a change is for, and what stands ready to undo the change when this run ends. A change of
+/// files that no containerd reads at the time has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    /// What would undo the change without this run.
+    pub guard: Guard,
+    /// The change counts only after a restart: a configuration file is part of it.
+    pub restart: bool,
+    /// How often this run asked for a restart in this phase. What a run before it asked for does not count: it may have
+    /// ended before the call.
+    pub asked: u32,
+    /// The containerd that runs started after this phase's restart was asked for. Before there was such a phase: after
+    /// the change was armed, by somebody else's hand.
+    pub fresh: bool,
+    /// How it serves.
+    pub health: Health,
+    /// The time of this phase is up. Every restart in it begins it again.
+    pub expired: bool,
+}
+
+/// What would undo an unsettled change when its process is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// Nothing.
+    Nothing,
+    /// It is in place, and nobody has seen it work.
+    Placed,
+    /// It was started as it would be in need, and left the proof.
+    Tried,
+}
+
+/// How a containerd serves, against what it did when the change was armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Everything that was there is there: plugins, CRI, sandboxes, containers.
+    Serves,
+    /// It has come up, and its CRI is still recovering.
+    Recovering,
+    /// Something that was there is not, and waiting will not bring it.
+    Fails,
+    /// None runs, or none answers.
+    Absent,
+}
+
+/// A run asks this often for the restart that brings the old files back. The second attempt clears a start limit that the
+/// first ran into.
+const ATTEMPTS: u32 = 2;
+
+pub(super) fn restarting(goal: Goal, facts: &ChangeFacts, service: &Service) -> Move {
+    match facts.faults {
+        0 => {}
+        1 => return Move::Undo(Reason::Fault),
+        _ => return Move::Halt(Reason::Fault),
+    }
+    if let Some(reason) = files::turned_back(goal) {
+        return Move::Undo(reason);
+    }
+    match service.health {
+        _ if service.asked == 0 => Move::Restart,
+        Health::Fails => Move::Undo(Reason::Daemon),
+        _ if service.fresh && service.health != Health::Absent => Move::Verify,
+        _ if service.expired => Move::Undo(Reason::Daemon),
+        _ => Move::Wait,
+    }
+}
+
+pub(super) fn verifying(goal: Goal, facts: &ChangeFacts, service: &Service) -> Move {
+    match facts.faults {
+        0 => {}
+        1 => return Move::Undo(Reason::Fault),
+        _ => return Move::Halt(Reason::Fault),
+    }
+    if let Some(reason) = files::turned_back(goal) {
+        return Move::Undo(reason);
+    }
+    match service.health {
+        Health::Serves if service.fresh || !service.restart => files::after_all(facts)
+            .unwrap_or_else(|| first(facts, files::copy_beside).map_or(Move::Settle, Move::Sweep)),
+        Health::Recovering | Health::Absent if !service.expired => Move::Wait,
+        _ => Move::Undo(Reason::Daemon),
+    }
+}
+
+/// How an undo goes on once every file holds its old bytes again.
+pub(super) fn after_undo(service: &Service) -> Move {
+    // One that never read anything but old bytes, and still serves, is what the change found.
+    if service.fresh || service.health == Health::Absent {
+        Move::Restore
+    } else {
+        Move::CloseUndone
+    }
+}
+
+pub(super) fn restoring(goal: Goal, facts: &ChangeFacts, service: &Service) -> Move {
+    if goal == Goal::Guard {
+        return Move::Leave;
+    }
+    if facts.faults > ATTEMPTS {
+        return Move::Halt(Reason::Fault);
+    }
+    let waits = service.asked > 0 && facts.faults == 0 && !service.expired;
+    match service.health {
+        Health::Serves if service.fresh => Move::CloseUndone,
+        Health::Recovering | Health::Absent if waits => Move::Wait,
+        _ if service.asked < ATTEMPTS => Move::Restart,
+        _ => Move::GiveUp(Reason::Daemon),
+    }
+}
+
+/// The end of a change that is over: what stood ready to undo it goes.
+pub(super) fn closed(goal: Goal, facts: &ChangeFacts) -> Option<Move> {
+    let guarded = facts.service.is_some_and(|service| service.guard != Guard::Nothing);
+    match facts.faults {
+        // At boot nothing is to be done but swap; who comes after containerd takes it away.
+        _ if !guarded || goal == Goal::Guard => None,
+        0 => Some(Move::Disarm),
+        _ => Some(Move::Halt(Reason::Fault)),
+    }
+}

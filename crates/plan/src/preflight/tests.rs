@@ -1,0 +1,186 @@
+//! A node that is fit, and each way of not being so.
+
+use super::*;
+use std::collections::BTreeSet;
+
+fn good_file() -> File {
+    File {
+        path: "/etc/containerd/config.toml".to_owned(),
+        newer_than_daemon: Some(false),
+        mounted: Some(false),
+        protected: Some(false),
+        read_only: Some(false),
+        volatile: Some(false),
+        outside: Some(false),
+    }
+}
+
+fn good() -> Ground {
+    Ground {
+        systemd: Some(252),
+        version: "1.7.24".parse().unwrap(),
+        daemons: Some(1),
+        serves_from_unit: Some(true),
+        configured_by: Some("/etc/containerd/config.toml".to_owned()),
+        planned_for: "/etc/containerd/config.toml".to_owned(),
+        kill_mode: Some("process".to_owned()),
+        shims_in_unit: Some(3),
+        containers_may_restart: false,
+        unit: Unit {
+            runs: Some(true),
+            troubled: None,
+        },
+        owner: None,
+        owned_may_be_edited: false,
+        files: vec![good_file()],
+        space: vec![Space {
+            path: "/etc".to_owned(),
+            free: Some(1 << 30),
+            needed: 1 << 20,
+        }],
+        cri: Some(Cri::Ready),
+        busy: Some(Vec::new()),
+    }
+}
+
+/// The names of the obstacles once `spoil` has been at a good node.
+fn ids(spoil: impl FnOnce(&mut Ground)) -> Vec<&'static str> {
+    let mut ground = good();
+    spoil(&mut ground);
+    match preflight(&ground) {
+        Verdict::Refuse(obstacles) => {
+            for obstacle in &obstacles {
+                assert!(
+                    !obstacle.to_string().is_empty() && !obstacle.hint().ends_with('.'),
+                    "{obstacle}"
+                );
+            }
+            obstacles.iter().map(Obstacle::id).collect()
+        }
+        Verdict::Go => Vec::new(),
+        Verdict::Wait(_) => vec!["wait"],
+    }
+}
+
+fn owner(may_be_edited: bool) -> Owner {
+    Owner {
+        name: "k3s".to_owned(),
+        way: "write `/etc/rancher/k3s/registries.yaml`".to_owned(),
+        may_be_edited,
+    }
+}
+
+type Spoil = fn(&mut Ground);
+
+#[test]
+fn a_node_that_is_fit() {
+    assert_eq!(preflight(&good()), Verdict::Go);
+}
+
+#[test]
+fn each_obstacle_is_raised_by_its_fact_alone() {
+    let spoiled: [(&str, Spoil); 19] = [
+        ("old-systemd", |node| node.systemd = Some(238)),
+        ("loses-sandbox-addresses", |node| {
+            node.version = "1.6.10".parse().unwrap();
+        }),
+        ("no-daemon", |node| node.daemons = Some(0)),
+        ("many-daemons", |node| node.daemons = Some(2)),
+        ("not-under-systemd", |node| node.serves_from_unit = Some(false)),
+        ("other-file", |node| {
+            node.configured_by = Some("/etc/other.toml".to_owned());
+        }),
+        ("owned", |node| node.owner = Some(owner(true))),
+        ("kills-containers", |node| {
+            node.kill_mode = Some("control-group".to_owned());
+        }),
+        ("unit-down", |node| node.unit.runs = Some(false)),
+        ("unit-troubled", |node| node.unit.troubled = Some(599)),
+        ("newer-than-daemon", |node| node.files[0].newer_than_daemon = Some(true)),
+        ("mounted", |node| node.files[0].mounted = Some(true)),
+        ("protected", |node| node.files[0].protected = Some(true)),
+        ("read-only", |node| node.files[0].read_only = Some(true)),
+        ("volatile", |node| node.files[0].volatile = Some(true)),
+        ("outside", |node| node.files[0].outside = Some(true)),
+        ("space", |node| node.space[0].free = Some(1000)),
+        ("cri-dead", |node| node.cri = Some(Cri::Dead)),
+        ("wait", |node| node.busy = Some(vec![Busy::Pulls(1)])),
+    ];
+    let mut names = BTreeSet::new();
+    for (id, spoil) in spoiled {
+        assert_eq!(ids(spoil), [id]);
+        names.insert(id);
+    }
+    assert_eq!(names.len(), spoiled.len());
+}
+
+#[test]
+fn what_is_not_known_is_an_obstacle() {
+    let unknown: [Spoil; 17] = [
+        |node| node.systemd = None,
+        |node| node.daemons = None,
+        |node| node.serves_from_unit = None,
+        |node| node.configured_by = None,
+        |node| node.kill_mode = None,
+        |node| {
+            node.kill_mode = Some("mixed".to_owned());
+            node.shims_in_unit = None;
+        },
+        |node| node.unit.runs = None,
+        |node| node.files[0].newer_than_daemon = None,
+        |node| node.files[0].mounted = None,
+        |node| node.files[0].protected = None,
+        |node| node.files[0].read_only = None,
+        |node| node.files[0].volatile = None,
+        |node| node.files[0].outside = None,
+        |node| node.space[0].free = None,
+        |node| node.cri = None,
+        |node| node.busy = None,
+        |node| {
+            node.space.push(Space {
+                path: "/var".to_owned(),
+                free: None,
+                needed: 1,
+            });
+        },
+    ];
+    for spoil in unknown {
+        assert_eq!(ids(spoil), ["unknown"]);
+    }
+}
+
+#[test]
+fn what_an_operator_may_accept() {
+    let killing: Spoil = |node| {
+        node.kill_mode = Some("control-group".to_owned());
+        node.containers_may_restart = true;
+    };
+    assert!(ids(killing).is_empty());
+    // Shims outside the unit's control group live on whatever its mode.
+    assert!(
+        ids(|node| {
+            node.kill_mode = Some("mixed".to_owned());
+            node.shims_in_unit = Some(0);
+        })
+        .is_empty()
+    );
+    for (may, says, raised) in [(true, true, 0), (true, false, 1), (false, true, 1)] {
+        let raises = ids(|node| {
+            node.owner = Some(owner(may));
+            node.owned_may_be_edited = says;
+        });
+        assert_eq!(raises.len(), raised, "{may} {says}");
+    }
+    assert!(ids(|node| node.cri = Some(Cri::DeadOfSettings)).is_empty());
+    assert!(ids(|node| node.unit.troubled = Some(600)).is_empty());
+}
+
+#[test]
+fn every_obstacle_is_named_at_once_and_waiting_comes_last() {
+    let all = ids(|node| {
+        node.daemons = Some(2);
+        node.cri = Some(Cri::Dead);
+        node.busy = Some(vec![Busy::Job("restart containerd.service".to_owned())]);
+    });
+    assert_eq!(all, ["many-daemons", "cri-dead"]);
+}

@@ -1,0 +1,150 @@
+//! What a node stands on: a network with recording registries, and its root, mounted where nobody else sees it. Lives as
+//! long as its test keeps its standard input open, and cleans up when the test has ended without a word.
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use std::{fs, future};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, unmount};
+use serde::{Deserialize, Serialize};
+
+use super::server::Desk;
+use crate::lab::content::repository;
+use crate::lab::node::end_if_left;
+use crate::lab::pki::Pki;
+use crate::lab::scene::{Request, Scene};
+
+/// What a node needs before its first boot.
+#[derive(Serialize, Deserialize)]
+pub(in crate::lab) struct Ground {
+    /// The node's folder. `programs`, `upper`, `work`, `root` and `containerd` are folders in it.
+    pub(in crate::lab) folder: PathBuf,
+    /// The root that all nodes share.
+    pub(in crate::lab) base: PathBuf,
+    /// Folders with file systems of their own, and their mount options.
+    pub(in crate::lab) disks: Vec<(String, String)>,
+    pub(in crate::lab) pki: Pki,
+    pub(in crate::lab) scene: Scene,
+}
+
+/// What the test asks for, a line each. The answer is a line too: what arrived since the last time.
+#[derive(Serialize, Deserialize)]
+pub(in crate::lab) enum Order {
+    /// From now on the registries serve the image of this reference, and requests are booked on it.
+    Serve(String),
+    /// Nothing more.
+    Tell,
+    /// The test ends as it should, and cleans up by itself.
+    End,
+}
+
+/// Reads the ground, makes it, answers once with nothing, then serves orders.
+pub(super) fn main() -> io::Result<()> {
+    let mut lines = io::stdin().lines();
+    let first = lines.next().ok_or_else(|| io::Error::other("no ground"))??;
+    let ground: Ground = serde_json::from_str(&first)?;
+    lay(&ground)?;
+    let desk = Arc::new(Desk::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let addresses = super::addresses(&ground.scene);
+    super::network(&addresses)?;
+    runtime.block_on(async {
+        for host in &ground.scene.hosts {
+            super::listen(&ground.pki, host, addresses[host.address()], &desk).await?;
+        }
+        io::Result::Ok(())
+    })?;
+    thread::spawn(move || runtime.block_on(future::pending::<()>()));
+    answer(&[])?;
+    for line in lines {
+        match serde_json::from_str(&line?)? {
+            Order::Serve(reference) => desk.turn_to(&reference, &repository(&reference)),
+            Order::Tell => {}
+            Order::End => return Ok(()),
+        }
+        answer(&desk.take())?;
+    }
+    // It has ended without a word. Its lock may live a moment longer, in a child that it was about to start.
+    unmount(ground.folder.join("root"), UnmountFlags::DETACH)?;
+    for _ in 0..100 {
+        if end_if_left(&ground.folder)? {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn answer(requests: &[Request]) -> io::Result<()> {
+    let mut line = serde_json::to_vec(requests)?;
+    line.push(b'\n');
+    io::stdout().write_all(&line)
+}
+
+/// Mounts, in this mount namespace alone: the root of the node from its layers, a real file system for containerd's
+/// snapshots, which cannot lie on layers themselves, and the disks.
+fn lay(ground: &Ground) -> io::Result<()> {
+    // nspawn keeps its books below /run, and these nodes are nothing to the machine.
+    mount("lab", "/run", "tmpfs", MountFlags::empty(), c"mode=0755")?;
+    let at = |name: &str| ground.folder.join(name);
+    let layers = format!(
+        "lowerdir={}:{},upperdir={},workdir={}",
+        at("programs").display(),
+        ground.base.display(),
+        at("upper").display(),
+        at("work").display()
+    );
+    let root = at("root");
+    named(
+        "the layers",
+        mount(
+            "lab",
+            &root,
+            "overlay",
+            MountFlags::empty(),
+            Some(CString::new(layers)?.as_c_str()),
+        )
+        .map_err(Into::into),
+    )?;
+    let snapshots = root.join("var/lib/containerd");
+    fs::create_dir_all(&snapshots)?;
+    named(
+        "containerd's folder",
+        mount_bind(at("containerd"), &snapshots).map_err(Into::into),
+    )?;
+    for (folder, options) in &ground.disks {
+        let target = root.join(folder.trim_start_matches('/'));
+        fs::create_dir_all(&target)?;
+        named(folder, disk(&target, options))?;
+    }
+    Ok(())
+}
+
+/// A tmpfs with what the folder had.
+fn disk(target: &Path, options: &str) -> io::Result<()> {
+    let (mut flags, mut data) = (MountFlags::empty(), vec!["mode=0755"]);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "noexec" => flags |= MountFlags::NOEXEC,
+            other => data.push(other),
+        }
+    }
+    let data = CString::new(data.join(","))?;
+    let aside = Path::new("/run/disk");
+    fs::create_dir_all(aside)?;
+    mount("lab", aside, "tmpfs", flags, Some(data.as_c_str()))?;
+    let copied = Command::new("cp").arg("-a").arg(target.join(".")).arg(aside).status()?;
+    if !copied.success() {
+        return Err(io::Error::other(format!("cp: {copied}")));
+    }
+    Ok(mount_move(aside, target)?)
+}
+
+fn named(what: &str, result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| io::Error::other(format!("cannot mount {what}: {error}")))
+}

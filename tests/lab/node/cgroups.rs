@@ -1,0 +1,115 @@
+//! Control groups of a node: one in every hierarchy, so that its init finds itself at their roots, no node shares another's
+//! limits, and whatever runs in a node can be found and ended.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Holds the groups of all nodes.
+const PARENT: &str = "mirrorshift-lab";
+const HIERARCHIES: &str = "/sys/fs/cgroup";
+
+/// The groups that a node of this name has, below those of this process.
+pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let unified = Path::new(HIERARCHIES).join("cgroup.controllers").exists();
+    let hierarchies = own.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let mount = match controllers.strip_prefix("name=").unwrap_or(controllers) {
+            "" if unified => Path::new(HIERARCHIES).to_owned(),
+            "" => Path::new(HIERARCHIES).join("unified"),
+            mount => Path::new(HIERARCHIES).join(mount),
+        };
+        // Where the path is not of this namespace, the mount's root is as good.
+        let group = mount.join(path.trim_start_matches('/'));
+        let group = if group.is_dir() { group } else { mount };
+        group.is_dir().then(|| group.join(PARENT).join(name))
+    });
+    Ok(hierarchies.collect())
+}
+
+/// Makes the groups.
+pub(super) fn make(groups: &[PathBuf]) -> io::Result<()> {
+    for group in groups {
+        for folder in group.parent().into_iter().chain([group.as_path()]) {
+            match fs::create_dir(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+                }
+                _ => {}
+            }
+            // Version 1 lets nobody in before these are set.
+            for setting in ["cpuset.cpus", "cpuset.mems"] {
+                if let (true, Some(above)) = (folder.join(setting).exists(), folder.parent())
+                    && let Ok(value) = fs::read_to_string(above.join(setting))
+                {
+                    // On version 2 they are inherited, and an empty one cannot be written.
+                    drop(fs::write(folder.join(setting), value));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends every process in the groups and below, at once.
+pub(super) fn kill(groups: &[PathBuf]) -> io::Result<()> {
+    for _ in 0..1000 {
+        let processes: Vec<Pid> = groups.iter().flat_map(|group| processes(group)).collect();
+        if processes.is_empty() {
+            return Ok(());
+        }
+        for process in processes {
+            // One that has ended meanwhile is as it should be.
+            let _ = kill_process(process, Signal::KILL);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Err(io::Error::other("processes of a node do not end"))
+}
+
+/// Removes the groups with all below them, which must be empty of processes.
+pub(super) fn remove(groups: &[PathBuf]) -> io::Result<()> {
+    for group in groups {
+        let mut tries = 0;
+        while let Err(error) = remove_below(group) {
+            // A group is busy for a moment after its last process has ended.
+            tries += 1;
+            if tries == 200 {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", group.display())));
+            }
+            sleep(Duration::from_millis(10));
+        }
+        // Other nodes may have theirs in it.
+        drop(group.parent().map(fs::remove_dir));
+    }
+    Ok(())
+}
+
+fn remove_below(group: &Path) -> io::Result<()> {
+    if !group.exists() {
+        return Ok(());
+    }
+    for child in children(group) {
+        remove_below(&child)?;
+    }
+    fs::remove_dir(group)
+}
+
+fn processes(group: &Path) -> Vec<Pid> {
+    let own = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    // 0 is a process of another namespace.
+    let own = own.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
+    let below = children(group);
+    own.chain(below.iter().flat_map(|child| processes(child))).collect()
+}
+
+fn children(group: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}

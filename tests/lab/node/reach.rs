@@ -1,0 +1,222 @@
+//! What a test does in a node: runs programs, reads and writes files, asks CRI and systemd, waits.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use super::machine::DENIED;
+use super::{Node, NodeCri};
+use crate::lab::inside::hold::Order;
+use crate::lab::{Image, Request};
+use crate::tool::Ran;
+
+/// How long a program in a node may take, in seconds.
+const RUN: &str = "120";
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(20);
+/// containerd's socket in a node.
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
+impl Node {
+    /// Runs a program in the node, as root and in all of its namespaces, for at most two minutes. Its control groups are the
+    /// test's, so systemd does not know it: `systemd-run --pipe --wait` runs one that it does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run at all. How it ended is in the answer; 124 is for one that took too long.
+    pub fn run(&self, command: &[&str]) -> io::Result<Ran> {
+        let output = self.command(command)?.output()?;
+        Ok(Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// The same, for a test that wants to feed it, follow it or end it by itself.
+    ///
+    /// # Errors
+    ///
+    /// While the node is down.
+    pub fn command(&self, command: &[&str]) -> io::Result<Command> {
+        let init = self.init()?.to_string();
+        // The limit ends the whole group, so what nsenter started too. nsenter alone would bring along what the machine's
+        // root may do and a node's may not.
+        let mut nsenter = Command::new("timeout");
+        nsenter.args(["--kill-after=5", RUN, "setpriv", "--bounding-set", DENIED]);
+        nsenter.args(["nsenter", "-a", "-t", &init, "--"]);
+        nsenter.args(command).env_clear();
+        nsenter
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
+            .env("LC_ALL", "C")
+            .env("SYSTEMD_PAGER", "");
+        Ok(nsenter)
+    }
+
+    /// The machine's path of a path in the node. While it runs this is what its processes see, its `/run` and `/proc` too;
+    /// while it is down, its files. An absolute symbolic link on the way would lead into the machine: [`Node::read`] and
+    /// [`Node::write`] follow links as the node does.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.seen().join(inside.trim_start_matches('/'))
+    }
+
+    /// A file of the node.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub fn read(&self, inside: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = self.open(inside, OFlags::RDONLY)?;
+        File::from(file).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes a file of the node in place, as an editor or a script on it might; folders must be there.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing.
+    pub fn write(&self, inside: &str, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        let file = self.open(inside, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        File::from(file).write_all(bytes.as_ref())
+    }
+
+    /// Copies a program of the machine to a path in the node.
+    ///
+    /// # Errors
+    ///
+    /// Those of copying.
+    pub fn copy_in(&self, program: &Path, inside: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let mut file = File::from(self.open(inside, flags)?);
+        io::copy(&mut File::open(program)?, &mut file)?;
+        file.set_permissions(Permissions::from_mode(0o755))
+    }
+
+    /// CRI, whose socket must be there.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens.
+    pub fn cri(&self) -> io::Result<NodeCri> {
+        NodeCri::connect(self.path(SOCKET))
+    }
+
+    /// Waits until CRI calls its runtime ready.
+    ///
+    /// # Errors
+    ///
+    /// With what it said last.
+    pub fn wait_cri(&self, within: Duration) -> io::Result<NodeCri> {
+        self.until("CRI is not ready", within, || {
+            let mut cri = self.cri()?;
+            Ok(cri.status()?.runtime.then_some(cri))
+        })
+    }
+
+    /// A property of a unit, as `systemctl show` has it.
+    ///
+    /// # Errors
+    ///
+    /// When systemd does not answer.
+    pub fn show(&self, unit: &str, property: &str) -> io::Result<String> {
+        let ran = self
+            .run(&["systemctl", "show", "--value", "--property", property, unit])?
+            .ok()?;
+        Ok(ran.stdout.trim_end().into())
+    }
+
+    /// Pulls an image, and gives what arrived at the registries meanwhile. The error's text is containerd's.
+    ///
+    /// # Errors
+    ///
+    /// When CRI or the registries do not answer at all.
+    pub fn pull(&mut self, image: &Image) -> io::Result<(Result<(), String>, Vec<Request>)> {
+        let mut cri = self.cri()?;
+        self.order(&Order::Serve(image.reference.clone()))?;
+        let pulled = cri.pull(image);
+        Ok((pulled, self.order(&Order::Tell)?))
+    }
+
+    /// From now on the registries serve the image of this reference; what arrived since the last call.
+    ///
+    /// # Errors
+    ///
+    /// When the registries do not answer.
+    pub fn serve(&mut self, reference: &str) -> io::Result<Vec<Request>> {
+        self.order(&Order::Serve(reference.into()))
+    }
+
+    /// What arrived at the registries since the last call.
+    ///
+    /// # Errors
+    ///
+    /// When the registries do not answer.
+    pub fn requests(&mut self) -> io::Result<Vec<Request>> {
+        self.order(&Order::Tell)
+    }
+
+    /// Looks until there is something to see; an error counts as nothing and is told at the end.
+    pub fn until<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut look: impl FnMut() -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
+        let deadline = Instant::now() + within;
+        loop {
+            let seen = look();
+            match seen {
+                Ok(Some(seen)) => return Ok(seen),
+                other if Instant::now() > deadline => {
+                    let why = other.err().map_or_else(String::new, |error| format!(": {error}"));
+                    return Err(late(&format!("{what}{why}"), within));
+                }
+                _ => sleep(STEP),
+            }
+        }
+    }
+
+    /// The node's root: as its init sees it, or as its holder has mounted it.
+    fn seen(&self) -> PathBuf {
+        match (&self.machine, &self.holder) {
+            (Some(machine), _) => format!("/proc/{}/root", machine.init().as_raw_nonzero()).into(),
+            (None, Some(holder)) => {
+                let root = self.path.join("root");
+                Path::new(&format!("/proc/{}/root", holder.pid())).join(root.strip_prefix("/").unwrap_or(&root))
+            }
+            (None, None) => self.path.join("gone"),
+        }
+    }
+
+    fn open(&self, inside: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let named = |error: rustix::io::Errno| {
+            let error = io::Error::from(error);
+            io::Error::new(error.kind(), format!("`{inside}` in the node: {error}"))
+        };
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(self.seen(), folder, Mode::empty()).map_err(named)?;
+        let mode = if flags.contains(OFlags::CREATE) {
+            Mode::from_raw_mode(0o644)
+        } else {
+            Mode::empty()
+        };
+        openat2(root, inside, flags | OFlags::CLOEXEC, mode, ResolveFlags::IN_ROOT).map_err(named)
+    }
+}
+
+pub(super) fn late(what: &str, within: Duration) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{what} within {} s", within.as_secs_f32()),
+    )
+}

@@ -1,0 +1,264 @@
+//! What runs on a node: sandboxes, and containers whose log shows whether they were ever held up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tonic::Status;
+
+use super::Node;
+use super::reach::late;
+use crate::lab::cri::{Cri, Ready, Sandbox};
+use crate::lab::scene::Image;
+
+/// The image that every node has.
+pub const IMAGE: &str = "lab.test/tools:1";
+/// How long one call may take.
+const CALL: Duration = Duration::from_mins(1);
+
+/// Prints a number each hundredth of a second: by waiting for input that never comes, as a `sleep` would be a process each
+/// time. The first process of a container has no default signals, so it ends when told because it says so.
+const COUNT: &str = "trap 'exit 0' TERM; mkfifo /tmp/never; exec 3<> /tmp/never; i=0; \
+    while :; do i=$((i + 1)); echo $i; read -t 0.01 -u 3 never; done";
+
+/// CRI of a node, for tests: every call has a deadline.
+pub struct NodeCri {
+    runtime: Runtime,
+    cri: Cri,
+}
+
+/// A sandbox with one container, which counts.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The sandbox's id.
+    pub sandbox: String,
+    /// The container's id.
+    pub container: String,
+    /// The container's log, by its path in the node.
+    pub log: String,
+}
+
+/// The main process of a sandbox or container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    /// Its number in the node.
+    pub pid: i32,
+    /// When it was started, in ticks since the machine's boot: numbers are used again.
+    pub started: u64,
+}
+
+impl NodeCri {
+    /// Connects to a socket. Fails while nobody listens there.
+    pub(super) fn connect(socket: PathBuf) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let cri = runtime
+            .block_on(async { tokio::time::timeout(CALL, Cri::connect(socket)).await })?
+            .map_err(io::Error::other)?;
+        Ok(Self { runtime, cri })
+    }
+
+    /// What the runtime service says of itself.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, which is what it looks like when the CRI plugin did not load.
+    pub fn status(&mut self) -> io::Result<Ready> {
+        self.wait(Cri::status)
+    }
+
+    /// Pulls as kubelet does. The error's text is containerd's.
+    pub fn pull(&mut self, image: &Image) -> Result<(), String> {
+        self.runtime.block_on(self.cri.pull(image, CALL))
+    }
+
+    /// Ids of all sandboxes and containers, in whatever state.
+    pub fn ids(&mut self) -> io::Result<(Vec<String>, Vec<String>)> {
+        Ok((self.wait(Cri::sandboxes)?, self.wait(Cri::containers)?))
+    }
+
+    fn wait<'a, T, F>(&'a mut self, call: impl FnOnce(&'a mut Cri) -> F) -> io::Result<T>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let call = call(&mut self.cri);
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(CALL, call).await })?;
+        answer.map_err(|status| io::Error::other(format!("CRI: {}", status.message())))
+    }
+}
+
+impl Node {
+    /// Starts a sandbox with an address of its own, or in the node's network.
+    ///
+    /// # Errors
+    ///
+    /// containerd's.
+    pub fn start_sandbox(&self, name: &str, host_network: bool) -> io::Result<String> {
+        let logs = logs(name);
+        let sandbox = sandbox(name, host_network, &logs);
+        let mut cri = self.cri()?;
+        self.have_image(&mut cri)?;
+        cri.wait(|cri| cri.run_sandbox(&sandbox))
+    }
+
+    /// Starts a sandbox, and in it a container that prints the next number each hundredth of a second.
+    ///
+    /// # Errors
+    ///
+    /// containerd's.
+    pub fn start_workload(&self, name: &str) -> io::Result<Workload> {
+        let logs = logs(name);
+        let sandbox = sandbox(name, false, &logs);
+        let mut cri = self.cri()?;
+        self.have_image(&mut cri)?;
+        let id = cri.wait(|cri| cri.run_sandbox(&sandbox))?;
+        let command = ["/bin/sh", "-c", COUNT];
+        let container = cri.wait(|cri| cri.run_container((&id, &sandbox), IMAGE, &command, "count.log"))?;
+        Ok(Workload {
+            sandbox: id,
+            container,
+            log: format!("{logs}/count.log"),
+        })
+    }
+
+    /// The main process of every sandbox and container that runs, by id.
+    ///
+    /// # Errors
+    ///
+    /// When CRI does not answer.
+    pub fn pids(&self) -> io::Result<BTreeMap<String, Process>> {
+        let mut cri = self.cri()?;
+        let (sandboxes, containers) = cri.ids()?;
+        let mut pids = BTreeMap::new();
+        for id in sandboxes {
+            let one = cri.wait(|cri| cri.sandbox(&id))?;
+            if one.state == 0 {
+                pids.insert(id, self.process(one.pid)?);
+            }
+        }
+        for id in containers {
+            let one = cri.wait(|cri| cri.container(&id))?;
+            if one.state == 1 {
+                pids.insert(id, self.process(one.pid)?);
+            }
+        }
+        Ok(pids)
+    }
+
+    /// How many numbers a workload has logged, each after the one before.
+    ///
+    /// # Errors
+    ///
+    /// Naming the first place where a number is missing, doubled or broken.
+    pub fn log_is_unbroken(&self, workload: &Workload) -> io::Result<u64> {
+        let log = String::from_utf8(self.read(&workload.log)?).map_err(io::Error::other)?;
+        unbroken(&log).map_err(io::Error::other)
+    }
+
+    /// Waits until a workload has logged `more` numbers beyond those that are there, with none missing in all; how many
+    /// there are then.
+    ///
+    /// # Errors
+    ///
+    /// When they do not come in time, or at once when the log is broken.
+    pub fn log_flows(&self, workload: &Workload, more: u64, within: Duration) -> io::Result<u64> {
+        let start = self.log_is_unbroken(workload)?;
+        let look = || {
+            Ok(match self.log_is_unbroken(workload) {
+                Ok(now) if now < start + more => None,
+                other => Some(other),
+            })
+        };
+        self.until("the log does not flow", within, look)?
+    }
+
+    fn have_image(&self, cri: &mut NodeCri) -> io::Result<()> {
+        if cri.wait(|cri| cri.holds(IMAGE))? {
+            return Ok(());
+        }
+        self.run(&["ctr", "-n", "k8s.io", "images", "import", "/lab/tools.tar"])?
+            .ok()?;
+        // CRI comes to know of it by an event.
+        let deadline = std::time::Instant::now() + CALL;
+        while !cri.wait(|cri| cri.holds(IMAGE))? {
+            if std::time::Instant::now() > deadline {
+                return Err(late("CRI does not come to know its image", CALL));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn process(&self, pid: i32) -> io::Result<Process> {
+        let stat = String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?).into_owned();
+        // The name may hold anything, and is in the last brackets.
+        let started = stat
+            .rsplit_once(") ")
+            .and_then(|(_, fields)| fields.split(' ').nth(19)?.parse().ok());
+        let started = started.ok_or_else(|| io::Error::other(format!("process {pid}: {stat}")))?;
+        Ok(Process { pid, started })
+    }
+}
+
+fn logs(name: &str) -> String {
+    format!("/var/log/pods/lab_{name}")
+}
+
+fn sandbox<'a>(name: &'a str, host_network: bool, logs: &'a str) -> Sandbox<'a> {
+    Sandbox {
+        name,
+        host_network,
+        logs,
+    }
+}
+
+/// How many numbers a log in CRI's format (`time stream tag text`) has, if they are 1, 2, 3 and so on. A last line without
+/// an end is still being written.
+fn unbroken(log: &str) -> Result<u64, String> {
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    let mut count = 0;
+    for line in whole.lines() {
+        let text = line.splitn(4, ' ').nth(3).unwrap_or_default();
+        let number = text.parse::<u64>().ok();
+        if number != Some(count + 1) {
+            return Err(format!("after {count} comes `{line}`"));
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unbroken;
+
+    fn log(numbers: &[&str]) -> String {
+        let line = |number: &&str| format!("2026-01-02T03:04:05.678901234Z stdout F {number}\n");
+        numbers.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_log_without_gaps_is_counted() {
+        assert_eq!(unbroken(""), Ok(0));
+        assert_eq!(unbroken(&log(&["1", "2", "3"])), Ok(3));
+        assert_eq!(unbroken(&format!("{}2026-01-02T03", log(&["1"]))), Ok(1));
+    }
+
+    #[test]
+    fn every_kind_of_gap_is_seen() {
+        for numbers in [
+            &["2"][..],
+            &["1", "3"],
+            &["1", "1"],
+            &["1", "2", "1"],
+            &["1", ""],
+            &["1", "2x"],
+        ] {
+            assert!(unbroken(&log(numbers)).is_err(), "{numbers:?}");
+        }
+        assert!(unbroken("1\n2\n").is_err());
+    }
+}
