@@ -1,6 +1,6 @@
 //! The facts of a running node, as one value.
 
-use super::bus::{Job, Unit};
+use super::bus::{Job, Unit, number};
 use super::containerd::{Deprecation, Ingest, Plugin, Task};
 use super::cri::{Container, CriStatus, Sandbox};
 use super::daemons::{Daemon, Shim};
@@ -123,6 +123,11 @@ pub struct Cri {
 }
 
 impl Facts {
+    /// The number of systemd's version, such as 252.
+    pub fn systemd_number(&self) -> Option<u32> {
+        number(self.systemd.known()?)
+    }
+
     /// The daemon that serves CRI, when it is among those that are seen.
     pub fn serving_daemon(&self) -> Option<&Daemon> {
         let pid = *self.serving.known()?.pid.known()?;
