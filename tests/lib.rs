@@ -9,4 +9,4 @@ mod tool; // the binary under test, and the files that it works on
 
 pub use corpus::{CorpusTest, corpus, with_corpus};
 pub use skip::{all_skipped, skipped};
-pub use tool::{Ran, Tool, files_below, folder_of, snapshot};
+pub use tool::{Ran, Tool, built_example, files_below, folder_of, snapshot};

@@ -57,7 +57,7 @@ impl Tool {
     /// When it cannot be built.
     pub fn program() -> io::Result<&'static Path> {
         static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match PROGRAM.get_or_init(build) {
+        match PROGRAM.get_or_init(|| build("--bin", "mirrorshift")) {
             Ok(program) => Ok(program),
             Err(why) => Err(io::Error::other(why.clone())),
         }
@@ -85,18 +85,27 @@ impl Tool {
     }
 }
 
-/// The binary beside the suite's own programs, as its sources are now: cargo builds the programs of the package under test
-/// alone, so without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
-fn build() -> Result<PathBuf, String> {
+/// An example program of the workspace, built as its sources are now.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn built_example(name: &str) -> io::Result<PathBuf> {
+    build("--example", name).map_err(io::Error::other)
+}
+
+/// A program beside the suite's own, as its sources are now: cargo builds the programs of the package under test alone, so
+/// without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
+fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
     let profile = profile.ok_or_else(|| format!("{} was not built by cargo", own.display()))?;
     if let Some(cargo) = std::env::var_os("CARGO") {
-        let name = profile.file_name().unwrap_or_default();
-        let named = if name == "debug" { "dev".as_ref() } else { name };
+        let folder = profile.file_name().unwrap_or_default();
+        let named = if folder == "debug" { "dev".as_ref() } else { folder };
         // Of the whole workspace, as `tests/run` has it, so that dependencies get the same features.
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--workspace", "--bin", "mirrorshift", "--profile"])
+            .args(["build", "--quiet", "--workspace", kind, name, "--profile"])
             .arg(named)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
@@ -105,7 +114,8 @@ fn build() -> Result<PathBuf, String> {
             return Err(String::from_utf8_lossy(&built.stderr).into_owned());
         }
     }
-    Ok(profile.join("mirrorshift"))
+    let folder = if kind == "--example" { "examples" } else { "" };
+    Ok(profile.join(folder).join(name))
 }
 
 /// The folder that a file stands in.

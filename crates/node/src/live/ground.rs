@@ -35,7 +35,7 @@ impl Facts {
             .serving_daemon()
             .map(|daemon| daemon.launch.config_path().to_owned());
         Ground {
-            systemd: self.systemd.known().and_then(|text| leading_number(text)),
+            systemd: self.systemd_number(),
             version,
             daemons: self.daemons_of_the_node(),
             serves_from_unit: self.serves_from_unit(),
@@ -110,9 +110,8 @@ impl Facts {
     fn cri(&self, heals: bool) -> Option<Cri> {
         match (self.cri.served.known(), self.cri.status.known()) {
             (Some(false), _) if heals => Some(Cri::DeadOfSettings),
-            (Some(false), _) => Some(Cri::Dead),
             (Some(true), Some(status)) if status.runtime.ready && status.network.ready => Some(Cri::Ready),
-            (Some(true), Some(_)) => Some(Cri::Dead),
+            (Some(false), _) | (Some(true), Some(_)) => Some(Cri::Dead),
             _ => None,
         }
     }
@@ -144,30 +143,4 @@ fn troubled(unit: &super::bus::Unit, now_us: u64) -> Option<u64> {
     }
     let since = unit.main_started.or(unit.state_changed)?;
     Some(now_us.saturating_sub(since.monotonic_us) / 1_000_000)
-}
-
-/// `252 (252.39-1~deb12u1)` and `v256-rc1` begin with the version.
-fn leading_number(text: &str) -> Option<u32> {
-    let digits = text.trim_start_matches('v');
-    let end = digits
-        .find(|digit: char| !digit.is_ascii_digit())
-        .unwrap_or(digits.len());
-    digits[..end].parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::leading_number;
-
-    #[test]
-    fn systemd_begins_with_its_version() {
-        for (text, number) in [
-            ("252 (252.39-1~deb12u1)", Some(252)),
-            ("239", Some(239)),
-            ("v256-rc1", Some(256)),
-            ("git", None),
-        ] {
-            assert_eq!(leading_number(text), number, "{text}");
-        }
-    }
 }

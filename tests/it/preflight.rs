@@ -1,0 +1,186 @@
+//! Whether a change may begin, asked on real nodes: a node that is fit, and each way to spoil it that systemd, containerd
+//! and the kernel can show.
+
+#![expect(clippy::print_stderr, reason = "a test program's output is its report")]
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use mirrorshift_tests::lab::node::NODE_LINES;
+use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
+use mirrorshift_tests::{all_skipped, built_example, skipped};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longer than CRI has ever taken.
+const CRI: Duration = Duration::from_secs(20);
+const CONFIG: &str = "/etc/containerd/config.toml";
+const PROGRAM: &str = "/usr/local/bin/preflight";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let nodes = match Nodes::open(env!("CARGO_BIN_EXE_lab-run")) {
+        Ok(nodes) => Arc::new(nodes),
+        Err(why) => return all_skipped("preflight", &why.to_string()),
+    };
+    let program = match built_example("preflight") {
+        Ok(program) => Arc::new(program),
+        Err(error) => {
+            eprintln!("the example `preflight` cannot be built: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut trials = Vec::new();
+    for line in NODE_LINES {
+        let name = format!("preflight::{line}");
+        trials.push(match Nodes::containerd(line) {
+            Ok(containerd) => {
+                let (nodes, program) = (Arc::clone(&nodes), Arc::clone(&program));
+                Trial::test(name, move || on(&nodes, &containerd, &program))
+            }
+            Err(why) => skipped(&name, &why.to_string()),
+        });
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A way to spoil a node, the names of what is then said, and the way back.
+struct Spoil {
+    what: &'static str,
+    /// A script for the node's shell.
+    spoil: &'static str,
+    flags: &'static [&'static str],
+    said: &'static [&'static str],
+    /// Another script, after which CRI serves again.
+    mend: &'static str,
+}
+
+const BACK: &str = "systemctl reset-failed; systemctl restart containerd";
+
+const SPOILS: [Spoil; 10] = [
+    Spoil {
+        what: "the unit kills its control group",
+        spoil: "mkdir -p /run/systemd/system/containerd.service.d; \
+                printf '[Service]\\nKillMode=control-group\\n' > /run/systemd/system/containerd.service.d/kill.conf; \
+                systemctl daemon-reload",
+        flags: &[],
+        said: &["kills-containers"],
+        mend: "true",
+    },
+    Spoil {
+        what: "the operator accepts that",
+        spoil: "true",
+        flags: &["--accept"],
+        said: &["go"],
+        mend: "rm /run/systemd/system/containerd.service.d/kill.conf; systemctl daemon-reload",
+    },
+    Spoil {
+        what: "the file was edited since the daemon started",
+        spoil: "sleep 0.1; echo '# edited' >> /etc/containerd/config.toml",
+        flags: &[],
+        said: &["newer-than-daemon"],
+        mend: BACK,
+    },
+    Spoil {
+        what: "the file is a mount of its own",
+        spoil: "mount --bind /etc/containerd/config.toml /etc/containerd/config.toml",
+        flags: &[],
+        said: &["mounted"],
+        mend: "umount /etc/containerd/config.toml",
+    },
+    Spoil {
+        what: "the file cannot be written",
+        spoil: "mount --bind /etc/containerd /etc/containerd; mount -o remount,bind,ro /etc/containerd",
+        flags: &[],
+        said: &["read-only"],
+        mend: "umount /etc/containerd",
+    },
+    Spoil {
+        what: "a second containerd runs",
+        spoil: "systemd-run --unit=second /usr/bin/containerd --config /dev/null --root /run/second/root \
+                --state /run/second/state --address /run/second/second.sock; \
+                until [ -S /run/second/second.sock ]; do sleep 0.05; done",
+        flags: &[],
+        said: &["many-daemons"],
+        mend: "systemctl stop second; systemctl reset-failed",
+    },
+    Spoil {
+        what: "containerd is stopped",
+        spoil: "systemctl stop containerd",
+        flags: &[],
+        said: &["no-daemon", "unit-down", "unknown"],
+        mend: BACK,
+    },
+    Spoil {
+        what: "containerd hangs",
+        spoil: "kill -STOP $(systemctl show -p MainPID --value containerd)",
+        flags: &[],
+        said: &["unknown"],
+        mend: "kill -CONT $(systemctl show -p MainPID --value containerd)",
+    },
+    Spoil {
+        what: "containerd failed a moment ago",
+        spoil: "kill -KILL $(systemctl show -p MainPID --value containerd); \
+                until [ $(systemctl show -p NRestarts --value containerd) != 0 ] && \
+                systemctl is-active --quiet containerd; do sleep 0.1; done; sleep 1",
+        flags: &[],
+        said: &["unit-troubled"],
+        mend: BACK,
+    },
+    Spoil {
+        what: "CRI died of both settings",
+        spoil: "cp /etc/containerd/config.toml /run/good.toml; printf '%s\\n' \
+                '[plugins.\"io.containerd.grpc.v1.cri\".registry]' 'config_path = \"/etc/containerd/certs.d\"' \
+                '[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]' 'endpoint = [\"http://m.test\"]' \
+                >> /etc/containerd/config.toml; systemctl restart containerd; sleep 1",
+        flags: &[],
+        said: &["cri-dead"],
+        mend: "true",
+    },
+];
+
+fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+    let began = Instant::now();
+    let node = nodes.boot(containerd, &NodeOptions::new(""))?;
+    node.wait_cri(CRI)?;
+    let workload = node.start_workload("one")?;
+    node.log_flows(&workload, 20, CRI)?;
+    let before = node.pids()?;
+    node.copy_in(program, PROGRAM)?;
+    expect(&node, "a node that is fit", &[], &["go"])?;
+    for spoil in &SPOILS {
+        node.run(&["sh", "-c", spoil.spoil])?.ok()?;
+        expect(&node, spoil.what, spoil.flags, spoil.said)?;
+        node.run(&["sh", "-c", spoil.mend])?.ok()?;
+        if spoil.mend != "true" {
+            node.wait_cri(CRI)?;
+            expect(&node, &format!("no longer: {}", spoil.what), &[], &["go"])?;
+        }
+    }
+    // The plan that mends it may go on.
+    expect(&node, "CRI that the plan heals", &["--heals"], &["go"])?;
+    node.run(&["cp", "/run/good.toml", CONFIG])?.ok()?;
+    node.run(&["sh", "-c", BACK])?.ok()?;
+    node.wait_cri(CRI)?;
+    // Asking has cost no container anything.
+    assert_eq!(node.pids()?, before);
+    let seconds = began.elapsed().as_secs_f32();
+    eprintln!(
+        "containerd {}: {} states in {seconds:.1} s",
+        containerd.version,
+        SPOILS.len() + 2
+    );
+    Ok(())
+}
+
+fn expect(node: &Node, what: &str, flags: &[&str], wanted: &[&str]) -> Result<(), Failed> {
+    let command: Vec<&str> = [PROGRAM].iter().chain(flags).copied().collect();
+    let out = node.run(&command)?.ok()?.stdout;
+    let mut said: Vec<&str> = out.lines().filter_map(|line| line.split(':').next()).collect();
+    said.sort_unstable();
+    said.dedup();
+    if said == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}: wanted {wanted:?}\n{out}").into())
+}
