@@ -4,9 +4,11 @@
 
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
+mod on_nodes; // example programs on whole nodes
 mod skip; // tests that cannot run here, told of and never passed
 mod tool; // the binary under test, and the files that it works on
 
 pub use corpus::{CorpusTest, corpus, with_corpus};
+pub use on_nodes::{OnNodes, on_nodes};
 pub use skip::{all_skipped, skipped};
 pub use tool::{Ran, Tool, built_example, files_below, folder_of, snapshot};

@@ -3,13 +3,11 @@
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
-use libtest_mimic::{Arguments, Failed, Trial};
-use mirrorshift_tests::lab::node::NODE_LINES;
+use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::{all_skipped, built_example, skipped};
+use mirrorshift_tests::on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longer than CRI has ever taken.
@@ -18,37 +16,14 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/preflight";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let nodes = match Nodes::open(env!("CARGO_BIN_EXE_lab-run")) {
-        Ok(nodes) => Arc::new(nodes),
-        Err(why) => return all_skipped("preflight", &why.to_string()),
-    };
-    let program = match built_example("preflight") {
-        Ok(program) => Arc::new(program),
-        Err(error) => {
-            eprintln!("the example `preflight` cannot be built: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut trials = Vec::new();
-    for line in NODE_LINES {
-        let name = format!("preflight::{line}");
-        trials.push(match Nodes::containerd(line) {
-            Ok(containerd) => {
-                let (nodes, program) = (Arc::clone(&nodes), Arc::clone(&program));
-                Trial::test(name, move || on(&nodes, &containerd, &program))
-            }
-            Err(why) => skipped(&name, &why.to_string()),
-        });
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "preflight", on)
 }
 
 /// A way to spoil a node, the names of what is then said, and the way back.
 struct Spoil {
     what: &'static str,
     /// A script for the node's shell.
-    spoil: &'static str,
+    script: &'static str,
     flags: &'static [&'static str],
     said: &'static [&'static str],
     /// Another script, after which CRI serves again.
@@ -60,7 +35,7 @@ const BACK: &str = "systemctl reset-failed; systemctl restart containerd";
 const SPOILS: [Spoil; 10] = [
     Spoil {
         what: "the unit kills its control group",
-        spoil: "mkdir -p /run/systemd/system/containerd.service.d; \
+        script: "mkdir -p /run/systemd/system/containerd.service.d; \
                 printf '[Service]\\nKillMode=control-group\\n' > /run/systemd/system/containerd.service.d/kill.conf; \
                 systemctl daemon-reload",
         flags: &[],
@@ -69,35 +44,35 @@ const SPOILS: [Spoil; 10] = [
     },
     Spoil {
         what: "the operator accepts that",
-        spoil: "true",
+        script: "true",
         flags: &["--accept"],
         said: &["go"],
         mend: "rm /run/systemd/system/containerd.service.d/kill.conf; systemctl daemon-reload",
     },
     Spoil {
         what: "the file was edited since the daemon started",
-        spoil: "sleep 0.1; echo '# edited' >> /etc/containerd/config.toml",
+        script: "sleep 0.1; echo '# edited' >> /etc/containerd/config.toml",
         flags: &[],
         said: &["newer-than-daemon"],
         mend: BACK,
     },
     Spoil {
         what: "the file is a mount of its own",
-        spoil: "mount --bind /etc/containerd/config.toml /etc/containerd/config.toml",
+        script: "mount --bind /etc/containerd/config.toml /etc/containerd/config.toml",
         flags: &[],
         said: &["mounted"],
         mend: "umount /etc/containerd/config.toml",
     },
     Spoil {
         what: "the file cannot be written",
-        spoil: "mount --bind /etc/containerd /etc/containerd; mount -o remount,bind,ro /etc/containerd",
+        script: "mount --bind /etc/containerd /etc/containerd; mount -o remount,bind,ro /etc/containerd",
         flags: &[],
         said: &["read-only"],
         mend: "umount /etc/containerd",
     },
     Spoil {
         what: "a second containerd runs",
-        spoil: "systemd-run --unit=second /usr/bin/containerd --config /dev/null --root /run/second/root \
+        script: "systemd-run --unit=second /usr/bin/containerd --config /dev/null --root /run/second/root \
                 --state /run/second/state --address /run/second/second.sock; \
                 until [ -S /run/second/second.sock ]; do sleep 0.05; done",
         flags: &[],
@@ -106,21 +81,21 @@ const SPOILS: [Spoil; 10] = [
     },
     Spoil {
         what: "containerd is stopped",
-        spoil: "systemctl stop containerd",
+        script: "systemctl stop containerd",
         flags: &[],
         said: &["no-daemon", "unit-down", "unknown"],
         mend: BACK,
     },
     Spoil {
         what: "containerd hangs",
-        spoil: "kill -STOP $(systemctl show -p MainPID --value containerd)",
+        script: "kill -STOP $(systemctl show -p MainPID --value containerd)",
         flags: &[],
         said: &["unknown"],
         mend: "kill -CONT $(systemctl show -p MainPID --value containerd)",
     },
     Spoil {
         what: "containerd failed a moment ago",
-        spoil: "kill -KILL $(systemctl show -p MainPID --value containerd); \
+        script: "kill -KILL $(systemctl show -p MainPID --value containerd); \
                 until [ $(systemctl show -p NRestarts --value containerd) != 0 ] && \
                 systemctl is-active --quiet containerd; do sleep 0.1; done; sleep 1",
         flags: &[],
@@ -129,7 +104,7 @@ const SPOILS: [Spoil; 10] = [
     },
     Spoil {
         what: "CRI died of both settings",
-        spoil: "cp /etc/containerd/config.toml /run/good.toml; printf '%s\\n' \
+        script: "cp /etc/containerd/config.toml /run/good.toml; printf '%s\\n' \
                 '[plugins.\"io.containerd.grpc.v1.cri\".registry]' 'config_path = \"/etc/containerd/certs.d\"' \
                 '[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]' 'endpoint = [\"http://m.test\"]' \
                 >> /etc/containerd/config.toml; systemctl restart containerd; sleep 1",
@@ -149,7 +124,7 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     node.copy_in(program, PROGRAM)?;
     expect(&node, "a node that is fit", &[], &["go"])?;
     for spoil in &SPOILS {
-        node.run(&["sh", "-c", spoil.spoil])?.ok()?;
+        node.run(&["sh", "-c", spoil.script])?.ok()?;
         expect(&node, spoil.what, spoil.flags, spoil.said)?;
         node.run(&["sh", "-c", spoil.mend])?.ok()?;
         if spoil.mend != "true" {

@@ -52,6 +52,9 @@ pub use facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
 /// Gathers it.
 mod gather;
 pub use gather::observe;
+/// How a containerd serves, against what it did before.
+mod baseline;
+pub use baseline::{Baseline, Compared};
 /// What of it decides whether a change may begin.
 mod ground;
 pub use ground::Intent;

@@ -1,0 +1,145 @@
+//! How a containerd serves, against what it did when a change was armed.
+
+use super::containerd::PluginStatus;
+use super::cri::{ContainerState, SandboxState};
+use super::facts::Facts;
+use mirrorshift_plan::change::Health;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What served when a change was armed, as the journal keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// The plugins that had loaded, as `type.id`.
+    pub plugins: BTreeSet<String>,
+    /// CRI was served.
+    pub cri: bool,
+    /// CRI's network was ready.
+    pub network: bool,
+    /// The first process of each sandbox and container that ran, by id.
+    pub tasks: BTreeMap<String, u32>,
+}
+
+/// What has become of it: the health, and what is not as it was, each as a fragment for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// How it serves.
+    pub health: Health,
+    /// What is not as it was. Empty when it serves.
+    pub differences: Vec<String>,
+}
+
+impl Baseline {
+    /// What serves by `facts`; nothing when containerd's plugins, its tasks or CRI could not be asked, as nothing could be
+    /// compared with that.
+    pub fn of(facts: &Facts) -> Option<Self> {
+        let cri = *facts.cri.served.known()?;
+        let network = match facts.cri.status.known() {
+            Some(status) => status.network.ready,
+            None if cri => return None,
+            None => false,
+        };
+        let tasks = facts.containerd.tasks.known()?;
+        Some(Self {
+            plugins: loaded(facts)?,
+            cri,
+            network,
+            tasks: tasks.iter().map(|task| (task.id.clone(), task.pid)).collect(),
+        })
+    }
+
+    /// How the node of `facts` serves, against this. Plugins that were not there and are now are no difference. A container
+    /// that ended of itself is none either.
+    pub fn compared(&self, facts: &Facts) -> Compared {
+        let Some(plugins) = loaded(facts) else {
+            return Compared::absent("containerd does not answer");
+        };
+        let mut lost: Vec<String> = self
+            .plugins
+            .difference(&plugins)
+            .map(|plugin| format!("the plugin `{plugin}` did not load"))
+            .collect();
+        let mut awaited = Vec::new();
+        if self.cri {
+            match facts.cri.served.known() {
+                Some(true) => awaited.extend(self.not_ready(facts)),
+                Some(false) => lost.push("CRI is not served".to_owned()),
+                None => awaited.push("CRI does not answer".to_owned()),
+            }
+            match self.lost_tasks(facts) {
+                // Sandboxes are recovered before CRI is ready, so what it does not know by then is lost.
+                Some(tasks) if awaited.is_empty() => lost.extend(tasks),
+                Some(_) => {}
+                None => awaited.push("sandboxes and containers are not told yet".to_owned()),
+            }
+        }
+        match (lost.is_empty(), awaited.is_empty()) {
+            (false, _) => Compared {
+                health: Health::Fails,
+                differences: lost,
+            },
+            (true, false) => Compared {
+                health: Health::Recovering,
+                differences: awaited,
+            },
+            (true, true) => Compared {
+                health: Health::Serves,
+                differences: Vec::new(),
+            },
+        }
+    }
+
+    fn not_ready(&self, facts: &Facts) -> Vec<String> {
+        match facts.cri.status.known() {
+            None => vec!["CRI does not say whether it is ready".to_owned()],
+            Some(status) if !status.runtime.ready => vec!["CRI's runtime is not ready".to_owned()],
+            Some(status) if self.network && !status.network.ready => vec!["CRI's network is not ready".to_owned()],
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// Tasks that are not the processes that they were. One that ended, by what CRI says or because kubelet took it away,
+    /// may have done so of itself; all of them at once have been killed.
+    fn lost_tasks(&self, facts: &Facts) -> Option<Vec<String>> {
+        let (sandboxes, containers) = (facts.cri.sandboxes.known()?, facts.cri.containers.known()?);
+        let tasks = facts.containerd.tasks.known()?;
+        let now: BTreeMap<&String, u32> = tasks.iter().map(|task| (&task.id, task.pid)).collect();
+        let counted_on = |id: &String| {
+            let sandbox = sandboxes.iter().find(|one| one.id == *id);
+            let container = containers.iter().find(|one| one.id == *id);
+            sandbox.is_some_and(|one| one.state == SandboxState::Ready)
+                || container.is_some_and(|one| one.state != ContainerState::Exited)
+        };
+        let lost = |(id, pid): (&String, &u32)| match now.get(id) {
+            Some(now) if now == pid => None,
+            Some(now) => Some(format!("`{id}` runs as process {now} and not as {pid}")),
+            None if counted_on(id) => Some(format!("`{id}` (process {pid}) is lost")),
+            None => None,
+        };
+        let mut lost: Vec<String> = self.tasks.iter().filter_map(lost).collect();
+        if !self.tasks.is_empty() && !self.tasks.keys().any(|id| now.contains_key(id)) {
+            lost.push("every sandbox and container that ran has ended".to_owned());
+        }
+        Some(lost)
+    }
+}
+
+impl Compared {
+    fn absent(why: &str) -> Self {
+        Self {
+            health: Health::Absent,
+            differences: vec![why.to_owned()],
+        }
+    }
+}
+
+fn loaded(facts: &Facts) -> Option<BTreeSet<String>> {
+    let loaded = facts.containerd.plugins.known()?.iter();
+    Some(
+        loaded
+            .filter(|plugin| plugin.status == PluginStatus::Ok)
+            .map(|plugin| format!("{}.{}", plugin.kind, plugin.id))
+            .collect(),
+    )
+}

@@ -1,0 +1,82 @@
+//! How containerd serves against what it did before, told on real nodes: after a restart, after each way of breaking it, and
+//! after it was mended.
+
+#![expect(clippy::print_stderr, reason = "a test program's output is its report")]
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
+use mirrorshift_tests::on_nodes;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Longer than CRI has ever taken.
+const CRI: Duration = Duration::from_secs(20);
+const PROGRAM: &str = "/usr/local/bin/health";
+const BASELINE: &str = "/run/baseline.json";
+
+fn main() -> ExitCode {
+    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "health", on)
+}
+
+/// What is done to the node, and what is then said: the health, and a part of the first difference.
+const STATES: [(&str, &str, &str); 7] = [
+    ("true", "Serves", ""),
+    ("systemctl restart containerd", "Serves", ""),
+    ("systemctl stop containerd", "Absent", "does not answer"),
+    ("systemctl start containerd", "Serves", ""),
+    (
+        "cp /etc/containerd/config.toml /run/good.toml; printf '%s\\n' \
+         '[plugins.\"io.containerd.grpc.v1.cri\".registry]' 'config_path = \"/etc/containerd/certs.d\"' \
+         '[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]' 'endpoint = [\"http://m.test\"]' \
+         >> /etc/containerd/config.toml; systemctl restart containerd",
+        "Fails",
+        "cri` did not load",
+    ),
+    (
+        "cp /run/good.toml /etc/containerd/config.toml; systemctl restart containerd",
+        "Serves",
+        "",
+    ),
+    // As a unit that kills its control group does to them.
+    (
+        "systemctl stop containerd; for shim in $(pidof containerd-shim-runc-v2); do kill -KILL $shim; done; \
+         for task in $(cat /run/tasks); do kill -KILL $task; done; systemctl start containerd",
+        "Fails",
+        "",
+    ),
+];
+
+fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+    let node = nodes.boot(containerd, &NodeOptions::new(""))?;
+    node.wait_cri(CRI)?;
+    let workload = node.start_workload("one")?;
+    node.start_sandbox("two", true)?;
+    node.log_flows(&workload, 20, CRI)?;
+    node.copy_in(program, PROGRAM)?;
+    let pids: Vec<String> = node.pids()?.values().map(|process| process.pid.to_string()).collect();
+    node.write("/run/tasks", pids.join(" "))?;
+    node.run(&[PROGRAM, "keep", BASELINE])?.ok()?;
+    for (script, health, difference) in STATES {
+        // So many starts in a row run into systemd's limit.
+        node.run(&["systemctl", "reset-failed", "containerd"])?.ok()?;
+        node.run(&["sh", "-c", script])?.ok()?;
+        let said = settled(&node)?;
+        let mut lines = said.lines();
+        if lines.next() != Some(health) || !said.contains(difference) {
+            return Err(format!("wanted {health} and `{difference}` after `{script}`:\n{said}").into());
+        }
+    }
+    eprintln!("containerd {}: {} states told", containerd.version, STATES.len());
+    Ok(())
+}
+
+/// What is said once it is no longer that containerd is coming up.
+fn settled(node: &Node) -> std::io::Result<String> {
+    let mut last = String::new();
+    let ended = node.until("containerd does not come up", CRI, || {
+        last = node.run(&[PROGRAM, "compare", BASELINE])?.ok()?.stdout;
+        Ok((!last.starts_with("Recovering")).then_some(()))
+    });
+    ended.map(|()| last)
+}
