@@ -165,6 +165,33 @@ impl<'a> Session<'a> {
         self.finish(change, Goal::Rollback, Vec::new())
     }
 
+    /// Brings a change that has not settled back to its old bytes, and with a running containerd to one that serves with
+    /// them. Takes away the guard of a change that is over, where it was left. For whoever comes after a run that ended.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn undo_unsettled(&mut self) -> Result<Outcome, ChangeError> {
+        match (self.journal.open.clone(), self.journal.history.last().cloned()) {
+            (Some(open), _) => self.finish(open, Goal::Rollback, Vec::new()),
+            (None, Some(over)) if self.runtime.is_some() => {
+                self.finish(over, Goal::Recover, Vec::new()).map(|_| Outcome::Nothing)
+            }
+            (None, _) => Ok(Outcome::Nothing),
+        }
+    }
+
+    /// The same at a boot, before any containerd runs: puts the old bytes back and leaves the rest to whoever comes after
+    /// containerd.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn undo_at_boot(&mut self) -> Result<Outcome, ChangeError> {
+        match self.journal.open.clone() {
+            Some(open) => self.finish(open, Goal::Guard, Vec::new()),
+            None => Ok(Outcome::Nothing),
+        }
+    }
+
     /// Whether an earlier run left a change unfinished.
     pub fn unfinished(&self) -> Option<&Change> {
         self.journal.open.as_ref()
@@ -216,6 +243,8 @@ impl<'a> Session<'a> {
         match (end, run.cause) {
             (End::Closed(Phase::Settled), _) => Ok(Outcome::Settled(report)),
             (End::Closed(Phase::RolledBack), _) => Ok(Outcome::RolledBack(report)),
+            // Left at a boot: the files are back, and nobody could be asked yet.
+            (End::Closed(Phase::Restoring), _) => Ok(Outcome::Undone(report)),
             // Asked for, or as near as an end was: what stood in the way is in the journal's note.
             (End::Closed(Phase::Undone), cause) if goal != Goal::Apply || cause.is_none() => {
                 Ok(Outcome::Undone(report))

@@ -14,6 +14,8 @@ mod entry;
 mod kill_points;
 /// Mounts, full and read-only file systems.
 mod mounts;
+/// Changes whose containerd runs, as far as files and journal go.
+mod runtime;
 /// Changes and rollbacks.
 mod session;
 /// Data and folders are synced in the right order.

@@ -105,7 +105,8 @@ pub(super) fn restoring(goal: Goal, facts: &ChangeFacts, service: &Service) -> M
     if facts.faults > ATTEMPTS {
         return Move::Halt(Reason::Fault);
     }
-    let waits = service.asked > 0 && facts.faults == 0 && !service.expired;
+    // One that somebody else started since, as systemd does after a boot, is given its time too.
+    let waits = (service.asked > 0 || service.fresh) && facts.faults == 0 && !service.expired;
     match service.health {
         Health::Serves if service.fresh => Move::CloseUndone,
         Health::Recovering | Health::Absent if waits => Move::Wait,

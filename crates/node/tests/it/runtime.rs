@@ -1,0 +1,313 @@
+//! The loop with a runtime, on real files: which phase finds which bytes, what is asked for in which order, and what is left.
+//! The runtime here is a stand-in; what systemd and containerd do is for the tests on whole nodes.
+
+use crate::common::{copy, old_root, picture};
+use mirrorshift_node::{
+    Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, status,
+};
+use mirrorshift_plan::change::{Guard, Health, Phase};
+use mirrorshift_plan::{Digest, Expect, Step};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+const OLD: &str = "version = 2\n# the old settings\n";
+const NEW: &str = "version = 2\n# config_path\n";
+
+/// A containerd that serves or not by what its file says when it is started.
+#[derive(Debug)]
+struct StandIn {
+    config: PathBuf,
+    invocation: u32,
+    health: Health,
+    guard: Guard,
+    guard_works: bool,
+    /// Bytes that it comes up with.
+    likes: &'static [&'static str],
+    calls: Vec<&'static str>,
+    waits: u32,
+}
+
+impl StandIn {
+    fn new(root: &Path, likes: &'static [&'static str]) -> Self {
+        Self {
+            config: root.join("etc/containerd/config.toml"),
+            invocation: 1,
+            health: Health::Serves,
+            guard: Guard::Nothing,
+            guard_works: true,
+            likes,
+            calls: Vec::new(),
+            waits: 0,
+        }
+    }
+}
+
+impl Runtime for StandIn {
+    fn record(&mut self) -> Result<ServiceRecord, Trouble> {
+        self.calls.push("record");
+        Ok(ServiceRecord {
+            unit: "containerd.service".to_owned(),
+            boot: "one".to_owned(),
+            restart: true,
+            armed_with: self.invocation.to_string(),
+            from: None,
+        })
+    }
+
+    fn look(&mut self, _: &Change) -> Result<Running, Trouble> {
+        Ok(Running {
+            invocation: Some(self.invocation.to_string()),
+            health: self.health,
+            guard: self.guard,
+        })
+    }
+
+    fn guard(&mut self, _: &Change) -> Result<(), Trouble> {
+        self.calls.push("guard");
+        self.guard = Guard::Placed;
+        if !self.guard_works {
+            return Err(Trouble::Said("the guard left no proof"));
+        }
+        self.guard = Guard::Tried;
+        Ok(())
+    }
+
+    fn disarm(&mut self) -> Result<(), Trouble> {
+        self.calls.push("disarm");
+        self.guard = Guard::Nothing;
+        Ok(())
+    }
+
+    fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+        self.calls.push(if again { "restart again" } else { "restart" });
+        self.invocation += 1;
+        let text = fs::read_to_string(&self.config).unwrap();
+        let comes_up = self.likes.contains(&text.as_str());
+        self.health = if comes_up { Health::Recovering } else { Health::Fails };
+        Ok(())
+    }
+
+    fn begin(&mut self, _: Phase) {
+        self.waits = 0;
+    }
+
+    fn expired(&self) -> bool {
+        self.waits > 3
+    }
+
+    fn wait(&mut self) {
+        self.waits += 1;
+        if self.health == Health::Recovering {
+            self.health = Health::Serves;
+        }
+    }
+}
+
+fn plan() -> ChangePlan {
+    ChangePlan {
+        digest: Digest::of(b"plan"),
+        containerd: "1.7.24".to_owned(),
+        new_file_mode: 0o644,
+        steps: vec![Step {
+            path: CONFIG.to_owned(),
+            expect: Expect::File(Digest::of(OLD.as_bytes())),
+            content: Some(NEW.as_bytes().to_vec()),
+            why: "a test".to_owned(),
+        }],
+    }
+}
+
+struct Node {
+    dir: tempfile::TempDir,
+    root: Root,
+    before: crate::common::Picture,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        old_root(dir.path());
+        let root = Root::open(dir.path()).unwrap();
+        let before = picture(&dir.path().join("etc"));
+        Self { dir, root, before }
+    }
+
+    fn apply(&self, stand_in: &mut StandIn) -> Result<Outcome, ChangeError> {
+        Session::open(&self.root, 1, "one")
+            .unwrap()
+            .with(stand_in)
+            .apply(&plan())
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.dir.path().join(&CONFIG[1..])).unwrap()
+    }
+
+    fn phase(&self) -> Phase {
+        let status = status(&self.root).unwrap();
+        let open = status.unfinished.map(|change| change.phase);
+        open.or_else(|| status.history.last().map(|change| change.phase))
+            .unwrap_or(Phase::Idle)
+    }
+}
+
+#[test]
+fn a_good_change_is_guarded_restarted_once_and_disarmed_last() {
+    let node = Node::new();
+    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+    assert!(matches!(node.apply(&mut stand_in), Ok(Outcome::Settled(_))));
+    assert_eq!(stand_in.calls, ["record", "guard", "restart", "disarm"]);
+    assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Settled));
+}
+
+#[test]
+fn a_containerd_that_fails_gets_its_old_files_and_another_start() {
+    let node = Node::new();
+    let mut stand_in = StandIn::new(node.dir.path(), &[OLD]);
+    let error = node.apply(&mut stand_in).unwrap_err();
+    assert!(matches!(error, ChangeError::Undone { .. }), "{error:?}");
+    assert_eq!(stand_in.calls, ["record", "guard", "restart", "restart", "disarm"]);
+    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+    assert_eq!(node.phase(), Phase::Undone);
+}
+
+#[test]
+fn a_guard_that_does_not_work_lets_nothing_begin() {
+    let node = Node::new();
+    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+    stand_in.guard_works = false;
+    let error = node.apply(&mut stand_in).unwrap_err();
+    assert!(matches!(error, ChangeError::Refused(_)), "{error:?}");
+    assert_eq!(stand_in.calls, ["record", "guard", "disarm"]);
+    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+    assert_eq!(node.phase(), Phase::Idle);
+}
+
+#[test]
+fn an_undo_that_fails_is_told_and_keeps_its_guard() {
+    let node = Node::new();
+    let mut stand_in = StandIn::new(node.dir.path(), &[]);
+    let error = node.apply(&mut stand_in).unwrap_err();
+    assert!(matches!(error, ChangeError::Stuck { .. }), "{error:?}");
+    assert_eq!(
+        stand_in.calls,
+        ["record", "guard", "restart", "restart", "restart again"]
+    );
+    assert_eq!((node.text().as_str(), node.phase()), (OLD, Phase::Stuck));
+}
+
+/// A runtime that panics in the middle stands for a run that was killed there.
+fn killed_at(call: &'static str, node: &Node) -> StandIn {
+    #[derive(Debug)]
+    struct Dies<'s>(&'s mut StandIn, &'static str);
+    impl Runtime for Dies<'_> {
+        fn record(&mut self) -> Result<ServiceRecord, Trouble> {
+            self.0.record()
+        }
+        fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
+            self.0.look(change)
+        }
+        fn guard(&mut self, change: &Change) -> Result<(), Trouble> {
+            self.0.guard(change)
+        }
+        fn disarm(&mut self) -> Result<(), Trouble> {
+            assert!(self.1 != "disarm", "killed");
+            self.0.disarm()
+        }
+        fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+            assert!(self.1 != "before the restart", "killed");
+            self.0.restart(again)?;
+            assert!(self.1 != "after the restart", "killed");
+            Ok(())
+        }
+        fn begin(&mut self, phase: Phase) {
+            self.0.begin(phase);
+        }
+        fn expired(&self) -> bool {
+            self.0.expired()
+        }
+        fn wait(&mut self) {
+            self.0.wait();
+        }
+    }
+    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+    let run = std::panic::AssertUnwindSafe(|| {
+        let mut dies = Dies(&mut stand_in, call);
+        let session = Session::open(&node.root, 1, "one").unwrap();
+        drop(session.with(&mut dies).apply(&plan()));
+    });
+    assert!(std::panic::catch_unwind(run).is_err(), "nobody was killed at {call}");
+    stand_in.calls.clear();
+    stand_in
+}
+
+#[test]
+fn whoever_comes_after_a_killed_run_undoes_it() {
+    for (call, restarts) in [("before the restart", 0), ("after the restart", 1)] {
+        let node = Node::new();
+        let mut stand_in = killed_at(call, &node);
+        assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Restarting), "{call}");
+        let outcome = Session::open(&node.root, 2, "two")
+            .unwrap()
+            .with(&mut stand_in)
+            .undo_unsettled();
+        assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{call}: {outcome:?}");
+        let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
+        assert_eq!((asked, stand_in.calls.last()), (restarts, Some(&"disarm")), "{call}");
+        assert_eq!(picture(&node.dir.path().join("etc")), node.before, "{call}");
+    }
+}
+
+#[test]
+fn a_guard_that_was_left_behind_a_settled_change_goes_and_the_change_stays() {
+    let node = Node::new();
+    let mut stand_in = killed_at("disarm", &node);
+    assert_eq!((node.phase(), stand_in.guard), (Phase::Settled, Guard::Tried));
+    let outcome = Session::open(&node.root, 2, "two")
+        .unwrap()
+        .with(&mut stand_in)
+        .undo_unsettled();
+    assert_eq!(outcome.unwrap(), Outcome::Nothing);
+    assert_eq!(stand_in.calls, ["disarm"]);
+    assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Settled));
+}
+
+#[test]
+fn at_a_boot_files_go_back_and_containerd_is_left_to_itself() {
+    let node = Node::new();
+    let mut stand_in = killed_at("after the restart", &node);
+    // The machine is reset, and the guard runs before any containerd.
+    stand_in.health = Health::Absent;
+    let outcome = Session::open(&node.root, 2, "two")
+        .unwrap()
+        .with(&mut stand_in)
+        .undo_at_boot();
+    assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
+    assert_eq!(stand_in.calls, Vec::<&str>::new());
+    assert_eq!((node.text().as_str(), node.phase()), (OLD, Phase::Restoring));
+    // systemd starts containerd, and whoever comes after it looks on.
+    stand_in.invocation += 1;
+    stand_in.health = Health::Recovering;
+    let outcome = Session::open(&node.root, 3, "three")
+        .unwrap()
+        .with(&mut stand_in)
+        .undo_unsettled();
+    assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
+    // It had started with the old files, so nobody had to restart it.
+    assert_eq!((stand_in.calls, node.phase()), (vec!["disarm"], Phase::Undone));
+    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+}
+
+/// Without a runtime, as with `--root`, an unsettled live change is a change of files.
+#[test]
+fn files_alone_can_be_undone_from_outside() {
+    let node = Node::new();
+    drop(killed_at("after the restart", &node));
+    let other = tempfile::tempdir().unwrap();
+    copy(node.dir.path(), &other.path().join("image"));
+    let root = Root::open(other.path().join("image")).unwrap();
+    let outcome = Session::open(&root, 2, "two").unwrap().rollback();
+    assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
+    assert_eq!(picture(&other.path().join("image/etc")), node.before);
+}
