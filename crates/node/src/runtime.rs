@@ -1,6 +1,7 @@
 //! The running containerd of a change, as the loop sees it and acts on it.
 
 use crate::journal::Change;
+use crate::live::Baseline;
 use crate::trouble::Trouble;
 use mirrorshift_plan::change::{Guard, Health, Phase, Service};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub struct ServiceRecord {
     pub armed_with: String,
     /// The invocation that ran when the restart of this phase was announced; nothing when none ran.
     pub from: Option<String>,
+    /// What it served when the change was armed.
+    pub baseline: Baseline,
 }
 
 /// What runs at one moment.

@@ -192,6 +192,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether the change that has not settled, or else the last one, was armed in another boot than `boot`. What runs
+    /// because containerd is started has nothing to do otherwise: it is the change that starts it.
+    pub fn is_of_another_boot(&self, boot: &str) -> bool {
+        let last = self.journal.open.as_ref().or(self.journal.history.last());
+        last.and_then(|change| change.service.as_ref())
+            .is_some_and(|service| service.boot != boot)
+    }
+
     /// Whether an earlier run left a change unfinished.
     pub fn unfinished(&self) -> Option<&Change> {
         self.journal.open.as_ref()

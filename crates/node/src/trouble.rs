@@ -1,5 +1,6 @@
 //! What can go wrong, with advice.
 
+use crate::live::BusError;
 use rustix::io::Errno;
 use std::io;
 
@@ -70,6 +71,9 @@ pub enum Trouble {
     /// The loop went round more often than any change needs.
     #[error("the change does not come to an end")]
     Endless,
+    /// systemd was asked in vain.
+    #[error("systemd cannot be asked")]
+    Systemd(#[source] Box<BusError>),
     /// The journal could not be written.
     #[error("cannot write the journal")]
     Journal(#[source] Box<Trouble>),
@@ -107,6 +111,7 @@ impl Trouble {
             Self::Stuck { .. } => {
                 Some("put the old or the new bytes back at the files that `status` names, then run `rollback`")
             }
+            Self::Systemd(error) => Some(error.hint()),
             Self::Endless | Self::Said(_) => None,
             Self::Io { .. } | Self::Journal(_) => self.errno().and_then(advice),
         }

@@ -49,6 +49,13 @@ impl Baseline {
         })
     }
 
+    /// What of it can be there again after a reboot, which no process outlives.
+    #[must_use]
+    pub fn after_reboot(mut self) -> Self {
+        self.tasks.clear();
+        self
+    }
+
     /// How the node of `facts` serves, against this. Plugins that were not there and are now are no difference. A container
     /// that ended of itself is none either.
     pub fn compared(&self, facts: &Facts) -> Compared {

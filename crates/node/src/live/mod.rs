@@ -55,6 +55,12 @@ pub use gather::observe;
 /// How a containerd serves, against what it did before.
 mod baseline;
 pub use baseline::{Baseline, Compared};
+/// What undoes a change at the next boot.
+mod guard;
+pub use guard::{Commands, PROOF};
+/// The containerd of a running node, as a change needs it.
+mod service;
+pub use service::{AtBoot, Live, Times};
 /// What of it decides whether a change may begin.
 mod ground;
 pub use ground::Intent;

@@ -2,6 +2,7 @@
 //! The runtime here is a stand-in; what systemd and containerd do is for the tests on whole nodes.
 
 use crate::common::{copy, old_root, picture};
+use mirrorshift_node::live::Baseline;
 use mirrorshift_node::{
     Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, status,
 };
@@ -52,6 +53,7 @@ impl Runtime for StandIn {
             restart: true,
             armed_with: self.invocation.to_string(),
             from: None,
+            baseline: Baseline::default(),
         })
     }
 

@@ -1,0 +1,147 @@
+//! Replaces the running containerd's config.toml, live: guarded, restarted, verified, and undone when it does not serve as
+//! before. What the tests on whole nodes run, and kill.
+//!
+//! `live_change apply FILE` puts the bytes of FILE in place; `undo` brings an unsettled change back; `at-boot`, `after-boot`
+//! and `prove WORD` are what the guard runs; `status` prints the phase. Exit codes are the program's: 0, 3, 4, 5, 6.
+
+use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
+use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times};
+use mirrorshift_node::{ChangeError, ChangePlan, Kind, Outcome, Root, Session, status};
+use mirrorshift_plan::{Digest, Expect, Step};
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const UNIT: &str = "containerd.service";
+
+type Failure = (u8, Box<dyn Error>);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(said) => {
+            writeln!(std::io::stdout(), "{said}").ok();
+            ExitCode::SUCCESS
+        }
+        Err((code, error)) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                text = format!("{text}: {error}");
+                source = error.source();
+            }
+            writeln!(std::io::stderr(), "{text}").ok();
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run() -> Result<String, Failure> {
+    let usage = || {
+        (
+            2,
+            Box::from("usage: live_change apply FILE|undo|at-boot|after-boot|prove WORD|status"),
+        )
+    };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let root = Root::open("/").map_err(|error| (1, error.into()))?;
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let id = format!("{seconds}-{}", std::process::id());
+    let open = || Session::open(&root, seconds, &id).map_err(|error| (code(error.kind()), error.into()));
+    let mut live = Live::new(&root, UNIT, true, commands()?, times());
+    let told = |outcome: Result<Outcome, ChangeError>| match outcome {
+        Ok(outcome) => Ok(format!("{outcome:?}")),
+        Err(error) => Err((code(error.kind()), error.into())),
+    };
+    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["apply", file] => {
+            let content = std::fs::read(file).map_err(|error| (1, error.into()))?;
+            let mut session = open()?.with(&mut live);
+            session
+                .undo_unsettled()
+                .map_err(|error| (code(error.kind()), error.into()))?;
+            told(session.apply(&plan(&root, content)))
+        }
+        ["undo"] => told(open()?.with(&mut live).undo_unsettled()),
+        ["at-boot"] => {
+            let mut nobody = AtBoot;
+            let mut session = open()?.with(&mut nobody);
+            if session.is_of_another_boot(&boot()?) {
+                told(session.undo_at_boot())
+            } else {
+                Ok("the same boot".to_owned())
+            }
+        }
+        ["after-boot"] => {
+            let mut session = open()?.with(&mut live);
+            if session.is_of_another_boot(&boot()?) {
+                told(session.undo_unsettled())
+            } else {
+                Ok("the same boot".to_owned())
+            }
+        }
+        ["prove", word] => {
+            std::fs::write(PROOF, word).map_err(|error| (1, error.into()))?;
+            Ok("proved".to_owned())
+        }
+        ["status"] => {
+            let status = status(&root).map_err(|error| (3, error.into()))?;
+            Ok(status.phase().meaning().to_owned())
+        }
+        _ => Err(usage()),
+    }
+}
+
+/// Short, as nobody's images are pulled on these nodes.
+fn times() -> Times {
+    Times {
+        serve: Duration::from_secs(8),
+        restart: Duration::from_secs(20),
+        ..Times::default()
+    }
+}
+
+fn commands() -> Result<Commands, Failure> {
+    let program = std::env::current_exe().map_err(|error| (1, error.into()))?;
+    let command = |word: &str| vec![program.display().to_string(), word.to_owned()];
+    Ok(Commands {
+        at_boot: command("at-boot"),
+        after_boot: command("after-boot"),
+        prove: command("prove"),
+    })
+}
+
+fn boot() -> Result<String, Failure> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| (1, error.into()))?;
+    Ok(text.trim().to_owned())
+}
+
+fn plan(root: &Root, content: Vec<u8>) -> ChangePlan {
+    let expect = match root.entry(DEFAULT_CONFIG) {
+        Entry::File(bytes) => Expect::File(Digest::of(&bytes)),
+        _ => Expect::Absent,
+    };
+    ChangePlan {
+        digest: Digest::of(&content),
+        containerd: "live".to_owned(),
+        new_file_mode: 0o644,
+        steps: vec![Step {
+            path: DEFAULT_CONFIG.to_owned(),
+            expect,
+            content: Some(content),
+            why: "an example".to_owned(),
+        }],
+    }
+}
+
+fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Unfinished => 1,
+        Kind::Refused => 3,
+        Kind::Undone => 4,
+        Kind::Stuck => 5,
+        Kind::Locked => 6,
+    }
+}

@@ -1,0 +1,108 @@
+//! What undoes a change at the next boot when the run that made it is gone: two unit files that exist only while a change is
+//! unsettled. One runs before containerd and puts the old bytes back; the other runs after it and looks on.
+
+use crate::root::{Root, join};
+use crate::stage::{Attributes, remove, stage};
+use crate::state::make_folder;
+use crate::trouble::Trouble;
+use rustix::fs::{self, AtFlags};
+use rustix::io::Errno;
+
+const FOLDER: &str = "/etc/systemd/system";
+const GUARD: &str = "mirrorshift-guard.service";
+const LOOK: &str = "mirrorshift-look.service";
+
+/// The commands of the two units, the program first: absolute paths and words without white space, quotes, `%` and `$`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commands {
+    /// Puts the old bytes back, before containerd starts.
+    pub at_boot: Vec<String>,
+    /// Undoes or closes the change, after containerd has started.
+    pub after_boot: Vec<String>,
+    /// Writes a word that is added to it where [`PROOF`] says, to show that the program runs.
+    pub prove: Vec<String>,
+}
+
+/// Where the proof is left.
+pub const PROOF: &str = "/run/mirrorshift-proof";
+
+/// The text of the unit that runs before containerd. It depends on nothing that may be absent so early.
+fn guard(unit: &str, command: &[String]) -> String {
+    format!(
+        "[Unit]\nDescription=Undo an unsettled change of containerd's files\nDefaultDependencies=no\n\
+         RequiresMountsFor=/var/lib/mirrorshift /etc/containerd\nBefore={unit}\n\n\
+         [Service]\nType=oneshot\nTimeoutStartSec=10\nExecStart=-{}\n",
+        command.join(" ")
+    )
+}
+
+fn look(unit: &str, command: &[String]) -> String {
+    format!(
+        "[Unit]\nDescription=Look on an undone change of containerd's files\nAfter={unit}\n\n\
+         [Service]\nType=oneshot\nTimeoutStartSec=180\nExecStart=-{}\n",
+        command.join(" ")
+    )
+}
+
+/// Puts both in place, synced. systemd must read its files again before they count.
+pub(super) fn place(root: &Root, unit: &str, commands: &Commands) -> Result<(), Trouble> {
+    let words = commands.at_boot.iter().chain(&commands.after_boot);
+    if words
+        .flat_map(|word| word.chars())
+        .any(|c| !(c.is_ascii_alphanumeric() || "/-_.=".contains(c)))
+    {
+        return Err(Trouble::Said(
+            "a command of the guard has a character that unit files treat",
+        ));
+    }
+    let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
+    let wants = format!("{unit}.wants");
+    let io = |action| Trouble::io(action, join(FOLDER, &wants));
+    make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
+    let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
+    for (name, text) in [
+        (GUARD, guard(unit, &commands.at_boot)),
+        (LOOK, look(unit, &commands.after_boot)),
+    ] {
+        let shown = join(FOLDER, name);
+        remove(&folder, name).map_err(Trouble::io("clear", shown.as_str()))?;
+        stage(&folder, name, &shown, text.as_bytes(), &Attributes::New { mode: 0o644 })?;
+        remove(&wanted, name).map_err(io("clear"))?;
+        fs::symlinkat(format!("../{name}"), &wanted, name).map_err(io("link from"))?;
+    }
+    fs::fsync(&wanted).map_err(io("sync"))?;
+    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
+}
+
+/// Whether either is in place.
+pub(super) fn is_placed(root: &Root) -> bool {
+    let there = |name: &str| {
+        root.folder(FOLDER)
+            .and_then(|folder| fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+    };
+    there(GUARD).is_ok() || there(LOOK).is_ok()
+}
+
+/// Takes both away, synced; the folder of links too, when nobody else has one in it.
+pub(super) fn take_away(root: &Root, unit: &str) -> Result<(), Trouble> {
+    let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
+    let wants = format!("{unit}.wants");
+    match root.folder(&join(FOLDER, &wants)) {
+        Ok(wanted) => {
+            for name in [GUARD, LOOK] {
+                remove(&wanted, name).map_err(Trouble::io("clear", join(FOLDER, &wants)))?;
+            }
+            fs::fsync(&wanted).map_err(Trouble::io("sync", join(FOLDER, &wants)))?;
+        }
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(Trouble::io("open", join(FOLDER, &wants))(error)),
+    }
+    match fs::unlinkat(&folder, wants.as_str(), AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
+        Err(error) => return Err(Trouble::io("take away", join(FOLDER, &wants))(error)),
+    }
+    for name in [GUARD, LOOK] {
+        remove(&folder, name).map_err(Trouble::io("take away", join(FOLDER, name)))?;
+    }
+    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
+}

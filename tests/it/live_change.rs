@@ -1,0 +1,119 @@
+//! A change of a running node's config.toml on real systemd and real containerd: applied, refused by containerd, killed with
+//! an owner that comes after it, and killed by a reset. Containers keep their processes in all but the last.
+
+#![expect(clippy::print_stderr, reason = "a test program's output is its report")]
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
+use mirrorshift_tests::on_nodes;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Longer than CRI has ever taken.
+const CRI: Duration = Duration::from_secs(20);
+const CONFIG: &str = "/etc/containerd/config.toml";
+const PROGRAM: &str = "/usr/local/bin/live_change";
+const NEW: &str = "/root/new.toml";
+
+/// What a containerd comes up with: CRI reads hosts directories.
+const GOOD: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
+/// What leaves its unit active and its CRI dead.
+const BOTH: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n\
+    [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = [\"http://m.test\"]\n";
+/// What it does not start with at all.
+const BROKEN: &str = "[plugins.\n";
+
+fn main() -> ExitCode {
+    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "live_change", on)
+}
+
+fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+    let began = Instant::now();
+    let mut node = nodes.boot(containerd, &NodeOptions::new(""))?;
+    node.wait_cri(CRI)?;
+    let workload = node.start_workload("one")?;
+    node.log_flows(&workload, 20, CRI)?;
+    node.copy_in(program, PROGRAM)?;
+    let before = node.pids()?;
+    let old = node.read(CONFIG)?;
+    let with = |tables: &str| [&old[..], tables.as_bytes()].concat();
+
+    for (tables, why) in [(BOTH, "CRI is dead"), (BROKEN, "containerd does not start")] {
+        let invocation = node.show("containerd.service", "InvocationID")?;
+        node.write(NEW, with(tables))?;
+        let ran = node.run(&[PROGRAM, "apply", NEW])?;
+        assert_eq!(ran.code, 4, "{why}: {}{}", ran.stdout, ran.stderr);
+        serves(&node, &old, why)?;
+        assert_ne!(node.show("containerd.service", "InvocationID")?, invocation, "{why}");
+        assert_eq!(node.pids()?, before, "{why}");
+        node.run(&["systemctl", "reset-failed", "containerd"])?.ok()?;
+    }
+
+    // Killed by hand at a moment when the new files are in force, with an owner that systemd starts after it.
+    node.write(NEW, with(BOTH))?;
+    let run = format!(
+        "systemd-run --unit=mirrorshift-change --property=KillSignal=SIGKILL --property=TimeoutStopSec=60 \
+         --property='ExecStopPost={PROGRAM} undo' {PROGRAM} apply {NEW}"
+    );
+    node.run(&["sh", "-c", &run])?.ok()?;
+    node.until("the new files are never in force", CRI, || {
+        Ok((node.read(CONFIG)? != old).then_some(()))
+    })?;
+    node.run(&["systemctl", "kill", "--signal=SIGKILL", "mirrorshift-change"])?
+        .ok()?;
+    node.until("the owner does not undo it", CRI, || {
+        let state = node.show("mirrorshift-change.service", "ActiveState")?;
+        Ok((state == "failed" || state == "inactive").then_some(()))
+    })?;
+    serves(&node, &old, "undone by its owner")?;
+    assert_eq!(node.pids()?, before, "undone by its owner");
+    node.log_flows(&workload, 20, CRI)?;
+
+    // Stopped, and then the machine is reset: only the guard is left.
+    node.run(&["systemctl", "reset-failed"])?.ok()?;
+    let stopped =
+        format!("{PROGRAM} apply {NEW} & pid=$!; until ! cmp -s {CONFIG} /root/old.toml; do :; done; kill -STOP $pid");
+    node.write("/root/old.toml", &old)?;
+    node.run(&["sh", "-c", &stopped])?.ok()?;
+    assert_ne!(node.read(CONFIG)?, old, "stopped too late");
+    node.reset()?;
+    serves(&node, &old, "undone at a boot")?;
+
+    // And one that is good.
+    let sandbox = node.start_workload("two")?;
+    node.log_flows(&sandbox, 20, CRI)?;
+    let before = node.pids()?;
+    node.write(NEW, with(GOOD))?;
+    let ran = node.run(&[PROGRAM, "apply", NEW])?.ok()?;
+    assert!(ran.stdout.starts_with("Settled"), "{}", ran.stdout);
+    serves(&node, &with(GOOD), "settled")?;
+    assert_eq!(node.pids()?, before, "settled");
+    node.log_flows(&sandbox, 50, CRI)?;
+    node.log_is_unbroken(&sandbox)?;
+    let again = node.run(&[PROGRAM, "apply", NEW])?.ok()?;
+    assert_eq!(again.stdout, "Nothing\n");
+    let seconds = began.elapsed().as_secs_f32();
+    eprintln!(
+        "containerd {}: refused twice, killed, reset and settled in {seconds:.1} s",
+        containerd.version
+    );
+    Ok(())
+}
+
+/// CRI is ready with `config`, and no guard is left.
+fn serves(node: &Node, config: &[u8], why: &str) -> Result<(), Failed> {
+    node.wait_cri(CRI).map_err(|error| format!("{why}: {error}"))?;
+    node.until(&format!("{why}: a guard is left"), CRI, || {
+        let left = node.run(&[
+            "sh",
+            "-c",
+            "ls /etc/systemd/system | grep mirrorshift; ls -d /etc/systemd/system/containerd.service.wants",
+        ])?;
+        Ok(left.stdout.is_empty().then_some(()))
+    })?;
+    if node.read(CONFIG)? != config {
+        return Err(format!("{why}: config.toml is not what it should be").into());
+    }
+    Ok(())
+}
