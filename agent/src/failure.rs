@@ -212,6 +212,7 @@ impl From<ChangeError> for Failure {
             Trouble::Leftover { .. } => "leftover",
             Trouble::Space { .. } => "no-space",
             Trouble::Stuck { .. } => "stuck",
+            Trouble::Systemd(_) => "systemd",
             Trouble::Endless | Trouble::Said(_) => "change",
         };
         Self {

@@ -72,9 +72,12 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
 
     // Stopped, and then the machine is reset: only the guard is left.
     node.run(&["systemctl", "reset-failed"])?.ok()?;
-    let stopped =
-        format!("{PROGRAM} apply {NEW} & pid=$!; until ! cmp -s {CONFIG} /root/old.toml; do :; done; kill -STOP $pid");
     node.write("/root/old.toml", &old)?;
+    // Away from the pipes of this call, which would not end while a stopped process holds them.
+    let stopped = format!(
+        "{PROGRAM} apply {NEW} </dev/null >/dev/null 2>&1 & pid=$!; \
+         until ! cmp -s {CONFIG} /root/old.toml; do :; done; kill -STOP $pid"
+    );
     node.run(&["sh", "-c", &stopped])?.ok()?;
     assert_ne!(node.read(CONFIG)?, old, "stopped too late");
     node.reset()?;

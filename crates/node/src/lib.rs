@@ -8,9 +8,10 @@
 //! [`live`] holds what a running node is: facts, and the one connection over which systemd is asked to act.
 //!
 //! This crate never decides what to change, never leaves the root, never writes a file in place, never follows a link
-//! while writing, never deletes what the journal does not say it made, never reads the time of day or the environment,
-//! and starts no program: what runs is started by systemd at its caller's word. Fatal for it are only kernels without
-//! `openat2` (before Linux 5.6).
+//! while writing, never deletes what the journal does not say it made, and never reads the time of day or the environment:
+//! what it times, it times by the clock that counts since boot. What runs is started by systemd at its caller's word; the
+//! one program that it starts itself is `systemctl`, when the bus is gone in the middle of a change. Fatal for it are only
+//! kernels without `openat2` (before Linux 5.6).
 
 /// Opens what lies below a root without leaving it.
 mod root;
