@@ -4,6 +4,7 @@
 
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
+pub mod live; // the program on whole nodes, as an operator has it there
 mod on_nodes; // example programs on whole nodes
 mod skip; // tests that cannot run here, told of and never passed
 mod tool; // the binary under test, and the files that it works on

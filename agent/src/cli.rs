@@ -7,6 +7,7 @@ use crate::{json, mask};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Moves a node's containerd from `registry.mirrors` to hosts.toml, with the same pulls before and after.
 #[derive(Debug, Parser)]
@@ -98,7 +99,17 @@ pub(crate) enum Command {
         consent: Consent,
     },
     /// Show how far the node is, what is in force, and what was changed before
-    Status,
+    Status {
+        /// Show the change that is under way, or was last, to its end; leaving ends nothing
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Take away every trace of this program; what was migrated stays
+    Purge {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Show what this containerd refuses, ignores or will stop supporting in the node's files
     Check {
         /// Show what an upgrade to this version of containerd would change, too
@@ -113,6 +124,21 @@ pub(crate) enum Command {
         /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
         image: String,
     },
+    /// Carry out a change that was ordered: what its unit runs
+    #[command(hide = true)]
+    Change {
+        /// The run
+        run: String,
+    },
+    /// Undo what a run has left: what systemd runs after it
+    #[command(hide = true)]
+    UndoUnsettled {
+        /// The run
+        run: String,
+    },
+    /// What undoes a change at the next boot
+    #[command(hide = true, subcommand)]
+    Guard(Guard),
     /// Print shell completions
     #[command(hide = true)]
     Completions {
@@ -124,6 +150,20 @@ pub(crate) enum Command {
     Man {
         /// The folder
         dir: Option<PathBuf>,
+    },
+}
+
+/// What the guard's units run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Guard {
+    /// Put the old bytes back, before containerd starts
+    AtBoot,
+    /// See whether containerd serves with them
+    AfterBoot,
+    /// Leave a word that shows that this program runs
+    Prove {
+        /// The word
+        word: String,
     },
 }
 
@@ -142,7 +182,7 @@ pub(crate) struct Wishes {
 }
 
 /// How far a command that changes files may go.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Consent {
     /// Write files and nothing else: containerd is not restarted
     #[arg(long)]
@@ -150,6 +190,18 @@ pub(crate) struct Consent {
     /// Do not ask before containerd is restarted
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Go on although a restart of this node's containerd kills its containers
+    #[arg(long, conflicts_with = "no_restart")]
+    pub(crate) accept_restart_of_containers: bool,
+    /// Pull IMAGE once containerd serves again, and undo the change when that fails
+    #[arg(long, value_name = "IMAGE", conflicts_with = "no_restart")]
+    pub(crate) verify_image: Option<String>,
+    /// How long containerd may take to serve as before after its restart
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration, conflicts_with = "no_restart")]
+    pub(crate) serve_within: Duration,
+    /// How long to wait for pulls and other jobs to end before anything is touched
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration, conflicts_with = "no_restart")]
+    pub(crate) wait: Duration,
 }
 
 /// Reads the command line, or says what to print instead.

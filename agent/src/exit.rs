@@ -1,10 +1,11 @@
 //! The exit codes. Manifests, units and runbooks quote this table.
 
 use mirrorshift_node::Kind;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// How the program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Exit {
     /// Done, or nothing to do.
     Done = 0,

@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use mirrorshift_containerd::Place;
+use mirrorshift_node::live::BusError;
 use mirrorshift_node::{ChangeError, OpenError, RootError, StatusError, Trouble};
 use mirrorshift_plan::policy::{PolicyError, ValueError};
 use mirrorshift_plan::{Refusal, RouteChange};
@@ -185,6 +186,12 @@ impl From<StatusError> for Failure {
             hint: hint.map(Box::from),
             ..Self::new(Exit::Refused, "journal", chain(&error))
         }
+    }
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        Self::new(Exit::Refused, "systemd", chain(&error)).hint(error.hint())
     }
 }
 

@@ -18,6 +18,8 @@ mod exit;
 mod failure;
 /// Documents for programs.
 mod json;
+/// A change of the running node.
+mod live;
 /// Takes secrets out of what is shown.
 mod mask;
 /// Reads a node's files.

@@ -8,10 +8,11 @@ use mirrorshift_containerd::{Config, Entry, LoadError, Tree, Version, read};
 use mirrorshift_node::{Root, Status, status};
 use mirrorshift_plan::policy::{MirrorFlag, Policy, Wildcard};
 use mirrorshift_plan::{Digest, NodeFiles, Plan, plan};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every round reads what the one before asked for: the root file, its imports, folders, hosts.toml, certificates.
 const ROUNDS: usize = 64;
@@ -160,22 +161,49 @@ fn endless(message: String) -> Failure {
         .hint("look at its `imports` and at the folders below `config_path`")
 }
 
-/// The policy of a command line: the file's, with the flags on top.
-pub(crate) fn policy(wishes: &Wishes) -> Result<Policy, Failure> {
-    let file = match &wishes.policy {
-        Some(path) => {
+/// What a command line wants, with the policy file's own text: it means the same wherever it is read. No `Debug`: it may
+/// hold passwords.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// The file's name and bytes.
+    file: Option<(String, Vec<u8>)>,
+    mirrors: Vec<String>,
+    wildcard: Option<String>,
+}
+
+impl Wanted {
+    /// Reads the policy file, when one is named.
+    pub(crate) fn of(wishes: &Wishes) -> Result<Self, Failure> {
+        let named = |path: &PathBuf| {
             let name = path.display().to_string();
-            Some(Policy::parse_bytes(&policy_bytes(path, &name)?, &name)?)
-        }
-        None => None,
-    };
-    let mirrors = wishes
+            policy_bytes(path, &name).map(|bytes| (name, bytes))
+        };
+        Ok(Self {
+            file: wishes.policy.as_ref().map(named).transpose()?,
+            mirrors: wishes.mirrors.clone(),
+            wildcard: wishes.wildcard.clone(),
+        })
+    }
+
+    /// The policy: the file's, with the flags on top.
+    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+        let file = match &self.file {
+            Some((name, bytes)) => Some(Policy::parse_bytes(bytes, name)?),
+            None => None,
+        };
+        policy_of(file, self)
+    }
+}
+
+fn policy_of(file: Option<Policy>, wanted: &Wanted) -> Result<Policy, Failure> {
+    let mirrors = wanted
         .mirrors
         .iter()
         .map(|text| MirrorFlag::parse(text))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::flag("--mirror", &error))?;
-    let wildcard = wishes
+    let wildcard = wanted
         .wildcard
         .as_deref()
         .map(Wildcard::parse)

@@ -2,16 +2,19 @@
 //!
 //! The node is read and planned for without the lock first: with nothing to do, nothing is written, not even the folder
 //! for the journal. Under the lock an earlier run's change is brought to its end and everything is read and planned
-//! again, because the plan must be of the files as they are then.
+//! again, because the plan must be of the files as they are then. On a running node that happens in a unit of its own.
 
-use super::{Report, no_restart_yet, recovered, session};
+use super::{Report, consent, identity, recovered, session};
 use crate::cli::{Common, Consent, Wishes};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::read::{Node, policy};
+use crate::live::order::{Limits, Order, Task};
+use crate::live::progress::Event;
+use crate::live::{follow, start};
+use crate::read::{Node, Wanted};
 use crate::{json, mask, render};
 use mirrorshift_node::{ChangePlan, Outcome, Root};
-use mirrorshift_plan::{Expect, Plan};
+use mirrorshift_plan::{Digest, Expect, Plan};
 
 /// What a run of `migrate` came to.
 pub(crate) struct Migrated {
@@ -21,14 +24,17 @@ pub(crate) struct Migrated {
     pub(crate) done: Option<(mirrorshift_node::Report, Plan)>,
     /// The folder that `config_path` names.
     pub(crate) config_path: Option<String>,
+    /// The steps of a change of a running node; nothing where files alone were written.
+    pub(crate) live: Option<Vec<Event>>,
 }
 
-pub(super) fn run(common: &Common, wishes: &Wishes, consent: Consent) -> Result<Report, Failure> {
-    let policy = policy(wishes)?;
+pub(super) fn run(common: &Common, wishes: &Wishes, consent: &Consent) -> Result<Report, Failure> {
+    let wanted = Wanted::of(wishes)?;
+    let policy = wanted.policy()?;
     let root = Root::open(&common.root)?;
     let node = Node::read(&root, common)?;
-    let left_over = node.status.unfinished.is_some();
-    if !left_over {
+    let mut shown = None;
+    if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
         if plan.is_empty() {
             return Ok(report(
@@ -37,12 +43,19 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: Consent) -> Result<
                     recovered: None,
                     done: None,
                     config_path: plan.config_path,
+                    live: None,
                 },
             ));
         }
+        shown = Some(plan);
     }
     if root.is_live() && !consent.no_restart {
-        return Err(no_restart_yet("migrate"));
+        let digest = agree(common, wishes, consent, &node, shown.as_ref())?;
+        let task = Task::Migrate {
+            wanted,
+            expects: digest,
+        };
+        return order(&root, common, consent, task);
     }
     let mut session = session(&root)?;
     let recovered = recovered(&session.recover()?);
@@ -51,7 +64,7 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: Consent) -> Result<
     let done = if plan.is_empty() {
         None
     } else {
-        match session.apply(&change(&node, &plan))? {
+        match session.apply(&change_plan(&node, &plan))? {
             Outcome::Settled(report) => Some((report, plan.clone())),
             // The files came to hold what was planned between the plan and the change.
             Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => None,
@@ -64,11 +77,67 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: Consent) -> Result<
             recovered,
             done,
             config_path,
+            live: None,
         },
     ))
 }
 
-fn change(node: &Node, plan: &Plan) -> ChangePlan {
+/// Has a change of the running node made, and follows it.
+pub(super) fn order(root: &Root, common: &Common, consent: &Consent, task: Task) -> Result<Report, Failure> {
+    let order = Order {
+        id: identity().1,
+        task,
+        config: common.config.clone(),
+        containerd_version: common.containerd_version.clone(),
+        containers_may_restart: consent.accept_restart_of_containers,
+        verify_image: consent.verify_image.clone(),
+        limits: Limits {
+            serve: consent.serve_within,
+            quiet: consent.wait,
+            ..Limits::default()
+        },
+    };
+    start::start(root, &order)?;
+    follow::follow(&order.id, common)
+}
+
+/// Whether the plan may be carried out, by whoever typed the command; its digest.
+fn agree(
+    common: &Common,
+    wishes: &Wishes,
+    consent: &Consent,
+    node: &Node,
+    plan: Option<&Plan>,
+) -> Result<Option<Digest>, Failure> {
+    consent::root("migrate")?;
+    if !consent.yes {
+        let what = match plan {
+            Some(plan) => {
+                let shown = render::plan::Shown {
+                    node,
+                    plan,
+                    findings: &mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version),
+                    common,
+                    wishes,
+                    live: true,
+                };
+                mask::free_text(&render::plan::text(&shown))
+            }
+            None => "an earlier change was left unfinished: it is undone first, and then planned anew\n".to_owned(),
+        };
+        let restart = plan.is_none_or(|plan| plan.restart);
+        let question = if restart {
+            "Change this node? containerd is restarted; containers keep running."
+        } else {
+            "Change this node? containerd is not restarted."
+        };
+        consent::ask(common, "migrate", &what, question)?;
+    }
+    Ok(plan.map(Plan::digest))
+}
+
+/// The plan as it is carried out.
+pub(crate) fn change_plan(node: &Node, plan: &Plan) -> ChangePlan {
     let made = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
     let secret = made
         .filter_map(|step| step.content.as_deref())

@@ -2,12 +2,16 @@
 
 /// What this containerd refuses, ignores or will stop supporting.
 pub(crate) mod check;
+/// Asks a person.
+mod consent;
 /// The route of one image.
 pub(crate) mod explain;
 /// Do what `plan` shows.
 pub(crate) mod migrate;
 /// What would change.
 mod plan;
+/// Takes the program's traces away.
+mod purge;
 /// Back to the bytes before the last change.
 mod rollback;
 /// Completions and manual pages.
@@ -18,7 +22,7 @@ mod status;
 use crate::cli::{Cli, Command, Common, Output};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{json, mask, render};
+use crate::{json, live, mask, render};
 use mirrorshift_node::{Outcome, Root, Session};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,9 +65,13 @@ pub(crate) fn run(cli: &Cli) -> Report {
     let common = &cli.common;
     let done = match &cli.command {
         Command::Plan { exit_code, wishes } => plan::run(common, wishes, *exit_code),
-        Command::Migrate { wishes, consent } => migrate::run(common, wishes, *consent),
-        Command::Rollback { consent } => rollback::run(common, *consent),
-        Command::Status => status::run(common),
+        Command::Migrate { wishes, consent } => migrate::run(common, wishes, consent),
+        Command::Rollback { consent } => rollback::run(common, consent),
+        Command::Status { follow } => status::run(common, *follow),
+        Command::Purge { yes } => purge::run(common, *yes),
+        Command::Change { run } => Ok(live::change::run(run)),
+        Command::UndoUnsettled { run } => live::owners::undo_unsettled(run),
+        Command::Guard(word) => live::owners::guard(word),
         Command::Check { target, exit_code } => check::run(common, target.as_deref(), *exit_code),
         Command::Explain { image } => explain::run(common, image),
         Command::Completions { shell } => Ok(shell::completions(*shell)),
@@ -79,26 +87,23 @@ pub(crate) fn run(cli: &Cli) -> Report {
     })
 }
 
-/// The refusal of everything that would need a restart of a running containerd.
-fn no_restart_yet(command: &str) -> Failure {
-    let message = format!("`{command}` does not change a running node yet, as it cannot restart containerd");
-    Failure::new(Exit::Refused, "running-node", message).hint(format!(
-        "`mirrorshift {command} --no-restart` writes the files and leaves the restart to you"
-    ))
+/// Opens a session on the node.
+fn session(root: &Root) -> Result<Session<'_>, Failure> {
+    let (now, id) = identity();
+    Ok(Session::open(root, now, &id)?)
 }
 
-/// Opens a session on the node. The time and the process make the name of the change that it may bring.
-fn session(root: &Root) -> Result<Session<'_>, Failure> {
+/// Seconds since 1970, and a name for a change: the time and this process.
+pub(crate) fn identity() -> (u64, String) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let id = format!("{now}-{}", std::process::id());
-    Ok(Session::open(root, now, &id)?)
+    (now, format!("{now}-{}", std::process::id()))
 }
 
 /// What bringing an earlier run's change to its end came to, in a sentence.
-fn recovered(outcome: &Outcome) -> Option<String> {
+pub(crate) fn recovered(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Nothing => None,
         Outcome::Settled(report) => Some(format!(

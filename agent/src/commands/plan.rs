@@ -4,12 +4,12 @@ use super::Report;
 use crate::cli::{Common, Wishes};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::read::{Node, policy};
+use crate::read::{Node, Wanted};
 use crate::{json, render};
 use mirrorshift_node::Root;
 
 pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool) -> Result<Report, Failure> {
-    let policy = policy(wishes)?;
+    let policy = Wanted::of(wishes)?.policy()?;
     let root = Root::open(&common.root)?;
     let node = Node::read(&root, common)?;
     let plan = node.plan(&policy)?;

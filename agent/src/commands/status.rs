@@ -4,11 +4,14 @@ use super::Report;
 use crate::cli::Common;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{json, render};
+use crate::{json, live, render};
 use mirrorshift_node::{Root, status};
 use mirrorshift_plan::change::Phase;
 
-pub(super) fn run(common: &Common) -> Result<Report, Failure> {
+pub(super) fn run(common: &Common, follow: bool) -> Result<Report, Failure> {
+    if let (true, Some(run)) = (follow, live::last()) {
+        return live::follow::follow(&run, common);
+    }
     let root = Root::open(&common.root)?;
     let status = status(&root)?;
     let exit = match status.phase() {

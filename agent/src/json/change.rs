@@ -2,6 +2,7 @@
 
 use super::SCHEMA_VERSION;
 use crate::commands::migrate::Migrated;
+use crate::live::progress::Event;
 use mirrorshift_node::{Outcome, STATE};
 use serde::Serialize;
 
@@ -27,6 +28,31 @@ pub(crate) struct MigrationDocument {
     restart: bool,
     /// The folder that `config_path` names.
     config_path: Option<String>,
+    /// The steps of a change of a running node, in their order.
+    steps: Vec<Step>,
+}
+
+/// A step of a change of a running node.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    /// When it began, since boot: milliseconds.
+    at_ms: u64,
+    /// Such as `verifying`.
+    name: String,
+    /// What is then true, or is waited for.
+    text: String,
+}
+
+impl Step {
+    fn of(event: &Event) -> Self {
+        Self {
+            at_ms: event.at_ms,
+            name: event.step.clone(),
+            text: event.text.clone(),
+        }
+    }
 }
 
 /// The document of `rollback`.
@@ -56,7 +82,8 @@ pub(crate) fn migrated(migrated: &Migrated) -> MigrationDocument {
         change: done.map(|(report, _)| report.change.clone()),
         files: done.map(|(report, _)| report.files.clone()).unwrap_or_default(),
         backups: done.map(|(report, _)| format!("{STATE}/changes/{}", report.change)),
-        restart: done.is_some_and(|(_, plan)| plan.restart),
+        restart: migrated.live.is_none() && done.is_some_and(|(_, plan)| plan.restart),
+        steps: migrated.live.iter().flatten().map(Step::of).collect(),
         config_path: migrated.config_path.clone(),
     }
 }

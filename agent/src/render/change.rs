@@ -45,7 +45,9 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
         &mut out,
         format_args!("backups are in {STATE}/changes/{}, for root alone\n\n", report.change),
     );
-    out.push_str(if plan.restart {
+    out.push_str(if migrated.live.is_some() && plan.restart {
+        "containerd was restarted and serves as before: its plugins, CRI, and the processes of every container\n"
+    } else if plan.restart {
         "containerd reads its configuration at the start: restart it for this to count (`systemctl restart containerd`)\n"
     } else {
         "containerd reads hosts.toml at every pull: this counts from now on, without a restart\n"
@@ -58,7 +60,7 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
 }
 
 /// The text of `rollback`.
-pub(crate) fn rolled_back(outcome: &Outcome) -> String {
+pub(crate) fn rolled_back(outcome: &Outcome, live: bool) -> String {
     let (done, report) = match outcome {
         Outcome::Nothing => {
             return format!(
@@ -78,6 +80,10 @@ pub(crate) fn rolled_back(outcome: &Outcome) -> String {
     for path in &report.files {
         put(&mut out, format_args!("  {}\n", tame(path)));
     }
-    out.push_str("\nif containerd was restarted since, restart it again for this to count\n");
+    out.push_str(if live {
+        "\ncontainerd serves as before\n"
+    } else {
+        "\nif containerd was restarted since, restart it again for this to count\n"
+    });
     out
 }

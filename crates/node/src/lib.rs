@@ -33,6 +33,9 @@ mod state;
 /// Exchanges a file with the copy beside it, and checks what came out.
 mod swap;
 pub use state::STATE;
+/// The copy of the program that everything on the node runs from.
+mod program;
+pub use program::{PROGRAM, install};
 /// What was changed, is being changed, and what stood there before.
 mod journal;
 /// One writer at a time.

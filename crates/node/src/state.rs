@@ -229,7 +229,7 @@ fn open(root: &Root, real: &str) -> Result<State, Trouble> {
     Ok(State { fd, made: Vec::new() })
 }
 
-fn open_in(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_in(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     fs::openat(folder, name, flags, Mode::empty())
 }

@@ -12,6 +12,7 @@ pub use known::Known;
 mod bus;
 /// One thread that waits for answers, never longer than it was told.
 mod patience;
+pub use bus::number as systemd_number;
 pub use bus::{Bus, BusError, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
 /// Who listens at a socket.
 mod peer;

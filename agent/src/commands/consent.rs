@@ -1,0 +1,36 @@
+//! Asks a person before a running node is changed.
+
+use crate::cli::{Common, Output};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use anstream::eprint;
+use std::io::{self, BufRead, IsTerminal, Write};
+
+/// Asks whether to go on, after showing `what` it is about.
+///
+/// # Errors
+/// Nobody can be asked, or they said no. Nothing was done.
+pub(super) fn ask(common: &Common, command: &str, what: &str, question: &str) -> Result<(), Failure> {
+    let there = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !there || common.output == Output::Json {
+        let message = format!("`{command}` wants `--yes` where nobody can be asked");
+        return Err(Failure::usage("consent", message).hint("`mirrorshift plan` shows what it would do"));
+    }
+    eprint!("{what}\n{question} [y/N] ");
+    let mut answer = String::new();
+    let read = io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    match (read, answer.trim()) {
+        (Ok(_), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::new(Exit::Refused, "declined", "nothing was done")),
+    }
+}
+
+/// Only root may change a running node.
+pub(super) fn root(command: &str) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, "not-root", format!("`{command}` is for root alone")).hint("run it with `sudo`"))
+}

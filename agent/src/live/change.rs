@@ -1,0 +1,154 @@
+//! What the unit does: plan again, see whether the node is fit for it, and carry the change out.
+
+use super::order::{Order, Task};
+use super::owners::{commands, times};
+use super::progress::{End, Progress};
+use super::ready::ready;
+use super::told::Told;
+use crate::commands::migrate::{Migrated, change_plan};
+use crate::commands::{Report, identity, recovered};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::read::Node;
+use crate::{json, render};
+use mirrorshift_node::live::{Facts, Live};
+use mirrorshift_node::{Outcome, Root, Session};
+use mirrorshift_plan::{Digest, Plan};
+
+/// Carries out the order of a run. What is printed goes to the journal; how it ended is told to whoever follows.
+pub(crate) fn run(id: &str) -> Report {
+    let mut progress = Progress::of(id);
+    let end = Order::read(id)
+        .and_then(|order| carry_out(&order, &mut progress))
+        .unwrap_or_else(|failure| End::failed(&failure));
+    progress.end(&end);
+    Report::text(end.exit, String::new())
+}
+
+fn carry_out(order: &Order, progress: &mut Progress) -> Result<End, Failure> {
+    let root = Root::open("/")?;
+    progress.tell("looking", "reading the node's files");
+    let recovered = bring_to_an_end(&root, order, progress)?;
+    match &order.task {
+        Task::Migrate { expects, .. } => migrate(&root, order, *expects, recovered, progress),
+        Task::Rollback => rollback(&root, order, recovered, progress),
+    }
+}
+
+/// Undoes what an earlier run has left unsettled.
+fn bring_to_an_end(root: &Root, order: &Order, progress: &mut Progress) -> Result<Option<String>, Failure> {
+    let (now, id) = identity();
+    let session = Session::open(root, now, &id)?;
+    let Some(service) = session.unfinished().map(|change| change.service.clone()) else {
+        return Ok(None);
+    };
+    progress.tell("recovering", "an earlier run left a change unfinished");
+    let Some(service) = service else {
+        let mut session = session;
+        return Ok(recovered(&session.recover()?));
+    };
+    let mut told = Told {
+        runtime: Live::new(root, &service.unit, service.restart, commands(), times(order.limits)),
+        progress,
+        containers_may_restart: false,
+    };
+    let outcome = session.with(&mut told).undo_unsettled()?;
+    Ok(recovered(&outcome))
+}
+
+fn migrate(
+    root: &Root,
+    order: &Order,
+    expects: Option<Digest>,
+    recovered: Option<String>,
+    progress: &mut Progress,
+) -> Result<End, Failure> {
+    let Task::Migrate { wanted, .. } = &order.task else {
+        return Err(Failure::usage("order", "the order is for another task"));
+    };
+    let policy = wanted.policy()?;
+    let common = order.common();
+    let node = Node::read(root, &common)?;
+    let plan = node.plan(&policy)?;
+    if expects.is_some_and(|expected| expected != plan.digest()) {
+        return Err(meanwhile());
+    }
+    let mut migrated = Migrated {
+        recovered,
+        done: None,
+        config_path: plan.config_path.clone(),
+        live: Some(Vec::new()),
+    };
+    if !plan.is_empty() {
+        let facts = ready(root, &node, &plan.steps, order, progress)?;
+        // What was looked at so far must still be so: a file that appears now was not planned for.
+        if Node::read(root, &common)?.tree != node.tree {
+            return Err(meanwhile());
+        }
+        migrated.done = apply(root, order, &node, &plan, &facts, progress)?.map(|report| (report, plan));
+    }
+    migrated.live = Some(progress.told().to_vec());
+    Ok(End::done(
+        &render::change::migrated(&common, &migrated),
+        &json::change::migrated(&migrated),
+    ))
+}
+
+fn apply(
+    root: &Root,
+    order: &Order,
+    node: &Node,
+    plan: &Plan,
+    facts: &Facts,
+    progress: &mut Progress,
+) -> Result<Option<mirrorshift_node::Report>, Failure> {
+    let mut told = Told {
+        runtime: Live::new(root, &unit(facts)?, plan.restart, commands(), times(order.limits)),
+        progress,
+        containers_may_restart: order.containers_may_restart,
+    };
+    let mut session = Session::open(root, identity().0, &order.id)?.with(&mut told);
+    match session.apply(&change_plan(node, plan))? {
+        Outcome::Settled(report) => Ok(Some(report)),
+        // The files came to hold what was planned between the plan and the change.
+        Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => Ok(None),
+    }
+}
+
+fn rollback(root: &Root, order: &Order, recovered: Option<String>, progress: &mut Progress) -> Result<End, Failure> {
+    let common = order.common();
+    let node = Node::read(root, &common)?;
+    let outcome = match (recovered, node.status.in_force()) {
+        // An unfinished change was what was to be taken back.
+        (Some(_), _) | (None, None) => Outcome::Nothing,
+        (None, Some(change)) => {
+            let restart = change.service.as_ref().is_none_or(|service| service.restart);
+            let facts = ready(root, &node, &[], order, progress)?;
+            let mut told = Told {
+                runtime: Live::new(root, &unit(&facts)?, restart, commands(), times(order.limits)),
+                progress,
+                containers_may_restart: order.containers_may_restart,
+            };
+            let mut session = Session::open(root, identity().0, &order.id)?.with(&mut told);
+            session.rollback()?
+        }
+    };
+    Ok(End::done(
+        &render::change::rolled_back(&outcome, true),
+        &json::change::rolled_back(&outcome),
+    ))
+}
+
+fn unit(facts: &Facts) -> Result<String, Failure> {
+    let unit = facts.unit.known().map(|unit| unit.id.clone());
+    unit.ok_or_else(|| Failure::new(Exit::Refused, "unknown", "it cannot be told which unit runs containerd"))
+}
+
+fn meanwhile() -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "changed-meanwhile",
+        "the node's files changed since the plan was shown",
+    )
+    .hint("look at the plan again: `mirrorshift plan`")
+}

@@ -1,0 +1,185 @@
+//! Shows what a run tells, until its end. Whoever follows may leave at any time: the run goes on.
+
+use super::progress::{END, EVENTS, End, Event, since_boot};
+use super::start::CALL;
+use super::{UNIT, folder};
+use crate::cli::{Common, Output};
+use crate::commands::Report;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use mirrorshift_node::live::Bus;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const PAUSE: Duration = Duration::from_millis(40);
+/// Between two questions to systemd whether the unit is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Follows the run `id` to its end, and gives what it says then.
+pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
+    let mut shown = Shown::new(common);
+    let mut events = Events::of(id);
+    let mut looked = since_boot();
+    let mut gone = false;
+    loop {
+        for event in events.new_ones() {
+            shown.event(&event);
+        }
+        // The end counts once nothing of the unit is left: the next run could not begin before.
+        if gone {
+            shown.close();
+            let end: Option<End> = std::fs::read(folder::path(id, END))
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            return end.map(|end| report(end, common)).ok_or_else(|| {
+                Failure::new(Exit::Unexpected, "ended", "the run ended and left no word")
+                    .hint("`mirrorshift status` shows how far the node is; `journalctl -u mirrorshift-change` has more")
+            });
+        }
+        let ended = folder::path(id, END).exists();
+        if ended || since_boot().saturating_sub(looked) > LOOK {
+            looked = since_boot();
+            gone = is_gone(ended);
+        }
+        if !gone {
+            shown.tick();
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Whether the unit is over. Without a bus its own word is all there is.
+fn is_gone(ended: bool) -> bool {
+    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(UNIT));
+    match unit {
+        Ok(unit) => matches!(unit.active_state.as_str(), "inactive" | "failed"),
+        Err(_) => ended,
+    }
+}
+
+fn report(end: End, common: &Common) -> Report {
+    match common.output {
+        Output::Text => Report {
+            exit: end.exit,
+            out: end.out,
+            err: end.err,
+        },
+        Output::Json => Report::text(end.exit, end.json),
+    }
+}
+
+/// The lines of a file that grows.
+struct Events {
+    path: PathBuf,
+    read: u64,
+}
+
+impl Events {
+    fn of(id: &str) -> Self {
+        Self {
+            path: folder::path(id, EVENTS),
+            read: 0,
+        }
+    }
+
+    fn new_ones(&mut self) -> Vec<Event> {
+        let mut text = String::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.read))?;
+            file.read_to_string(&mut text)
+        });
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        if read.is_err() || whole == 0 {
+            return Vec::new();
+        }
+        self.read += whole as u64;
+        let lines = text[..whole].lines();
+        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// Progress on standard error: a line that is rewritten on a terminal, plain lines elsewhere, nothing beside JSON.
+struct Shown {
+    how: How,
+    began: Option<u64>,
+    /// The step that goes on, and since when.
+    open: Option<Event>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Terminal,
+    Lines,
+    Nothing,
+}
+
+impl Shown {
+    fn new(common: &Common) -> Self {
+        let how = match common.output {
+            Output::Json => How::Nothing,
+            Output::Text if io::stderr().is_terminal() => How::Terminal,
+            Output::Text => How::Lines,
+        };
+        Self {
+            how,
+            began: None,
+            open: None,
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let began = *self.began.get_or_insert(event.at_ms);
+        match self.how {
+            How::Nothing => {}
+            How::Lines => say(&format!("{}\n", line(event.at_ms.saturating_sub(began), event))),
+            How::Terminal => {
+                self.close();
+                self.open = Some(event.clone());
+                self.tick();
+            }
+        }
+    }
+
+    /// Rewrites the line of the step that goes on, with the time that it has taken.
+    fn tick(&self) {
+        if let (How::Terminal, Some(event)) = (self.how, &self.open) {
+            let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
+            say(&format!(
+                "\r{}\x1b[K",
+                fitting(&line(now.saturating_sub(event.at_ms), event))
+            ));
+        }
+    }
+
+    fn close(&mut self) {
+        if self.open.take().is_some() {
+            say("\n");
+        }
+    }
+}
+
+/// Seconds, the step, what it means.
+fn line(ms: u64, event: &Event) -> String {
+    format!(
+        "{:>4}.{:02} s  {:<11} {}",
+        ms / 1000,
+        ms % 1000 / 10,
+        event.step,
+        event.text
+    )
+}
+
+/// A line that is rewritten must not break.
+fn fitting(line: &str) -> String {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    line.chars().take(columns.max(20) - 1).collect()
+}
+
+/// Nobody who stopped reading ends a change, or even its showing.
+fn say(text: &str) {
+    let mut err = io::stderr().lock();
+    err.write_all(text.as_bytes()).and_then(|()| err.flush()).ok();
+}

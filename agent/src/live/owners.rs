@@ -1,0 +1,129 @@
+//! Whoever undoes a change when its run is gone: systemd right after it, and the guard at the next boot.
+
+use super::order::{Limits, Order};
+use super::progress::{End, Progress};
+use super::told::Told;
+use crate::cli::Guard;
+use crate::commands::{Report, identity};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times};
+use mirrorshift_node::{ChangeError, Outcome, PROGRAM, Root, Session, status};
+
+/// What the guard runs.
+pub(super) fn commands() -> Commands {
+    let command = |word: &str| [PROGRAM, "guard", word].map(str::to_owned).to_vec();
+    Commands {
+        at_boot: command("at-boot"),
+        after_boot: command("after-boot"),
+        prove: command("prove"),
+    }
+}
+
+pub(super) fn times(limits: Limits) -> Times {
+    Times {
+        serve: limits.serve,
+        restart: limits.restart,
+        ..Times::default()
+    }
+}
+
+/// Undoes what the unit of `run` has left, however that ended.
+pub(crate) fn undo_unsettled(run: &str) -> Result<Report, Failure> {
+    let root = Root::open("/")?;
+    let limits = Order::read(run).map_or_else(|_| Limits::default(), |order| order.limits);
+    let mut progress = Progress::of(run);
+    let outcome = undo(&root, limits, &mut progress);
+    let end = match &outcome {
+        // The run had come to its end by itself, and has told it.
+        Ok(Outcome::Nothing) => End::failed(
+            &Failure::new(Exit::Refused, "ended", "the run ended before it changed anything")
+                .hint("`journalctl -u mirrorshift-change` says why; run the command again"),
+        ),
+        Ok(Outcome::Settled(report)) => End::failed(&Failure::new(
+            Exit::Unexpected,
+            "ended",
+            format!("the run ended after the change {} had settled", report.change),
+        )),
+        Ok(Outcome::Undone(report) | Outcome::RolledBack(report)) => End::failed(
+            &Failure::new(
+                Exit::Undone,
+                "ended",
+                format!(
+                    "the run was ended in the middle, and the change {} was undone: every file is as it was",
+                    report.change
+                ),
+            )
+            .hint("`journalctl -u mirrorshift-change` says what ended it; run the command again"),
+        ),
+        Err(failure) => End::failed(failure),
+    };
+    progress.end(&end);
+    outcome.map(|_| Report::text(Exit::Done, String::new()))
+}
+
+/// What the guard does.
+pub(crate) fn guard(word: &Guard) -> Result<Report, Failure> {
+    let root = Root::open("/")?;
+    let said = |text: &str| Ok(Report::text(Exit::Done, format!("{text}\n")));
+    match word {
+        Guard::Prove { word } => {
+            std::fs::write(PROOF, word)
+                .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot write `{PROOF}`: {error}")))?;
+            said("proved")
+        }
+        Guard::AtBoot => {
+            let (now, id) = identity();
+            let mut nobody = AtBoot;
+            let mut session = Session::open(&root, now, &id)?.with(&mut nobody);
+            if !session.is_of_another_boot(&boot()?) {
+                return said("the change was armed in this boot: its run undoes it");
+            }
+            match session.undo_at_boot()? {
+                Outcome::Nothing => said("nothing is unsettled"),
+                _ => said("every file holds its old bytes; containerd is looked at once it is up"),
+            }
+        }
+        Guard::AfterBoot => {
+            let (now, id) = identity();
+            if !Session::open(&root, now, &id)?.is_of_another_boot(&boot()?) {
+                return said("the change was armed in this boot: its run undoes it");
+            }
+            let mut progress = Progress::of("boot");
+            match undo(&root, Limits::default(), &mut progress)? {
+                Outcome::Nothing => said("nothing is unsettled"),
+                _ => said("undone, and containerd serves as before"),
+            }
+        }
+    }
+}
+
+/// Brings whatever is unsettled to an end.
+fn undo(root: &Root, limits: Limits, progress: &mut Progress) -> Result<Outcome, Failure> {
+    let status = status(root)?;
+    let last = status.unfinished.as_ref().or(status.history.last());
+    let (now, id) = identity();
+    let session = Session::open(root, now, &id)?;
+    let Some(service) = last.and_then(|change| change.service.as_ref()) else {
+        let mut session = session;
+        return Ok(session.undo_unsettled()?);
+    };
+    let mut told = Told {
+        runtime: Live::new(root, &service.unit, service.restart, commands(), times(limits)),
+        progress,
+        containers_may_restart: false,
+    };
+    let done: Result<Outcome, ChangeError> = session.with(&mut told).undo_unsettled();
+    Ok(done?)
+}
+
+fn boot() -> Result<String, Failure> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| {
+        Failure::new(
+            Exit::Refused,
+            "io",
+            format!("the kernel does not name this boot: {error}"),
+        )
+    })?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,164 @@
+//! Whether the node is fit for a change, and quiet: asked before anything is touched, and waited for within a bound.
+
+use super::order::Order;
+use super::progress::{Progress, since_boot};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::read::Node;
+use mirrorshift_containerd::{Config, Cri, Death, Version};
+use mirrorshift_node::live::{Ask, Facts, Intent, Known, observe};
+use mirrorshift_node::{Root, Status};
+use mirrorshift_plan::change::Phase;
+use mirrorshift_plan::preflight::{Busy, File, Verdict, preflight};
+use mirrorshift_plan::{Digest, Step};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Between two looks at a node that is busy.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Waits until a change of `steps` may begin, and gives the facts of that moment.
+///
+/// # Errors
+/// What stands in the way, all of it.
+pub(super) fn ready(
+    root: &Root,
+    node: &Node,
+    steps: &[Step],
+    order: &Order,
+    progress: &mut Progress,
+) -> Result<Facts, Failure> {
+    let began = since_boot();
+    let mut told: Option<Vec<Busy>> = None;
+    loop {
+        let facts = look(root, node, steps)?;
+        match verdict(&facts, node, steps, order)? {
+            Verdict::Go => return Ok(facts),
+            Verdict::Refuse(obstacles) => {
+                let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+                let hint = obstacles.first().map(mirrorshift_plan::preflight::Obstacle::hint);
+                let reason = obstacles.first().map_or("unknown", |obstacle| obstacle.id());
+                let failure = Failure::new(Exit::Refused, reason, all.join("; "));
+                return Err(hint.into_iter().fold(failure, Failure::hint));
+            }
+            Verdict::Wait(busy) if since_boot().saturating_sub(began) > order.limits.quiet => {
+                return Err(Failure::new(Exit::Refused, "busy", words(&busy))
+                    .hint("try again when it is done; a restart of containerd would cut it off"));
+            }
+            Verdict::Wait(busy) => {
+                if told.as_ref() != Some(&busy) {
+                    progress.tell("waiting", &words(&busy));
+                    told = Some(busy);
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+fn words(busy: &[Busy]) -> String {
+    busy.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The facts, with every file that is replaced or that the daemon read.
+fn look(root: &Root, node: &Node, steps: &[Step]) -> Result<Facts, Failure> {
+    let mut files: BTreeSet<String> = steps.iter().map(|step| step.path.clone()).collect();
+    files.extend(read_at_start(node));
+    files.remove(&node.config);
+    let ask = Ask {
+        files: files.into_iter().collect(),
+        ..Ask::default()
+    };
+    observe(root, &ask).map_err(|error| Failure::new(Exit::Refused, "not-live", error.to_string()))
+}
+
+/// The files that a daemon reads once: config.toml and what it imports.
+fn read_at_start(node: &Node) -> BTreeSet<String> {
+    let imported = |config: &Config| config.document.files.iter().map(|file| file.path.clone()).collect();
+    let mut files: BTreeSet<String> = node.outcome.as_ref().map(imported).unwrap_or_default();
+    files.insert(node.config.clone());
+    files
+}
+
+fn verdict(facts: &Facts, node: &Node, steps: &[Step], order: &Order) -> Result<Verdict, Failure> {
+    let version = running(facts, node)?;
+    let bytes = steps.iter().filter_map(|step| step.content.as_ref());
+    let time = clock_gettime(ClockId::Monotonic);
+    let micros = |time: i64, unit: u64| u64::try_from(time).unwrap_or_default().saturating_mul(unit);
+    let intent = Intent {
+        planned_for: node.config.clone(),
+        bytes: bytes.map(|content| content.len() as u64).sum(),
+        heals: heals(node),
+        containers_may_restart: order.containers_may_restart,
+        owned_may_be_edited: false,
+        now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
+    };
+    let mut ground = facts.ground(version, &intent);
+    let at_start = read_at_start(node);
+    for file in &mut ground.files {
+        // hosts.toml and what it names are read at every pull.
+        if !at_start.contains(&file.path) || is_as_it_was(file, facts, node) {
+            file.newer_than_daemon = Some(false);
+        }
+    }
+    Ok(preflight(&ground))
+}
+
+/// The daemon's own version. One that is to be restarted as another would be another containerd than was planned for.
+fn running(facts: &Facts, node: &Node) -> Result<Version, Failure> {
+    let Some(running) = facts.containerd.version.known() else {
+        return Ok(node.version.clone());
+    };
+    let unknown = |error| {
+        Failure::new(
+            Exit::Refused,
+            "containerd-version",
+            format!("the running containerd: {error}"),
+        )
+    };
+    let running: Version = running.parse().map_err(unknown)?;
+    if running.to_string() == node.version.to_string() {
+        return Ok(running);
+    }
+    let message = format!(
+        "containerd {running} runs, and a restart would bring {}: the plan is for one of them",
+        node.version
+    );
+    Err(Failure::new(Exit::Refused, "containerd-upgraded", message)
+        .hint("restart containerd first, so that the upgrade and this change do not come at once"))
+}
+
+/// Whether the file was exchanged and put back by a change that this very daemon outlived: it has read these bytes.
+fn is_as_it_was(file: &File, facts: &Facts, node: &Node) -> bool {
+    let digest = facts.files.iter().find(|fact| fact.path == file.path);
+    let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {
+        return false;
+    };
+    let Known::Known(Some(now)) = fact.digest else {
+        return false;
+    };
+    outlived(&node.status, unit.invocation_id.as_deref(), &file.path, now)
+}
+
+fn outlived(status: &Status, invocation: Option<&str>, path: &str, now: Digest) -> bool {
+    status
+        .history
+        .iter()
+        .filter(|change| change.phase == Phase::Undone)
+        .filter(|change| {
+            let armed = change.service.as_ref().map(|service| service.armed_with.as_str());
+            armed.is_some() && armed == invocation
+        })
+        .flat_map(|change| &change.steps)
+        .any(|step| step.path == path && step.before.as_ref().is_some_and(|before| before.digest == now))
+}
+
+/// Whether CRI is dead of the very settings that a migration takes apart.
+fn heals(node: &Node) -> bool {
+    let reason = match node.outcome.as_ref().map(|config| &config.cri) {
+        Ok(Cri::Dead { reason, .. }) => reason,
+        Ok(Cri::Loads) | Err(_) => return false,
+    };
+    matches!(reason, Death::Both | Death::BothByDefault | Death::TlsBesideConfigPath)
+}

@@ -1,0 +1,67 @@
+//! Has systemd start a change, as a unit that depends on nobody: not on who ordered it, their terminal or their pod.
+
+use super::order::Order;
+use super::{UNIT, folder};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use mirrorshift_node::live::{Bus, BusError, Exec, Property};
+use mirrorshift_node::{PROGRAM, Root, install};
+use std::time::Duration;
+
+/// For a call to systemd.
+pub(super) const CALL: Duration = Duration::from_secs(5);
+/// For the program to be started.
+const START: Duration = Duration::from_secs(20);
+/// The first systemd with `Type=exec`, which tells a program that cannot be executed from one that runs.
+const HAS_EXEC: u32 = 240;
+const SIGKILL: i32 = 9;
+
+/// Starts what `order` says. Returns when its program runs.
+pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
+    let bus = Bus::connect(CALL)?;
+    let program = std::fs::read("/proc/self/exe")
+        .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
+    install(root, &program)?;
+    order.write()?;
+    let started = bus.start_transient(UNIT, &properties(&bus, order), START);
+    match started {
+        Ok(()) => {}
+        Err(BusError::Refused { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {
+            return Err(
+                Failure::new(Exit::Locked, "locked", "another change of this node is under way")
+                    .hint("`mirrorshift status --follow` shows how far it has come"),
+            );
+        }
+        // It ended before systemd's answer came: that is for who follows it to see.
+        Err(BusError::Job { .. } | BusError::Unseen { .. })
+            if folder::path(&order.id, super::progress::END).exists() => {}
+        Err(error) => {
+            let failure = Failure::from(error);
+            return Err(Failure {
+                message: format!("the change could not be started: {}", failure.message),
+                ..failure
+            });
+        }
+    }
+    folder::started(&order.id)
+}
+
+fn properties(bus: &Bus, order: &Order) -> Vec<Property> {
+    let exec = |words: &[&str]| Exec {
+        path: PROGRAM.to_owned(),
+        argv: [&[PROGRAM], words].concat().into_iter().map(str::to_owned).collect(),
+        may_fail: false,
+    };
+    let has_exec = mirrorshift_node::live::systemd_number(bus.version()).is_none_or(|number| number >= HAS_EXEC);
+    vec![
+        Property::Description("Change of containerd's registry configuration".to_owned()),
+        Property::Type(if has_exec { "exec" } else { "simple" }),
+        Property::CollectMode("inactive-or-failed"),
+        Property::ExecStart(exec(&["change", &order.id])),
+        Property::RuntimeMaxSec(order.limits.change()),
+        // One that is stopped answers to nothing else.
+        Property::KillSignal(SIGKILL),
+        Property::ExecStopPost(exec(&["undo-unsettled", &order.id])),
+        Property::TimeoutStopSec(order.limits.undo()),
+    ]
+}

@@ -1,0 +1,161 @@
+//! What must hold of the program on a running node, on every release: `migrate` and `rollback` keep containers and routes,
+//! and whatever ends a change in the middle, somebody undoes it.
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::live::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
+use std::process::{ExitCode, Stdio};
+
+const TRIALS: [Entry; 6] = [
+    ("there_and_back", On::Every, there_and_back),
+    ("nobody_was_asked", On::Only(&["1.7"]), nobody_was_asked),
+    ("killed", On::Every, killed),
+    ("stopped", On::Only(&["1.7", "2.4"]), stopped),
+    ("reset", On::Every, reset),
+    ("followed_again", On::Only(&["2.1"]), followed_again),
+];
+
+fn main() -> ExitCode {
+    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "migrate", &TRIALS)
+}
+
+const WILDCARD: &str = "http://mirror.test:5000/v2";
+const NAMED: &str = "http://10.0.20.10:5000/v2";
+
+fn there_and_back(case: &Case) -> Result<(), Failed> {
+    let mut live = case.boot(&Case::legacy())?;
+    let routes = |live: &mut Live, run: &str| -> Result<Vec<String>, Failed> {
+        let mut asked = live.asked(&format!("quay.io/{run}/one:1"))?;
+        asked.extend(live.asked(&format!("ghcr.io/{run}/two:1"))?);
+        asked.extend(live.asked(&format!("docker.io/{run}/three:1"))?);
+        Ok(asked.iter().map(|ask| ask.replace(run, "RUN")).collect())
+    };
+    let before = routes(&mut live, "before")?;
+    assert!(before.iter().any(|ask| ask.starts_with(WILDCARD)), "{before:#?}");
+    assert!(before.iter().any(|ask| ask.starts_with(NAMED)), "{before:#?}");
+
+    let ran = live.migrate(0, &[])?;
+    assert!(
+        ran.stdout.contains("containerd was restarted and serves as before"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stderr.contains("verifying"), "{}", ran.stderr);
+    live.serves("migrated")?;
+    live.is_new("migrated")?;
+    assert_eq!(live.phase()?, "settled");
+    assert_eq!(routes(&mut live, "after")?, before);
+
+    let invocation = live.node.show("containerd.service", "InvocationID")?;
+    let again = live.migrate(0, &[])?;
+    assert!(again.stdout.contains("nothing to do"), "{}", again.stdout);
+    assert_eq!(live.node.show("containerd.service", "InvocationID")?, invocation);
+
+    let back = live.run(&["rollback", "--yes"])?.ok()?;
+    assert!(back.stdout.contains("rolled back"), "{}", back.stdout);
+    live.serves("rolled back")?;
+    live.is_old("rolled back")?;
+    assert_eq!(routes(&mut live, "back")?, before);
+    let workload = live.workload.as_ref().ok_or("there is no container")?;
+    live.node.log_is_unbroken(workload)?;
+    Ok(())
+}
+
+/// Without a terminal and without `--yes` nothing is done.
+fn nobody_was_asked(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    for command in ["migrate", "rollback", "purge"] {
+        let ran = live.run(&[command])?;
+        let expected = if command == "rollback" { 0 } else { 2 };
+        assert_eq!(ran.code, expected, "{command}: {}{}", ran.stdout, ran.stderr);
+    }
+    live.is_old("nobody was asked")?;
+    assert!(!live.node.path("/var/lib/mirrorshift").exists());
+    live.serves("nobody was asked")
+}
+
+/// Starts a change and waits until config.toml has its new bytes.
+fn begin(live: &Live) -> Result<(), Failed> {
+    let mut child = live.node.command(&[PROGRAM, "migrate", "--yes"])?;
+    let mut child = child
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let begun = live.node.until("the new files are never in force", CRI, || {
+        Ok((live.node.read(CONFIG)? != live.old).then_some(()))
+    });
+    // Whoever follows may go at any time.
+    child.kill()?;
+    child.wait()?;
+    Ok(begun?)
+}
+
+fn over(live: &Live) -> Result<(), Failed> {
+    live.node.until("the change does not end", CRI, || {
+        let state = live.node.show(UNIT, "ActiveState")?;
+        Ok((state == "failed" || state == "inactive").then_some(()))
+    })?;
+    Ok(())
+}
+
+/// systemd undoes what was killed, at once.
+fn killed(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    begin(&live)?;
+    live.node.run(&["systemctl", "kill", "--signal=SIGKILL", UNIT])?.ok()?;
+    over(&live)?;
+    live.serves("killed")?;
+    live.is_old("killed")?;
+    assert_eq!(live.phase()?, "idle");
+    // And what was killed may be tried again.
+    live.migrate(0, &[])?;
+    live.serves("migrated after all")?;
+    live.is_new("migrated after all")
+}
+
+/// systemd undoes what hangs, when its time is up.
+fn stopped(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    begin(&live)?;
+    live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?.ok()?;
+    let state = live
+        .node
+        .run(&["systemctl", "show", "--value", "-p", "RuntimeMaxUSec", UNIT])?
+        .stdout;
+    assert_ne!(state.trim(), "infinity", "it would hang for ever");
+    live.node.run(&["systemctl", "stop", UNIT])?.ok()?;
+    over(&live)?;
+    live.serves("stopped")?;
+    live.is_old("stopped")
+}
+
+/// The guard undoes what a reset has cut off.
+fn reset(case: &Case) -> Result<(), Failed> {
+    let mut live = case.boot(&Case::legacy())?;
+    begin(&live)?;
+    live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?;
+    assert_ne!(live.node.read(CONFIG)?, live.old, "too late");
+    live.node.reset()?;
+    live.node.wait_cri(CRI)?;
+    live.nothing_is_left("reset")?;
+    live.is_old("reset")?;
+    let live = live.with_workload("again")?;
+    live.migrate(0, &[])?;
+    live.serves("migrated after all")?;
+    live.is_new("migrated after all")
+}
+
+/// Whoever left finds it again.
+fn followed_again(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    begin(&live)?;
+    let ran = live.run(&["status", "--follow"])?.ok()?;
+    assert!(
+        ran.stdout.contains("containerd was restarted and serves as before"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stderr.contains("verifying"), "{}", ran.stderr);
+    live.serves("followed")?;
+    live.is_new("followed")
+}

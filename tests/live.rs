@@ -1,0 +1,290 @@
+//! The program on whole nodes, as an operator has it there: a node with live mirrors, and what must hold of it afterwards.
+
+use crate::lab::node::{BASE, NODE_LINES, Process, Workload};
+use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
+use crate::skip::{all_skipped, skipped};
+use crate::tool::{Ran, Tool};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than CRI has ever taken.
+pub const CRI: Duration = Duration::from_secs(30);
+/// The root of containerd's configuration.
+pub const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where the program is.
+pub const PROGRAM: &str = "/usr/local/bin/mirrorshift";
+/// The unit that it changes a node in.
+pub const UNIT: &str = "mirrorshift-change.service";
+
+/// Live mirrors: of a wildcard and of one registry.
+pub const MIRRORS: &str = r#"
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]
+endpoint = ["http://mirror.test:5000"]
+
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."quay.io"]
+endpoint = ["http://10.0.20.10:5000"]
+"#;
+
+/// On which releases a trial runs.
+#[derive(Clone, Copy, Debug)]
+pub enum On {
+    /// All of them.
+    Every,
+    /// These release lines.
+    Only(&'static [&'static str]),
+}
+
+/// What a trial gets.
+pub struct Case {
+    /// Boots nodes.
+    pub nodes: Arc<Nodes>,
+    /// Theirs.
+    pub containerd: Containerd,
+    /// The program under test.
+    pub program: Arc<PathBuf>,
+}
+
+/// A trial: its name, its releases, what it does.
+pub type Entry = (&'static str, On, fn(&Case) -> Result<(), Failed>);
+
+/// The main function of a test of the program on nodes. `helper` is the program `lab-run`.
+#[expect(clippy::print_stderr, reason = "a test program's output is its report")]
+pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let nodes = match Nodes::open(helper) {
+        Ok(nodes) => Arc::new(nodes),
+        Err(why) => return all_skipped(test, &why.to_string()),
+    };
+    let program = match Tool::program().and_then(small) {
+        Ok(program) => Arc::new(program),
+        Err(error) => {
+            eprintln!("there is no program to try: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut trials = Vec::new();
+    for &(name, on, run) in entries {
+        for line in NODE_LINES {
+            if matches!(on, On::Only(lines) if !lines.contains(&line)) {
+                continue;
+            }
+            let name = format!("{test}::{line}::{name}");
+            trials.push(match Nodes::containerd(line) {
+                Ok(containerd) => {
+                    let case = Case {
+                        nodes: Arc::clone(&nodes),
+                        containerd,
+                        program: Arc::clone(&program),
+                    };
+                    Trial::test(name, move || run(&case))
+                }
+                Err(why) => skipped(&name, &why.to_string()),
+            });
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The program without what only a debugger reads: it is copied into every node, and once more by itself.
+fn small(program: &Path) -> io::Result<PathBuf> {
+    let small = program.with_extension("small");
+    let new = program.with_extension(format!("small-{}", std::process::id()));
+    let ran = Command::new("strip").arg("-o").arg(&new).arg(program).status()?;
+    if !ran.success() {
+        return Err(io::Error::other("`strip` failed"));
+    }
+    std::fs::rename(new, &small)?;
+    Ok(small)
+}
+
+impl Case {
+    /// Options for a node whose configuration has [`MIRRORS`], with the registries of both.
+    pub fn legacy() -> NodeOptions {
+        NodeOptions::new(MIRRORS).scene(Self::registries())
+    }
+
+    /// The registries around a node: upstreams, and the two mirrors of [`MIRRORS`].
+    pub fn registries() -> Scene {
+        Scene::upstreams()
+            .with(Host::http("mirror.test:5000"))
+            .with(Host::http("10.0.20.10:5000"))
+    }
+
+    /// Boots a node with the program on it and a container that counts.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn boot(&self, options: &NodeOptions) -> Result<Live, Failed> {
+        let live = self.boot_bare(options)?;
+        Ok(live.with_workload("counts")?)
+    }
+
+    /// The same without a container: one whose CRI may be dead.
+    ///
+    /// # Errors
+    ///
+    /// When it does not boot.
+    pub fn boot_bare(&self, options: &NodeOptions) -> Result<Live, Failed> {
+        let node = self.nodes.boot(&self.containerd, options)?;
+        node.copy_in(&self.program, PROGRAM)?;
+        let old = node.read(CONFIG)?;
+        Ok(Live {
+            node,
+            old,
+            pids: BTreeMap::new(),
+            workload: None,
+        })
+    }
+}
+
+/// A node that the program is tried on.
+pub struct Live {
+    /// The node.
+    pub node: Node,
+    /// Its config.toml before.
+    pub old: Vec<u8>,
+    /// The processes of its containers before.
+    pub pids: BTreeMap<String, Process>,
+    /// The container that counts.
+    pub workload: Option<Workload>,
+}
+
+impl Live {
+    /// Starts the container that counts, once CRI is ready. One of an earlier boot keeps its name.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn with_workload(mut self, name: &str) -> io::Result<Self> {
+        self.node.wait_cri(CRI)?;
+        let workload = self.node.start_workload(name)?;
+        self.node.log_flows(&workload, 20, CRI)?;
+        self.pids = self.node.pids()?;
+        self.workload = Some(workload);
+        Ok(self)
+    }
+
+    /// Runs the program.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run at all.
+    pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
+        self.node.run(&[&[PROGRAM], arguments].concat())
+    }
+
+    /// Runs `migrate --yes`, and fails unless it ends with `code`.
+    ///
+    /// # Errors
+    ///
+    /// With all that was written.
+    pub fn migrate(&self, code: i32, more: &[&str]) -> Result<Ran, Failed> {
+        let ran = self.run(&[&["migrate", "--yes"], more].concat())?;
+        if ran.code == code {
+            return Ok(ran);
+        }
+        let journal = self.node.run(&["journalctl", "-b", "-n", "60", "--no-pager"])?.stdout;
+        Err(format!(
+            "migrate ended with {} and not {code}\n{}{}\n{journal}",
+            ran.code, ran.stdout, ran.stderr
+        )
+        .into())
+    }
+
+    /// CRI is ready, the processes of all containers are the same, the counting one goes on, no guard and no unit is left,
+    /// and no copy beside config.toml.
+    ///
+    /// # Errors
+    ///
+    /// With what is not so.
+    pub fn serves(&self, why: &str) -> Result<(), Failed> {
+        self.node.wait_cri(CRI).map_err(|error| format!("{why}: {error}"))?;
+        if self.node.pids()? != self.pids {
+            return Err(format!("{why}: containers have other processes").into());
+        }
+        if let Some(workload) = &self.workload {
+            self.node
+                .log_flows(workload, 20, CRI)
+                .map_err(|error| format!("{why}: {error}"))?;
+        }
+        self.nothing_is_left(why)
+    }
+
+    /// No guard and no unit is left, and no copy beside config.toml.
+    ///
+    /// # Errors
+    ///
+    /// With what is left.
+    pub fn nothing_is_left(&self, why: &str) -> Result<(), Failed> {
+        let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants 2>/dev/null; \
+            ls -A /etc/containerd | grep mirrorshift; systemctl list-units --all --no-legend 'mirrorshift*'";
+        let left = || {
+            let left = self.node.run(&["sh", "-c", look])?.stdout;
+            Ok(left.trim().is_empty().then_some(()))
+        };
+        self.node
+            .until(&format!("{why}: something of a change is left"), CRI, left)?;
+        Ok(())
+    }
+
+    /// config.toml holds its old bytes, exactly.
+    ///
+    /// # Errors
+    ///
+    /// With what it holds.
+    pub fn is_old(&self, why: &str) -> Result<(), Failed> {
+        let now = self.node.read(CONFIG)?;
+        if now == self.old {
+            return Ok(());
+        }
+        Err(format!("{why}: config.toml is\n{}", String::from_utf8_lossy(&now)).into())
+    }
+
+    /// config.toml has `config_path` and no mirrors.
+    ///
+    /// # Errors
+    ///
+    /// With what it holds.
+    pub fn is_new(&self, why: &str) -> Result<(), Failed> {
+        let now = String::from_utf8_lossy(&self.node.read(CONFIG)?).into_owned();
+        if now.contains("config_path") && !now.contains("mirrors") {
+            return Ok(());
+        }
+        Err(format!("{why}: config.toml is\n{now}").into())
+    }
+
+    /// The phase in the journal, as `status` has it.
+    ///
+    /// # Errors
+    ///
+    /// When `status` fails.
+    pub fn phase(&self) -> Result<String, Failed> {
+        let ran = self.run(&["status", "--output", "json"])?;
+        let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
+        Ok(document["phase"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Who is asked for the manifest of an image that the node does not have.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be pulled.
+    pub fn asked(&mut self, image: &str) -> Result<Vec<String>, Failed> {
+        let (pulled, requests) = self.node.pull(&Image::new(image))?;
+        pulled?;
+        let asks = normalise(&requests);
+        let asked = asks.get(&(image.to_owned(), Thing::Tag("1".into())));
+        Ok(asked.into_iter().flatten().map(ToString::to_string).collect())
+    }
+
+    /// A configuration of a node, with these tables after what every node needs.
+    pub fn config(tables: &str) -> String {
+        format!("{BASE}{tables}")
+    }
+}
