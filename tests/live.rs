@@ -197,6 +197,83 @@ impl Live {
         .into())
     }
 
+    /// Migrates once and goes back, so that there is an order to run again under a tracer.
+    ///
+    /// # Errors
+    ///
+    /// When either fails.
+    pub fn learn_order(&self) -> Result<(), Failed> {
+        self.migrate(0, &[])?;
+        self.node
+            .run(&[
+                "sh",
+                "-ec",
+                "cp /run/mirrorshift/$(cat /run/mirrorshift/last)/order.json /root/order.json",
+            ])?
+            .ok()?;
+        self.run(&["rollback", "--yes"])?.ok()?;
+        self.serves("learnt the order")?;
+        self.is_old("learnt the order")
+    }
+
+    /// Starts the change of [`Live::learn_order`] again, as its unit is started, but under `strace` with these arguments;
+    /// `properties` are of the unit. Its name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn traced(&self, arguments: &[&str], properties: &[&str]) -> Result<String, Failed> {
+        let run = format!(
+            "traced-{}",
+            self.node
+                .run(&["cat", "/proc/sys/kernel/random/uuid"])?
+                .ok()?
+                .stdout
+                .trim()
+        );
+        let mut order: serde_json::Value = serde_json::from_slice(&self.node.read("/root/order.json")?)?;
+        order["id"] = run.clone().into();
+        let folder = format!("/run/mirrorshift/{run}");
+        self.node.run(&["mkdir", &folder])?.ok()?;
+        self.node
+            .write(&format!("{folder}/order.json"), serde_json::to_vec(&order)?)?;
+        self.node.write("/run/mirrorshift/last", &run)?;
+        let copy = "/var/lib/mirrorshift/bin/mirrorshift";
+        let undo = format!("--property=ExecStopPost={copy} undo-unsettled {run}");
+        let unit = format!("--unit={UNIT}");
+        let own = [
+            "systemd-run",
+            &unit,
+            "--property=KillSignal=SIGKILL",
+            "--property=TimeoutStopSec=120",
+            &undo,
+        ];
+        let properties: Vec<String> = properties.iter().map(|one| format!("--property={one}")).collect();
+        let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
+        let trace = ["strace", "-f", "-qq", "-o", "/root/trace"];
+        let command = [copy, "change", &run];
+        self.node
+            .run(&[&own[..], &properties, &trace, arguments, &command].concat())?
+            .ok()?;
+        Ok(run)
+    }
+
+    /// Waits until a traced change and whoever undoes it have ended, and forgets the unit; the exit code that was told.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub fn traced_end(&self, run: &str) -> Result<i64, Failed> {
+        self.node.until("the traced change does not end", CRI * 4, || {
+            let state = self.node.show(UNIT, "ActiveState")?;
+            Ok((state == "failed" || state == "inactive").then_some(()))
+        })?;
+        self.node.run(&["systemctl", "reset-failed", UNIT])?;
+        let end = self.node.read(&format!("/run/mirrorshift/{run}/end.json"))?;
+        let end: serde_json::Value = serde_json::from_slice(&end)?;
+        Ok(end["exit"].as_i64().unwrap_or(-1))
+    }
+
     /// CRI is ready, the processes of all containers are the same, the counting one goes on, no guard and no unit is left,
     /// and no copy beside config.toml.
     ///
@@ -223,14 +300,13 @@ impl Live {
     /// With what is left.
     pub fn nothing_is_left(&self, why: &str) -> Result<(), Failed> {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants 2>/dev/null; \
-            ls -A /etc/containerd | grep mirrorshift; systemctl list-units --all --no-legend 'mirrorshift*'";
-        let left = || {
-            let left = self.node.run(&["sh", "-c", look])?.stdout;
+            ls -A /etc/containerd | grep '[.]new$'; systemctl list-units --all --no-legend 'mirrorshift*'";
+        let mut left = String::new();
+        let gone = self.node.until("", CRI / 3, || {
+            left = self.node.run(&["sh", "-c", look])?.stdout;
             Ok(left.trim().is_empty().then_some(()))
-        };
-        self.node
-            .until(&format!("{why}: something of a change is left"), CRI, left)?;
-        Ok(())
+        });
+        gone.map_err(|_| format!("{why}: this is left of a change:\n{left}").into())
     }
 
     /// config.toml holds its old bytes, exactly.

@@ -1,11 +1,11 @@
 //! The exit codes. Manifests, units and runbooks quote this table.
 
 use mirrorshift_node::Kind;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::process::ExitCode;
 
 /// How the program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done, or nothing to do.
     Done = 0,
@@ -41,6 +41,32 @@ Exit codes:
     /// The number.
     pub(crate) fn code(self) -> u8 {
         self as u8
+    }
+}
+
+impl Serialize for Exit {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.code().serialize(out)
+    }
+}
+
+impl<'de> Deserialize<'de> for Exit {
+    /// A code that a newer version may know is something that nobody foresaw.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let known = [
+            Self::Done,
+            Self::Usage,
+            Self::Refused,
+            Self::Undone,
+            Self::Stuck,
+            Self::Locked,
+            Self::Found,
+        ];
+        let code = u8::deserialize(from)?;
+        Ok(known
+            .into_iter()
+            .find(|exit| exit.code() == code)
+            .unwrap_or(Self::Unexpected))
     }
 }
 

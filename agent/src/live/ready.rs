@@ -2,6 +2,7 @@
 
 use super::order::Order;
 use super::progress::{Progress, since_boot};
+use crate::commands::identity;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::read::Node;
@@ -34,7 +35,12 @@ pub(super) fn ready(
     loop {
         let facts = look(root, node, steps)?;
         match verdict(&facts, node, steps, order)? {
-            Verdict::Go => return Ok(facts),
+            Verdict::Go => {
+                if let Some(text) = dying(&facts).filter(|_| order.containers_may_restart) {
+                    progress.tell("accepted", &text);
+                }
+                return Ok(facts);
+            }
             Verdict::Refuse(obstacles) => {
                 let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
                 let hint = obstacles.first().map(mirrorshift_plan::preflight::Obstacle::hint);
@@ -55,6 +61,18 @@ pub(super) fn ready(
             }
         }
     }
+}
+
+/// What a restart kills, where it kills anything.
+fn dying(facts: &Facts) -> Option<String> {
+    let shims = facts.shims_in_unit.known().filter(|shims| !shims.is_empty())?;
+    let pods = facts.cri.sandboxes.known().into_iter().flatten();
+    let pods: Vec<String> = pods.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+    Some(format!(
+        "{} shims and their containers will be killed by the restart; pods of this node: {}",
+        shims.len(),
+        pods.join(", ")
+    ))
 }
 
 fn words(busy: &[Busy]) -> String {
@@ -92,6 +110,7 @@ fn verdict(facts: &Facts, node: &Node, steps: &[Step], order: &Order) -> Result<
         heals: heals(node),
         containers_may_restart: order.containers_may_restart,
         owned_may_be_edited: false,
+        now_s: identity().0,
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
     };
     let mut ground = facts.ground(version, &intent);

@@ -32,6 +32,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             heals: flags.iter().any(|flag| flag == "--heals"),
             containers_may_restart: flags.iter().any(|flag| flag == "--accept"),
             owned_may_be_edited: false,
+            now_s: std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)?
+                .as_secs(),
             now_monotonic_us: u64::try_from(now.tv_sec)? * 1_000_000 + u64::try_from(now.tv_nsec)? / 1000,
         },
     );

@@ -22,7 +22,13 @@ pub struct Intent {
     pub owned_may_be_edited: bool,
     /// Time since boot, without sleep: microseconds.
     pub now_monotonic_us: u64,
+    /// The time of day: seconds since 1970.
+    pub now_s: u64,
 }
+
+/// A download that has not moved for this long is what an earlier one left: seconds. containerd itself gives a pull up that
+/// brings nothing for 5 minutes (`image_pull_progress_timeout`), and keeps what it had.
+const LEFT_OVER: u64 = 330;
 
 /// What must be left on containerd's own file system for a restart to be safe: bytes.
 const ROOT_SPACE: u64 = 64 << 20;
@@ -57,7 +63,7 @@ impl Facts {
             files: self.files.iter().filter_map(|file| self.file(file)).collect(),
             space: self.space(intent),
             cri: self.cri(intent.heals),
-            busy: self.busy(),
+            busy: self.busy(intent.now_s),
         }
     }
 
@@ -117,10 +123,14 @@ impl Facts {
     }
 
     /// What goes on. A CRI that is not served makes nothing.
-    fn busy(&self) -> Option<Vec<Busy>> {
+    fn busy(&self, now_s: u64) -> Option<Vec<Busy>> {
         let unit = self.unit.known()?;
         let mut busy = Vec::new();
-        let pulls = self.containerd.ingests.known()?.len();
+        let moves = |ingest: &&super::containerd::Ingest| {
+            let updated = ingest.updated.and_then(|at| u64::try_from(at).ok());
+            updated.is_none_or(|at| now_s.saturating_sub(at) < LEFT_OVER)
+        };
+        let pulls = self.containerd.ingests.known()?.iter().filter(moves).count();
         if pulls > 0 {
             busy.push(Busy::Pulls(pulls));
         }
