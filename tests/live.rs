@@ -16,6 +16,8 @@ use std::time::Duration;
 pub const CRI: Duration = Duration::from_secs(30);
 /// The root of containerd's configuration.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
+/// The drop-in of [`Case::two_files`].
+pub const DROP_IN: &str = "/etc/containerd/conf.d/mirrors.toml";
 /// Where the program is.
 pub const PROGRAM: &str = "/usr/local/bin/mirrorshift";
 /// The unit that it changes a node in.
@@ -115,6 +117,14 @@ impl Case {
             .with(Host::http("10.0.20.10:5000"))
     }
 
+    /// Options for a node with mirrors in the root file and in a drop-in: on 1.x the drop-in's count as a whole, on 2.x both
+    /// are merged.
+    pub fn two_files() -> NodeOptions {
+        let (wildcard, named) = MIRRORS.split_at(MIRRORS.rfind("[plugins").unwrap_or(0));
+        let root = format!("imports = [\"{DROP_IN}\"]\n{}", Live::config(wildcard));
+        Self::legacy().file(CONFIG, &root).file(DROP_IN, &Live::config(named))
+    }
+
     /// Boots a node with the program on it and a container that counts.
     ///
     /// # Errors
@@ -162,12 +172,22 @@ impl Live {
     ///
     /// When it does not start.
     pub fn with_workload(mut self, name: &str) -> io::Result<Self> {
+        self.start_workload(name)?;
+        Ok(self)
+    }
+
+    /// The same for one that is in use.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_workload(&mut self, name: &str) -> io::Result<()> {
         self.node.wait_cri(CRI)?;
         let workload = self.node.start_workload(name)?;
         self.node.log_flows(&workload, 20, CRI)?;
         self.pids = self.node.pids()?;
         self.workload = Some(workload);
-        Ok(self)
+        Ok(())
     }
 
     /// Runs the program.
@@ -204,25 +224,30 @@ impl Live {
     /// When either fails.
     pub fn learn_order(&self) -> Result<(), Failed> {
         self.migrate(0, &[])?;
-        self.node
-            .run(&[
-                "sh",
-                "-ec",
-                "cp /run/mirrorshift/$(cat /run/mirrorshift/last)/order.json /root/order.json",
-            ])?
-            .ok()?;
+        self.keep_order()?;
         self.run(&["rollback", "--yes"])?.ok()?;
         self.serves("learnt the order")?;
         self.is_old("learnt the order")
     }
 
-    /// Starts the change of [`Live::learn_order`] again, as its unit is started, but under `strace` with these arguments;
-    /// `properties` are of the unit. Its name.
+    /// Keeps the order of the last run.
+    ///
+    /// # Errors
+    ///
+    /// When there was none.
+    pub fn keep_order(&self) -> Result<(), Failed> {
+        let keep = "cp /run/mirrorshift/$(cat /run/mirrorshift/last)/order.json /root/order.json";
+        self.node.run(&["sh", "-ec", keep])?.ok()?;
+        Ok(())
+    }
+
+    /// Starts the change of [`Live::learn_order`] again, as its unit is started, but under `strace` with these arguments, and
+    /// `owned` by systemd or not; `properties` are of the unit. The run's name.
     ///
     /// # Errors
     ///
     /// When it cannot be started.
-    pub fn traced(&self, arguments: &[&str], properties: &[&str]) -> Result<String, Failed> {
+    pub fn traced(&self, arguments: &[&str], properties: &[&str], owned: bool) -> Result<String, Failed> {
         let run = format!(
             "traced-{}",
             self.node
@@ -241,13 +266,10 @@ impl Live {
         let copy = "/var/lib/mirrorshift/bin/mirrorshift";
         let undo = format!("--property=ExecStopPost={copy} undo-unsettled {run}");
         let unit = format!("--unit={UNIT}");
-        let own = [
-            "systemd-run",
-            &unit,
-            "--property=KillSignal=SIGKILL",
-            "--property=TimeoutStopSec=120",
-            &undo,
-        ];
+        let mut own = vec!["systemd-run", &unit, "--property=KillSignal=SIGKILL"];
+        if owned {
+            own.extend(["--property=TimeoutStopSec=120", &undo]);
+        }
         let properties: Vec<String> = properties.iter().map(|one| format!("--property={one}")).collect();
         let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
         let trace = ["strace", "-f", "-qq", "-o", "/root/trace"];
@@ -258,17 +280,29 @@ impl Live {
         Ok(run)
     }
 
-    /// Waits until a traced change and whoever undoes it have ended, and forgets the unit; the exit code that was told.
+    /// Waits until the unit of a change and whoever undoes it have ended, and forgets the unit; how it ended, in systemd's
+    /// word.
     ///
     /// # Errors
     ///
     /// When it does not end.
-    pub fn traced_end(&self, run: &str) -> Result<i64, Failed> {
-        self.node.until("the traced change does not end", CRI * 4, || {
+    pub fn over(&self) -> Result<String, Failed> {
+        self.node.until("the change does not end", CRI * 4, || {
             let state = self.node.show(UNIT, "ActiveState")?;
             Ok((state == "failed" || state == "inactive").then_some(()))
         })?;
+        let result = self.node.show(UNIT, "Result")?;
         self.node.run(&["systemctl", "reset-failed", UNIT])?;
+        Ok(result)
+    }
+
+    /// The same for a traced one; the exit code that was told.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or tells nothing.
+    pub fn traced_end(&self, run: &str) -> Result<i64, Failed> {
+        self.over()?;
         let end = self.node.read(&format!("/run/mirrorshift/{run}/end.json"))?;
         let end: serde_json::Value = serde_json::from_slice(&end)?;
         Ok(end["exit"].as_i64().unwrap_or(-1))

@@ -184,7 +184,7 @@ fn import_appears(case: &Case) -> Result<(), Failed> {
 fn edited_by_somebody_else(case: &Case) -> Result<(), Failed> {
     let live = case.boot(&Case::legacy())?;
     live.learn_order()?;
-    let run = live.traced(&["--inject=renameat2:delay_enter=1500000:when=1"], &[])?;
+    let run = live.traced(&["--inject=renameat2:delay_enter=1500000:when=1"], &[], true)?;
     live.node.until("nothing is staged", CRI, || {
         let staged = live
             .node
@@ -323,14 +323,10 @@ fn another_root(case: &Case) -> Result<(), Failed> {
     live.is_new("migrated")
 }
 
-/// Mirrors in both files: on 1.x the drop-in's count as a whole, on 2.x both are merged.
+/// Mirrors in both files.
 fn root_file_and_drop_in(case: &Case) -> Result<(), Failed> {
-    let named = "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"quay.io\"]\nendpoint = [\"http://10.0.20.10:5000\"]\n";
-    let wildcard =
-        "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"*\"]\nendpoint = [\"http://mirror.test:5000\"]\n";
-    let drop_in = "/etc/containerd/conf.d/mirrors.toml";
-    let root = format!("imports = [\"{drop_in}\"]\n{}", Live::config(wildcard));
-    let options = Case::legacy().file(CONFIG, &root).file(drop_in, &Live::config(named));
+    let drop_in = mirrorshift_tests::live::DROP_IN;
+    let options = Case::two_files();
     let mut live = case.boot(&options)?;
     let routes = |live: &mut Live, run: &str| -> Result<Vec<String>, Failed> {
         let mut asked = live.asked(&format!("quay.io/{run}/one:1"))?;

@@ -90,20 +90,12 @@ fn begin(live: &Live) -> Result<(), Failed> {
     Ok(begun?)
 }
 
-fn over(live: &Live) -> Result<(), Failed> {
-    live.node.until("the change does not end", CRI, || {
-        let state = live.node.show(UNIT, "ActiveState")?;
-        Ok((state == "failed" || state == "inactive").then_some(()))
-    })?;
-    Ok(())
-}
-
 /// systemd undoes what was killed, at once.
 fn killed(case: &Case) -> Result<(), Failed> {
     let live = case.boot(&Case::legacy())?;
     begin(&live)?;
     live.node.run(&["systemctl", "kill", "--signal=SIGKILL", UNIT])?.ok()?;
-    over(&live)?;
+    live.over()?;
     live.serves("killed")?;
     live.is_old("killed")?;
     assert_eq!(live.phase()?, "idle");
@@ -124,7 +116,7 @@ fn stopped(case: &Case) -> Result<(), Failed> {
         .stdout;
     assert_ne!(state.trim(), "infinity", "it would hang for ever");
     live.node.run(&["systemctl", "stop", UNIT])?.ok()?;
-    over(&live)?;
+    live.over()?;
     live.serves("stopped")?;
     live.is_old("stopped")
 }

@@ -1,0 +1,344 @@
+//! A change of a running node, killed, stopped or cut off by a reset at every system call that changes something or is
+//! heard by somebody. Two files hold mirrors. Whatever was going on: CRI serves, the files are old or new as a whole, no
+//! guard is left, and the next `migrate` succeeds.
+//!
+//! A run takes a sample that is another one each day; `MIRRORSHIFT_SEED` repeats one. With `MIRRORSHIFT_CAMPAIGN` every
+//! point is tried, and the file that it names keeps what was tried: `tests/campaign/kills`.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program's output is its report"
+)]
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, on_live_nodes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// On this release every call counts, on the others those that write the journal and exchange files.
+const WHOLE: &str = "2.4";
+/// Points of each kind that a sample takes, on [`WHOLE`] and on the others.
+const SAMPLE: (usize, usize) = (3, 1);
+/// What changes a file or is heard by systemd. What containerd is asked goes by `writev` and changes nothing: a kill before
+/// such a question leaves what a kill before the next of these leaves.
+const CALLS: [&str; 16] = [
+    "exit_group",
+    "fallocate",
+    "fchmod",
+    "fchown",
+    "fsetxattr",
+    "fsync",
+    "ftruncate",
+    "linkat",
+    "mkdirat",
+    "renameat",
+    "renameat2",
+    "sendmsg",
+    "sendto",
+    "symlinkat",
+    "unlinkat",
+    "write",
+];
+const BOUNDARIES: [&str; 2] = ["renameat", "renameat2"];
+
+fn main() -> ExitCode {
+    let entry: Entry = ("kills", On::Every, kills);
+    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "live_kills", &[entry])
+}
+
+/// What happens at a point, and who comes after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Killed: systemd starts the owner that undoes it.
+    LeftAlone,
+    /// Killed with nobody to undo it but the next run.
+    RunAgain,
+    /// Killed, and the node reset: the guard is left.
+    Reset,
+    /// Stopped: systemd's time runs out.
+    Stopped,
+}
+
+const KINDS: [Kind; 4] = [Kind::LeftAlone, Kind::RunAgain, Kind::Reset, Kind::Stopped];
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    kind: Kind,
+    call: &'static str,
+    when: usize,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}\t{}\t{}", self.kind, self.call, self.when)
+    }
+}
+
+/// A node to kill changes on, and its two allowed sets of files.
+struct Bench<'c> {
+    case: &'c Case,
+    live: Live,
+    old: String,
+    new: String,
+}
+
+impl<'c> Bench<'c> {
+    fn new(case: &'c Case) -> Result<Self, Failed> {
+        // A trial restarts containerd more often than an operator would.
+        let often = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=200ms\n";
+        let live = case.boot(&Case::two_files().drop_in("containerd.service", "often", often))?;
+        let old = files(&live)?;
+        live.migrate(0, &[])?;
+        let new = files(&live)?;
+        assert_ne!(old, new);
+        live.keep_order()?;
+        live.run(&["rollback", "--yes"])?.ok()?;
+        assert_eq!(files(&live)?, old);
+        Ok(Self { case, live, old, new })
+    }
+
+    /// Every point of one run that goes well.
+    fn points(&self) -> Result<Vec<(&'static str, usize)>, Failed> {
+        let trace = format!("--trace={}", CALLS.join(","));
+        let run = self.live.traced(&[&trace], &[], true)?;
+        let code = self.live.traced_end(&run)?;
+        assert_eq!(code, 0, "a traced run does not end well");
+        assert_eq!(files(&self.live)?, self.new);
+        let text = String::from_utf8_lossy(&self.live.node.read("/root/trace")?).into_owned();
+        self.live.run(&["rollback", "--yes"])?.ok()?;
+        // strace counts for each thread by itself.
+        let mut counts = BTreeMap::<(&str, &str), usize>::new();
+        for line in text.lines() {
+            let Some((thread, call)) = line.split_once(' ') else {
+                continue;
+            };
+            if let Some((call, _)) = call.trim_start().split_once('(') {
+                *counts.entry((thread, call)).or_default() += 1;
+            }
+        }
+        let most = |call: &&'static str| {
+            let of_threads = counts
+                .iter()
+                .filter(|((_, name), _)| name == call)
+                .map(|(_, count)| *count);
+            (*call, of_threads.max().unwrap_or(0))
+        };
+        Ok(CALLS.iter().map(most).collect())
+    }
+
+    /// Lets it happen at a point, and sees what is left; whether the files were `old` or `new` once its owner was done.
+    fn at(&mut self, point: &Point) -> Result<&'static str, Failed> {
+        let Point { kind, call, when } = *point;
+        let signal = if kind == Kind::Stopped { "STOP" } else { "KILL" };
+        let trace = format!("--trace={call}");
+        let inject = format!("--inject={call}:signal={signal}:when={when}");
+        let limit: &[&str] = if kind == Kind::Stopped {
+            &["RuntimeMaxSec=4"]
+        } else {
+            &[]
+        };
+        let owned = matches!(kind, Kind::LeftAlone | Kind::Stopped);
+        // With its filter in the kernel strace injects nothing.
+        self.live.traced(&[&trace, &inject], limit, owned)?;
+        let ended = self.live.over()?;
+        let struck = ended == if kind == Kind::Stopped { "timeout" } else { "signal" };
+        if kind == Kind::Reset {
+            self.live.node.reset()?;
+            self.live.node.wait_cri(CRI)?;
+        }
+        let mut found = "again";
+        if !struck {
+            // A run that asks less often than the one that was counted.
+            assert_eq!(ended, "success");
+            found = "missed";
+        }
+        if kind != Kind::RunAgain {
+            self.live.node.wait_cri(CRI)?;
+            self.live.nothing_is_left("after its owner")?;
+            let which = self.which()?;
+            found = if struck { which } else { found };
+        }
+        if kind == Kind::Reset {
+            static STARTED: AtomicU32 = AtomicU32::new(0);
+            let name = format!("again-{}", STARTED.fetch_add(1, Ordering::Relaxed));
+            self.live.start_workload(&name)?;
+        } else {
+            assert_eq!(
+                self.live.node.pids()?,
+                self.live.pids,
+                "containers have other processes"
+            );
+        }
+        self.live.migrate(0, &[])?;
+        assert_eq!(self.which()?, "new", "the next run");
+        self.live.serves("the next run")?;
+        self.live.run(&["rollback", "--yes"])?.ok()?;
+        assert_eq!(self.which()?, "old", "the way back");
+        Ok(found)
+    }
+
+    fn which(&self) -> Result<&'static str, Failed> {
+        let now = files(&self.live)?;
+        match now {
+            _ if now == self.old => Ok("old"),
+            _ if now == self.new => Ok("new"),
+            _ => Err(format!("the files are neither old nor new:\n{now}").into()),
+        }
+    }
+}
+
+/// Everything below containerd's folder: kinds, modes, owners and digests.
+fn files(live: &Live) -> Result<String, Failed> {
+    let script =
+        "cd /etc/containerd; find . -printf '%y %m %U %G %p\\n' | sort; find . -type f -exec sha256sum {} + | sort";
+    Ok(live.node.run(&["sh", "-ec", script])?.ok()?.stdout)
+}
+
+fn kills(case: &Case) -> Result<(), Failed> {
+    let mut bench = Bench::new(case)?;
+    let whole = case.containerd.version.to_string().starts_with(WHOLE);
+    let counted = bench.points()?;
+    if whole {
+        for call in ["renameat2", "renameat", "linkat", "fsync", "unlinkat", "sendmsg"] {
+            assert!(
+                counted.iter().any(|(name, count)| *name == call && *count > 0),
+                "no {call} was traced"
+            );
+        }
+    }
+    let mut points = Vec::new();
+    for &(call, count) in &counted {
+        for kind in KINDS {
+            let counts = whole || BOUNDARIES.contains(&call);
+            // Once more than there are: nothing happens, and the change ends well.
+            let last = if counts && count > 0 { count + 1 } else { 0 };
+            points.extend((1..=last).map(|when| Point { kind, call, when }));
+        }
+    }
+    let (mut tried, report) = Tried::of(case);
+    let todo: Vec<Point> = match report {
+        true => points.iter().filter(|point| !tried.has(point)).cloned().collect(),
+        false => sample(&points, if whole { SAMPLE.0 } else { SAMPLE.1 }),
+    };
+    let version = case.containerd.version.to_string();
+    eprintln!(
+        "containerd {version}: {} points of {}: {counted:?}",
+        todo.len(),
+        points.len()
+    );
+    let mut broken = Vec::new();
+    for point in &todo {
+        let outcome = bench.at(point);
+        let told = outcome.as_ref().map_or("broken", |found| found);
+        println!("containerd {version}: {point}: {told}");
+        tried.note(&version, point, told);
+        if let Err(failed) = outcome {
+            broken.push(format!("{point}: {}", failed.message().unwrap_or("")));
+            // What is left may spoil the next one.
+            bench = Bench::new(bench.case)?;
+        }
+    }
+    tried.table(&version);
+    assert!(
+        todo.is_empty() || tried.lines.iter().any(|line| !line.ends_with("missed")),
+        "nothing was struck"
+    );
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(broken.join("\n").into())
+}
+
+/// Some of each kind, others every day.
+fn sample(points: &[Point], each: usize) -> Vec<Point> {
+    let days = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() / 86_400);
+    let seed = std::env::var("MIRRORSHIFT_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(days);
+    println!("MIRRORSHIFT_SEED={seed}");
+    let mut chosen = BTreeSet::new();
+    for kind in KINDS {
+        let of_kind: Vec<&Point> = points.iter().filter(|point| point.kind == kind).collect();
+        for at in 0..each.min(of_kind.len()) {
+            // A step that shares no factor with most lengths walks through all of them in time.
+            let index = (seed as usize)
+                .wrapping_mul(7919)
+                .wrapping_add(at * of_kind.len() / each)
+                % of_kind.len();
+            chosen.insert(of_kind[index].clone());
+        }
+    }
+    chosen.into_iter().collect()
+}
+
+/// What was tried, in a file when a campaign keeps one: version, kind, call, count, outcome.
+struct Tried {
+    file: Option<String>,
+    lines: Vec<String>,
+}
+
+impl Tried {
+    fn of(case: &Case) -> (Self, bool) {
+        let file = std::env::var("MIRRORSHIFT_CAMPAIGN").ok();
+        let text = file
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok())
+            .unwrap_or_default();
+        let version = format!("{}\t", case.containerd.version);
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(&version))
+            .map(str::to_owned)
+            .collect();
+        let is_campaign = file.is_some();
+        (Self { file, lines }, is_campaign)
+    }
+
+    fn has(&self, point: &Point) -> bool {
+        let wanted = format!("\t{point}\t");
+        self.lines
+            .iter()
+            .any(|line| line.contains(&wanted) && !line.ends_with("broken"))
+    }
+
+    fn note(&mut self, version: &str, point: &Point, outcome: &str) {
+        let line = format!("{version}\t{point}\t{outcome}");
+        if let Some(path) = &self.file {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+                eprintln!("cannot write {path}: {error}");
+            }
+        }
+        self.lines.push(line);
+    }
+
+    fn table(&self, version: &str) {
+        for kind in KINDS {
+            let of_kind: Vec<&String> = self
+                .lines
+                .iter()
+                .filter(|line| line.contains(&format!("\t{kind:?}\t")))
+                .collect();
+            let count = |outcome: &str| of_kind.iter().filter(|line| line.ends_with(outcome)).count();
+            println!(
+                "containerd {version}: {:<10} {:>4} points, {:>4} old, {:>4} new, {:>4} by the next run, {:>4} missed, {:>4} broken",
+                format!("{kind:?}"),
+                of_kind.len(),
+                count("\told"),
+                count("\tnew"),
+                count("\tagain"),
+                count("\tmissed"),
+                count("\tbroken")
+            );
+        }
+    }
+}
