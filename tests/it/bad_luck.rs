@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const ONE: On = On::Only(&["1.7"]);
 
-const TRIALS: [Entry; 29] = [
+const TRIALS: [Entry; 34] = [
     ("fails_live_and_is_undone", On::Every, fails_live),
     ("start_limit_is_hit_and_undone", On::Only(&["1.7", "2.4"]), start_limit),
     ("undone_before_is_not_tried_again", ONE, undone_before),
@@ -45,6 +45,11 @@ const TRIALS: [Entry; 29] = [
     ("two_at_once", ONE, two_at_once),
     ("corrupt_journal", ONE, corrupt_journal),
     ("reload_in_the_middle", ONE, reload_in_the_middle),
+    ("sandbox_in_creation", On::Only(&["1.7", "2.4"]), sandbox_in_creation),
+    ("less_space_than_every_write_needs", ONE, less_and_less_space),
+    ("disk_of_the_journal_goes", ONE, journal_disk_goes),
+    ("program_of_the_guard_deleted", On::Only(&["1.6", "2.4"]), guard_deleted),
+    ("upgrade_in_the_middle", ONE, upgrade_in_the_middle),
 ];
 
 fn main() -> ExitCode {
@@ -541,4 +546,143 @@ fn reload_in_the_middle(case: &Case) -> Result<(), Failed> {
     ended(child, 4)?;
     live.serves("undone")?;
     live.is_old("undone")
+}
+
+/// A sandbox whose network takes its time is waited for.
+fn sandbox_in_creation(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    let slow = "mv /usr/lib/cni/ptp /usr/lib/cni/ptp.real; touch /run/slow; \
+        printf '#!/bin/sh\\nwhile [ -e /run/slow ]; do sleep 0.05; done\\nexec /usr/lib/cni/ptp.real\\n' > /usr/lib/cni/ptp; \
+        chmod +x /usr/lib/cni/ptp";
+    live.node.run(&["sh", "-ec", slow])?.ok()?;
+    let made = std::thread::scope(|scope| -> Result<String, Failed> {
+        let sandbox = scope.spawn(|| live.node.start_sandbox("slow", false));
+        let refused = live.node.until("the sandbox is never in creation", CRI, || {
+            let ran = live.run(&["migrate", "--yes", "--wait", "1s", "--output", "json"])?;
+            Ok(ran.stdout.contains("\"busy\"").then_some(ran.code))
+        });
+        let child = background(&live, &[]);
+        let waits = reaches(&live, "waiting");
+        live.node.run(&["rm", "/run/slow"])?;
+        let made = sandbox.join().map_err(|_| "the sandbox's thread panicked")??;
+        assert_eq!(refused?, 3);
+        waits?;
+        ended(child?, 0)?;
+        Ok(made)
+    })?;
+    let live = Live {
+        pids: live.node.pids()?,
+        ..live
+    };
+    assert!(live.pids.contains_key(&made), "the sandbox is gone");
+    live.serves("after it was made")?;
+    live.is_new("after it was made")
+}
+
+/// The disk of the journal has room for one page more each time, so that each write is the first that fails.
+fn less_and_less_space(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy().disk("/var/lib/mirrorshift", "size=64m"))?;
+    live.learn_order()?;
+    let (mut refused, mut settled) = (0, 0);
+    for pages in 0..16 {
+        let fill = format!(
+            "cd /var/lib/mirrorshift; rm -f full; cat /dev/zero > full 2>/dev/null || true; \
+             truncate -s -{} full",
+            pages * 4096
+        );
+        live.node.run(&["sh", "-c", &fill])?;
+        let ran = live.run(&["migrate", "--yes"])?;
+        live.node.run(&["rm", "/var/lib/mirrorshift/full"])?.ok()?;
+        let why = format!("{pages} pages: exit code {}", ran.code);
+        live.serves(&why)?;
+        match ran.code {
+            0 => {
+                settled += 1;
+                live.is_new(&why)?;
+                live.run(&["rollback", "--yes"])?.ok()?;
+                live.is_old(&why)?;
+            }
+            3 | 4 => {
+                refused += 1;
+                live.is_old(&why)?;
+            }
+            code => return Err(format!("{why} ({code}): {}{}", ran.stdout, ran.stderr).into()),
+        }
+    }
+    assert!(refused > 0, "there was always room: {settled} settled");
+    live.migrate(0, &[])?;
+    live.serves("with room")?;
+    live.is_new("with room")
+}
+
+/// From some write on the journal can no longer be written, as on a disk that fails; whoever undoes it finds it whole.
+fn journal_disk_goes(case: &Case) -> Result<(), Failed> {
+    let often = "[Unit]\nStartLimitIntervalSec=0\n";
+    let live = case.boot(&Case::legacy().drop_in("containerd.service", "often", often))?;
+    live.learn_order()?;
+    let mut ends = Vec::new();
+    for from in [1, 3, 5, 7, 9, 11, 13] {
+        let inject = format!("--inject=renameat:error=EIO:when={from}+");
+        let run = live.traced(&["--trace=renameat", &inject], &[], true)?;
+        let code = live.traced_end(&run)?;
+        let why = format!("from write {from} on: exit code {code}");
+        live.serves(&why)?;
+        match code {
+            0 => live.is_new(&why)?,
+            1 | 3 | 4 => live.is_old(&why)?,
+            _ => return Err(why.into()),
+        }
+        ends.push(code);
+        live.migrate(0, &[])?;
+        live.serves(&why)?;
+        live.is_new(&why)?;
+        live.run(&["rollback", "--yes"])?.ok()?;
+    }
+    assert!(ends.iter().any(|code| *code != 0), "nothing ever failed: {ends:?}");
+    Ok(())
+}
+
+/// Nothing is left that could undo: containerd starts all the same, and the next run closes the change.
+fn guard_deleted(case: &Case) -> Result<(), Failed> {
+    let mut live = case.boot(&Case::legacy())?;
+    let mut child = background(&live, &[])?;
+    live.node.until("the new files are never in force", CRI, || {
+        Ok((live.node.read(CONFIG)? != live.old).then_some(()))
+    })?;
+    live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?.ok()?;
+    child.kill()?;
+    child.wait()?;
+    live.node.run(&["rm", "/var/lib/mirrorshift/bin/mirrorshift"])?.ok()?;
+    live.node.reset()?;
+    live.node.wait_cri(CRI)?;
+    live.is_new("nobody undid it")?;
+    let live = live.with_workload("again")?;
+    live.migrate(0, &[])?;
+    live.serves("closed")?;
+    live.is_new("closed")
+}
+
+/// A package brings another containerd while the change waits to restart this one.
+fn upgrade_in_the_middle(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    let newer = mirrorshift_tests::lab::Nodes::containerd("2.1").map_err(|why| why.to_string())?;
+    live.node.copy_in(&newer.program, "/usr/bin/containerd.new")?;
+    live.learn_order()?;
+    let run = live.traced(&["--inject=renameat2:delay_enter=1000000:when=1"], &[], true)?;
+    live.node.until("nothing is staged", CRI, || {
+        let staged = live
+            .node
+            .run(&["sh", "-c", "ls -A /etc/containerd | grep -q '[.]new$'"])?;
+        Ok((staged.code == 0).then_some(()))
+    })?;
+    live.node
+        .run(&["mv", "/usr/bin/containerd.new", "/usr/bin/containerd"])?
+        .ok()?;
+    let code = live.traced_end(&run)?;
+    live.serves("upgraded")?;
+    match code {
+        0 => live.is_new("upgraded"),
+        4 => live.is_old("upgraded"),
+        other => Err(format!("ended with {other}").into()),
+    }
 }
