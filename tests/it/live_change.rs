@@ -96,11 +96,55 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     node.log_is_unbroken(&sandbox)?;
     let again = node.run(&[PROGRAM, "apply", NEW])?.ok()?;
     assert_eq!(again.stdout, "Nothing\n");
+    take_back(&node, &old, &with(GOOD))?;
+    assert_eq!(node.pids()?, before, "taken back");
+    node.log_flows(&sandbox, 20, CRI)?;
+    node.log_is_unbroken(&sandbox)?;
     let seconds = began.elapsed().as_secs_f32();
     eprintln!(
-        "containerd {}: refused twice, killed, reset and settled in {seconds:.1} s",
+        "containerd {}: refused twice, killed, reset, settled and taken back in {seconds:.1} s",
         containerd.version
     );
+    Ok(())
+}
+
+/// Rolls the last change back: in vain, killed, and for good.
+fn take_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
+    // What the node ran before is not what its unit wants to run today.
+    let folder = "/etc/systemd/system/containerd.service.d";
+    let wants = "[Service]\nExecStartPre=/usr/bin/grep -q config_path /etc/containerd/config.toml\n";
+    node.run(&["mkdir", "-p", folder])?.ok()?;
+    node.write(&format!("{folder}/wants.conf"), wants)?;
+    node.run(&["systemctl", "daemon-reload"])?.ok()?;
+    let ran = node.run(&[PROGRAM, "rollback"])?;
+    assert_eq!(ran.code, 4, "rolled back in vain: {}{}", ran.stdout, ran.stderr);
+    serves(node, new, "rolled back in vain")?;
+    node.run(&["rm", "-r", folder])?.ok()?;
+    node.run(&["systemctl", "daemon-reload"])?.ok()?;
+
+    node.run(&["systemctl", "reset-failed"])?.ok()?;
+    let run = format!(
+        "systemd-run --unit=mirrorshift-change --property=KillSignal=SIGKILL --property=TimeoutStopSec=60 \
+         --property='ExecStopPost={PROGRAM} undo' {PROGRAM} rollback"
+    );
+    // By the kernel's hand at once, as it takes no longer than a restart.
+    let kill = format!(
+        "{run}; until cmp -s {CONFIG} /root/old.toml; do :; done; \
+         systemctl kill --signal=SIGKILL mirrorshift-change"
+    );
+    node.run(&["sh", "-c", &kill])?.ok()?;
+    node.until("the owner does not undo the rollback", CRI, || {
+        let state = node.show("mirrorshift-change.service", "ActiveState")?;
+        Ok((state == "failed" || state == "inactive").then_some(()))
+    })?;
+    serves(node, new, "rollback killed")?;
+
+    node.run(&["systemctl", "reset-failed"])?.ok()?;
+    let ran = node.run(&[PROGRAM, "rollback"])?.ok()?;
+    assert!(ran.stdout.starts_with("RolledBack"), "{}", ran.stdout);
+    serves(node, old, "rolled back")?;
+    let ran = node.run(&[PROGRAM, "rollback"])?.ok()?;
+    assert_eq!(ran.stdout, "Nothing\n");
     Ok(())
 }
 

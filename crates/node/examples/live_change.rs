@@ -1,7 +1,8 @@
 //! Replaces the running containerd's config.toml, live: guarded, restarted, verified, and undone when it does not serve as
 //! before. What the tests on whole nodes run, and kill.
 //!
-//! `live_change apply FILE` puts the bytes of FILE in place; `undo` brings an unsettled change back; `at-boot`, `after-boot`
+//! `live_change apply FILE` puts the bytes of FILE in place; `rollback` goes back to those before; `undo` brings an unsettled
+//! change back; `at-boot`, `after-boot`
 //! and `prove WORD` are what the guard runs; `status` prints the phase. Exit codes are the program's: 0, 3, 4, 5, 6.
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
@@ -40,7 +41,7 @@ fn run() -> Result<String, Failure> {
     let usage = || {
         (
             2,
-            Box::from("usage: live_change apply FILE|undo|at-boot|after-boot|prove WORD|status"),
+            Box::from("usage: live_change apply FILE|rollback|undo|at-boot|after-boot|prove WORD|status"),
         )
     };
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +65,7 @@ fn run() -> Result<String, Failure> {
                 .map_err(|error| (code(error.kind()), error.into()))?;
             told(session.apply(&plan(&root, content)))
         }
+        ["rollback"] => told(open()?.with(&mut live).rollback()),
         ["undo"] => told(open()?.with(&mut live).undo_unsettled()),
         ["at-boot"] => {
             let mut nobody = AtBoot;

@@ -40,11 +40,17 @@ mod lock;
 pub use journal::{Change, FileRecord, JournalError, Owned, StepRecord};
 /// Performs one move.
 mod act;
+/// Folders that a change has to make, and those that are taken away with it.
+mod folders;
 /// Looks at a change's files, for the next decision.
 mod observe;
+/// Takes a settled change back by another one.
+mod rollback;
+/// The loop: look, decide, act, again.
+mod run;
 /// The running containerd of a change.
 mod runtime;
-/// The loop, and what callers see of it.
+/// What callers see of it.
 mod session;
 pub use runtime::{Running, Runtime, ServiceRecord};
 /// Looks at a plan's files before anything is touched.

@@ -60,7 +60,7 @@ impl Baseline {
     /// that ended of itself is none either.
     pub fn compared(&self, facts: &Facts) -> Compared {
         let Some(plugins) = loaded(facts) else {
-            return Compared::absent("containerd does not answer");
+            return Compared::of(Health::Absent, "containerd does not answer".to_owned());
         };
         let mut lost: Vec<String> = self
             .plugins
@@ -90,10 +90,7 @@ impl Baseline {
                 health: Health::Recovering,
                 differences: awaited,
             },
-            (true, true) => Compared {
-                health: Health::Serves,
-                differences: Vec::new(),
-            },
+            (true, true) => Compared::serves(),
         }
     }
 
@@ -133,10 +130,17 @@ impl Baseline {
 }
 
 impl Compared {
-    fn absent(why: &str) -> Self {
+    pub(super) fn serves() -> Self {
         Self {
-            health: Health::Absent,
-            differences: vec![why.to_owned()],
+            health: Health::Serves,
+            differences: Vec::new(),
+        }
+    }
+
+    pub(super) fn of(health: Health, why: String) -> Self {
+        Self {
+            health,
+            differences: vec![why],
         }
     }
 }

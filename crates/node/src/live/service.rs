@@ -1,6 +1,6 @@
 //! The containerd of a running node, as the loop of a change restarts it, asks it and guards it.
 
-use super::baseline::Baseline;
+use super::baseline::{Baseline, Compared};
 use super::bus::{Bus, BusError, Exec, Property};
 use super::facts::{Ask, Facts};
 use super::gather::observe;
@@ -9,7 +9,7 @@ use crate::journal::Change;
 use crate::root::Root;
 use crate::runtime::{Running, Runtime, ServiceRecord};
 use crate::trouble::Trouble;
-use mirrorshift_plan::change::{Guard, Health, Phase};
+use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
 use std::process::Command;
@@ -102,17 +102,21 @@ impl Runtime for Live<'_> {
     fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
         let facts = self.facts()?;
         let unit = facts.unit.known();
-        let health = match (unit, &change.service) {
+        let compared = match (unit, &change.service) {
             // systemd has given it up.
-            (Some(unit), _) if unit.active_state == "failed" => Health::Fails,
-            (_, Some(record)) if facts.boot_id.known() == Some(&record.boot) => record.baseline.compared(&facts).health,
-            (_, Some(record)) => record.baseline.clone().after_reboot().compared(&facts).health,
-            (Some(unit), None) if unit.active_state == "active" => Health::Serves,
-            _ => Health::Absent,
+            (Some(unit), _) if unit.active_state == "failed" => {
+                Compared::of(Health::Fails, format!("systemd has given `{}` up", unit.id))
+            }
+            (_, Some(record)) if facts.boot_id.known() == Some(&record.boot) => record.baseline.compared(&facts),
+            (_, Some(record)) => record.baseline.clone().after_reboot().compared(&facts),
+            (Some(unit), None) if unit.active_state == "active" => Compared::serves(),
+            _ => Compared::of(Health::Absent, "its unit is not active".to_owned()),
         };
         Ok(Running {
             invocation: unit.and_then(|unit| unit.invocation_id.clone()),
-            health,
+            health: compared.health,
+            differences: compared.differences,
+            trial: Trial::Nothing,
             guard: match guard::is_placed(self.root) {
                 false => Guard::Nothing,
                 true if self.tried => Guard::Tried,
@@ -192,6 +196,8 @@ impl Runtime for Live<'_> {
         run(systemctl("restart"))
     }
 
+    fn attempt(&mut self) {}
+
     fn begin(&mut self, _: Phase) {
         self.began = now();
     }
@@ -218,6 +224,8 @@ impl Runtime for AtBoot {
         Ok(Running {
             invocation: None,
             health: Health::Absent,
+            differences: Vec::new(),
+            trial: Trial::Nothing,
             guard: Guard::Placed,
         })
     }
@@ -233,6 +241,8 @@ impl Runtime for AtBoot {
     fn restart(&mut self, _: bool) -> Result<(), Trouble> {
         Err(NOBODY)
     }
+
+    fn attempt(&mut self) {}
 
     fn begin(&mut self, _: Phase) {}
 
