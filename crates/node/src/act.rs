@@ -10,6 +10,7 @@ use crate::state::{State, make_folder};
 use crate::survey::RESERVED;
 use crate::swap::Places;
 use crate::trouble::Trouble;
+use crate::undone::Undone;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::{Mark, Move, Phase, Service};
 use rustix::fs;
@@ -73,12 +74,14 @@ impl Hand<'_> {
                 self.enter(Phase::Settled)?;
                 self.state.release()
             }
-            Move::Undo(_) => {
+            Move::Undo(reason) => {
                 if self.change.phase == Phase::Recalled {
                     self.sync_copies()?;
                 }
                 self.record(|change| {
                     change.phase = Phase::Undoing;
+                    // An undo that a person asks for again, or that was cut short, goes on for the reason it had.
+                    change.why = change.why.or(Some(Undone::of(reason)));
                     change.note = why.or(change.note.take());
                 })
             }
@@ -91,8 +94,9 @@ impl Hand<'_> {
             }
             Move::RemoveFolders => self.remove_folders(),
             Move::CloseUndone => self.close_undone(),
-            Move::GiveUp(_) => self.record(|change| {
+            Move::GiveUp(reason) => self.record(|change| {
                 change.phase = Phase::Stuck;
+                change.why = change.why.or(Some(Undone::of(reason)));
                 change.note = why;
             }),
             Move::Announce => self.announce(Phase::Restarting),

@@ -7,6 +7,7 @@
 use crate::runtime::ServiceRecord;
 use crate::state::{STATE, State};
 use crate::trouble::Trouble;
+use crate::undone::Undone;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::{Kind, Mark, Phase};
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,9 @@ pub struct Change {
     pub settled: bool,
     /// Why it was undone, or is stuck, in words.
     pub note: Option<String>,
+    /// The kind of that reason; nothing in journals of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Undone>,
     /// The settled change that it takes back, by its identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,

@@ -62,5 +62,8 @@ pub use outcome::{ChangeError, Kind, OpenError, Outcome, Report};
 /// What the journal says, without a lock.
 mod status;
 pub use status::{Status, StatusError, status};
+/// Why a change was undone, and whether it would be again.
+mod undone;
+pub use undone::Undone;
 /// What systemd, containerd and the kernel say of a running node.
 pub mod live;

@@ -52,6 +52,7 @@ pub(crate) fn survey(
             phase: Phase::Idle,
             settled: false,
             note: None,
+            why: None,
             undoes: None,
             folders: Vec::new(),
             leaves: Vec::new(),

@@ -109,15 +109,13 @@ impl Trouble {
     pub(crate) fn daemon(differences: &[String]) -> Self {
         /// A node may have hundreds of containers, and the reason is told by a few.
         const SHOWN: usize = 4;
-        let mut text = differences.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-        if text.is_empty() {
-            "it did not come up in time".clone_into(&mut text);
-        }
+        let mut shown: Vec<String> = differences.iter().take(SHOWN).cloned().collect();
         match differences.len().saturating_sub(SHOWN) {
+            _ if shown.is_empty() => shown.push("it did not come up in time".to_owned()),
             0 => {}
-            more => text.push_str(&format!(", and {more} more")),
+            more => shown.push(format!("and {more} more")),
         }
-        Self::Daemon(text)
+        Self::Daemon(shown.join(", "))
     }
 
     pub(crate) fn errno(&self) -> Option<Errno> {

@@ -4,7 +4,7 @@
 use crate::common::{copy, old_root, picture};
 use mirrorshift_node::live::Baseline;
 use mirrorshift_node::{
-    Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, status,
+    Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, Undone, status,
 };
 use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use mirrorshift_plan::{Digest, Expect, Step};
@@ -187,6 +187,9 @@ fn a_containerd_that_fails_gets_its_old_files_and_another_start() {
     assert_eq!(cause.to_string(), said);
     let status = status(&node.root).unwrap();
     assert_eq!(status.history.last().unwrap().note.as_deref(), Some(said));
+    // The very plan, on the very containerd, would be undone again.
+    let before = |plan: &[u8], containerd| status.undone_before(Digest::of(plan), containerd).is_some();
+    assert!(before(b"plan", "1.7.24") && !before(b"plan", "1.7.25") && !before(b"other", "1.7.24"));
     assert_eq!(stand_in.calls, ["record", "guard", "restart", "restart", "disarm"]);
     assert_eq!(picture(&node.dir.path().join("etc")), node.before);
     assert_eq!(node.phase(), Phase::Undone);
@@ -291,6 +294,10 @@ fn whoever_comes_after_a_killed_run_undoes_it() {
         let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
         assert_eq!((asked, stand_in.calls.last()), (restarts, Some(&"disarm")), "{call}");
         assert_eq!(picture(&node.dir.path().join("etc")), node.before, "{call}");
+        // That it was killed says nothing against the plan.
+        let status = status(&node.root).unwrap();
+        assert_eq!(status.history.last().unwrap().why, Some(Undone::Asked), "{call}");
+        assert_eq!(status.undone_before(Digest::of(b"plan"), "1.7.24"), None, "{call}");
     }
 }
 
