@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
+use mirrorshift_tests::lab::node::Workload;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
 use mirrorshift_tests::on_nodes;
 use std::path::Path;
@@ -57,6 +58,7 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     let pids: Vec<String> = node.pids()?.values().map(|process| process.pid.to_string()).collect();
     node.write("/run/tasks", pids.join(" "))?;
     node.run(&[PROGRAM, "keep", BASELINE])?.ok()?;
+    reads_outputs(&node, &workload)?;
     for (script, health, difference) in STATES {
         // So many starts in a row run into systemd's limit.
         node.run(&["systemctl", "reset-failed", "containerd"])?.ok()?;
@@ -68,6 +70,22 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
         }
     }
     eprintln!("containerd {}: {} states told", containerd.version, STATES.len());
+    Ok(())
+}
+
+/// The daemon reads what the container prints; one that would not is told, and waited for.
+fn reads_outputs(node: &Node, workload: &Workload) -> Result<(), Failed> {
+    let baseline = String::from_utf8(node.read(BASELINE)?)?;
+    let (read, unread) = (
+        format!("\"{}-stdout\"", workload.container),
+        // A sandbox has no output to read.
+        format!("\"{}-stdout\"", workload.sandbox),
+    );
+    assert!(baseline.contains(&read) && !baseline.contains(&unread), "{baseline}");
+    node.write("/run/more.json", baseline.replace(&read, &format!("{read},{unread}")))?;
+    let said = node.run(&[PROGRAM, "compare", "/run/more.json"])?.ok()?.stdout;
+    let wanted = format!("Recovering\nthe log of `{}-stdout` does not flow\n", workload.sandbox);
+    assert_eq!(said, wanted);
     Ok(())
 }
 

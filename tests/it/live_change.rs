@@ -4,7 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
+use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes, Scene};
 use mirrorshift_tests::on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +21,8 @@ const GOOD: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_pat
 /// What leaves its unit active and its CRI dead.
 const BOTH: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n\
     [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = [\"http://m.test\"]\n";
+/// What an upstream of the node's network serves.
+const IMAGE: &str = "ghcr.io/live/change:1";
 /// What it does not start with at all.
 const BROKEN: &str = "[plugins.\n";
 
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
 
 fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let began = Instant::now();
-    let mut node = nodes.boot(containerd, &NodeOptions::new(""))?;
+    let mut node = nodes.boot(containerd, &NodeOptions::new("").scene(Scene::upstreams()))?;
     node.wait_cri(CRI)?;
     let workload = node.start_workload("one")?;
     node.log_flows(&workload, 20, CRI)?;
@@ -87,20 +89,103 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     let sandbox = node.start_workload("two")?;
     node.log_flows(&sandbox, 20, CRI)?;
     let before = node.pids()?;
+    verifies(&node, containerd, &old)?;
     node.write(NEW, with(GOOD))?;
-    let ran = node.run(&[PROGRAM, "apply", NEW])?.ok()?;
+    node.serve(IMAGE)?;
+    let ran = node.run(&[PROGRAM, "apply", NEW, IMAGE])?.ok()?;
+    assert!(!node.requests()?.is_empty(), "nothing was pulled");
     assert!(ran.stdout.starts_with("Settled"), "{}", ran.stdout);
     serves(&node, &with(GOOD), "settled")?;
     assert_eq!(node.pids()?, before, "settled");
     node.log_flows(&sandbox, 50, CRI)?;
     node.log_is_unbroken(&sandbox)?;
-    let again = node.run(&[PROGRAM, "apply", NEW])?.ok()?;
+    let again = node.run(&[PROGRAM, "apply", NEW, IMAGE])?.ok()?;
     assert_eq!(again.stdout, "Nothing\n");
+    take_back(&node, &old, &with(GOOD))?;
+    assert_eq!(node.pids()?, before, "taken back");
+    node.log_flows(&sandbox, 20, CRI)?;
+    node.log_is_unbroken(&sandbox)?;
     let seconds = began.elapsed().as_secs_f32();
     eprintln!(
-        "containerd {}: refused twice, killed, reset and settled in {seconds:.1} s",
+        "containerd {}: refused twice, killed, reset, settled and taken back in {seconds:.1} s",
         containerd.version
     );
+    Ok(())
+}
+
+/// Serving is not all: an image that cannot be pulled, and mirrors that are still in force, undo a change too.
+fn verifies(node: &Node, containerd: &Containerd, old: &[u8]) -> Result<(), Failed> {
+    node.write(NEW, [old, GOOD.as_bytes()].concat())?;
+    let ran = node.run(&[PROGRAM, "apply", NEW, "nowhere.test/none:1"])?;
+    let said = "the image `nowhere.test/none:1` cannot be pulled";
+    assert!(
+        ran.code == 4 && ran.stderr.contains(said),
+        "{}: {}",
+        ran.code,
+        ran.stderr
+    );
+    serves(node, old, "an image that cannot be pulled")?;
+
+    node.run(&["mkdir", "-p", "/etc/containerd/conf.d"])?.ok()?;
+    let mirrors = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\n\
+        endpoint = [\"http://m.test\"]\n";
+    node.write("/etc/containerd/conf.d/left.toml", mirrors)?;
+    let imports = b"imports = [\"/etc/containerd/conf.d/*.toml\"]\n";
+    node.write(NEW, [imports, old].concat())?;
+    let ran = node.run(&[PROGRAM, "apply", NEW])?;
+    // 1.6.20 keeps no list of what it calls deprecated, so nothing is asked of it.
+    if containerd.version.starts_with("1.6.") {
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        node.run(&[PROGRAM, "rollback"])?.ok()?;
+    } else {
+        let said = "still reports `io.containerd.deprecation/cri-registry-mirrors`";
+        assert!(
+            ran.code == 4 && ran.stderr.contains(said),
+            "{}: {}",
+            ran.code,
+            ran.stderr
+        );
+    }
+    serves(node, old, "mirrors that are left")
+}
+
+/// Rolls the last change back: in vain, killed, and for good.
+fn take_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
+    // What the node ran before is not what its unit wants to run today.
+    let folder = "/etc/systemd/system/containerd.service.d";
+    let wants = "[Service]\nExecStartPre=/usr/bin/grep -q config_path /etc/containerd/config.toml\n";
+    node.run(&["mkdir", "-p", folder])?.ok()?;
+    node.write(&format!("{folder}/wants.conf"), wants)?;
+    node.run(&["systemctl", "daemon-reload"])?.ok()?;
+    let ran = node.run(&[PROGRAM, "rollback"])?;
+    assert_eq!(ran.code, 4, "rolled back in vain: {}{}", ran.stdout, ran.stderr);
+    serves(node, new, "rolled back in vain")?;
+    node.run(&["rm", "-r", folder])?.ok()?;
+    node.run(&["systemctl", "daemon-reload"])?.ok()?;
+
+    node.run(&["systemctl", "reset-failed"])?.ok()?;
+    let run = format!(
+        "systemd-run --unit=mirrorshift-change --property=KillSignal=SIGKILL --property=TimeoutStopSec=60 \
+         --property='ExecStopPost={PROGRAM} undo' {PROGRAM} rollback"
+    );
+    // By the kernel's hand at once, as it takes no longer than a restart.
+    let kill = format!(
+        "{run}; until cmp -s {CONFIG} /root/old.toml; do :; done; \
+         systemctl kill --signal=SIGKILL mirrorshift-change"
+    );
+    node.run(&["sh", "-c", &kill])?.ok()?;
+    node.until("the owner does not undo the rollback", CRI, || {
+        let state = node.show("mirrorshift-change.service", "ActiveState")?;
+        Ok((state == "failed" || state == "inactive").then_some(()))
+    })?;
+    serves(node, new, "rollback killed")?;
+
+    node.run(&["systemctl", "reset-failed"])?.ok()?;
+    let ran = node.run(&[PROGRAM, "rollback"])?.ok()?;
+    assert!(ran.stdout.starts_with("RolledBack"), "{}", ran.stdout);
+    serves(node, old, "rolled back")?;
+    let ran = node.run(&[PROGRAM, "rollback"])?.ok()?;
+    assert_eq!(ran.stdout, "Nothing\n");
     Ok(())
 }
 

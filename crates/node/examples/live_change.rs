@@ -1,11 +1,12 @@
 //! Replaces the running containerd's config.toml, live: guarded, restarted, verified, and undone when it does not serve as
 //! before. What the tests on whole nodes run, and kill.
 //!
-//! `live_change apply FILE` puts the bytes of FILE in place; `undo` brings an unsettled change back; `at-boot`, `after-boot`
+//! `live_change apply FILE [IMAGE]` puts the bytes of FILE in place, and pulls IMAGE before they count; `rollback` goes back to those before; `undo` brings an unsettled
+//! change back; `at-boot`, `after-boot`
 //! and `prove WORD` are what the guard runs; `status` prints the phase. Exit codes are the program's: 0, 3, 4, 5, 6.
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
-use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times};
+use mirrorshift_node::live::{self, AtBoot, Commands, Live, PROOF, Times};
 use mirrorshift_node::{ChangeError, ChangePlan, Kind, Outcome, Root, Session, status};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::error::Error;
@@ -40,7 +41,7 @@ fn run() -> Result<String, Failure> {
     let usage = || {
         (
             2,
-            Box::from("usage: live_change apply FILE|undo|at-boot|after-boot|prove WORD|status"),
+            Box::from("usage: live_change apply FILE [IMAGE]|rollback|undo|at-boot|after-boot|prove WORD|status"),
         )
     };
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -56,14 +57,19 @@ fn run() -> Result<String, Failure> {
         Err(error) => Err((code(error.kind()), error.into())),
     };
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["apply", file] => {
+        ["apply", file, image @ ..] if image.len() < 2 => {
             let content = std::fs::read(file).map_err(|error| (1, error.into()))?;
+            let mut live = live.expecting(live::Expect {
+                deprecation_gone: !content.windows(7).any(|word| word == b"mirrors"),
+                image: image.first().map(|image| (*image).to_owned()),
+            });
             let mut session = open()?.with(&mut live);
             session
                 .undo_unsettled()
                 .map_err(|error| (code(error.kind()), error.into()))?;
             told(session.apply(&plan(&root, content)))
         }
+        ["rollback"] => told(open()?.with(&mut live).rollback()),
         ["undo"] => told(open()?.with(&mut live).undo_unsettled()),
         ["at-boot"] => {
             let mut nobody = AtBoot;
@@ -99,6 +105,7 @@ fn times() -> Times {
     Times {
         serve: Duration::from_secs(8),
         restart: Duration::from_secs(20),
+        pull: Duration::from_secs(20),
         ..Times::default()
     }
 }

@@ -1,17 +1,19 @@
 //! Performs one move.
 
-use crate::journal::{Change, Journal, Owned, StepRecord};
+use crate::folders;
+use crate::journal::{Change, FileRecord, Journal, Owned, StepRecord};
 use crate::root::{Root, split};
 use crate::runtime::{self, Runtime};
 use crate::snapshot::{Seen, look};
 use crate::stage::{Attributes, part, remove, stage};
-use crate::state::{State, backup_path, make_folder};
+use crate::state::{State, make_folder};
 use crate::survey::RESERVED;
 use crate::swap::Places;
 use crate::trouble::Trouble;
+use crate::undone::Undone;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::{Mark, Move, Phase, Service};
-use rustix::fs::{self, AtFlags};
+use rustix::fs;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 
@@ -30,6 +32,8 @@ pub(crate) struct Hand<'a> {
     pub(crate) runtime: Option<&'a mut dyn Runtime>,
     /// How often this run had it restarted in this phase.
     pub(crate) asked: u32,
+    /// What was not as it was when containerd was looked at last.
+    pub(crate) differences: Vec<String>,
 }
 
 impl Hand<'_> {
@@ -70,12 +74,14 @@ impl Hand<'_> {
                 self.enter(Phase::Settled)?;
                 self.state.release()
             }
-            Move::Undo(_) => {
+            Move::Undo(reason) => {
                 if self.change.phase == Phase::Recalled {
                     self.sync_copies()?;
                 }
                 self.record(|change| {
                     change.phase = Phase::Undoing;
+                    // An undo that a person asks for again, or that was cut short, goes on for the reason it had.
+                    change.why = change.why.or(Some(Undone::of(reason)));
                     change.note = why.or(change.note.take());
                 })
             }
@@ -88,8 +94,9 @@ impl Hand<'_> {
             }
             Move::RemoveFolders => self.remove_folders(),
             Move::CloseUndone => self.close_undone(),
-            Move::GiveUp(_) => self.record(|change| {
+            Move::GiveUp(reason) => self.record(|change| {
                 change.phase = Phase::Stuck;
+                change.why = change.why.or(Some(Undone::of(reason)));
                 change.note = why;
             }),
             Move::Announce => self.announce(Phase::Restarting),
@@ -108,6 +115,13 @@ impl Hand<'_> {
                 runtime.begin(phase);
                 runtime.restart(again)
             }
+            Move::Try => {
+                let runtime = self.runtime()?;
+                runtime.attempt();
+                // However long that took, what serves afterwards has its time to show it.
+                runtime.begin(Phase::Verifying);
+                Ok(())
+            }
             Move::Wait => {
                 self.runtime()?.wait();
                 Ok(())
@@ -121,7 +135,9 @@ impl Hand<'_> {
         let Some(runtime) = self.runtime.as_deref_mut() else {
             return Ok(None);
         };
-        runtime::service(runtime, &self.change, self.asked).map(Some)
+        let (service, differences) = runtime::service(runtime, &self.change, self.asked)?;
+        self.differences = differences;
+        Ok(Some(service))
     }
 
     fn runtime(&mut self) -> Result<&mut (dyn Runtime + '_), Trouble> {
@@ -217,8 +233,8 @@ impl Hand<'_> {
         if step.after != Some(Digest::of(bytes)) {
             return Err(Trouble::Said("the new bytes are not those of the plan"));
         }
-        let attributes = match &step.before {
-            Some(_) => like(step),
+        let attributes = match step.restores.as_ref().or(step.before.as_ref()) {
+            Some(file) => like(file),
             None => Attributes::New {
                 mode: self.change.new_file_mode,
             },
@@ -229,10 +245,9 @@ impl Hand<'_> {
     fn stage_undo(&self, at: usize) -> Result<(), Trouble> {
         let step = self.step(at)?;
         let bytes = self.state.read_backup(&self.change.id, at)?;
-        let digest = step.before.as_ref().map(|before| before.digest);
-        match bytes {
-            Some(bytes) if digest == Some(Digest::of(&bytes)) => {
-                self.stage_bytes(step, &bytes, &like(step))?;
+        match (bytes, &step.before) {
+            (Some(bytes), Some(before)) if before.digest == Digest::of(&bytes) => {
+                self.stage_bytes(step, &bytes, &like(before))?;
                 // Staged one by one in the middle of an undo, or all before it.
                 if self.change.phase == Phase::Undoing {
                     self.sync_copies()
@@ -240,7 +255,7 @@ impl Hand<'_> {
                     Ok(())
                 }
             }
-            _ => Err(self.backup(step, at)),
+            _ => Err(Trouble::damaged(&self.change, step, at)),
         }
     }
 
@@ -264,16 +279,9 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(crate) fn backup(&self, step: &StepRecord, at: usize) -> Trouble {
-        Trouble::Backup {
-            path: step.path.clone(),
-            backup: backup_path(&self.change.id, at),
-        }
-    }
-
     fn swap(&mut self, at: usize) -> Result<(), Trouble> {
         let step = self.step(at)?;
-        let missing = self.missing_folders(split(&step.target).0)?;
+        let missing = folders::missing(self.root, split(&step.target).0)?;
         let announced: Vec<_> = missing
             .iter()
             .filter(|folder| !self.change.folders.contains(folder))
@@ -297,23 +305,6 @@ impl Hand<'_> {
         places.swap_in()?;
         places.sync()?;
         self.mark(at, Mark::Swapped)
-    }
-
-    /// The folders that must be made so that `folder` is there, outermost first.
-    fn missing_folders(&self, folder: &str) -> Result<Vec<String>, Trouble> {
-        let (mut here, mut missing) = (folder.to_owned(), Vec::new());
-        loop {
-            match self.root.folder(&here) {
-                Ok(_) => break,
-                Err(Errno::NOENT) if here != "/" => {
-                    let outer = split(&here).0.to_owned();
-                    missing.push(std::mem::replace(&mut here, outer));
-                }
-                Err(error) => return Err(Trouble::io("open", here)(error)),
-            }
-        }
-        missing.reverse();
-        Ok(missing)
     }
 
     /// Takes the copy beside a file away, when it is what a step leaves there. What lies there in phases without a swap
@@ -363,7 +354,8 @@ impl Hand<'_> {
         let mut change = self.change.clone();
         (change.phase, change.ended, change.settled) = (Phase::Settled, Some(now), true);
         let mut journal = self.journal.with(&change);
-        for step in &change.steps {
+        let back = journal.take_back(&change);
+        for step in change.steps.iter().filter(|_| !back) {
             match step.after {
                 Some(digest) => {
                     let made = step.before.is_none() || step.owned.is_some_and(|owned| owned.made);
@@ -414,36 +406,22 @@ impl Hand<'_> {
 
     /// Synced when the phase ends, with the journal that no longer names the folders; doing it again finds them gone.
     fn remove_folders(&mut self) -> Result<(), Trouble> {
-        for path in self.change.folders.iter().rev() {
-            let (folder, name) = split(path);
-            let fd = match self.root.folder(folder) {
-                Ok(fd) => fd,
-                Err(Errno::NOENT) => continue,
-                Err(error) => return Err(Trouble::io("open", folder)(error)),
-            };
-            match fs::unlinkat(&fd, name, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-                // Somebody put something into it, so it stays, and what was taken out of it is synced.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                    let kept = self.root.folder(path).map_err(Trouble::io("open", path.as_str()))?;
-                    fs::fsync(kept).map_err(Trouble::io("sync", path.as_str()))?;
-                }
-                Err(error) => return Err(Trouble::io("take away", path.as_str())(error)),
-            }
+        if self.change.phase == Phase::Settled {
+            // What cannot be taken away is left: it is empty, and no reason to say that the change failed.
+            folders::remove_empty(self.root, &self.change.leaves, true).ok();
+            return self.record(|change| change.leaves.clear());
         }
+        folders::remove_empty(self.root, &self.change.folders, false)?;
         self.change.folders.clear();
         Ok(())
     }
 }
 
-fn like(step: &StepRecord) -> Attributes {
-    match &step.before {
-        Some(before) => Attributes::Like {
-            mode: before.mode,
-            uid: before.uid,
-            gid: before.gid,
-            xattrs: before.xattrs.clone(),
-        },
-        None => Attributes::New { mode: 0o600 },
+fn like(file: &FileRecord) -> Attributes {
+    Attributes::Like {
+        mode: file.mode,
+        uid: file.uid,
+        gid: file.gid,
+        xattrs: file.xattrs.clone(),
     }
 }

@@ -7,6 +7,7 @@
 use crate::runtime::ServiceRecord;
 use crate::state::{STATE, State};
 use crate::trouble::Trouble;
+use crate::undone::Undone;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::{Kind, Mark, Phase};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ const NAME: &str = "journal.json";
 /// Raised whenever an older binary would misread the body.
 const SCHEMA: u64 = 1;
 
-/// How many closed changes are remembered, with their backups.
+/// How many closed changes are remembered, with their backups; those that took one back come on top.
 const KEPT: usize = 5;
 
 /// A file as it stood at one moment.
@@ -68,6 +69,9 @@ pub struct StepRecord {
     pub before: Option<FileRecord>,
     /// The digest of what is put there, or `None` when the file is taken away.
     pub after: Option<Digest>,
+    /// Of a change that takes another one back: what stood there before that one, so what the file is to be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<FileRecord>,
     /// What the journal held about the ownership of this path before.
     pub owned: Option<Owned>,
     /// How far the step has come.
@@ -113,10 +117,20 @@ pub struct Change {
     pub phase: Phase,
     /// Whether it was settled at some time.
     pub settled: bool,
-    /// Why it was undone, or is stuck.
+    /// Why it was undone, or is stuck, in words.
     pub note: Option<String>,
+    /// The kind of that reason; nothing in journals of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Undone>,
+    /// The settled change that it takes back, by its identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<String>,
     /// The folders that it made, outermost first.
     pub folders: Vec<String>,
+    /// The folders that the change which it takes back had made, outermost first: they go when it has settled, where they
+    /// are empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaves: Vec<String>,
     /// The mode of files that it makes.
     pub new_file_mode: u32,
     /// The containerd that it is for, where that ran.
@@ -256,10 +270,62 @@ impl Journal {
             old.clone_from(change);
         } else {
             next.history.push(change.clone());
-            let surplus = next.history.len().saturating_sub(KEPT);
-            next.history.drain(..surplus);
+            next.forget();
         }
         next
+    }
+
+    /// Forgets what is too old. A change that takes another one back is remembered as long as that one, and only the last of
+    /// those: else each way back would cost one of the ways that are left.
+    fn forget(&mut self) {
+        let own = |change: &Change| change.undoes.is_none();
+        let mut surplus = self
+            .history
+            .iter()
+            .filter(|change| own(change))
+            .count()
+            .saturating_sub(KEPT);
+        self.history.retain(|change| {
+            let goes = own(change) && surplus > 0;
+            surplus -= usize::from(goes);
+            !goes
+        });
+        let all = self.history.clone();
+        let mut at = 0;
+        self.history.retain(|change| {
+            at += 1;
+            match &change.undoes {
+                None => true,
+                Some(id) => {
+                    let later = all.get(at..).unwrap_or_default();
+                    all.iter().any(|one| one.id == *id) && !later.iter().any(|one| one.undoes == change.undoes)
+                }
+            }
+        });
+    }
+
+    /// What becomes true when `change` settles, if it is one that takes another back: that one is rolled back, and its files
+    /// are whose they were before it. False for any other change.
+    pub(crate) fn take_back(&mut self, change: &Change) -> bool {
+        let Some(id) = &change.undoes else { return false };
+        if let Some(taken) = self.history.iter_mut().find(|one| one.id == *id) {
+            taken.phase = Phase::RolledBack;
+            taken.ended = change.ended;
+            for step in &taken.steps {
+                match step.owned {
+                    Some(owned) => self.owned.insert(step.path.clone(), owned),
+                    None => self.owned.remove(&step.path),
+                };
+            }
+        }
+        true
+    }
+
+    /// The change whose bytes are in force: the last that settled, was not rolled back, and is not itself a way back.
+    pub(crate) fn in_force(history: &[Change]) -> Option<&Change> {
+        history
+            .iter()
+            .rfind(|change| change.phase == Phase::Settled && change.undoes.is_none())
     }
 
     /// The identifiers of every change that is remembered.

@@ -43,11 +43,17 @@ mod lock;
 pub use journal::{Change, FileRecord, JournalError, Owned, StepRecord};
 /// Performs one move.
 mod act;
+/// Folders that a change has to make, and those that are taken away with it.
+mod folders;
 /// Looks at a change's files, for the next decision.
 mod observe;
+/// Takes a settled change back by another one.
+mod rollback;
+/// The loop: look, decide, act, again.
+mod run;
 /// The running containerd of a change.
 mod runtime;
-/// The loop, and what callers see of it.
+/// What callers see of it.
 mod session;
 pub use runtime::{Running, Runtime, ServiceRecord};
 /// Looks at a plan's files before anything is touched.
@@ -59,5 +65,8 @@ pub use outcome::{ChangeError, Kind, OpenError, Outcome, Report};
 /// What the journal says, without a lock.
 mod status;
 pub use status::{Status, StatusError, status};
+/// Why a change was undone, and whether it would be again.
+mod undone;
+pub use undone::Undone;
 /// What systemd, containerd and the kernel say of a running node.
 pub mod live;

@@ -3,7 +3,7 @@
 use crate::journal::Change;
 use crate::live::Baseline;
 use crate::trouble::Trouble;
-use mirrorshift_plan::change::{Guard, Health, Phase, Service};
+use mirrorshift_plan::change::{Guard, Health, Phase, Service, Trial};
 use serde::{Deserialize, Serialize};
 
 /// What the journal remembers of the containerd that a change is for.
@@ -31,6 +31,10 @@ pub struct Running {
     pub invocation: Option<String>,
     /// How it serves, against what it did when the change was armed.
     pub health: Health,
+    /// What is not as it was, each as a fragment for people. Empty when it serves and no trial failed.
+    pub differences: Vec<String>,
+    /// What came of the trial that was asked for.
+    pub trial: Trial,
     /// What would undo the change without this run.
     pub guard: Guard,
 }
@@ -68,6 +72,9 @@ pub trait Runtime: std::fmt::Debug {
     /// The service manager could not be asked.
     fn restart(&mut self, again: bool) -> Result<(), Trouble>;
 
+    /// Has containerd do once what was asked for as a trial. What comes of it, the next look says.
+    fn attempt(&mut self);
+
     /// A phase, or a restart in it, begins: its time is measured from here.
     fn begin(&mut self, phase: Phase);
 
@@ -79,19 +86,27 @@ pub trait Runtime: std::fmt::Debug {
 }
 
 /// The service of `change` as the next decision sees it. `asked` is how often this run had it restarted in this phase.
-pub(crate) fn service(runtime: &mut dyn Runtime, change: &Change, asked: u32) -> Result<Service, Trouble> {
+///
+/// The second is what is not as it was.
+pub(crate) fn service(
+    runtime: &mut dyn Runtime,
+    change: &Change,
+    asked: u32,
+) -> Result<(Service, Vec<String>), Trouble> {
     let running = runtime.look(change)?;
     let record = change.service.as_ref();
     let before = match change.phase {
         Phase::Restarting | Phase::Verifying | Phase::Restoring => record.and_then(|record| record.from.as_ref()),
         _ => record.map(|record| &record.armed_with),
     };
-    Ok(Service {
+    let service = Service {
         guard: running.guard,
         restart: record.is_some_and(|record| record.restart),
         asked,
         fresh: record.is_some() && running.invocation.is_some() && running.invocation.as_ref() != before,
         health: running.health,
+        trial: running.trial,
         expired: runtime.expired(),
-    })
+    };
+    Ok((service, running.differences))
 }

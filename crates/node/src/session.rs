@@ -1,16 +1,18 @@
-//! The loop, and what callers see of it.
+//! What callers see of a change: it is begun, carried on, undone and rolled back here.
 
 use crate::act::Hand;
 use crate::journal::{Change, Journal};
 use crate::lock::{self, Lock, NotLocked};
-use crate::observe::{Observed, observe};
+use crate::observe::Observed;
 use crate::outcome::{ChangeError, OpenError, Outcome, Report};
+use crate::rollback;
 use crate::root::{Root, split};
+use crate::run::{End, Run};
 use crate::runtime::Runtime;
 use crate::state::State;
-use crate::survey::survey;
+use crate::survey::{Survey, survey};
 use crate::trouble::Trouble;
-use mirrorshift_plan::change::{ChangeFacts, Goal, Mark, Move, Phase, Reason, StepFacts, There, decide};
+use mirrorshift_plan::change::{Beside, Goal, Mark, Phase, StepFacts, There};
 use mirrorshift_plan::{Digest, Step};
 use rustix::fs::{self, AtFlags};
 
@@ -46,14 +48,6 @@ pub struct Session<'a> {
     now: u64,
     runtime: Option<&'a mut dyn Runtime>,
     _lock: Lock,
-}
-
-/// How a run of the loop ended.
-enum End {
-    Closed(Phase),
-    Refused(Trouble),
-    Stuck(Trouble),
-    Halted(Trouble),
 }
 
 impl<'a> Session<'a> {
@@ -122,12 +116,21 @@ impl<'a> Session<'a> {
                 return Ok(settled);
             }
         }
+        self.is_new()?;
+        let survey =
+            survey(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;
+        self.begin(survey)
+    }
+
+    fn is_new(&self) -> Result<(), ChangeError> {
         if self.journal.ids().contains(&self.id.as_str()) {
             let said = "a change with this identifier is in the journal already";
             return Err(ChangeError::Refused(Trouble::Said(said)));
         }
-        let survey =
-            survey(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;
+        Ok(())
+    }
+
+    fn begin(&mut self, survey: Survey) -> Result<Outcome, ChangeError> {
         if survey.change.steps.is_empty() {
             return Ok(Outcome::Nothing);
         }
@@ -136,7 +139,7 @@ impl<'a> Session<'a> {
                 kind: step.kind(),
                 mark: Mark::Waiting,
                 there: if found.is_some() { There::Foreign } else { There::Before },
-                beside: mirrorshift_plan::change::Beside::Nothing,
+                beside: Beside::Nothing,
                 backup: true,
             },
             found,
@@ -150,19 +153,25 @@ impl<'a> Session<'a> {
     /// rolled back, to the bytes, modes, owners and attributes of before. Called again it goes one change further back, as
     /// long as one is remembered.
     ///
+    /// With a runtime, taking a settled change back is a change of its own: guarded, restarted, verified, and undone to the
+    /// bytes that are in force now when containerd does not serve with the old ones.
+    ///
     /// # Errors
     /// [`ChangeError::Refused`] when a file was edited since or a backup is damaged: nothing was changed.
     pub fn rollback(&mut self) -> Result<Outcome, ChangeError> {
-        let last = || {
-            self.journal
-                .history
-                .iter()
-                .rfind(|change| change.phase == Phase::Settled)
-        };
-        let Some(change) = self.journal.open.as_ref().or_else(last).cloned() else {
+        if let Some(open) = self.journal.open.clone() {
+            return self.finish(open, Goal::Rollback, Vec::new());
+        }
+        let Some(last) = Journal::in_force(&self.journal.history).cloned() else {
             return Ok(Outcome::Nothing);
         };
-        self.finish(change, Goal::Rollback, Vec::new())
+        if self.runtime.is_none() {
+            return self.finish(last, Goal::Rollback, Vec::new());
+        }
+        self.is_new()?;
+        let survey = rollback::survey(self.root, &self.state, &self.journal, &last, &self.id, self.now)
+            .map_err(ChangeError::Refused)?;
+        self.begin(survey)
     }
 
     /// Brings a change that has not settled back to its old bytes, and with a running containerd to one that serves with
@@ -217,6 +226,7 @@ impl<'a> Session<'a> {
         old: Vec<Option<Vec<u8>>>,
         seen: Option<Vec<Observed>>,
     ) -> Result<Outcome, ChangeError> {
+        let undoes = change.undoes.clone();
         let report = Report {
             change: change.id.clone(),
             files: change.steps.iter().map(|step| step.path.clone()).collect(),
@@ -234,6 +244,7 @@ impl<'a> Session<'a> {
                 None => None,
             },
             asked: 0,
+            differences: Vec::new(),
         };
         let mut run = Run {
             goal,
@@ -249,7 +260,10 @@ impl<'a> Session<'a> {
         };
         let change = report.change.clone();
         match (end, run.cause) {
-            (End::Closed(Phase::Settled), _) => Ok(Outcome::Settled(report)),
+            (End::Closed(Phase::Settled), _) => Ok(match undoes {
+                Some(change) => Outcome::RolledBack(Report { change, ..report }),
+                None => Outcome::Settled(report),
+            }),
             (End::Closed(Phase::RolledBack), _) => Ok(Outcome::RolledBack(report)),
             // Left at a boot: the files are back, and nobody could be asked yet.
             (End::Closed(Phase::Restoring), _) => Ok(Outcome::Undone(report)),
@@ -266,178 +280,6 @@ impl<'a> Session<'a> {
             (End::Halted(cause), _) => Err(ChangeError::Unfinished { change, cause }),
         }
     }
-}
-
-struct Run {
-    goal: Goal,
-    faults: u32,
-    /// The first thing that went wrong.
-    cause: Option<Trouble>,
-    /// A file held new bytes when the undo began.
-    touched: bool,
-}
-
-impl Run {
-    /// Look, decide, act, again.
-    fn drive(&mut self, hand: &mut Hand<'_>, seen: Option<Vec<Observed>>) -> Result<End, Trouble> {
-        let mut seen = match seen {
-            Some(seen) => seen,
-            None => self.look(hand)?,
-        };
-        // No change needs more than a dozen moves a step. The bound is against an editor that never rests. Waiting has a
-        // bound of its own.
-        let most = 64 + 16 * hand.change.steps.len();
-        let mut moves = 0;
-        while moves < most {
-            let service = match hand.service() {
-                Ok(service) => service,
-                Err(trouble) => {
-                    self.fault(trouble);
-                    hand.service()?
-                }
-            };
-            let facts = ChangeFacts {
-                phase: hand.change.phase,
-                steps: seen.iter().map(|step| step.facts).collect(),
-                folders: !hand.change.folders.is_empty(),
-                faults: self.faults,
-                service,
-            };
-            let next = decide(self.goal, &facts);
-            moves += usize::from(next != Move::Wait);
-            match next {
-                Move::Done => return Ok(End::Closed(hand.change.phase)),
-                Move::Refuse(reason) => return Ok(End::Refused(self.trouble(hand, &seen, reason))),
-                Move::Halt(reason) => return Ok(End::Halted(self.trouble(hand, &seen, reason))),
-                Move::Undo(_) => self.touched |= facts.steps.iter().any(|step| step.there == There::After),
-                _ => {}
-            }
-            let why = match next {
-                Move::Undo(Reason::Asked)
-                | Move::Keep(Reason::Asked)
-                | Move::Abandon(Reason::Asked | Reason::Interrupted) => None,
-                Move::Undo(reason) | Move::Keep(reason) | Move::Abandon(reason) | Move::GiveUp(reason) => {
-                    let trouble = self.trouble(hand, &seen, reason);
-                    let text = chain(&trouble);
-                    self.cause = Some(trouble);
-                    Some(text)
-                }
-                _ => None,
-            };
-            let phase = hand.change.phase;
-            let acted = hand.act(next, why);
-            match (next, acted) {
-                (Move::GiveUp(_), _) => return Ok(End::Stuck(self.cause.take().unwrap_or(Trouble::Endless))),
-                (Move::Abandon(_), Ok(())) => return Ok(End::Closed(Phase::Idle)),
-                (Move::Leave, Ok(())) => return Ok(End::Closed(hand.change.phase)),
-                (Move::Keep(_), Ok(())) => {
-                    return Ok(match self.cause.take() {
-                        Some(cause) => End::Refused(cause),
-                        None => End::Closed(Phase::Settled),
-                    });
-                }
-                (_, Ok(())) => {}
-                // The next look shows it, and the next decision deals with it; it is no fault of this machine.
-                (_, Err(trouble @ Trouble::Foreign { .. })) => self.cause = self.cause.take().or(Some(trouble)),
-                (_, Err(trouble)) => self.fault(trouble),
-            }
-            if hand.change.phase != phase {
-                // Where a containerd runs, a guard may be left to take away.
-                if hand.change.phase.is_closed() && facts.service.is_none() {
-                    return Ok(End::Closed(hand.change.phase));
-                }
-                self.faults = 0;
-                seen = self.look(hand)?;
-            } else if let (Some(at), true) = (step_of(next), phase != Phase::Idle) {
-                match (seen.get_mut(at), observe(hand.root, hand.state, &hand.change, at)) {
-                    (Some(slot), Ok(now)) => *slot = now,
-                    (None, _) => return Err(Trouble::Endless),
-                    (_, Err(trouble)) => {
-                        self.fault(trouble);
-                        seen = look_at_all(hand)?;
-                    }
-                }
-            }
-        }
-        Ok(End::Halted(self.cause.take().unwrap_or(Trouble::Endless)))
-    }
-
-    /// Looks at every step. What cannot be looked at is a fault like any other, so that the change is undone; but never
-    /// on what was seen before, as a decision on stale facts may take away the wrong copy.
-    fn look(&mut self, hand: &Hand<'_>) -> Result<Vec<Observed>, Trouble> {
-        match look_at_all(hand) {
-            Err(trouble) => {
-                self.fault(trouble);
-                look_at_all(hand)
-            }
-            seen => seen,
-        }
-    }
-
-    fn fault(&mut self, trouble: Trouble) {
-        self.faults += 1;
-        self.cause = self.cause.take().or(Some(trouble));
-    }
-
-    /// A reason with the paths that belong to it.
-    fn trouble(&mut self, hand: &Hand<'_>, seen: &[Observed], reason: Reason) -> Trouble {
-        let step = |at: usize| hand.change.steps.get(at);
-        let found = |at: usize| seen.get(at).and_then(|step| step.found.clone());
-        let said = match reason {
-            Reason::Foreign(at) => step(at).map(|step| Trouble::Foreign {
-                path: step.path.clone(),
-                found: found(at).unwrap_or_else(|| "it holds what it held before the change".to_owned()),
-            }),
-            Reason::Backup(at) => step(at).map(|step| hand.backup(step, at)),
-            Reason::Staged(at) | Reason::Leftover(at) => step(at).map(|step| Trouble::Leftover {
-                path: step.path.clone(),
-                beside: step.beside.clone(),
-            }),
-            Reason::Stuck => Some(Trouble::Stuck {
-                change: hand.change.id.clone(),
-            }),
-            Reason::Asked => Some(Trouble::Said("it was asked for")),
-            Reason::Interrupted => Some(Trouble::Said("an earlier run was cut short")),
-            Reason::Daemon => Some(Trouble::Said("containerd does not serve as it did before")),
-            Reason::Fault => None,
-        };
-        // A foreign edit met in the middle of a swap says more than the look after it.
-        match (self.cause.take(), said) {
-            (Some(cause), None | Some(Trouble::Foreign { .. })) => cause,
-            (_, Some(said)) => said,
-            (None, None) => Trouble::Endless,
-        }
-    }
-}
-
-fn look_at_all(hand: &Hand<'_>) -> Result<Vec<Observed>, Trouble> {
-    (0..hand.change.steps.len())
-        .map(|at| observe(hand.root, hand.state, &hand.change, at))
-        .collect()
-}
-
-fn step_of(next: Move) -> Option<usize> {
-    match next {
-        Move::Stage(at)
-        | Move::Swap(at)
-        | Move::Confirm(at)
-        | Move::PutBack(at)
-        | Move::Spare(at)
-        | Move::Sweep(at)
-        | Move::StageUndo(at)
-        | Move::SwapBack(at) => Some(at),
-        _ => None,
-    }
-}
-
-fn chain(trouble: &Trouble) -> String {
-    let mut text = trouble.to_string();
-    let mut source = std::error::Error::source(trouble);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 impl Drop for Session<'_> {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct Status {
     /// The change that is not over, if any.
     pub unfinished: Option<Change>,
-    /// The changes that are over, oldest first; five at most.
+    /// The changes that are over, oldest first: five at most, and for each the last one that took it back.
     pub history: Vec<Change>,
     /// The files that hold what this tool wrote, by path.
     pub owned: BTreeMap<String, Owned>,
@@ -27,9 +27,9 @@ impl Status {
         }
     }
 
-    /// The change whose bytes are in force, when no other is under way.
+    /// The change whose bytes are in force, when no other is under way: `rollback` takes it back.
     pub fn in_force(&self) -> Option<&Change> {
-        self.history.iter().rfind(|change| change.phase == Phase::Settled)
+        Journal::in_force(&self.history)
     }
 }
 

@@ -52,7 +52,10 @@ pub(crate) fn survey(
             phase: Phase::Idle,
             settled: false,
             note: None,
+            why: None,
+            undoes: None,
             folders: Vec::new(),
+            leaves: Vec::new(),
             new_file_mode: plan.new_file_mode & 0o777,
             service: None,
             steps: Vec::new(),
@@ -130,6 +133,7 @@ pub(crate) fn survey(
             why: step.why.clone(),
             before,
             after,
+            restores: None,
             owned,
             mark: Mark::Waiting,
         });

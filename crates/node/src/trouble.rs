@@ -1,6 +1,8 @@
 //! What can go wrong, with advice.
 
+use crate::journal::{Change, StepRecord};
 use crate::live::BusError;
+use crate::state::backup_path;
 use rustix::io::Errno;
 use std::io;
 
@@ -71,6 +73,9 @@ pub enum Trouble {
     /// The loop went round more often than any change needs.
     #[error("the change does not come to an end")]
     Endless,
+    /// containerd did not come up, or not as it was.
+    #[error("containerd does not serve as it did before: {0}")]
+    Daemon(String),
     /// systemd was asked in vain.
     #[error("systemd cannot be asked")]
     Systemd(#[source] Box<BusError>),
@@ -90,6 +95,27 @@ impl Trouble {
             path,
             source: errno.into(),
         }
+    }
+
+    /// The backup of step `at` of `change`.
+    pub(crate) fn damaged(change: &Change, step: &StepRecord, at: usize) -> Self {
+        Self::Backup {
+            path: step.path.clone(),
+            backup: backup_path(&change.id, at),
+        }
+    }
+
+    /// From what is not as it was.
+    pub(crate) fn daemon(differences: &[String]) -> Self {
+        /// A node may have hundreds of containers, and the reason is told by a few.
+        const SHOWN: usize = 4;
+        let mut shown: Vec<String> = differences.iter().take(SHOWN).cloned().collect();
+        match differences.len().saturating_sub(SHOWN) {
+            _ if shown.is_empty() => shown.push("it did not come up in time".to_owned()),
+            0 => {}
+            more => shown.push(format!("and {more} more")),
+        }
+        Self::Daemon(shown.join(", "))
     }
 
     pub(crate) fn errno(&self) -> Option<Errno> {
@@ -112,6 +138,7 @@ impl Trouble {
                 Some("put the old or the new bytes back at the files that `status` names, then run `rollback`")
             }
             Self::Systemd(error) => Some(error.hint()),
+            Self::Daemon(_) => Some("look at containerd's log: `journalctl -u containerd`"),
             Self::Endless | Self::Said(_) => None,
             Self::Io { .. } | Self::Journal(_) => self.errno().and_then(advice),
         }

@@ -1,8 +1,9 @@
 //! How a containerd serves, against what it did when a change was armed.
 
-use super::containerd::PluginStatus;
+use super::containerd::{PluginStatus, TaskState};
 use super::cri::{ContainerState, SandboxState};
 use super::facts::Facts;
+use super::outputs::container;
 use mirrorshift_plan::change::Health;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ pub struct Baseline {
     pub network: bool,
     /// The first process of each sandbox and container that ran, by id.
     pub tasks: BTreeMap<String, u32>,
+    /// The containers' FIFOs that the daemon read, `ID-stdout` and `ID-stderr`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub outputs: BTreeSet<String>,
 }
 
 /// What has become of it: the health, and what is not as it was, each as a fragment for people.
@@ -46,6 +50,8 @@ impl Baseline {
             cri,
             network,
             tasks: tasks.iter().map(|task| (task.id.clone(), task.pid)).collect(),
+            // What could not be seen then is not asked for later.
+            outputs: facts.outputs.known().cloned().unwrap_or_default(),
         })
     }
 
@@ -53,6 +59,14 @@ impl Baseline {
     #[must_use]
     pub fn after_reboot(mut self) -> Self {
         self.tasks.clear();
+        self.outputs.clear();
+        self
+    }
+
+    /// What an undo is measured by: a log that does not flow is a reason to go back, and none to say that going back failed.
+    #[must_use]
+    pub fn without_outputs(mut self) -> Self {
+        self.outputs.clear();
         self
     }
 
@@ -60,12 +74,15 @@ impl Baseline {
     /// that ended of itself is none either.
     pub fn compared(&self, facts: &Facts) -> Compared {
         let Some(plugins) = loaded(facts) else {
-            return Compared::absent("containerd does not answer");
+            return Compared::of(Health::Absent, "containerd does not answer".to_owned());
         };
         let mut lost: Vec<String> = self
             .plugins
             .difference(&plugins)
-            .map(|plugin| format!("the plugin `{plugin}` did not load"))
+            .map(|plugin| match why(facts, plugin) {
+                Some(why) => format!("the plugin `{plugin}` did not load ({why})"),
+                None => format!("the plugin `{plugin}` did not load"),
+            })
             .collect();
         let mut awaited = Vec::new();
         if self.cri {
@@ -76,7 +93,10 @@ impl Baseline {
             }
             match self.lost_tasks(facts) {
                 // Sandboxes are recovered before CRI is ready, so what it does not know by then is lost.
-                Some(tasks) if awaited.is_empty() => lost.extend(tasks),
+                Some(tasks) if awaited.is_empty() => {
+                    lost.extend(tasks);
+                    awaited.extend(self.unread(facts));
+                }
                 Some(_) => {}
                 None => awaited.push("sandboxes and containers are not told yet".to_owned()),
             }
@@ -90,10 +110,7 @@ impl Baseline {
                 health: Health::Recovering,
                 differences: awaited,
             },
-            (true, true) => Compared {
-                health: Health::Serves,
-                differences: Vec::new(),
-            },
+            (true, true) => Compared::serves(),
         }
     }
 
@@ -104,6 +121,28 @@ impl Baseline {
             Some(status) if self.network && !status.network.ready => vec!["CRI's network is not ready".to_owned()],
             Some(_) => Vec::new(),
         }
+    }
+
+    /// Outputs that were read and are not yet, of containers that still run as the same process.
+    fn unread(&self, facts: &Facts) -> Vec<String> {
+        let Some(outputs) = facts.outputs.known() else {
+            return vec!["which logs flow cannot be seen".to_owned()];
+        };
+        let runs = |id: &str| {
+            let task = facts
+                .containerd
+                .tasks
+                .known()
+                .into_iter()
+                .flatten()
+                .find(|task| task.id == id);
+            task.is_some_and(|task| task.state == TaskState::Running && self.tasks.get(id) == Some(&task.pid))
+        };
+        let unread = self.outputs.difference(outputs);
+        unread
+            .filter(|name| container(name).is_some_and(runs))
+            .map(|name| format!("the log of `{name}` does not flow"))
+            .collect()
     }
 
     /// Tasks that are not the processes that they were. One that ended, by what CRI says or because kubelet took it away,
@@ -133,10 +172,17 @@ impl Baseline {
 }
 
 impl Compared {
-    fn absent(why: &str) -> Self {
+    pub(super) fn serves() -> Self {
         Self {
-            health: Health::Absent,
-            differences: vec![why.to_owned()],
+            health: Health::Serves,
+            differences: Vec::new(),
+        }
+    }
+
+    pub(super) fn of(health: Health, why: String) -> Self {
+        Self {
+            health,
+            differences: vec![why],
         }
     }
 }
@@ -149,4 +195,14 @@ fn loaded(facts: &Facts) -> Option<BTreeSet<String>> {
             .map(|plugin| format!("{}.{}", plugin.kind, plugin.id))
             .collect(),
     )
+}
+
+/// What a plugin said when it did not load.
+fn why<'f>(facts: &'f Facts, name: &str) -> Option<&'f str> {
+    let mut plugins = facts.containerd.plugins.known()?.iter();
+    let plugin = plugins.find(|plugin| format!("{}.{}", plugin.kind, plugin.id) == name)?;
+    match &plugin.status {
+        PluginStatus::Failed(why) | PluginStatus::Skipped(why) => Some(why),
+        PluginStatus::Ok => None,
+    }
 }

@@ -3,7 +3,7 @@
 use super::known::said;
 use super::messages::{
     ConditionMessage, ContainerMessage, ContainerStatusAnswer, ContainerStatusQuestion, ContainersAnswer, Empty,
-    RuntimeStatusAnswer, RuntimeVersionAnswer, SandboxMessage, SandboxesAnswer,
+    ImageMessage, PullQuestion, RuntimeStatusAnswer, RuntimeVersionAnswer, SandboxMessage, SandboxesAnswer,
 };
 use super::socket::{CallError, Socket};
 use prost::Enumeration;
@@ -106,6 +106,16 @@ impl Socket {
     pub fn cri_version(&mut self) -> Result<(String, String), CallError> {
         let answer: RuntimeVersionAnswer = self.call("/runtime.v1.RuntimeService/Version", None, Empty {})?;
         Ok((answer.runtime_name, answer.runtime_version))
+    }
+
+    /// Pulls an image, as kubelet does without secrets. The connection's time bounds the whole pull.
+    pub(crate) fn pull(&mut self, image: &str) -> Result<(), CallError> {
+        let image = Some(ImageMessage {
+            image: image.to_owned(),
+        });
+        let asked = PullQuestion { image };
+        let answer: Result<Empty, _> = self.call("/runtime.v1.ImageService/PullImage", None, asked);
+        answer.map(drop)
     }
 
     /// Every sandbox, of whatever state, by id.

@@ -9,6 +9,7 @@ use super::owner::{Evidence, Owner};
 use super::place::{FileFact, FolderFact};
 use super::started::Started;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What to look at, and how long to wait.
@@ -64,6 +65,8 @@ pub struct Facts {
     pub containerd: Containerd,
     /// What CRI says.
     pub cri: Cri,
+    /// The FIFOs of containers that the serving daemon reads, `ID-stdout` and `ID-stderr`: their logs flow.
+    pub outputs: Known<BTreeSet<String>>,
     /// Every shim whose process is seen.
     pub shims: Known<Vec<Shim>>,
     /// The pids of those shims of the serving daemon that are in the unit's control group, and die when it is killed.

@@ -6,6 +6,7 @@ use super::daemons::{self, Daemon, Shim};
 use super::facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
 use super::known::{Known, chain};
 use super::mounts;
+use super::outputs;
 use super::owner::{Evidence, Sign, owner};
 use super::peer;
 use super::place::Surveyor;
@@ -45,6 +46,7 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
         .known()
         .filter(|unit| unit.main_pid.as_ref() == pid.known())
         .and_then(|unit| unit.main_started);
+    let outputs = pid.clone().and_then(|pid| outputs::of(proc, pid).into());
     let started = pid.and_then(|pid| started::of(proc, pid, noted).into());
     let shims_in_unit = shims.as_ref().and_then(|shims| shims_in(shims, &serving, &unit));
 
@@ -95,6 +97,7 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
         started,
         containerd,
         cri,
+        outputs,
         shims,
         shims_in_unit,
         files,

@@ -227,3 +227,16 @@ pub(super) struct ContainerStatusMessage {
     #[prost(string, tag = "15")]
     pub(super) log_path: String,
 }
+
+/// `ImageSpec`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ImageMessage {
+    #[prost(string, tag = "1")]
+    pub(super) image: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PullQuestion {
+    #[prost(message, optional, tag = "1")]
+    pub(super) image: Option<ImageMessage>,
+}

@@ -55,13 +55,17 @@ mod gather;
 pub use gather::observe;
 /// How a containerd serves, against what it did before.
 mod baseline;
+/// Which containers' output the daemon reads.
+mod outputs;
 pub use baseline::{Baseline, Compared};
 /// What undoes a change at the next boot.
 mod guard;
 pub use guard::{Commands, PROOF};
+/// How long containerd is waited for.
+mod deadline;
 /// The containerd of a running node, as a change needs it.
 mod service;
-pub use service::{AtBoot, Live, Times};
+pub use service::{AtBoot, Expect, Live, Times};
 /// What of it decides whether a change may begin.
 mod ground;
 pub use ground::Intent;

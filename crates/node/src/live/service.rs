@@ -1,16 +1,17 @@
 //! The containerd of a running node, as the loop of a change restarts it, asks it and guards it.
 
-use super::baseline::Baseline;
+use super::baseline::{Baseline, Compared};
 use super::bus::{Bus, BusError, Exec, Property};
+use super::deadline::{Deadline, now};
 use super::facts::{Ask, Facts};
 use super::gather::observe;
 use super::guard::{self, Commands, PROOF};
+use super::socket::Socket;
 use crate::journal::Change;
 use crate::root::Root;
 use crate::runtime::{Running, Runtime, ServiceRecord};
 use crate::trouble::Trouble;
-use mirrorshift_plan::change::{Guard, Health, Phase};
-use rustix::time::{ClockId, clock_gettime};
+use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use std::io;
 use std::process::Command;
 use std::time::Duration;
@@ -22,8 +23,11 @@ pub struct Times {
     pub call: Duration,
     /// For a restart, as far as the loop waits for systemd.
     pub restart: Duration,
-    /// From a restart until containerd serves as before.
+    /// From a restart until containerd serves as before. One whose plugins loaded and that is still recovering what ran has
+    /// it once more.
     pub serve: Duration,
+    /// For the pull of the image that was asked for.
+    pub pull: Duration,
     /// Between two looks.
     pub pause: Duration,
 }
@@ -34,10 +38,25 @@ impl Default for Times {
             call: Duration::from_secs(2),
             restart: Duration::from_secs(90),
             serve: Duration::from_secs(20),
+            pull: Duration::from_mins(2),
             pause: Duration::from_millis(50),
         }
     }
 }
+
+/// What a change is for, as far as the containerd that read it shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// It takes the mirrors away, so containerd no longer calls them deprecated. A release that keeps no list of what it
+    /// calls deprecated (before 1.6.25 and 1.7.9) is not asked.
+    pub deprecation_gone: bool,
+    /// An image to pull, once, when everything serves: `registry.example/app:1`. The change is undone when it cannot be
+    /// pulled.
+    pub image: Option<String>,
+}
+
+/// What containerd calls `registry.mirrors` in its list of deprecations (`deprecation.CRIRegistryMirrors` in its source).
+const MIRRORS: &str = "io.containerd.deprecation/cri-registry-mirrors";
 
 /// The containerd of the running machine.
 #[derive(Debug)]
@@ -49,8 +68,14 @@ pub struct Live<'a> {
     restarts: bool,
     unit: String,
     tried: bool,
-    began: Duration,
-    limit: Duration,
+    expect: Expect,
+    trial: Trial,
+    /// Why the trial failed.
+    vain: Option<String>,
+    /// Where CRI was served when it was looked at last.
+    address: Option<String>,
+    recovering: bool,
+    deadline: Deadline,
 }
 
 impl<'a> Live<'a> {
@@ -64,9 +89,24 @@ impl<'a> Live<'a> {
             restarts,
             unit: unit.to_owned(),
             tried: false,
-            began: now(),
-            limit: times.serve,
+            expect: Expect::default(),
+            trial: Trial::Nothing,
+            vain: None,
+            address: None,
+            recovering: false,
+            deadline: Deadline::new(times.serve, now()),
         }
+    }
+
+    /// The same, for a change that is to show this when containerd has read it.
+    #[must_use]
+    pub fn expecting(mut self, expect: Expect) -> Self {
+        self.trial = match expect.image {
+            Some(_) => Trial::Due,
+            None => Trial::Nothing,
+        };
+        self.expect = expect;
+        self
     }
 
     fn facts(&self) -> Result<Facts, Trouble> {
@@ -102,17 +142,38 @@ impl Runtime for Live<'_> {
     fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
         let facts = self.facts()?;
         let unit = facts.unit.known();
-        let health = match (unit, &change.service) {
+        let mut compared = match (unit, &change.service) {
             // systemd has given it up.
-            (Some(unit), _) if unit.active_state == "failed" => Health::Fails,
-            (_, Some(record)) if facts.boot_id.known() == Some(&record.boot) => record.baseline.compared(&facts).health,
-            (_, Some(record)) => record.baseline.clone().after_reboot().compared(&facts).health,
-            (Some(unit), None) if unit.active_state == "active" => Health::Serves,
-            _ => Health::Absent,
+            (Some(unit), _) if unit.active_state == "failed" => {
+                Compared::of(Health::Fails, format!("systemd has given `{}` up", unit.id))
+            }
+            (_, Some(record)) => {
+                let baseline = record.baseline.clone();
+                let baseline = match change.phase {
+                    _ if facts.boot_id.known() != Some(&record.boot) => baseline.after_reboot(),
+                    Phase::Restarting | Phase::Verifying => baseline,
+                    _ => baseline.without_outputs(),
+                };
+                baseline.compared(&facts)
+            }
+            (Some(unit), None) if unit.active_state == "active" => Compared::serves(),
+            _ => Compared::of(Health::Absent, "its unit is not active".to_owned()),
         };
+        if change.phase == Phase::Verifying && compared.health == Health::Serves {
+            if self.expect.deprecation_gone && calls_mirrors_deprecated(&facts) {
+                let why = format!("containerd still reports `{MIRRORS}`, so mirrors are still in force");
+                compared = Compared::of(Health::Fails, why);
+            } else {
+                compared.differences.extend(self.vain.clone());
+            }
+        }
+        self.recovering = compared.health == Health::Recovering;
+        self.address = facts.serving.known().map(|serving| serving.address.clone());
         Ok(Running {
             invocation: unit.and_then(|unit| unit.invocation_id.clone()),
-            health,
+            health: compared.health,
+            differences: compared.differences,
+            trial: self.trial,
             guard: match guard::is_placed(self.root) {
                 false => Guard::Nothing,
                 true if self.tried => Guard::Tried,
@@ -192,12 +253,30 @@ impl Runtime for Live<'_> {
         run(systemctl("restart"))
     }
 
+    fn attempt(&mut self) {
+        let Some(image) = &self.expect.image else { return };
+        let pulled = match &self.address {
+            Some(address) => Socket::connect(address, self.times.pull)
+                .and_then(|mut socket| socket.pull(image))
+                .map_err(|error| error.to_string()),
+            None => Err("CRI's socket is not known".to_owned()),
+        };
+        self.trial = match pulled {
+            Ok(()) => Trial::Passed,
+            Err(why) => {
+                self.vain = Some(format!("the image `{image}` cannot be pulled: {why}"));
+                Trial::Failed
+            }
+        };
+    }
+
     fn begin(&mut self, _: Phase) {
-        self.began = now();
+        self.recovering = false;
+        self.deadline = Deadline::new(self.times.serve, now());
     }
 
     fn expired(&self) -> bool {
-        now().saturating_sub(self.began) > self.limit
+        self.deadline.is_over(now(), self.recovering)
     }
 
     fn wait(&mut self) {
@@ -218,6 +297,8 @@ impl Runtime for AtBoot {
         Ok(Running {
             invocation: None,
             health: Health::Absent,
+            differences: Vec::new(),
+            trial: Trial::Nothing,
             guard: Guard::Placed,
         })
     }
@@ -234,6 +315,8 @@ impl Runtime for AtBoot {
         Err(NOBODY)
     }
 
+    fn attempt(&mut self) {}
+
     fn begin(&mut self, _: Phase) {}
 
     fn expired(&self) -> bool {
@@ -249,11 +332,8 @@ fn systemd(error: BusError) -> Trouble {
     Trouble::Systemd(Box::new(error))
 }
 
-/// Since boot, sleep included: no clock that anybody can set.
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or_default(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
+/// Unknown is no: a release without the list was not asked for it.
+fn calls_mirrors_deprecated(facts: &Facts) -> bool {
+    let list = facts.containerd.deprecations.known();
+    list.is_some_and(|list| list.iter().any(|entry| entry.id == MIRRORS))
 }

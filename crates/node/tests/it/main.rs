@@ -15,6 +15,7 @@ mod kill_points;
 /// Mounts, full and read-only file systems.
 mod mounts;
 /// Changes whose containerd runs, as far as files and journal go.
+mod rollback;
 mod runtime;
 /// Changes and rollbacks.
 mod session;

@@ -4,33 +4,34 @@
 use crate::common::{copy, old_root, picture};
 use mirrorshift_node::live::Baseline;
 use mirrorshift_node::{
-    Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, status,
+    Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, Undone, status,
 };
-use mirrorshift_plan::change::{Guard, Health, Phase};
+use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CONFIG: &str = "/etc/containerd/config.toml";
-const OLD: &str = "version = 2\n# the old settings\n";
-const NEW: &str = "version = 2\n# config_path\n";
+pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
+pub(crate) const OLD: &str = "version = 2\n# the old settings\n";
+pub(crate) const NEW: &str = "version = 2\n# config_path\n";
 
 /// A containerd that serves or not by what its file says when it is started.
 #[derive(Debug)]
-struct StandIn {
+pub(crate) struct StandIn {
     config: PathBuf,
     invocation: u32,
     health: Health,
-    guard: Guard,
+    pub(crate) guard: Guard,
     guard_works: bool,
     /// Bytes that it comes up with.
-    likes: &'static [&'static str],
-    calls: Vec<&'static str>,
+    pub(crate) likes: &'static [&'static str],
+    pub(crate) calls: Vec<&'static str>,
     waits: u32,
+    pub(crate) trial: Trial,
 }
 
 impl StandIn {
-    fn new(root: &Path, likes: &'static [&'static str]) -> Self {
+    pub(crate) fn new(root: &Path, likes: &'static [&'static str]) -> Self {
         Self {
             config: root.join("etc/containerd/config.toml"),
             invocation: 1,
@@ -40,6 +41,7 @@ impl StandIn {
             likes,
             calls: Vec::new(),
             waits: 0,
+            trial: Trial::Nothing,
         }
     }
 }
@@ -61,6 +63,11 @@ impl Runtime for StandIn {
         Ok(Running {
             invocation: Some(self.invocation.to_string()),
             health: self.health,
+            differences: match self.health {
+                Health::Serves => Vec::new(),
+                _ => vec!["the plugin `cri` did not load".to_owned()],
+            },
+            trial: self.trial,
             guard: self.guard,
         })
     }
@@ -88,6 +95,11 @@ impl Runtime for StandIn {
         let comes_up = self.likes.contains(&text.as_str());
         self.health = if comes_up { Health::Recovering } else { Health::Fails };
         Ok(())
+    }
+
+    fn attempt(&mut self) {
+        self.calls.push("attempt");
+        self.trial = Trial::Passed;
     }
 
     fn begin(&mut self, _: Phase) {
@@ -168,10 +180,28 @@ fn a_containerd_that_fails_gets_its_old_files_and_another_start() {
     let node = Node::new();
     let mut stand_in = StandIn::new(node.dir.path(), &[OLD]);
     let error = node.apply(&mut stand_in).unwrap_err();
-    assert!(matches!(error, ChangeError::Undone { .. }), "{error:?}");
+    let ChangeError::Undone { cause, .. } = error else {
+        panic!("{error:?}")
+    };
+    let said = "containerd does not serve as it did before: the plugin `cri` did not load";
+    assert_eq!(cause.to_string(), said);
+    let status = status(&node.root).unwrap();
+    assert_eq!(status.history.last().unwrap().note.as_deref(), Some(said));
+    // The very plan, on the very containerd, would be undone again.
+    let before = |plan: &[u8], containerd| status.undone_before(Digest::of(plan), containerd).is_some();
+    assert!(before(b"plan", "1.7.24") && !before(b"plan", "1.7.25") && !before(b"other", "1.7.24"));
     assert_eq!(stand_in.calls, ["record", "guard", "restart", "restart", "disarm"]);
     assert_eq!(picture(&node.dir.path().join("etc")), node.before);
     assert_eq!(node.phase(), Phase::Undone);
+}
+
+#[test]
+fn a_trial_is_made_once_before_a_change_settles() {
+    let node = Node::new();
+    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+    stand_in.trial = Trial::Due;
+    assert!(matches!(node.apply(&mut stand_in), Ok(Outcome::Settled(_))));
+    assert_eq!(stand_in.calls, ["record", "guard", "restart", "attempt", "disarm"]);
 }
 
 #[test]
@@ -200,39 +230,45 @@ fn an_undo_that_fails_is_told_and_keeps_its_guard() {
 }
 
 /// A runtime that panics in the middle stands for a run that was killed there.
-fn killed_at(call: &'static str, node: &Node) -> StandIn {
-    #[derive(Debug)]
-    struct Dies<'s>(&'s mut StandIn, &'static str);
-    impl Runtime for Dies<'_> {
-        fn record(&mut self) -> Result<ServiceRecord, Trouble> {
-            self.0.record()
-        }
-        fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
-            self.0.look(change)
-        }
-        fn guard(&mut self, change: &Change) -> Result<(), Trouble> {
-            self.0.guard(change)
-        }
-        fn disarm(&mut self) -> Result<(), Trouble> {
-            assert!(self.1 != "disarm", "killed");
-            self.0.disarm()
-        }
-        fn restart(&mut self, again: bool) -> Result<(), Trouble> {
-            assert!(self.1 != "before the restart", "killed");
-            self.0.restart(again)?;
-            assert!(self.1 != "after the restart", "killed");
-            Ok(())
-        }
-        fn begin(&mut self, phase: Phase) {
-            self.0.begin(phase);
-        }
-        fn expired(&self) -> bool {
-            self.0.expired()
-        }
-        fn wait(&mut self) {
-            self.0.wait();
-        }
+#[derive(Debug)]
+pub(crate) struct Dies<'s>(pub(crate) &'s mut StandIn, pub(crate) &'static str);
+
+impl Runtime for Dies<'_> {
+    fn record(&mut self) -> Result<ServiceRecord, Trouble> {
+        self.0.record()
     }
+    fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
+        self.0.look(change)
+    }
+    fn guard(&mut self, change: &Change) -> Result<(), Trouble> {
+        assert!(self.1 != "guard", "killed");
+        self.0.guard(change)
+    }
+    fn disarm(&mut self) -> Result<(), Trouble> {
+        assert!(self.1 != "disarm", "killed");
+        self.0.disarm()
+    }
+    fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+        assert!(self.1 != "before the restart", "killed");
+        self.0.restart(again)?;
+        assert!(self.1 != "after the restart", "killed");
+        Ok(())
+    }
+    fn attempt(&mut self) {
+        self.0.attempt();
+    }
+    fn begin(&mut self, phase: Phase) {
+        self.0.begin(phase);
+    }
+    fn expired(&self) -> bool {
+        self.0.expired()
+    }
+    fn wait(&mut self) {
+        self.0.wait();
+    }
+}
+
+fn killed_at(call: &'static str, node: &Node) -> StandIn {
     let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
     let run = std::panic::AssertUnwindSafe(|| {
         let mut dies = Dies(&mut stand_in, call);
@@ -258,6 +294,10 @@ fn whoever_comes_after_a_killed_run_undoes_it() {
         let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
         assert_eq!((asked, stand_in.calls.last()), (restarts, Some(&"disarm")), "{call}");
         assert_eq!(picture(&node.dir.path().join("etc")), node.before, "{call}");
+        // That it was killed says nothing against the plan.
+        let status = status(&node.root).unwrap();
+        assert_eq!(status.history.last().unwrap().why, Some(Undone::Asked), "{call}");
+        assert_eq!(status.undone_before(Digest::of(b"plan"), "1.7.24"), None, "{call}");
     }
 }
 

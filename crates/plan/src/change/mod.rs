@@ -10,7 +10,7 @@ mod service;
 /// One step as it was observed.
 mod step;
 
-pub use service::{Guard, Health, Service};
+pub use service::{Guard, Health, Service, Trial};
 pub use step::{Beside, Kind, Mark, StepFacts, There};
 
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,8 @@ pub struct ChangeFacts {
     pub steps: Vec<StepFacts>,
     /// The journal names folders that the change made and that an undo has not yet looked at.
     pub folders: bool,
+    /// The journal names folders that the change leaves empty and that go when it has settled.
+    pub leaves: bool,
     /// How many moves have failed since the phase was last written.
     pub faults: u32,
     /// The containerd that the change is for, when it runs.
@@ -183,6 +185,8 @@ pub enum Move {
     Restart,
     /// To `Verifying`.
     Verify,
+    /// Have containerd do once what the operator asked for as a trial.
+    Try,
     /// Let a moment pass.
     Wait,
     /// Take away what of ours lies beside a step's file.
@@ -201,7 +205,8 @@ pub enum Move {
     Undo(Reason),
     /// Announce the undo of a step, swap its old bytes in, check what they displaced, sync, record.
     SwapBack(usize),
-    /// Take away the folders that the change made, where they are empty.
+    /// Take away folders, where they are empty: those that the change made when it is undone, those that it leaves when it
+    /// has settled.
     RemoveFolders,
     /// `Undoing` to `Restoring`.
     Restore,

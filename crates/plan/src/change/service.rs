@@ -20,6 +20,8 @@ pub struct Service {
     pub fresh: bool,
     /// How it serves.
     pub health: Health,
+    /// What came of the trial that the operator asked for.
+    pub trial: Trial,
     /// The time of this phase is up. Every restart in it begins it again.
     pub expired: bool,
 }
@@ -47,6 +49,19 @@ pub enum Health {
     Fails,
     /// None runs, or none answers.
     Absent,
+}
+
+/// Something that a containerd which serves is to do once before the change counts, such as the pull of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trial {
+    /// None was asked for.
+    Nothing,
+    /// It is still to be done.
+    Due,
+    /// It was done.
+    Passed,
+    /// It was asked for in vain.
+    Failed,
 }
 
 /// A run asks this often for the restart that brings the old files back. The second attempt clears a start limit that the
@@ -81,8 +96,13 @@ pub(super) fn verifying(goal: Goal, facts: &ChangeFacts, service: &Service) -> M
         return Move::Undo(reason);
     }
     match service.health {
-        Health::Serves if service.fresh || !service.restart => files::after_all(facts)
-            .unwrap_or_else(|| first(facts, files::copy_beside).map_or(Move::Settle, Move::Sweep)),
+        Health::Serves if service.fresh || !service.restart => {
+            files::after_all(facts).unwrap_or_else(|| match service.trial {
+                Trial::Due => Move::Try,
+                Trial::Failed => Move::Undo(Reason::Daemon),
+                Trial::Nothing | Trial::Passed => first(facts, files::copy_beside).map_or(Move::Settle, Move::Sweep),
+            })
+        }
         Health::Recovering | Health::Absent if !service.expired => Move::Wait,
         _ => Move::Undo(Reason::Daemon),
     }

@@ -6,6 +6,8 @@ use machine::{Bytes, File, Machine};
 
 /// A machine of values.
 mod machine;
+/// Changes that take back another one.
+mod taken_back;
 /// A containerd of values, and the changes of one that runs.
 mod world;
 
@@ -183,6 +185,7 @@ fn every_observation_has_a_move() {
                     backup,
                 }],
                 folders: false,
+                leaves: false,
                 faults,
                 service: None,
             };

@@ -80,6 +80,10 @@ pub(super) struct Machine {
     pub(super) race: Option<(usize, u32)>,
     /// The containerd that reads the files, when it runs.
     pub(super) world: Option<World>,
+    /// The change takes another one back, which had made folders.
+    pub(super) takes_back: bool,
+    /// Those folders, empty now.
+    pub(super) leaves: bool,
 }
 
 pub(super) struct Killed;
@@ -94,6 +98,24 @@ impl Machine {
             fuel: u32::MAX,
             race: None,
             world: None,
+            takes_back: false,
+            leaves: false,
+        }
+    }
+
+    /// The change that takes this one back, which has settled: what was old is new to it, and its steps go the other way.
+    pub(super) fn taken_back(self) -> Self {
+        assert_eq!(self.phase, Phase::Settled);
+        let back = |kind| match kind {
+            Kind::Create => Kind::Remove,
+            Kind::Replace => Kind::Replace,
+            Kind::Remove => Kind::Create,
+        };
+        let kinds: Vec<Kind> = self.files.iter().rev().map(|file| back(file.kind)).collect();
+        Self {
+            world: self.world.map(World::taken_back),
+            takes_back: true,
+            ..Self::new(&kinds)
         }
     }
 
@@ -102,6 +124,7 @@ impl Machine {
             phase: self.phase,
             steps: self.files.iter().map(File::facts).collect(),
             folders: false,
+            leaves: self.leaves,
             faults,
             service: self.world.as_ref().map(|world| world.facts(self.phase)),
         }
@@ -147,7 +170,10 @@ impl Machine {
             }
             Move::Begin => self.phase = Phase::Applying,
             Move::Complete => self.phase = Phase::Applied,
-            Move::Settle => (self.phase, self.settled) = (Phase::Settled, true),
+            Move::Settle => {
+                (self.phase, self.settled) = (Phase::Settled, true);
+                self.leaves = self.takes_back;
+            }
             Move::Recall => self.phase = Phase::Recalled,
             Move::Undo(_) => self.phase = Phase::Undoing,
             Move::CloseUndone => self.phase = close,
@@ -196,17 +222,19 @@ impl Machine {
                 }
                 self.phase = Phase::Verifying;
             }
-            Move::Guard | Move::Restart | Move::Wait | Move::Disarm => {
+            Move::Guard | Move::Restart | Move::Wait | Move::Disarm | Move::Try => {
                 let reads = self.reads();
                 let world = self.world.as_mut().unwrap();
                 match next {
                     Move::Guard => world.place_guard(),
                     Move::Restart => return Ok(world.restart(reads)),
                     Move::Wait => world.wait(),
+                    Move::Try => world.attempt(reads),
                     _ => world.guard = Guard::Nothing,
                 }
             }
-            Move::RemoveFolders | Move::Refuse(_) | Move::Halt(_) | Move::Done | Move::Leave => {}
+            Move::RemoveFolders => self.leaves = false,
+            Move::Refuse(_) | Move::Halt(_) | Move::Done | Move::Leave => {}
         }
         Ok(true)
     }

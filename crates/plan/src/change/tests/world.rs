@@ -15,7 +15,7 @@ pub(super) enum Reads {
 
 /// How a containerd comes up with certain files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
+pub(super) enum Start {
     /// It serves after this many moments.
     After(u32),
     /// It ends at once.
@@ -46,12 +46,15 @@ pub(super) struct World {
     broken_guard: bool,
     restart: bool,
     restarts: u32,
+    trial: Trial,
+    /// What a trial comes to with the new files.
+    tried: Trial,
 }
 
-const PATIENCE: u32 = 5;
+pub(super) const PATIENCE: u32 = 5;
 
 impl World {
-    fn new(with_old: Start, with_new: Start) -> Self {
+    pub(super) fn new(with_old: Start, with_new: Start) -> Self {
         Self {
             guard: Guard::Nothing,
             asked: 0,
@@ -66,7 +69,24 @@ impl World {
             broken_guard: false,
             restart: true,
             restarts: 0,
+            trial: Trial::Nothing,
+            tried: Trial::Passed,
         }
+    }
+
+    /// For the change that takes back the one that was made in it: the containerd that runs is the one to compare with.
+    pub(super) fn taken_back(self) -> Self {
+        Self::new(self.with_new, self.with_old)
+    }
+
+    pub(super) fn restarts(self) -> u32 {
+        self.restarts
+    }
+
+    /// Whoever serves here does what is tried.
+    pub(super) fn attempt(&mut self, reads: Reads) {
+        assert_eq!((reads, self.health()), (Reads::New, Health::Serves));
+        self.trial = self.tried;
     }
 
     pub(super) fn arm(&mut self) {
@@ -145,23 +165,39 @@ impl World {
             asked: self.asked,
             fresh: self.last > baseline,
             health: self.health(),
+            trial: self.trial,
             expired: self.waited >= PATIENCE,
         }
     }
 }
 
-fn live(with_old: Start, with_new: Start) -> Machine {
+impl Machine {
+    /// All processes end at once, and the next boot's guard and containerd start.
+    pub(super) fn reset(&mut self, context: &str) {
+        self.world.iter_mut().for_each(|world| world.runs = None);
+        if !self.phase.is_closed() {
+            self.run(Goal::Guard).ok().unwrap();
+        }
+        assert_ne!(self.reads(), Reads::Mixed, "{context}");
+        // Had the change not settled, no containerd may start with its files.
+        assert!(self.phase == Phase::Settled || self.all(File::before), "{context}");
+        let reads = self.reads();
+        self.world.iter_mut().for_each(|world| world.start(reads));
+    }
+}
+
+pub(super) fn live(with_old: Start, with_new: Start) -> Machine {
     let mut machine = Machine::new(&KINDS);
     machine.world = Some(World::new(with_old, with_new));
     machine
 }
 
-fn world(machine: &Machine) -> World {
+pub(super) fn world(machine: &Machine) -> World {
     machine.world.unwrap()
 }
 
 /// What the process that systemd starts after the change, or that looks on after a boot, asks for.
-fn owner(machine: &mut Machine) -> Option<Phase> {
+pub(super) fn owner(machine: &mut Machine) -> Option<Phase> {
     machine.fuel = u32::MAX;
     let goal = if machine.phase.is_closed() {
         Goal::Recover
@@ -172,7 +208,7 @@ fn owner(machine: &mut Machine) -> Option<Phase> {
 }
 
 /// Files whole, containerd up with them, nothing left to undo.
-fn check(machine: &Machine, context: &str) {
+pub(super) fn check(machine: &Machine, context: &str) {
     let mut world = world(machine);
     // One that nobody had to look at may still be coming up.
     (0..PATIENCE).for_each(|_| world.wait());
@@ -213,6 +249,20 @@ fn a_containerd_that_fails_is_brought_back_with_the_old_files() {
         check(&machine, &format!("{bad:?}"));
         assert!(machine.all(File::before));
         assert_eq!(world(&machine).restarts, 2, "{bad:?}");
+    }
+}
+
+/// A trial is made once, of a containerd that serves, and decides.
+#[test]
+fn a_trial_decides() {
+    for (tried, phase) in [(Trial::Passed, Phase::Settled), (Trial::Failed, Phase::Undone)] {
+        let mut machine = live(Start::After(1), Start::After(2));
+        machine.world.iter_mut().for_each(|world| {
+            (world.trial, world.tried) = (Trial::Due, tried);
+        });
+        assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(phase)));
+        check(&machine, &format!("{tried:?}"));
+        assert_eq!(world(&machine).trial, tried);
     }
 }
 
@@ -292,18 +342,7 @@ fn a_kill_anywhere_ends_with_a_containerd_that_serves() {
                         machine.run(Goal::Apply).ok().unwrap();
                     }
                     _ => {
-                        machine.world.iter_mut().for_each(|world| world.runs = None);
-                        if !machine.phase.is_closed() {
-                            machine.run(Goal::Guard).ok().unwrap();
-                        }
-                        assert_ne!(machine.reads(), Reads::Mixed, "{context}");
-                        // Had the change not settled, no containerd may start with its files.
-                        assert!(
-                            machine.phase == Phase::Settled || machine.all(File::before),
-                            "{context}"
-                        );
-                        let reads = machine.reads();
-                        machine.world.iter_mut().for_each(|world| world.start(reads));
+                        machine.reset(&context);
                         owner(&mut machine);
                     }
                 }
@@ -364,6 +403,7 @@ fn every_state_of_the_service_has_a_move() {
                         phase,
                         steps: vec![step],
                         folders: false,
+                        leaves: false,
                         faults,
                         service: Some(service),
                     };
@@ -373,7 +413,7 @@ fn every_state_of_the_service_has_a_move() {
             }
         }
     }
-    assert_eq!(seen, PHASES.len() * 4 * 3 * 2 * 3 * 2 * 4 * 2 * 4 * 12);
+    assert_eq!(seen, PHASES.len() * 4 * 3 * 2 * 3 * 2 * 4 * 4 * 2 * 4 * 12);
 }
 
 fn allowed(goal: Goal, facts: &ChangeFacts, service: Service, next: Move) {
@@ -390,6 +430,14 @@ fn allowed(goal: Goal, facts: &ChangeFacts, service: Service, next: Move) {
                 "{facts:?}"
             );
             assert!(service.fresh || !service.restart, "{facts:?}");
+            assert!(matches!(service.trial, Trial::Nothing | Trial::Passed), "{facts:?}");
+        }
+        Move::Try => {
+            assert_eq!(
+                (facts.phase, service.health, service.trial),
+                (Phase::Verifying, Health::Serves, Trial::Due),
+                "{facts:?}"
+            );
         }
         Move::CloseUndone if facts.phase == Phase::Restoring => {
             assert!(service.fresh && service.health == Health::Serves, "{facts:?}");
@@ -415,13 +463,14 @@ fn services() -> Vec<(Service, Goal, u32)> {
                 for asked in 0..3 {
                     for fresh in [true, false] {
                         for health in [Health::Serves, Health::Recovering, Health::Fails, Health::Absent] {
-                            for expired in [true, false] {
+                            for (trial, expired) in trials() {
                                 let service = Service {
                                     guard,
                                     restart,
                                     asked,
                                     fresh,
                                     health,
+                                    trial,
                                     expired,
                                 };
                                 all.extend((0..4).map(|faults| (service, goal, faults)));
@@ -433,4 +482,9 @@ fn services() -> Vec<(Service, Goal, u32)> {
         }
     }
     all
+}
+
+fn trials() -> impl Iterator<Item = (Trial, bool)> {
+    let all = [Trial::Nothing, Trial::Due, Trial::Passed, Trial::Failed];
+    all.into_iter().flat_map(|trial| [(trial, true), (trial, false)])
 }

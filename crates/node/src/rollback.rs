@@ -1,0 +1,72 @@
+//! Takes a settled change back by another one, where a containerd runs that must serve with the old bytes before they count.
+
+use crate::journal::{Change, Journal};
+use crate::observe::observe;
+use crate::root::Root;
+use crate::session::ChangePlan;
+use crate::state::State;
+use crate::survey::{self, Survey};
+use crate::trouble::Trouble;
+use mirrorshift_plan::change::There;
+use mirrorshift_plan::{Digest, Expect, Step};
+
+/// The change that takes `taken` back: its steps the other way round, last one first, with what its backups hold.
+///
+/// # Errors
+/// A file that was edited since, a backup that is damaged, or whatever [`survey::survey`] refuses; nothing was written.
+pub(crate) fn survey(
+    root: &Root,
+    state: &State,
+    journal: &Journal,
+    taken: &Change,
+    id: &str,
+    now: u64,
+) -> Result<Survey, Trouble> {
+    let mut steps = Vec::new();
+    for at in (0..taken.steps.len()).rev() {
+        steps.push(step(root, state, taken, at)?);
+    }
+    let plan = ChangePlan {
+        // Of no plan that anybody makes: it is this one change that is taken back.
+        digest: Digest::of(format!("rollback of {} {}", taken.id, taken.plan).as_bytes()),
+        containerd: taken.containerd.clone(),
+        new_file_mode: taken.new_file_mode,
+        steps,
+    };
+    let mut survey = survey::survey(root, state, journal, &plan, id, now)?;
+    survey.change.undoes = Some(taken.id.clone());
+    survey.change.leaves.clone_from(&taken.folders);
+    for step in &mut survey.change.steps {
+        let then = taken.steps.iter().find(|one| one.path == step.path);
+        step.restores = then.and_then(|one| one.before.clone());
+    }
+    Ok(survey)
+}
+
+fn step(root: &Root, state: &State, taken: &Change, at: usize) -> Result<Step, Trouble> {
+    let seen = observe(root, state, taken, at)?;
+    let record = taken.steps.get(at).ok_or(Trouble::Endless)?;
+    if seen.facts.there != There::After {
+        return Err(Trouble::Foreign {
+            path: record.path.clone(),
+            found: seen
+                .found
+                .unwrap_or_else(|| "it holds what it held before the change".to_owned()),
+        });
+    }
+    let content = match &record.before {
+        None => None,
+        Some(before) => Some(
+            state
+                .read_backup(&taken.id, at)?
+                .filter(|bytes| Digest::of(bytes) == before.digest)
+                .ok_or_else(|| Trouble::damaged(taken, record, at))?,
+        ),
+    };
+    Ok(Step {
+        path: record.path.clone(),
+        expect: record.after.map_or(Expect::Absent, Expect::File),
+        content,
+        why: format!("back to what stood there before `{}`", taken.id),
+    })
+}
