@@ -220,6 +220,7 @@ impl From<ChangeError> for Failure {
             Trouble::Space { .. } => "no-space",
             Trouble::Stuck { .. } => "stuck",
             Trouble::Systemd(_) => "systemd",
+            Trouble::Daemon(_) => "containerd",
             Trouble::Endless | Trouble::Said(_) => "change",
         };
         Self {

@@ -202,7 +202,7 @@ fn files(live: &Live) -> Result<String, Failed> {
 
 fn kills(case: &Case) -> Result<(), Failed> {
     let mut bench = Bench::new(case)?;
-    let whole = case.containerd.version.to_string().starts_with(WHOLE);
+    let whole = case.containerd.version.starts_with(WHOLE);
     let counted = bench.points()?;
     if whole {
         for call in ["renameat2", "renameat", "linkat", "fsync", "unlinkat", "sendmsg"] {
@@ -222,11 +222,12 @@ fn kills(case: &Case) -> Result<(), Failed> {
         }
     }
     let (mut tried, report) = Tried::of(case);
-    let todo: Vec<Point> = match report {
-        true => points.iter().filter(|point| !tried.has(point)).cloned().collect(),
-        false => sample(&points, if whole { SAMPLE.0 } else { SAMPLE.1 }),
+    let todo: Vec<Point> = if report {
+        points.iter().filter(|point| !tried.has(point)).cloned().collect()
+    } else {
+        sample(&points, if whole { SAMPLE.0 } else { SAMPLE.1 })
     };
-    let version = case.containerd.version.to_string();
+    let version = case.containerd.version.clone();
     eprintln!(
         "containerd {version}: {} points of {}: {counted:?}",
         todo.len(),
@@ -270,7 +271,8 @@ fn sample(points: &[Point], each: usize) -> Vec<Point> {
         let of_kind: Vec<&Point> = points.iter().filter(|point| point.kind == kind).collect();
         for at in 0..each.min(of_kind.len()) {
             // A step that shares no factor with most lengths walks through all of them in time.
-            let index = (seed as usize)
+            let index = usize::try_from(seed)
+                .unwrap_or(0)
                 .wrapping_mul(7919)
                 .wrapping_add(at * of_kind.len() / each)
                 % of_kind.len();

@@ -8,6 +8,7 @@ use super::{Report, consent, identity, recovered, session};
 use crate::cli::{Common, Consent, Wishes};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::live::change::undone_before;
 use crate::live::order::{Limits, Order, Task};
 use crate::live::progress::Event;
 use crate::live::{follow, start};
@@ -50,6 +51,9 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: &Consent) -> Result
         shown = Some(plan);
     }
     if root.is_live() && !consent.no_restart {
+        if let Some(plan) = &shown {
+            undone_before(&node, plan, consent.again)?;
+        }
         let digest = agree(common, wishes, consent, &node, shown.as_ref())?;
         let task = Task::Migrate {
             wanted,
@@ -89,6 +93,7 @@ pub(super) fn order(root: &Root, common: &Common, consent: &Consent, task: Task)
         task,
         config: common.config.clone(),
         containerd_version: common.containerd_version.clone(),
+        again: consent.again,
         containers_may_restart: consent.accept_restart_of_containers,
         verify_image: consent.verify_image.clone(),
         limits: Limits {

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::read::Node;
 use crate::{json, render};
-use mirrorshift_node::live::{Facts, Live};
+use mirrorshift_node::live::{Expect, Facts, Live};
 use mirrorshift_node::{Outcome, Root, Session};
 use mirrorshift_plan::{Digest, Plan};
 
@@ -80,6 +80,7 @@ fn migrate(
         live: Some(Vec::new()),
     };
     if !plan.is_empty() {
+        undone_before(&node, &plan, order.again)?;
         let facts = ready(root, &node, &plan.steps, order, progress)?;
         // What was looked at so far must still be so: a file that appears now was not planned for.
         if Node::read(root, &common)?.tree != node.tree {
@@ -102,8 +103,13 @@ fn apply(
     facts: &Facts,
     progress: &mut Progress,
 ) -> Result<Option<mirrorshift_node::Report>, Failure> {
+    let expect = Expect {
+        deprecation_gone: plan.restart,
+        image: order.verify_image.clone(),
+    };
+    let live = Live::new(root, &unit(facts)?, plan.restart, commands(), times(order.limits));
     let mut told = Told {
-        runtime: Live::new(root, &unit(facts)?, plan.restart, commands(), times(order.limits)),
+        runtime: live.expecting(expect),
         progress,
         containers_may_restart: order.containers_may_restart,
     };
@@ -137,6 +143,18 @@ fn rollback(root: &Root, order: &Order, recovered: Option<String>, progress: &mu
         &render::change::rolled_back(&outcome, true),
         &json::change::rolled_back(&outcome),
     ))
+}
+
+/// A plan that was undone because containerd did not serve with it is not tried again by itself.
+pub(crate) fn undone_before(node: &Node, plan: &Plan, again: bool) -> Result<(), Failure> {
+    let before = node.status.undone_before(plan.digest(), &node.version.to_string());
+    let Some(change) = before.filter(|_| !again) else {
+        return Ok(());
+    };
+    let why = change.note.as_deref().unwrap_or("containerd did not serve with it");
+    let message = format!("this very plan was undone as the change {}: {why}", change.id);
+    Err(Failure::new(Exit::Refused, "undone-before", message)
+        .hint("mend what was in the way; `--again` tries the plan once more as it is"))
 }
 
 fn unit(facts: &Facts) -> Result<String, Failure> {

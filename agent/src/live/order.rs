@@ -21,6 +21,8 @@ pub(crate) struct Order {
     pub(crate) config: String,
     /// The version to plan for, when it was given.
     pub(crate) containerd_version: Option<String>,
+    /// Try a plan that was undone before.
+    pub(crate) again: bool,
     /// A restart may kill containers.
     pub(crate) containers_may_restart: bool,
     /// An image that must be pulled well for the change to settle.

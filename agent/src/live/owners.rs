@@ -23,6 +23,7 @@ pub(super) fn commands() -> Commands {
 pub(super) fn times(limits: Limits) -> Times {
     Times {
         serve: limits.serve,
+        pull: limits.pull,
         restart: limits.restart,
         ..Times::default()
     }

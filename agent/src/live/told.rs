@@ -41,6 +41,11 @@ impl<R: Runtime> Runtime for Told<'_, R> {
         self.runtime.restart(again)
     }
 
+    fn attempt(&mut self) {
+        self.progress.tell("pulling", "the image that was asked for");
+        self.runtime.attempt();
+    }
+
     fn begin(&mut self, phase: Phase) {
         // A restart in a phase begins it again, and is not news.
         let name = crate::render::status::name(phase);

@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
+    /// The containerd that ran, as it names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The plugins that had loaded, as `type.id`.
     pub plugins: BTreeSet<String>,
     /// CRI was served.
@@ -46,6 +49,7 @@ impl Baseline {
         };
         let tasks = facts.containerd.tasks.known()?;
         Some(Self {
+            version: facts.containerd.version.known().cloned(),
             plugins: loaded(facts)?,
             cri,
             network,
@@ -76,9 +80,12 @@ impl Baseline {
         let Some(plugins) = loaded(facts) else {
             return Compared::of(Health::Absent, "containerd does not answer".to_owned());
         };
+        // Another release, which a package brought in the middle, has other plugins; whether CRI serves is asked all the same.
+        let upgraded = self.version.is_some() && self.version.as_ref() != facts.containerd.version.known();
         let mut lost: Vec<String> = self
             .plugins
             .difference(&plugins)
+            .filter(|_| !upgraded)
             .map(|plugin| match why(facts, plugin) {
                 Some(why) => format!("the plugin `{plugin}` did not load ({why})"),
                 None => format!("the plugin `{plugin}` did not load"),
