@@ -213,6 +213,7 @@ impl From<ChangeError> for Failure {
             Trouble::Space { .. } => "no-space",
             Trouble::Stuck { .. } => "stuck",
             Trouble::Systemd(_) => "systemd",
+            Trouble::Daemon(_) => "daemon",
             Trouble::Endless | Trouble::Said(_) => "change",
         };
         Self {
