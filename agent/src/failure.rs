@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use mirrorshift_containerd::Place;
 use mirrorshift_node::live::BusError;
-use mirrorshift_node::{ChangeError, OpenError, RootError, StatusError, Trouble};
+use mirrorshift_node::{ChangeError, OpenError, PurgeError, RootError, StatusError, Trouble};
 use mirrorshift_plan::policy::{PolicyError, ValueError};
 use mirrorshift_plan::{Refusal, RouteChange};
 use std::error::Error;
@@ -192,6 +192,29 @@ impl From<StatusError> for Failure {
 impl From<BusError> for Failure {
     fn from(error: BusError) -> Self {
         Self::new(Exit::Refused, "systemd", chain(&error)).hint(error.hint())
+    }
+}
+
+impl From<PurgeError> for Failure {
+    fn from(error: PurgeError) -> Self {
+        let exit = match &error {
+            PurgeError::Open(error) => error.kind().into(),
+            PurgeError::Unsettled(_) => Exit::Refused,
+            PurgeError::Trouble(_) => Exit::Unexpected,
+        };
+        Self {
+            hint: error.hint().map(Box::from),
+            ..Self::new(exit, "purge", chain(&error))
+        }
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self {
+            hint: trouble.hint().map(Box::from),
+            ..Self::new(Exit::Refused, "node", chain(&trouble))
+        }
     }
 }
 

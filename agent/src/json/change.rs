@@ -3,7 +3,7 @@
 use super::SCHEMA_VERSION;
 use crate::commands::migrate::Migrated;
 use crate::live::progress::Event;
-use mirrorshift_node::{Outcome, STATE};
+use mirrorshift_node::{Outcome, Purged, STATE};
 use serde::Serialize;
 
 /// The document of `migrate`.
@@ -69,6 +69,30 @@ pub(crate) struct RollbackDocument {
     change: Option<String>,
     /// Its files, which hold their old bytes again.
     files: Vec<String>,
+}
+
+/// The document of `purge`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PurgeDocument {
+    schema_version: u32,
+    #[cfg_attr(test, schemars(extend("const" = "Purge")))]
+    kind: &'static str,
+    /// What was taken away.
+    gone: Vec<String>,
+    /// What lay among it and was not made by this program.
+    left: Vec<String>,
+}
+
+/// The document of a run of `purge`.
+pub(crate) fn purged(purged: &Purged) -> PurgeDocument {
+    PurgeDocument {
+        schema_version: SCHEMA_VERSION,
+        kind: "Purge",
+        gone: purged.gone.clone(),
+        left: purged.left.clone(),
+    }
 }
 
 /// The document of a run of `migrate`.

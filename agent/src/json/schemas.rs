@@ -21,6 +21,7 @@ fn the_published_schemas_are_those_of_the_types() {
         schema::<plan::PlanDocument>("plan"),
         schema::<change::MigrationDocument>("migrate"),
         schema::<change::RollbackDocument>("rollback"),
+        schema::<change::PurgeDocument>("purge"),
         schema::<status::StatusDocument>("status"),
         schema::<check::CheckDocument>("check"),
         schema::<explain::ExplainDocument>("explain"),

@@ -1,13 +1,13 @@
 //! Shows what a run tells, until its end. Whoever follows may leave at any time: the run goes on.
 
+use super::folder;
 use super::progress::{END, EVENTS, End, Event, since_boot};
 use super::start::CALL;
-use super::{UNIT, folder};
 use crate::cli::{Common, Output};
 use crate::commands::Report;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use mirrorshift_node::live::Bus;
+use mirrorshift_node::live::{Bus, CHANGE};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
 
 /// Whether the unit is over. Without a bus its own word is all there is.
 fn is_gone(ended: bool) -> bool {
-    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(UNIT));
+    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE));
     match unit {
         Ok(unit) => matches!(unit.active_state.as_str(), "inactive" | "failed"),
         Err(_) => ended,

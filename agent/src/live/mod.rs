@@ -24,6 +24,3 @@ pub(crate) mod start;
 mod told;
 
 pub(crate) use folder::last;
-
-/// The unit that a change runs as.
-pub(crate) const UNIT: &str = "mirrorshift-change.service";

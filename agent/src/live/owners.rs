@@ -7,8 +7,12 @@ use crate::cli::Guard;
 use crate::commands::{Report, identity};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times};
+use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times, end_change};
 use mirrorshift_node::{ChangeError, Outcome, PROGRAM, Root, Session, status};
+use std::time::Duration;
+
+/// For whatever is left of an earlier change, and for the lock.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the guard runs.
 pub(super) fn commands() -> Commands {
@@ -73,23 +77,17 @@ pub(crate) fn guard(word: &Guard) -> Result<Report, Failure> {
                 .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot write `{PROOF}`: {error}")))?;
             said("proved")
         }
+        Guard::AtBoot | Guard::AfterBoot if !status(&root)?.is_of_another_boot(&boot()?) => {
+            said("the change was armed in this boot: its run undoes it")
+        }
         Guard::AtBoot => {
-            let (now, id) = identity();
             let mut nobody = AtBoot;
-            let mut session = Session::open(&root, now, &id)?.with(&mut nobody);
-            if !session.is_of_another_boot(&boot()?) {
-                return said("the change was armed in this boot: its run undoes it");
-            }
-            match session.undo_at_boot()? {
+            match open(&root)?.with(&mut nobody).undo_at_boot()? {
                 Outcome::Nothing => said("nothing is unsettled"),
                 _ => said("every file holds its old bytes; containerd is looked at once it is up"),
             }
         }
         Guard::AfterBoot => {
-            let (now, id) = identity();
-            if !Session::open(&root, now, &id)?.is_of_another_boot(&boot()?) {
-                return said("the change was armed in this boot: its run undoes it");
-            }
             let mut progress = Progress::of("boot");
             match undo(&root, Limits::default(), &mut progress)? {
                 Outcome::Nothing => said("nothing is unsettled"),
@@ -99,12 +97,18 @@ pub(crate) fn guard(word: &Guard) -> Result<Report, Failure> {
     }
 }
 
+/// Ends what is left of a change, which a stopped process would hold for ever, and waits for who is just looking.
+fn open(root: &Root) -> Result<Session<'_>, Failure> {
+    end_change(PATIENCE)?;
+    let (now, id) = identity();
+    Ok(Session::open_within(root, now, &id, PATIENCE)?)
+}
+
 /// Brings whatever is unsettled to an end.
 fn undo(root: &Root, limits: Limits, progress: &mut Progress) -> Result<Outcome, Failure> {
     let status = status(root)?;
     let last = status.unfinished.as_ref().or(status.history.last());
-    let (now, id) = identity();
-    let session = Session::open(root, now, &id)?;
+    let session = open(root)?;
     let Some(service) = last.and_then(|change| change.service.as_ref()) else {
         let mut session = session;
         return Ok(session.undo_unsettled()?);

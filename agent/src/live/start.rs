@@ -1,10 +1,10 @@
 //! Has systemd start a change, as a unit that depends on nobody: not on who ordered it, their terminal or their pod.
 
+use super::folder;
 use super::order::Order;
-use super::{UNIT, folder};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use mirrorshift_node::live::{Bus, BusError, Exec, Property};
+use mirrorshift_node::live::{Bus, BusError, CHANGE, Exec, Property};
 use mirrorshift_node::{PROGRAM, Root, install};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
     install(root, &program)?;
     order.write()?;
-    let started = bus.start_transient(UNIT, &properties(&bus, order), START);
+    let started = bus.start_transient(CHANGE, &properties(&bus, order), START);
     match started {
         Ok(()) => {}
         Err(BusError::Refused { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {

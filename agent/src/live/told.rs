@@ -62,4 +62,8 @@ impl<R: Runtime> Runtime for Told<'_, R> {
     fn wait(&mut self) {
         self.runtime.wait();
     }
+
+    fn alarm(&mut self, line: &str) {
+        self.runtime.alarm(line);
+    }
 }

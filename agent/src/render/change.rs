@@ -3,7 +3,7 @@
 use super::{GOOD, TITLE, count, paint, plan, put, tame};
 use crate::cli::Common;
 use crate::commands::migrate::Migrated;
-use mirrorshift_node::{Outcome, STATE};
+use mirrorshift_node::{Outcome, Purged, STATE};
 use mirrorshift_plan::Expect;
 
 /// The text of `migrate`.
@@ -85,5 +85,23 @@ pub(crate) fn rolled_back(outcome: &Outcome, live: bool) -> String {
     } else {
         "\nif containerd was restarted since, restart it again for this to count\n"
     });
+    out
+}
+
+/// The text of `purge`.
+pub(crate) fn purged(purged: &Purged) -> String {
+    if purged.gone.is_empty() && purged.left.is_empty() {
+        return format!("{}: nothing of this program is here\n", paint(TITLE, "nothing to do"));
+    }
+    let mut out = format!("{} {}\n", paint(GOOD, "took away"), count(purged.gone.len(), "path"));
+    for path in &purged.gone {
+        put(&mut out, format_args!("  {}\n", tame(path)));
+    }
+    if !purged.left.is_empty() {
+        out.push_str("left, as this program did not make it:\n");
+    }
+    for path in &purged.left {
+        put(&mut out, format_args!("  {}\n", tame(path)));
+    }
     out
 }

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const UNIT: &str = "containerd.service";
+/// For whatever is left of an earlier change, and for the lock.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Failure = (u8, Box<dyn Error>);
 
@@ -51,6 +53,12 @@ fn run() -> Result<String, Failure> {
         .map_or(0, |since| since.as_secs());
     let id = format!("{seconds}-{}", std::process::id());
     let open = || Session::open(&root, seconds, &id).map_err(|error| (code(error.kind()), error.into()));
+    let boot = boot()?;
+    // Whoever undoes a change ends first what is left of it, and waits for who is just looking.
+    let owner = || {
+        live::end_change(PATIENCE).map_err(|error| (1, error.into()))?;
+        Session::open_within(&root, seconds, &id, PATIENCE).map_err(|error| (code(error.kind()), error.into()))
+    };
     let mut live = Live::new(&root, UNIT, true, commands()?, times());
     let told = |outcome: Result<Outcome, ChangeError>| match outcome {
         Ok(outcome) => Ok(format!("{outcome:?}")),
@@ -70,24 +78,14 @@ fn run() -> Result<String, Failure> {
             told(session.apply(&plan(&root, content)))
         }
         ["rollback"] => told(open()?.with(&mut live).rollback()),
-        ["undo"] => told(open()?.with(&mut live).undo_unsettled()),
+        ["at-boot" | "after-boot"] if !status(&root).is_ok_and(|status| status.is_of_another_boot(&boot)) => {
+            Ok("the same boot".to_owned())
+        }
         ["at-boot"] => {
             let mut nobody = AtBoot;
-            let mut session = open()?.with(&mut nobody);
-            if session.is_of_another_boot(&boot()?) {
-                told(session.undo_at_boot())
-            } else {
-                Ok("the same boot".to_owned())
-            }
+            told(owner()?.with(&mut nobody).undo_at_boot())
         }
-        ["after-boot"] => {
-            let mut session = open()?.with(&mut live);
-            if session.is_of_another_boot(&boot()?) {
-                told(session.undo_unsettled())
-            } else {
-                Ok("the same boot".to_owned())
-            }
-        }
+        ["undo" | "after-boot"] => told(owner()?.with(&mut live).undo_unsettled()),
         ["prove", word] => {
             std::fs::write(PROOF, word).map_err(|error| (1, error.into()))?;
             Ok("proved".to_owned())

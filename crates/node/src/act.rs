@@ -140,6 +140,26 @@ impl Hand<'_> {
         Ok(Some(service))
     }
 
+    /// Calls for a person: the change could not be undone, as `why` says.
+    pub(crate) fn alarm(&mut self, why: &str) {
+        let files: Vec<String> = self
+            .change
+            .steps
+            .iter()
+            .map(|step| format!("`{}`", step.path))
+            .collect();
+        let line = format!(
+            "mirrorshift: the change `{}` could not be undone, and containerd may not serve: {why}. Its files: {}. \
+             Run `mirrorshift status`, mend what it names, then run `mirrorshift rollback`.",
+            self.change.id,
+            files.join(", ")
+        );
+        if let Some(runtime) = self.runtime.as_deref_mut() {
+            // What others said may have ends of lines in it, and worse.
+            runtime.alarm(&line.replace(char::is_control, " "));
+        }
+    }
+
     fn runtime(&mut self) -> Result<&mut (dyn Runtime + '_), Trouble> {
         match &mut self.runtime {
             Some(runtime) => Ok(&mut **runtime),

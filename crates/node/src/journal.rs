@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-const NAME: &str = "journal.json";
+pub(crate) const NAME: &str = "journal.json";
 
 /// Raised whenever an older binary would misread the body.
 const SCHEMA: u64 = 1;
@@ -326,6 +326,13 @@ impl Journal {
         history
             .iter()
             .rfind(|change| change.phase == Phase::Settled && change.undoes.is_none())
+    }
+
+    /// Whether the unfinished change, or else the last one, was armed in another boot.
+    pub(crate) fn is_of_another_boot(unfinished: Option<&Change>, history: &[Change], boot: &str) -> bool {
+        let last = unfinished.or(history.last());
+        last.and_then(|change| change.service.as_ref())
+            .is_some_and(|service| service.boot != boot)
     }
 
     /// The identifiers of every change that is remembered.

@@ -68,5 +68,8 @@ pub use status::{Status, StatusError, status};
 /// Why a change was undone, and whether it would be again.
 mod undone;
 pub use undone::Undone;
+/// Takes every trace of the tool off a node.
+mod purge;
+pub use purge::{PurgeError, Purged, purge};
 /// What systemd, containerd and the kernel say of a running node.
 pub mod live;

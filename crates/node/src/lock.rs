@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
 
-const NAME: &str = "lock";
+pub(crate) const NAME: &str = "lock";
 
 /// The held lock. The kernel gives it up when the process ends, however it ends.
 #[derive(Debug)]

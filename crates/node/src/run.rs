@@ -74,7 +74,11 @@ impl Run {
             let phase = hand.change.phase;
             let acted = hand.act(next, why);
             match (next, acted) {
-                (Move::GiveUp(_), _) => return Ok(End::Stuck(self.cause.take().unwrap_or(Trouble::Endless))),
+                (Move::GiveUp(_), _) => {
+                    let cause = self.cause.take().unwrap_or(Trouble::Endless);
+                    hand.alarm(&chain(&cause));
+                    return Ok(End::Stuck(cause));
+                }
                 (Move::Abandon(_), Ok(())) => return Ok(End::Closed(Phase::Idle)),
                 (Move::Leave, Ok(())) => return Ok(End::Closed(hand.change.phase)),
                 (Move::Keep(_), Ok(())) => {

@@ -83,6 +83,10 @@ pub trait Runtime: std::fmt::Debug {
 
     /// Lets a moment pass.
     fn wait(&mut self);
+
+    /// Tells whoever is at the machine that a person is needed, in one line. Nothing depends on it, so nothing comes of a
+    /// failure.
+    fn alarm(&mut self, line: &str);
 }
 
 /// The service of `change` as the next decision sees it. `asked` is how often this run had it restarted in this phase.

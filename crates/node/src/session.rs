@@ -2,6 +2,7 @@
 
 use crate::act::Hand;
 use crate::journal::{Change, Journal};
+use crate::live::since_boot;
 use crate::lock::{self, Lock, NotLocked};
 use crate::observe::Observed;
 use crate::outcome::{ChangeError, OpenError, Outcome, Report};
@@ -15,6 +16,7 @@ use crate::trouble::Trouble;
 use mirrorshift_plan::change::{Beside, Goal, Mark, Phase, StepFacts, There};
 use mirrorshift_plan::{Digest, Step};
 use rustix::fs::{self, AtFlags};
+use std::time::Duration;
 
 /// A plan as this crate carries it out.
 #[derive(Clone, Debug)]
@@ -78,6 +80,23 @@ impl<'a> Session<'a> {
             runtime: None,
             _lock: lock,
         })
+    }
+
+    /// The same for whoever comes to undo a change: waits for the lock, as long as `patience`. Who holds it may just be looking,
+    /// and nobody else comes after this one.
+    ///
+    /// # Errors
+    /// As of [`Session::open`].
+    pub fn open_within(root: &'a Root, now: u64, id: &str, patience: Duration) -> Result<Self, OpenError> {
+        let began = since_boot();
+        loop {
+            match Self::open(root, now, id) {
+                Err(OpenError::Locked { .. }) if since_boot().saturating_sub(began) < patience => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                other => return other,
+            }
+        }
     }
 
     /// The same for files that a containerd reads, which is guarded, restarted and asked as the change needs it.
@@ -201,12 +220,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether the change that has not settled, or else the last one, was armed in another boot than `boot`. What runs
-    /// because containerd is started has nothing to do otherwise: it is the change that starts it.
+    /// As [`Status::is_of_another_boot`](crate::Status::is_of_another_boot), of what is locked now.
     pub fn is_of_another_boot(&self, boot: &str) -> bool {
-        let last = self.journal.open.as_ref().or(self.journal.history.last());
-        last.and_then(|change| change.service.as_ref())
-            .is_some_and(|service| service.boot != boot)
+        Journal::is_of_another_boot(self.journal.open.as_ref(), &self.journal.history, boot)
     }
 
     /// Whether an earlier run left a change unfinished.

@@ -18,10 +18,10 @@ pub const STATE: &str = "/var/lib/mirrorshift";
 const LIMIT: u64 = 64 << 20;
 
 /// The backups of every change that is kept, a folder each.
-const CHANGES: &str = "changes";
+pub(crate) const CHANGES: &str = "changes";
 
 /// Space held back while a change is open, so that undoing it can still write the journal on a full disk.
-const RESERVE: &str = "reserve";
+pub(crate) const RESERVE: &str = "reserve";
 
 /// The open state folder.
 #[derive(Debug)]
@@ -262,7 +262,7 @@ fn list(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
     Ok(names)
 }
 
-fn new_name(name: &str) -> String {
+pub(crate) fn new_name(name: &str) -> String {
     format!("{name}.new")
 }
 

@@ -27,6 +27,13 @@ impl Status {
         }
     }
 
+    /// Whether the change that has not settled, or else the last one, was armed in another boot than `boot`. What runs because
+    /// containerd is started has nothing to do otherwise: it is the change that starts it. So it asks this before it ends
+    /// anybody or takes the lock, which the one that is to undo the change may want just then.
+    pub fn is_of_another_boot(&self, boot: &str) -> bool {
+        Journal::is_of_another_boot(self.unfinished.as_ref(), &self.history, boot)
+    }
+
     /// The change whose bytes are in force, when no other is under way: `rollback` takes it back.
     pub fn in_force(&self) -> Option<&Change> {
         Journal::in_force(&self.history)

@@ -43,23 +43,7 @@ pub(crate) fn survey(
     now: u64,
 ) -> Result<Survey, Trouble> {
     let mut found = Survey {
-        change: Change {
-            id: id.to_owned(),
-            plan: plan.digest,
-            containerd: plan.containerd.clone(),
-            began: now,
-            ended: None,
-            phase: Phase::Idle,
-            settled: false,
-            note: None,
-            why: None,
-            undoes: None,
-            folders: Vec::new(),
-            leaves: Vec::new(),
-            new_file_mode: plan.new_file_mode & 0o777,
-            service: None,
-            steps: Vec::new(),
-        },
+        change: begun(plan, id, now),
         new: Vec::new(),
         old: Vec::new(),
         foreign: Vec::new(),
@@ -143,6 +127,27 @@ pub(crate) fn survey(
     }
     space.check()?;
     Ok(found)
+}
+
+/// The change of `plan` before anything of it was done.
+fn begun(plan: &ChangePlan, id: &str, now: u64) -> Change {
+    Change {
+        id: id.to_owned(),
+        plan: plan.digest,
+        containerd: plan.containerd.clone(),
+        began: now,
+        ended: None,
+        phase: Phase::Idle,
+        settled: false,
+        note: None,
+        why: None,
+        undoes: None,
+        folders: Vec::new(),
+        leaves: Vec::new(),
+        new_file_mode: plan.new_file_mode & 0o777,
+        service: None,
+        steps: Vec::new(),
+    }
 }
 
 struct Place {

@@ -1,12 +1,16 @@
 //! What undoes a change at the next boot when the run that made it is gone: two unit files that exist only while a change is
 //! unsettled. One runs before containerd and puts the old bytes back; the other runs after it and looks on.
 
-use crate::root::{Root, join};
+use super::bus::Bus;
+use crate::journal::Change;
+use crate::root::{Root, join, split};
 use crate::stage::{Attributes, remove, stage};
-use crate::state::make_folder;
+use crate::state::{STATE, make_folder};
 use crate::trouble::Trouble;
-use rustix::fs::{self, AtFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use std::process::Command;
+use std::time::Duration;
 
 const FOLDER: &str = "/etc/systemd/system";
 const GUARD: &str = "mirrorshift-guard.service";
@@ -26,42 +30,67 @@ pub struct Commands {
 /// Where the proof is left.
 pub const PROOF: &str = "/run/mirrorshift-proof";
 
+/// There while a change is unsettled, and gone after a reboot. A change starts containerd itself, and the guard would only
+/// hold that start up.
+pub(crate) const ARMED: &str = "/run/mirrorshift-armed";
+
 /// The text of the unit that runs before containerd. It depends on nothing that may be absent so early.
-fn guard(unit: &str, command: &[String]) -> String {
+fn guard(unit: &str, command: &[String], change: &Change) -> String {
     format!(
         "[Unit]\nDescription=Undo an unsettled change of containerd's files\nDefaultDependencies=no\n\
-         RequiresMountsFor=/var/lib/mirrorshift /etc/containerd\nBefore={unit}\n\n\
+         RequiresMountsFor={}\nBefore={unit}\nConditionPathExists=!{ARMED}\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=oneshot\nTimeoutStartSec=10\nExecStart=-{}\n",
+        mounts(change).join(" "),
         command.join(" ")
     )
 }
 
+/// What must be mounted for an undo: the journal, the usual folder, and that of each file, wherever its links led.
+fn mounts(change: &Change) -> Vec<&str> {
+    let mut folders = vec![STATE, "/etc/containerd"];
+    let more = change.steps.iter().map(|step| split(&step.target).0);
+    for folder in more {
+        let known = folders
+            .iter()
+            .any(|known| folder.starts_with(&format!("{known}/")) || folder == *known);
+        // systemd would read other letters as something else; a mount of such a name is not waited for.
+        if !known && folder != "/" && folder.chars().all(is_plain) {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// Whether unit files take a letter as it is.
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "/-_.=".contains(letter)
+}
+
 fn look(unit: &str, command: &[String]) -> String {
     format!(
-        "[Unit]\nDescription=Look on an undone change of containerd's files\nAfter={unit}\n\n\
+        "[Unit]\nDescription=Look on an undone change of containerd's files\nAfter={unit}\n\
+         ConditionPathExists=!{ARMED}\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=oneshot\nTimeoutStartSec=180\nExecStart=-{}\n",
         command.join(" ")
     )
 }
 
 /// Puts both in place, synced. systemd must read its files again before they count.
-pub(super) fn place(root: &Root, unit: &str, commands: &Commands) -> Result<(), Trouble> {
+pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), Trouble> {
     let words = commands.at_boot.iter().chain(&commands.after_boot);
-    if words
-        .flat_map(|word| word.chars())
-        .any(|c| !(c.is_ascii_alphanumeric() || "/-_.=".contains(c)))
-    {
+    if !words.flat_map(|word| word.chars()).all(is_plain) {
         return Err(Trouble::Said(
             "a command of the guard has a character that unit files treat",
         ));
     }
+    mark(root)?;
     let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
     let wants = format!("{unit}.wants");
     let io = |action| Trouble::io(action, join(FOLDER, &wants));
     make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
     let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
     for (name, text) in [
-        (GUARD, guard(unit, &commands.at_boot)),
+        (GUARD, guard(unit, &commands.at_boot, change)),
         (LOOK, look(unit, &commands.after_boot)),
     ] {
         let shown = join(FOLDER, name);
@@ -72,6 +101,35 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands) -> Result<(), 
     }
     fs::fsync(&wanted).map_err(io("sync"))?;
     fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
+}
+
+/// Says that this boot is the one in which the change was armed.
+fn mark(root: &Root) -> Result<(), Trouble> {
+    let (folder, name) = split(ARMED);
+    let folder = root.folder(folder).map_err(Trouble::io("open", folder))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(Trouble::io("write", ARMED))?;
+    Ok(())
+}
+
+/// Has systemd forget both, after [`take_away`]: it keeps a unit in mind that failed or whose file is gone.
+pub(super) fn forget(within: Duration) {
+    let forgotten = Bus::connect(within).and_then(|bus| {
+        bus.reload(within)?;
+        for name in [GUARD, LOOK] {
+            // Most have never failed, which systemd calls an error.
+            bus.reset_failed(name).ok();
+        }
+        Ok(())
+    });
+    if forgotten.is_err() {
+        // systemd's own program has another way to it when D-Bus is gone. Nothing depends on it: such a unit has no program.
+        Command::new("systemctl").arg("daemon-reload").output().ok();
+        Command::new("systemctl")
+            .args(["reset-failed", GUARD, LOOK])
+            .output()
+            .ok();
+    }
 }
 
 /// Whether either is in place.
@@ -104,5 +162,41 @@ pub(super) fn take_away(root: &Root, unit: &str) -> Result<(), Trouble> {
     for name in [GUARD, LOOK] {
         remove(&folder, name).map_err(Trouble::io("take away", join(FOLDER, name)))?;
     }
-    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
+    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))?;
+    let (folder, name) = split(ARMED);
+    match root.folder(folder).and_then(|folder| remove(&folder, name)) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Trouble::io("take away", ARMED)(error)),
+    }
+}
+
+/// Takes away what a guard may have left behind a change that is over, below every unit that it may have been for; what was
+/// there. systemd reads its files again where there was something.
+pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String>, Trouble> {
+    match root.folder(FOLDER) {
+        Ok(_) => {}
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(error) => return Err(Trouble::io("open", FOLDER)(error)),
+    }
+    let there: Vec<String> = [GUARD, LOOK]
+        .iter()
+        .map(|name| join(FOLDER, name))
+        .filter(|path| {
+            let (folder, name) = split(path);
+            let folder = root.folder(folder);
+            folder
+                .and_then(|folder| fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+                .is_ok()
+        })
+        .collect();
+    if there.is_empty() {
+        return Ok(there);
+    }
+    for unit in units.iter().chain(&["containerd.service"]) {
+        take_away(root, unit)?;
+    }
+    if root.is_live() {
+        forget(Duration::from_secs(10));
+    }
+    Ok(there)
 }

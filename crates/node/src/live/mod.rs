@@ -60,9 +60,17 @@ mod outputs;
 pub use baseline::{Baseline, Compared};
 /// What undoes a change at the next boot.
 mod guard;
+pub(crate) use guard::ARMED;
+pub(crate) use guard::take_away_guards;
 pub use guard::{Commands, PROOF};
+/// What is said to whoever is at the machine.
+mod console;
+/// Ends what is left of a change, before it is undone.
+mod holder;
+pub use holder::{CHANGE, end_change};
 /// How long containerd is waited for.
 mod deadline;
+pub(crate) use deadline::now as since_boot;
 /// The containerd of a running node, as a change needs it.
 mod service;
 pub use service::{AtBoot, Expect, Live, Times};

@@ -2,6 +2,7 @@
 
 use super::baseline::{Baseline, Compared};
 use super::bus::{Bus, BusError, Exec, Property};
+use super::console;
 use super::deadline::{Deadline, now};
 use super::facts::{Ask, Facts};
 use super::gather::observe;
@@ -183,7 +184,7 @@ impl Runtime for Live<'_> {
     }
 
     fn guard(&mut self, change: &Change) -> Result<(), Trouble> {
-        guard::place(self.root, &self.unit, &self.commands)?;
+        guard::place(self.root, &self.unit, &self.commands, change)?;
         let bus = self.bus()?;
         bus.reload(self.times.restart).map_err(systemd)?;
         // What runs as this does runs as the guard will: the same program, started by the same systemd.
@@ -220,10 +221,7 @@ impl Runtime for Live<'_> {
     fn disarm(&mut self) -> Result<(), Trouble> {
         guard::take_away(self.root, &self.unit)?;
         self.tried = false;
-        // Without a bus systemd goes on knowing units whose files are gone; it finds no program in them to start.
-        self.bus()
-            .and_then(|bus| bus.reload(self.times.restart).map_err(systemd))
-            .ok();
+        guard::forget(self.times.restart);
         Ok(())
     }
 
@@ -282,6 +280,10 @@ impl Runtime for Live<'_> {
     fn wait(&mut self) {
         std::thread::sleep(self.times.pause);
     }
+
+    fn alarm(&mut self, line: &str) {
+        console::tell(line);
+    }
 }
 
 /// What the guard has at a boot, before anything that could be asked runs.
@@ -324,6 +326,10 @@ impl Runtime for AtBoot {
     }
 
     fn wait(&mut self) {}
+
+    fn alarm(&mut self, line: &str) {
+        console::tell(line);
+    }
 }
 
 const NOBODY: Trouble = Trouble::Said("before containerd starts there is nobody to ask");

@@ -14,8 +14,11 @@ mod entry;
 mod kill_points;
 /// Mounts, full and read-only file systems.
 mod mounts;
-/// Changes whose containerd runs, as far as files and journal go.
+/// What a purge takes away.
+mod purge;
+/// Settled changes that are taken back where a containerd runs.
 mod rollback;
+/// Changes whose containerd runs, as far as files and journal go.
 mod runtime;
 /// Changes and rollbacks.
 mod session;

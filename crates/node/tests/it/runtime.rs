@@ -116,6 +116,14 @@ impl Runtime for StandIn {
             self.health = Health::Serves;
         }
     }
+
+    fn alarm(&mut self, line: &str) {
+        self.calls.push("alarm");
+        assert!(!line.contains('\n'), "{line}");
+        for word in [CONFIG, "did not load", "`mirrorshift status`", "`mirrorshift rollback`"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
 }
 
 fn plan() -> ChangePlan {
@@ -224,7 +232,7 @@ fn an_undo_that_fails_is_told_and_keeps_its_guard() {
     assert!(matches!(error, ChangeError::Stuck { .. }), "{error:?}");
     assert_eq!(
         stand_in.calls,
-        ["record", "guard", "restart", "restart", "restart again"]
+        ["record", "guard", "restart", "restart", "restart again", "alarm"]
     );
     assert_eq!((node.text().as_str(), node.phase()), (OLD, Phase::Stuck));
 }
@@ -265,6 +273,9 @@ impl Runtime for Dies<'_> {
     }
     fn wait(&mut self) {
         self.0.wait();
+    }
+    fn alarm(&mut self, line: &str) {
+        self.0.alarm(line);
     }
 }
 

@@ -312,6 +312,22 @@ fn a_lock_held_by_another_is_told_with_its_process() {
 }
 
 #[test]
+fn whoever_comes_to_undo_waits_for_who_is_just_looking() {
+    let node = Node::new();
+    let ms = std::time::Duration::from_millis;
+    let first = node.open("one");
+    let error = Session::open_within(&node.root, 0, "two", ms(50)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Locked);
+    std::thread::scope(|scope| {
+        let root = &node.root;
+        let waits = scope.spawn(move || Session::open_within(root, 0, "two", ms(20_000)).is_ok());
+        std::thread::sleep(ms(50));
+        drop(first);
+        assert!(waits.join().unwrap());
+    });
+}
+
+#[test]
 fn a_state_folder_that_others_may_write_is_not_trusted() {
     let node = Node::new();
     fs::create_dir_all(node.at(STATE)).unwrap();

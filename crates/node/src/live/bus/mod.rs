@@ -121,6 +121,11 @@ impl Bus {
         self.manager("ResetFailedUnit", &name).map(drop)
     }
 
+    /// Sends a signal, by its number, to every process of a unit.
+    pub fn kill(&self, name: &str, signal: i32) -> Result<(), BusError> {
+        self.manager("KillUnit", &(name, "all", signal)).map(drop)
+    }
+
     fn text_of_manager(&self, name: &'static str) -> Result<String, BusError> {
         let value = self.property(MANAGER_PATH, MANAGER, name)?;
         value::text(&value).map(str::to_owned).ok_or(BusError::Unexpected(name))

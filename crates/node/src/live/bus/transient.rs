@@ -1,7 +1,7 @@
 //! Units that live in systemd's memory alone, made of typed properties: a name that is misspelt or a value of the wrong
 //! type would be refused at run time, at the worst moment.
 
-use super::{Bus, BusError};
+use super::{Bus, BusError, number};
 use std::time::Duration;
 use zbus::Variant;
 
@@ -75,6 +75,21 @@ impl Bus {
         let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         let body = (unit, "fail", properties, auxiliary);
         self.job("start", unit, within, "StartTransientUnit", &body)
+    }
+}
+
+impl Bus {
+    /// The type of a service that counts as started when its program runs: `exec`, or `simple` below systemd 240, which
+    /// does not know that one and takes a program that cannot be run for started.
+    pub fn type_exec(&self) -> Property {
+        Property::Type(type_exec(number(self.version())))
+    }
+}
+
+fn type_exec(systemd: Option<u32>) -> &'static str {
+    match systemd {
+        Some(240..) => "exec",
+        _ => "simple",
     }
 }
 
@@ -186,6 +201,17 @@ mod tests {
                 (on_bus, value.value_signature().to_string().as_str()),
                 (name, signature)
             );
+        }
+    }
+
+    #[test]
+    fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
+        for (version, kind) in [
+            ("239 (239-82.el8)", "simple"),
+            ("240", "exec"),
+            ("252.36-1~deb12u1", "exec"),
+        ] {
+            assert_eq!(type_exec(number(version)), kind, "{version}");
         }
     }
 

@@ -1,0 +1,185 @@
+//! Every trace of the tool goes, and nothing else.
+
+use crate::common::{old_root, picture};
+use crate::runtime::{CONFIG, Dies, NEW, OLD, StandIn};
+use mirrorshift_node::{ChangePlan, Kind, OpenError, PurgeError, Purged, Root, STATE, Session, purge};
+use mirrorshift_plan::{Digest, Expect, Step};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+const UNITS: &str = "/etc/systemd/system";
+
+struct Node {
+    dir: tempfile::TempDir,
+    root: Root,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        old_root(dir.path());
+        // Where else the tool puts something.
+        for folder in ["run", "var/lib", "etc/systemd/system"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        Self { dir, root }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+
+    fn write(&self, path: &str) {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs::write(self.at(path), "x").unwrap();
+    }
+
+    /// With a settled change, and whatever else the tool may leave.
+    fn settled(&self) {
+        let mut stand_in = StandIn::new(self.dir.path(), &[OLD, NEW]);
+        let session = Session::open(&self.root, 1, "one").unwrap();
+        session.with(&mut stand_in).apply(&plan()).unwrap();
+        for path in [
+            "/var/lib/mirrorshift/bin/mirrorshift",
+            "/var/lib/mirrorshift/bin/.mirrorshift.new",
+            "/var/lib/mirrorshift/reserve",
+            "/run/mirrorshift/progress",
+            "/run/mirrorshift-proof",
+            "/etc/systemd/system/mirrorshift-guard.service",
+            "/etc/systemd/system/mirrorshift-look.service",
+        ] {
+            self.write(path);
+        }
+        let wants = self.at("/etc/systemd/system/containerd.service.wants");
+        fs::create_dir(&wants).unwrap();
+        symlink("../mirrorshift-guard.service", wants.join("mirrorshift-guard.service")).unwrap();
+    }
+}
+
+fn plan() -> ChangePlan {
+    ChangePlan {
+        digest: Digest::of(b"plan"),
+        containerd: "1.7.24".to_owned(),
+        new_file_mode: 0o644,
+        steps: vec![Step {
+            path: CONFIG.to_owned(),
+            expect: Expect::File(Digest::of(OLD.as_bytes())),
+            content: Some(NEW.as_bytes().to_vec()),
+            why: "a test".to_owned(),
+        }],
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_trace_goes_and_what_was_migrated_stays() {
+    let node = Node::new();
+    node.settled();
+    let migrated = picture(&node.at("/etc/containerd"));
+    let purged = purge(&node.root).unwrap();
+    assert_eq!(purged.left, Vec::<String>::new());
+    for gone in [
+        "/etc/systemd/system/mirrorshift-guard.service",
+        "/var/lib/mirrorshift/bin/mirrorshift",
+        "/var/lib/mirrorshift/changes/one/0",
+        "/var/lib/mirrorshift/journal.json",
+        STATE,
+        "/run/mirrorshift",
+    ] {
+        assert!(purged.gone.iter().any(|path| path == gone), "{gone}: {:?}", purged.gone);
+    }
+    assert_eq!(names(&node.at("/var/lib")), Vec::<String>::new());
+    assert_eq!(names(&node.at("/run")), Vec::<String>::new());
+    assert_eq!(names(&node.at(UNITS)), Vec::<String>::new());
+    assert_eq!(picture(&node.at("/etc/containerd")), migrated);
+    assert_eq!(fs::read_to_string(node.at(CONFIG)).unwrap(), NEW);
+    // Nothing is made where nothing is.
+    let before = picture(node.dir.path());
+    assert_eq!(purge(&node.root).unwrap(), Purged::default());
+    assert_eq!(picture(node.dir.path()), before);
+}
+
+#[test]
+fn what_others_put_there_stays_and_is_told() {
+    let node = Node::new();
+    node.settled();
+    let theirs = [
+        "/var/lib/mirrorshift/bin/tool",
+        "/var/lib/mirrorshift/changes/one/notes.txt",
+        "/var/lib/mirrorshift/backup.tar",
+        "/run/mirrorshift/deep/theirs",
+        "/etc/systemd/system/containerd.service.wants/other.service",
+    ];
+    for path in theirs {
+        node.write(path);
+    }
+    symlink(
+        "/etc/containerd/config.toml",
+        node.at("/var/lib/mirrorshift/changes/one/7"),
+    )
+    .unwrap();
+    let mut left = purge(&node.root).unwrap().left;
+    left.sort();
+    assert_eq!(
+        left,
+        [
+            "/run/mirrorshift/deep",
+            "/var/lib/mirrorshift/backup.tar",
+            "/var/lib/mirrorshift/bin/tool",
+            "/var/lib/mirrorshift/changes/one/7",
+            "/var/lib/mirrorshift/changes/one/notes.txt",
+        ]
+    );
+    for path in theirs {
+        assert!(node.at(path).exists(), "{path}");
+    }
+    assert_eq!(
+        fs::read_to_string(node.at(CONFIG)).unwrap(),
+        NEW,
+        "the link was not followed"
+    );
+    assert!(!node.at("/var/lib/mirrorshift/journal.json").exists());
+}
+
+#[test]
+fn an_unsettled_change_and_a_held_lock_refuse_untouched() {
+    let node = Node::new();
+    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+    let run = AssertUnwindSafe(|| {
+        let mut dies = Dies(&mut stand_in, "after the restart");
+        let session = Session::open(&node.root, 1, "one").unwrap();
+        drop(session.with(&mut dies).apply(&plan()));
+    });
+    assert!(catch_unwind(run).is_err());
+    let before = picture(node.dir.path());
+    let error = purge(&node.root).unwrap_err();
+    assert!(matches!(&error, PurgeError::Unsettled(id) if id == "one"), "{error:?}");
+    assert!(error.hint().is_some());
+    assert_eq!(picture(node.dir.path()), before);
+
+    let session = Session::open(&node.root, 2, "two").unwrap();
+    let error = purge(&node.root).unwrap_err();
+    let PurgeError::Open(error @ OpenError::Locked { .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.kind(), Kind::Locked);
+    drop(session);
+
+    // A journal that cannot be read may be of an unsettled change.
+    fs::write(node.at("/var/lib/mirrorshift/journal.json"), "{").unwrap();
+    assert!(matches!(
+        purge(&node.root),
+        Err(PurgeError::Open(OpenError::Journal(_)))
+    ));
+}
