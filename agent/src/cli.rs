@@ -88,6 +88,9 @@ pub(crate) enum Command {
         /// What should differ after the change.
         #[command(flatten)]
         wishes: Wishes,
+        /// Try a plan that was undone before, because containerd did not serve with it
+        #[arg(long, conflicts_with = "no_restart")]
+        again: bool,
         /// How far to go.
         #[command(flatten)]
         consent: Consent,
@@ -190,9 +193,6 @@ pub(crate) struct Consent {
     /// Do not ask before containerd is restarted
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Try a plan that was undone before, because containerd did not serve with it
-    #[arg(long, conflicts_with = "no_restart")]
-    pub(crate) again: bool,
     /// Go on although a restart of this node's containerd kills its containers
     #[arg(long, conflicts_with = "no_restart")]
     pub(crate) accept_restart_of_containers: bool,

@@ -29,7 +29,7 @@ pub(crate) struct Migrated {
     pub(crate) live: Option<Vec<Event>>,
 }
 
-pub(super) fn run(common: &Common, wishes: &Wishes, consent: &Consent) -> Result<Report, Failure> {
+pub(super) fn run(common: &Common, wishes: &Wishes, again: bool, consent: &Consent) -> Result<Report, Failure> {
     let wanted = Wanted::of(wishes)?;
     let policy = wanted.policy()?;
     let root = Root::open(&common.root)?;
@@ -52,14 +52,14 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: &Consent) -> Result
     }
     if root.is_live() && !consent.no_restart {
         if let Some(plan) = &shown {
-            undone_before(&node, plan, consent.again)?;
+            undone_before(&node, plan, again)?;
         }
         let digest = agree(common, wishes, consent, &node, shown.as_ref())?;
         let task = Task::Migrate {
             wanted,
             expects: digest,
         };
-        return order(&root, common, consent, task);
+        return order(&root, common, consent, again, task);
     }
     let mut session = session(&root)?;
     let recovered = recovered(&session.recover()?);
@@ -87,13 +87,19 @@ pub(super) fn run(common: &Common, wishes: &Wishes, consent: &Consent) -> Result
 }
 
 /// Has a change of the running node made, and follows it.
-pub(super) fn order(root: &Root, common: &Common, consent: &Consent, task: Task) -> Result<Report, Failure> {
+pub(super) fn order(
+    root: &Root,
+    common: &Common,
+    consent: &Consent,
+    again: bool,
+    task: Task,
+) -> Result<Report, Failure> {
     let order = Order {
         id: identity().1,
         task,
         config: common.config.clone(),
         containerd_version: common.containerd_version.clone(),
-        again: consent.again,
+        again,
         containers_may_restart: consent.accept_restart_of_containers,
         verify_image: consent.verify_image.clone(),
         limits: Limits {

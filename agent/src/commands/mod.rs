@@ -65,7 +65,7 @@ pub(crate) fn run(cli: &Cli) -> Report {
     let common = &cli.common;
     let done = match &cli.command {
         Command::Plan { exit_code, wishes } => plan::run(common, wishes, *exit_code),
-        Command::Migrate { wishes, consent } => migrate::run(common, wishes, consent),
+        Command::Migrate { wishes, again, consent } => migrate::run(common, wishes, *again, consent),
         Command::Rollback { consent } => rollback::run(common, consent),
         Command::Status { follow } => status::run(common, *follow),
         Command::Purge { yes } => purge::run(common, *yes),

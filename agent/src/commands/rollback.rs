@@ -19,7 +19,7 @@ pub(super) fn run(common: &Common, consent: &Consent) -> Result<Report, Failure>
             let question = "Go back to the bytes of before? containerd is restarted; containers keep running.";
             consent::ask(common, "rollback", &render::status::text(&status), question)?;
         }
-        return migrate::order(&root, common, consent, Task::Rollback);
+        return migrate::order(&root, common, consent, false, Task::Rollback);
     } else {
         session(&root)?.rollback()?
     };

@@ -16,6 +16,8 @@ use rustix::io::Errno;
 
 /// What may go with a reboot.
 const RUN: &str = "/run/mirrorshift";
+/// What a run of the unit that changes a node keeps there, in a folder of its own.
+const RUN_FILES: [&str; 4] = ["order.json", "events", "end.json", "end.new"];
 /// Where the copy of the program lies that runs on the node.
 const BIN: &str = "bin";
 
@@ -148,9 +150,7 @@ fn runtime(root: &Root, purged: &mut Purged) -> Result<(), Trouble> {
                 file(folder, &name, shown, purged)?;
                 // One for each run of the unit that changes the node.
                 inner(folder, &name, shown, purged, |run, shown, purged| {
-                    names(run, shown)?
-                        .iter()
-                        .try_for_each(|name| file(run, name, shown, purged))
+                    RUN_FILES.iter().try_for_each(|name| file(run, name, shown, purged))
                 })?;
             }
             Ok(())

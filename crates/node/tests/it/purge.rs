@@ -134,7 +134,7 @@ fn what_others_put_there_stays_and_is_told() {
     assert_eq!(
         left,
         [
-            "/run/mirrorshift/deep",
+            "/run/mirrorshift/deep/theirs",
             "/var/lib/mirrorshift/backup.tar",
             "/var/lib/mirrorshift/bin/tool",
             "/var/lib/mirrorshift/changes/one/7",

@@ -1,0 +1,140 @@
+//! Bad input and bad luck on a running node, a trial each: what the program ends with, and what the node is like then.
+//!
+//! Beside these, on every release: `migrate_live` (killed, stopped, reset), `rehearsal`, `power_cuts`.
+
+mod daemon; // containerd, systemd and the bus
+mod files; // files and disks
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::lab::NodeOptions;
+use mirrorshift_tests::live::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, on_live_nodes};
+use std::process::{Child, ExitCode, Stdio};
+
+const ONE: On = On::Only(&["1.7"]);
+
+const TRIALS: [Entry; 34] = [
+    ("fails_live_and_is_undone", On::Every, daemon::fails_live),
+    (
+        "start_limit_is_hit_and_undone",
+        On::Only(&["1.7", "2.4"]),
+        daemon::start_limit,
+    ),
+    ("undone_before_is_not_tried_again", ONE, daemon::undone_before),
+    ("import_that_appears", On::Only(&["1.7", "2.4"]), files::import_appears),
+    (
+        "edited_by_somebody_else",
+        On::Only(&["1.7", "2.4"]),
+        files::edited_by_somebody_else,
+    ),
+    ("bind_mounted_file", ONE, files::bind_mounted),
+    ("read_only_file_system", ONE, files::read_only),
+    ("link_out_of_the_folder", ONE, files::link_out),
+    ("immutable_file", ONE, files::immutable),
+    ("full_disk_of_the_journal", ONE, files::full_journal_disk),
+    ("full_disk_of_the_configuration", ONE, files::full_configuration_disk),
+    (
+        "containers_would_be_killed",
+        On::Every,
+        daemon::containers_would_be_killed,
+    ),
+    ("two_containerds", ONE, daemon::two_containerds),
+    ("another_config_path", ONE, files::another_config),
+    ("root_on_another_disk", On::Every, files::another_root),
+    ("root_file_and_drop_in", On::Every, files::root_file_and_drop_in),
+    ("unit_fails_already", ONE, daemon::unit_fails_already),
+    ("slow_start", On::Only(&["2.1"]), daemon::slow_start),
+    ("no_bus", ONE, daemon::no_bus),
+    ("bus_goes_in_the_middle", On::Only(&["1.7", "2.4"]), daemon::bus_goes),
+    ("containerd_is_stopped", ONE, daemon::containerd_is_stopped),
+    ("containerd_hangs", ONE, daemon::containerd_hangs),
+    ("cri_is_dead_of_something_else", ONE, daemon::cri_dead_otherwise),
+    ("cri_is_dead_of_both_settings", On::Every, daemon::cri_dead_of_both),
+    ("noexec", ONE, files::noexec),
+    ("pull_in_flight", On::Only(&["1.7", "2.4"]), daemon::pull_in_flight),
+    ("two_at_once", ONE, daemon::two_at_once),
+    ("corrupt_journal", ONE, files::corrupt_journal),
+    ("reload_in_the_middle", ONE, daemon::reload_in_the_middle),
+    (
+        "sandbox_in_creation",
+        On::Only(&["1.7", "2.4"]),
+        daemon::sandbox_in_creation,
+    ),
+    ("less_space_than_every_write_needs", ONE, files::less_and_less_space),
+    ("disk_of_the_journal_goes", ONE, files::journal_disk_goes),
+    (
+        "program_of_the_guard_deleted",
+        On::Only(&["1.6", "2.4"]),
+        daemon::guard_deleted,
+    ),
+    ("upgrade_in_the_middle", ONE, daemon::upgrade_in_the_middle),
+];
+
+fn main() -> ExitCode {
+    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "bad_luck", &TRIALS)
+}
+
+/// Runs a script on a good node, and `migrate` after it, which must refuse for `reason` and touch nothing.
+pub(crate) fn refused(case: &Case, options: &NodeOptions, script: &str, reason: &str) -> Result<(), Failed> {
+    let live = case.boot(options)?;
+    live.node.run(&["sh", "-ec", script])?.ok()?;
+    let before = live.node.read(CONFIG)?;
+    refusal(&live, &[], reason)?;
+    assert_eq!(live.node.read(CONFIG)?, before, "config.toml was touched");
+    live.nothing_is_left("refused")
+}
+
+/// `migrate` refuses for `reason`.
+pub(crate) fn refusal(live: &Live, more: &[&str], reason: &str) -> Result<(), Failed> {
+    let ran = live.migrate(3, &[&["--output", "json"], more].concat())?;
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(document["error"]["reason"], reason, "{}", ran.stdout);
+    assert_eq!(document["exitCode"], 3);
+    Ok(())
+}
+
+/// Something that containerd downloads until the trial ends it.
+pub(crate) struct Held<'l>(&'l Live);
+
+impl<'l> Held<'l> {
+    pub(crate) fn begin(live: &'l Live) -> Result<Self, Failed> {
+        let script = "rm -f /run/end; (echo begun; until [ -e /run/end ]; do sleep 0.05; done) | \
+            ctr -n k8s.io content ingest held";
+        let unit = ["systemd-run", "--unit=held", "sh", "-c", script];
+        live.node.run(&unit)?.ok()?;
+        live.node.until("nothing is being downloaded", CRI, || {
+            let active = live.node.run(&["ctr", "-n", "k8s.io", "content", "active"])?.stdout;
+            Ok(active.contains("held").then_some(()))
+        })?;
+        Ok(Self(live))
+    }
+
+    pub(crate) fn end(self) -> Result<(), Failed> {
+        self.0.node.write("/run/end", "")?;
+        Ok(())
+    }
+}
+
+/// A `migrate` in the background.
+pub(crate) fn background(live: &Live, more: &[&str]) -> Result<Child, Failed> {
+    let mut child = live.node.command(&[&[PROGRAM, "migrate", "--yes"], more].concat())?;
+    let child = child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(child.spawn()?)
+}
+
+/// Waits until the change tells `step`.
+pub(crate) fn reaches(live: &Live, step: &str) -> Result<(), Failed> {
+    let look = format!("cat /run/mirrorshift/$(cat /run/mirrorshift/last)/events | grep -q '\"{step}\"'");
+    live.node.until(&format!("the change is never {step}"), CRI, || {
+        Ok((live.node.run(&["sh", "-c", &look])?.code == 0).then_some(()))
+    })?;
+    Ok(())
+}
+
+pub(crate) fn ended(child: Child, code: i32) -> Result<String, Failed> {
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(code) {
+        return Ok(text);
+    }
+    Err(format!("ended with {:?} and not {code}: {text}", output.status).into())
+}
