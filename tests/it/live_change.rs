@@ -15,6 +15,8 @@ const CRI: Duration = Duration::from_secs(20);
 const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/live_change";
 const NEW: &str = "/root/new.toml";
+/// For a shell: the process of the change that runs as a unit.
+const PID: &str = "pid=$(systemctl show --value --property=MainPID mirrorshift-change)";
 
 /// What a containerd comes up with: CRI reads hosts directories.
 const GOOD: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
@@ -75,8 +77,8 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     // Stopped, where no owner comes after it: another one ends it first.
     node.run(&["systemctl", "reset-failed"])?.ok()?;
     let run = format!(
-        "systemd-run --unit=mirrorshift-change {PROGRAM} apply {NEW}; until ! cmp -s {CONFIG} /root/old.toml; do :; done; \
-         systemctl kill --signal=SIGSTOP mirrorshift-change"
+        "systemd-run --unit=mirrorshift-change {PROGRAM} apply {NEW}; {PID}; \
+         until ! cmp -s {CONFIG} /root/old.toml; do :; done; kill -STOP $pid"
     );
     node.write("/root/old.toml", &old)?;
     node.run(&["sh", "-c", &run])?.ok()?;
@@ -196,11 +198,8 @@ fn take_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
         "systemd-run --unit=mirrorshift-change --property=KillSignal=SIGKILL --property=TimeoutStopSec=60 \
          --property='ExecStopPost={PROGRAM} undo' {PROGRAM} rollback"
     );
-    // By the kernel's hand at once, as it takes no longer than a restart.
-    let kill = format!(
-        "{run}; until cmp -s {CONFIG} /root/old.toml; do :; done; \
-         systemctl kill --signal=SIGKILL mirrorshift-change"
-    );
+    // At once and not by way of systemd, as all of it takes no longer than a restart.
+    let kill = format!("{run}; {PID}; until cmp -s {CONFIG} /root/old.toml; do :; done; kill -KILL $pid");
     node.run(&["sh", "-c", &kill])?.ok()?;
     node.until("the owner does not undo the rollback", CRI, || {
         let state = node.show("mirrorshift-change.service", "ActiveState")?;

@@ -63,10 +63,16 @@ fn any_left(proc: &Path) -> Result<bool, Trouble> {
     Ok(all.iter().any(is_of_change))
 }
 
-/// One that has ended meanwhile belongs to nothing.
+/// One that has ended meanwhile belongs to nothing. A machine that runs in this one, as a container with a systemd of its own,
+/// may have a change of its own: its processes are in another namespace.
 fn is_of_change(process: &Process) -> bool {
     let groups = process.control_groups().unwrap_or_default();
-    groups.iter().any(|group| is_in_change(group))
+    let own = || {
+        Process::of(Path::new("/proc"), std::process::id())
+            .namespace("pid")
+            .ok()
+    };
+    groups.iter().any(|group| is_in_change(group)) && process.namespace("pid").ok() == own()
 }
 
 fn is_in_change(group: &str) -> bool {
