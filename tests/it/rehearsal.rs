@@ -42,6 +42,10 @@ password = "hunter2"
 /// IPv6 endpoints cannot be moved to hosts.toml on 1.x, and are left out there.
 const IPV6: &str = ", \"http://[fd00::7]:5020\"";
 
+/// Asked in place of every registry by a containerd that has it, and its password may be nowhere.
+const PROXY: &str =
+    "[Service]\nEnvironment=HTTP_PROXY=http://user:hunter2@proxy.test:5000 HTTPS_PROXY=http://proxy.test:5000\n";
+
 /// Imports come first: keys at the top stand before tables.
 const IMPORTS: &str = "imports = [\"/etc/containerd/conf.d/*.toml\"]\n";
 /// Leaves the unit active and CRI dead.
@@ -67,6 +71,7 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     let mut options = NodeOptions::new(&tables)
         .disk("/data", "size=64m")
         .disk("/noexec", "size=1m,noexec")
+        .drop_in("containerd.service", "proxy", PROXY)
         .file("/etc/containerd/conf.d/00-nothing.toml", "version = 2\n");
     let text = format!("{IMPORTS}{}", String::from_utf8_lossy(&options.files[CONFIG]));
     options = options.file(CONFIG, &text);
