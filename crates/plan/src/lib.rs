@@ -11,6 +11,8 @@ pub mod change;
 pub mod policy;
 /// What must hold of a running node before it is touched.
 pub mod preflight;
+/// What the node's own containerd said of a change before it was made.
+pub mod rehearsal;
 
 mod configure;
 mod edit;

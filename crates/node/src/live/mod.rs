@@ -77,3 +77,6 @@ pub use service::{AtBoot, Expect, Live, Times};
 /// What of it decides whether a change may begin.
 mod ground;
 pub use ground::Intent;
+/// A change before it is made, in a sandbox.
+mod rehearsal;
+pub use rehearsal::{InsideError, Rehearsal, RehearsalError, RehearsalTimes, inside};

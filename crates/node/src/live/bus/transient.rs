@@ -1,7 +1,7 @@
 //! Units that live in systemd's memory alone, made of typed properties: a name that is misspelt or a value of the wrong
 //! type would be refused at run time, at the worst moment.
 
-use super::{Bus, BusError, number};
+use super::{Bus, BusError, number, value};
 use std::time::Duration;
 use zbus::Variant;
 
@@ -28,6 +28,8 @@ pub enum Property {
     ExecStopPost(Exec),
     RemainAfterExit(bool),
     CollectMode(&'static str),
+    /// The unit is kept until its maker has seen how it ended, or has left the bus.
+    AddRef(bool),
     DefaultDependencies(bool),
     After(Vec<String>),
     RuntimeMaxSec(Duration),
@@ -40,6 +42,7 @@ pub enum Property {
     PrivateMounts(bool),
     PrivateTmp(bool),
     ProtectSystem(&'static str),
+    ProtectControlGroups(bool),
     /// Mount point and options.
     TemporaryFileSystem(Vec<(String, String)>),
     /// Source and destination; with everything mounted below the source.
@@ -76,6 +79,22 @@ impl Bus {
         let body = (unit, "fail", properties, auxiliary);
         self.job("start", unit, within, "StartTransientUnit", &body)
     }
+
+    /// How the main process of a transient service ended: systemd's word, such as `success`, `exit-code` or `timeout`, and
+    /// the exit code or signal. The unit must have been made over this connection with [`Property::AddRef`], and is let go.
+    pub fn ended(&self, unit: &str) -> Result<(String, u64), BusError> {
+        const SERVICE: &str = "org.freedesktop.systemd1.Service";
+        let answer = self.manager("GetUnit", &unit)?;
+        let path = value::object(&answer, "GetUnit")?;
+        let result = self.property(&path, SERVICE, "Result")?;
+        let result = value::text(&result).ok_or(BusError::Unexpected("Result"))?.to_owned();
+        let status = match *self.property(&path, SERVICE, "ExecMainStatus")? {
+            Variant::I32(status) => u64::try_from(status).unwrap_or_default(),
+            _ => return Err(BusError::Unexpected("ExecMainStatus")),
+        };
+        self.manager("UnrefUnit", &unit)?;
+        Ok((result, status))
+    }
 }
 
 impl Bus {
@@ -103,6 +122,7 @@ impl Property {
             Self::ExecStopPost(command) => ("ExecStopPost", command.value()),
             Self::RemainAfterExit(flag) => ("RemainAfterExit", (*flag).into()),
             Self::CollectMode(text) => ("CollectMode", (*text).into()),
+            Self::AddRef(flag) => ("AddRef", (*flag).into()),
             Self::DefaultDependencies(flag) => ("DefaultDependencies", (*flag).into()),
             Self::After(units) => ("After", strings(units)),
             Self::RuntimeMaxSec(time) => ("RuntimeMaxUSec", microseconds(*time)),
@@ -114,6 +134,7 @@ impl Property {
             Self::PrivateMounts(flag) => ("PrivateMounts", (*flag).into()),
             Self::PrivateTmp(flag) => ("PrivateTmp", (*flag).into()),
             Self::ProtectSystem(text) => ("ProtectSystem", (*text).into()),
+            Self::ProtectControlGroups(flag) => ("ProtectControlGroups", (*flag).into()),
             Self::TemporaryFileSystem(places) => ("TemporaryFileSystem", pairs(places)),
             Self::BindPaths(places) => ("BindPaths", binds(places)),
             Self::BindReadOnlyPaths(places) => ("BindReadOnlyPaths", binds(places)),
