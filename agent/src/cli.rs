@@ -79,6 +79,9 @@ pub(crate) enum Command {
         /// Exit with 7 when there is something to change
         #[arg(long)]
         exit_code: bool,
+        /// Try it in a sandbox with this node's containerd: who is really asked, before and after
+        #[arg(long)]
+        rehearse: bool,
         /// What should differ after the change.
         #[command(flatten)]
         wishes: Wishes,
@@ -138,6 +141,12 @@ pub(crate) enum Command {
     UndoUnsettled {
         /// The run
         run: String,
+    },
+    /// Start containerd in the sandbox that this runs in, and write down what it does
+    #[command(hide = true)]
+    RehearseInside {
+        /// The folder of the order and the answer
+        folder: PathBuf,
     },
     /// What undoes a change at the next boot
     #[command(hide = true, subcommand)]

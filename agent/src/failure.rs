@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use mirrorshift_containerd::Place;
-use mirrorshift_node::live::BusError;
+use mirrorshift_node::live::{BusError, RehearsalError};
 use mirrorshift_node::{ChangeError, OpenError, PurgeError, RootError, StatusError, Trouble};
 use mirrorshift_plan::policy::{PolicyError, ValueError};
 use mirrorshift_plan::{Refusal, RouteChange};
@@ -186,6 +186,12 @@ impl From<StatusError> for Failure {
             hint: hint.map(Box::from),
             ..Self::new(Exit::Refused, "journal", chain(&error))
         }
+    }
+}
+
+impl From<RehearsalError> for Failure {
+    fn from(error: RehearsalError) -> Self {
+        Self::new(Exit::Refused, "not-rehearsed", chain(&error)).hint(error.hint())
     }
 }
 

@@ -83,16 +83,20 @@ impl Node {
         })
     }
 
-    /// What is known, as the planner takes it.
-    pub(crate) fn plan(&self, policy: &Policy) -> Result<Plan, Failure> {
-        let files = NodeFiles {
+    /// The files, as the planner takes them.
+    pub(crate) fn files(&self) -> NodeFiles<'_> {
+        NodeFiles {
             version: &self.version,
             config: &self.config,
             tree: &self.tree,
             owned: &self.owned,
             images: &[],
-        };
-        plan(&files, policy).map_err(|refusal| {
+        }
+    }
+
+    /// What is to be done to them.
+    pub(crate) fn plan(&self, policy: &Policy) -> Result<Plan, Failure> {
+        plan(&self.files(), policy).map_err(|refusal| {
             let mut failure = Failure::from(refusal);
             self.show_line(&mut failure);
             failure

@@ -131,6 +131,7 @@ fn agree(
                     common,
                     wishes,
                     live: true,
+                    rehearsed: None,
                 };
                 mask::free_text(&render::plan::text(&shown))
             }

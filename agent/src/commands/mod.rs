@@ -64,13 +64,20 @@ impl Report {
 pub(crate) fn run(cli: &Cli) -> Report {
     let common = &cli.common;
     let done = match &cli.command {
-        Command::Plan { exit_code, wishes } => plan::run(common, wishes, *exit_code),
+        Command::Plan {
+            exit_code,
+            rehearse,
+            wishes,
+        } => plan::run(common, wishes, *exit_code, *rehearse),
         Command::Migrate { wishes, again, consent } => migrate::run(common, wishes, *again, consent),
         Command::Rollback { consent } => rollback::run(common, consent),
         Command::Status { follow } => status::run(common, *follow),
         Command::Purge { yes } => purge::run(common, *yes),
         Command::Change { run } => Ok(live::change::run(run)),
         Command::UndoUnsettled { run } => live::owners::undo_unsettled(run),
+        Command::RehearseInside { folder } => {
+            live::rehearse::in_sandbox(folder).map(|()| Report::text(Exit::Done, String::new()))
+        }
         Command::Guard(word) => live::owners::guard(word),
         Command::Check { target, exit_code } => check::run(common, target.as_deref(), *exit_code),
         Command::Explain { image } => explain::run(common, image),

@@ -4,6 +4,7 @@ use super::SCHEMA_VERSION;
 use super::shared::{Finding, Place, RouteChange};
 use super::status::Change;
 use crate::advice::WildcardAdvice;
+use crate::live::rehearse::Row;
 use crate::mask;
 use crate::render::diff;
 use crate::render::plan::{Shown, note_id, note_text};
@@ -40,6 +41,21 @@ pub(crate) struct PlanDocument {
     kept: Vec<Text>,
     /// A change that an earlier run left unfinished.
     unfinished: Option<Change>,
+    /// With `--rehearse`: who the node's own containerd asked in a sandbox; null otherwise.
+    rehearsed: Option<Vec<Asked>>,
+}
+
+/// Who was asked for one image of a registry, in order.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Asked {
+    registry: String,
+    /// The image that was asked for: by tag or by digest.
+    image: String,
+    /// With the files as they are.
+    before: Vec<String>,
+    /// With the new files.
+    after: Vec<String>,
 }
 
 /// One file of a plan.
@@ -100,6 +116,21 @@ pub(crate) fn document(shown: &Shown<'_>) -> PlanDocument {
         comments: plan.comments.iter().map(text).collect(),
         kept: plan.kept.iter().map(text).collect(),
         unfinished: node.status.unfinished.as_ref().map(Change::of),
+        rehearsed: shown
+            .rehearsed
+            .map(|rehearsed| rehearsed.rows().iter().map(asked).collect()),
+    }
+}
+
+fn asked(row: &Row<'_>) -> Asked {
+    let hosts = |asked: &[mirrorshift_plan::rehearsal::Asked]| {
+        asked.iter().map(|one| mask::free_text(&one.to_string())).collect()
+    };
+    Asked {
+        registry: row.probe.registry.to_string(),
+        image: row.probe.image.clone(),
+        before: hosts(row.before),
+        after: hosts(row.after),
     }
 }
 

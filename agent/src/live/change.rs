@@ -4,6 +4,7 @@ use super::order::{Order, Task};
 use super::owners::{commands, times};
 use super::progress::{End, Progress};
 use super::ready::ready;
+use super::rehearse::rehearse;
 use super::told::Told;
 use crate::commands::migrate::{Migrated, change_plan};
 use crate::commands::{Report, identity, recovered};
@@ -82,6 +83,13 @@ fn migrate(
     if !plan.is_empty() {
         undone_before(&node, &plan, order.again)?;
         let facts = ready(root, &node, &plan.steps, order, progress)?;
+        progress.tell(
+            "rehearsing",
+            "containerd is started in a sandbox with the old files and the new ones",
+        );
+        let rehearsed = rehearse(root, &node, &plan, &facts)?;
+        rehearsed.agreed()?;
+        progress.tell("rehearsed", &rehearsed.summary());
         // What was looked at so far must still be so: a file that appears now was not planned for.
         if Node::read(root, &common)?.tree != node.tree {
             return Err(meanwhile());

@@ -18,6 +18,8 @@ pub(crate) mod owners;
 pub(crate) mod progress;
 /// Whether the node is fit for a change, and quiet.
 mod ready;
+/// Tries it in a sandbox first.
+pub(crate) mod rehearse;
 /// Starts it.
 pub(crate) mod start;
 /// Tells every phase that the loop enters.

@@ -5,7 +5,7 @@ use super::order::Order;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use mirrorshift_node::live::{Bus, BusError, CHANGE, Exec, Property};
-use mirrorshift_node::{PROGRAM, Root, install};
+use mirrorshift_node::{PROGRAM, Root};
 use std::time::Duration;
 
 /// For a call to systemd.
@@ -19,9 +19,7 @@ const SIGKILL: i32 = 9;
 /// Starts what `order` says. Returns when its program runs.
 pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
     let bus = Bus::connect(CALL)?;
-    let program = std::fs::read("/proc/self/exe")
-        .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
-    install(root, &program)?;
+    install(root)?;
     order.write()?;
     let started = bus.start_transient(CHANGE, &properties(&bus, order), START);
     match started {
@@ -44,6 +42,13 @@ pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
         }
     }
     folder::started(&order.id)
+}
+
+/// Puts a copy of this program where systemd starts it from.
+pub(crate) fn install(root: &Root) -> Result<(), Failure> {
+    let program = std::fs::read("/proc/self/exe")
+        .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
+    Ok(mirrorshift_node::install(root, &program)?)
 }
 
 fn properties(bus: &Bus, order: &Order) -> Vec<Property> {

@@ -3,6 +3,7 @@
 use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, put, routes, tame, wrap};
 use crate::advice::WildcardAdvice;
 use crate::cli::{Common, Wishes};
+use crate::live::rehearse::Rehearsed;
 use crate::mask;
 use crate::read::Node;
 use mirrorshift_containerd::Finding;
@@ -17,6 +18,8 @@ pub(crate) struct Shown<'s> {
     pub(crate) wishes: &'s Wishes,
     /// Whether this is the running machine's own root.
     pub(crate) live: bool,
+    /// What its own containerd made of it.
+    pub(crate) rehearsed: Option<&'s Rehearsed>,
 }
 
 /// The text of `plan`.
@@ -54,6 +57,10 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
     }
     out.push_str(&title(&routes_title(&plan.routes)));
     out.push_str(&routes::table(&plan.routes));
+    if let Some(rehearsed) = shown.rehearsed {
+        out.push_str(&title("As this node's containerd asked, in a sandbox"));
+        out.push_str(&routes::rehearsed(rehearsed));
+    }
     let notes = notes(shown, advice.as_ref());
     if !notes.is_empty() {
         out.push_str(&title("Notes"));

@@ -1,8 +1,10 @@
 //! Who is asked, before and after: one registry a row, its hosts in their order.
 
 use super::{GOOD, LOOK, TITLE, WIDTH, paint, put, tame};
+use crate::live::rehearse::{Rehearsed, Row};
 use crate::mask;
 use mirrorshift_containerd::{Ask, Failure, Route, Scheme, Tls};
+use mirrorshift_plan::rehearsal::{Asked, Named};
 use mirrorshift_plan::{RouteChange, Subject};
 
 /// What the plan looks a registry up by that nothing names. `.invalid` never resolves.
@@ -201,4 +203,41 @@ pub(crate) fn name(subject: &Subject) -> Option<String> {
         Subject::Registry(name) => Some(name.clone()),
         Subject::Unnamed => None,
     }
+}
+
+/// Who was asked in a sandbox, a registry a line: as before, or both.
+pub(crate) fn rehearsed(rehearsed: &Rehearsed) -> String {
+    let rows = rehearsed.rows();
+    let name = |row: &Row<'_>| match row.probe.named {
+        Named::Tag => tame(&row.probe.registry.to_string()),
+        Named::Digest => format!("{} by digest", tame(&row.probe.registry.to_string())),
+    };
+    let asked = |asked: &[Asked]| {
+        let hosts: Vec<String> = asked
+            .iter()
+            .map(|host| tame(&mask::free_text(&host.to_string())))
+            .collect();
+        match hosts.is_empty() {
+            true => "nobody".to_owned(),
+            false => hosts.join(ARROW).replace(UNNAMED, "<registry>"),
+        }
+    };
+    let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for row in &rows {
+        let pad = " ".repeat(width - name(row).chars().count());
+        if row.before == row.after {
+            put(&mut out, format_args!("  = {}{pad}  {}\n", name(row), asked(row.after)));
+            continue;
+        }
+        put(
+            &mut out,
+            format_args!("  ~ {}{pad}  before  {}\n", name(row), asked(row.before)),
+        );
+        put(
+            &mut out,
+            format_args!("    {}  after   {}\n", " ".repeat(width), asked(row.after)),
+        );
+    }
+    out
 }
