@@ -10,8 +10,8 @@
 //! This crate never decides what to change, never leaves the root, never writes a file in place, never follows a link
 //! while writing, never deletes what the journal does not say it made, and never reads the time of day or the environment:
 //! what it times, it times by the clock that counts since boot. What runs is started by systemd at its caller's word; the
-//! one program that it starts itself is `systemctl`, when the bus is gone in the middle of a change. Fatal for it are only
-//! kernels without `openat2` (before Linux 5.6).
+//! programs that it starts itself are `systemctl`, when the bus is gone in the middle of a change, and containerd, in the
+//! sandbox of a rehearsal. Fatal for it are only kernels without `openat2` (before Linux 5.6).
 
 /// Opens what lies below a root without leaving it.
 mod root;

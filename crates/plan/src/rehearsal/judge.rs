@@ -76,17 +76,21 @@ fn dead(heard: &Heard) -> Disagreement {
     }
 }
 
+/// On 2.x the plugin that serves CRI fails with the ones that it is made of; the reason is theirs.
 fn is_cri(plugin: &str) -> bool {
-    plugin == CRI_TWO || plugin == CRI_IMAGES
+    [CRI_IMAGES, "io.containerd.cri.v1.runtime", CRI_TWO].contains(&plugin)
 }
 
 fn plugins(expected: &Expected<'_>, before: &Heard, changed: &Heard, found: &mut Vec<Disagreement>) {
-    // A daemon that did not start has lost all of them, which is said already.
+    // A daemon that did not start has lost all of them, and a dead CRI has lost its own, which is said already.
     if changed.plugins.is_empty() {
         return;
     }
     for plugin in expected.loaded {
         if UNKNOWABLE.contains(&plugin.as_str()) || before.plugins.get(plugin) != Some(&PluginState::Ok) {
+            continue;
+        }
+        if !changed.cri && is_cri(plugin) {
             continue;
         }
         let why = match changed.plugins.get(plugin) {

@@ -111,8 +111,8 @@ fn cri_is_dead_with_the_new_files() {
     });
     let text = said(&all);
     assert_eq!(
-        text[0],
-        "cri-dead: with the new files CRI does not come up: invalid plugin config: http://***@h"
+        text,
+        ["cri-dead: with the new files CRI does not come up: invalid plugin config: http://***@h"]
     );
     assert!(!text.concat().contains("hunter2"));
     // In the middle it counts as well, and a daemon that did not start says why itself.
