@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 /// The oldest release and the newest.
 const LINES: [&str; 2] = ["1.6", "2.4"];
 /// Longer than CRI has ever taken, on processors that others use too.
-const CRI: Duration = Duration::from_mins(1);
+const CRI: Duration = Duration::from_mins(3);
 const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/live_change";
 
@@ -59,7 +59,7 @@ impl Kind {
         format!("/root/{}.toml", self.name)
     }
 
-    fn new(&self) -> String {
+    fn text(&self) -> String {
         format!("{BASE}{}", self.tables)
     }
 
@@ -197,7 +197,7 @@ fn frozen(machines: &Machines, containerd: &Containerd, program: &Path) -> io::R
     options.programs.insert(PROGRAM.into(), program.to_owned());
     options.files.insert(CONFIG.into(), BASE.into());
     for kind in &KINDS {
-        options.files.insert(kind.file(), kind.new().into());
+        options.files.insert(kind.file(), kind.text().into());
     }
     let mut machine = machines.boot(containerd, &options)?;
     machine.wait_cri(CRI)?;
@@ -233,7 +233,7 @@ fn cut(frozen: &Arc<Frozen>, kind: &Kind, after: Duration) -> io::Result<String>
     })?;
     let next = machine.run(&[PROGRAM, "apply", &KINDS[0].file()])?;
     let last = last_phase(&mut machine)?;
-    if next.code != 0 || last != "settled" || machine.read(CONFIG)? != KINDS[0].new() {
+    if next.code != 0 || last != "settled" || machine.read(CONFIG)? != KINDS[0].text() {
         let Ran { code, stderr, .. } = next;
         return Err(io::Error::other(format!(
             "the next change ends with {code}, {last}: {stderr}"
@@ -267,7 +267,7 @@ fn found(machine: &mut Machine, kind: &Kind, reported: Option<&Ran>) -> io::Resu
     })?;
     let config = machine.read(CONFIG)?;
     let old = config == BASE;
-    if !old && config != kind.new() {
+    if !old && config != kind.text() {
         return Err(io::Error::other(format!("config.toml is neither: {config:?}")));
     }
     // What leaves CRI dead is never what a node is left with.

@@ -21,9 +21,10 @@ const STEP: Duration = Duration::from_millis(10);
 /// How long it may take until QEMU listens, or ends. It takes 0.1 s.
 const SOON: Duration = Duration::from_secs(20);
 
-/// The kernel's words. No tests of its own parts and no defence against its own programs, which cost an emulated processor time.
-const WORDS: &str = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests systemd.show_status=no";
-
+/// The kernel's words. No tests of its own parts, no defence against its own programs and no ACPI, which cost an emulated
+/// processor time.
+const WORDS: &str =
+    "console=ttyS0 quiet panic=-1 acpi=off pci=nomsi cryptomgr.notests mitigations=off systemd.show_status=no";
 /// Time in the machine goes by what its processor has done, 4 ns for an instruction, or by the clock while it has nothing to do.
 /// So a deadline in it is as long as on a processor that is a little slow, however busy the one below is.
 const TIME: &str = "shift=2";
@@ -132,12 +133,12 @@ impl Emulator {
 
     /// Stops its time, writes its memory to a file and ends it. Its disks are complete then.
     pub(super) fn save(&mut self, state: &Path, within: Duration) -> io::Result<()> {
-        self.monitor.ask("stop", json!({}))?;
+        self.monitor.ask("stop", &json!({}))?;
         // Nobody else uses this way; the usual bound is for networks.
         self.monitor
-            .ask("migrate-set-parameters", json!({"max-bandwidth": 1_u64 << 33}))?;
+            .ask("migrate-set-parameters", &json!({"max-bandwidth": 1_u64 << 33}))?;
         let uri = format!("exec:cat > '{}'", state.display());
-        self.monitor.ask("migrate", json!({"uri": uri}))?;
+        self.monitor.ask("migrate", &json!({"uri": uri}))?;
         self.until(
             "its state is not written",
             within,
@@ -148,7 +149,7 @@ impl Emulator {
                 _ => Ok(false),
             },
         )?;
-        self.monitor.ask("quit", json!({}))?;
+        self.monitor.ask("quit", &json!({}))?;
         let deadline = Instant::now() + SOON;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -164,7 +165,7 @@ impl Emulator {
         self.until("its state is not read", within, "query-status", |answer| {
             Ok(answer["status"] != "inmigrate")
         })?;
-        self.monitor.ask("cont", json!({})).map(drop)
+        self.monitor.ask("cont", &json!({})).map(drop)
     }
 
     fn until(
@@ -175,7 +176,7 @@ impl Emulator {
         done: impl Fn(&Value) -> io::Result<bool>,
     ) -> io::Result<()> {
         let deadline = Instant::now() + within;
-        while !done(&self.monitor.ask(question, json!({}))?)? {
+        while !done(&self.monitor.ask(question, &json!({}))?)? {
             if Instant::now() > deadline {
                 return Err(late(what));
             }

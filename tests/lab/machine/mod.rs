@@ -29,12 +29,12 @@ use self::image::Image;
 use super::{Containerd, Files, Missing, Ready};
 use crate::tool::Ran;
 
-/// How long a boot may take. It takes 12 s on an idle machine.
-const BOOT: Duration = Duration::from_mins(3);
+/// How long a boot may take. It takes 10 to 15 s on an idle machine.
+const BOOT: Duration = Duration::from_mins(5);
 /// How long a saved state may take to be read or written. It takes a second.
 const STATE: Duration = Duration::from_mins(1);
-/// How long the agent gives a script, and a little more.
-const RUN: Duration = Duration::from_secs(130);
+/// Longer than the agent gives a script, whose two minutes are its own.
+const RUN: Duration = Duration::from_mins(5);
 /// Between two looks at something that takes seconds.
 const STEP: Duration = Duration::from_millis(100);
 /// The lab's own program in a machine.

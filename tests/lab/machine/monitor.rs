@@ -17,12 +17,12 @@ impl Monitor {
         stream.set_read_timeout(Some(ANSWER))?;
         let mut monitor = Self(BufReader::new(stream));
         monitor.message()?;
-        monitor.ask("qmp_capabilities", json!({}))?;
+        monitor.ask("qmp_capabilities", &json!({}))?;
         Ok(monitor)
     }
 
     /// Asks and waits for what comes back.
-    pub(super) fn ask(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+    pub(super) fn ask(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
         let question = json!({"execute": command, "arguments": arguments});
         writeln!(self.0.get_mut(), "{question}")?;
         loop {
