@@ -4,8 +4,9 @@
 //! `/var` on an XFS disk. [`Machine::cut`] kills the emulator, and with it everything that no program had synced: the guest's
 //! page cache, and what its disks were given since they were last told to flush. Disks are overlays, thrown away with it.
 //!
-//! What this does not show: time passes as an emulated processor makes it, ten times slower than on a host; a disk here
-//! forgets writes and never tears one, nor lies when it was told to flush.
+//! What this does not show: one emulated processor, so no two programs ever run at once, and time that goes by its
+//! instructions; a disk here forgets writes, but never tears one nor lies when it was told to flush, and a block that was
+//! written since the machine was thawed or booted keeps what is written to it again.
 
 mod disks; // overlays
 mod emulator; // the process
