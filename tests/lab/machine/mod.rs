@@ -6,7 +6,7 @@
 //!
 //! What this does not show: one emulated processor, so no two programs ever run at once, and time that goes by its
 //! instructions; a disk here forgets writes, but never tears one nor lies when it was told to flush, and a block that was
-//! written since the machine was thawed or booted keeps what is written to it again.
+//! written since the machine was thawed or made keeps what is written to it again.
 
 mod disks; // overlays
 mod emulator; // the process
