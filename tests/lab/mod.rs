@@ -9,6 +9,7 @@ pub mod containerd; // which containerds the cache holds
 pub mod content; // the images that registries serve
 mod cri; // CRI's calls
 pub mod inside; // the part that runs in namespaces
+pub mod machine; // whole systems with a kernel, whose power can be cut
 pub mod node; // whole systems with containerd in them
 pub mod normalise; // what of the requests counts
 pub mod pki; // authorities and certificates
@@ -25,6 +26,7 @@ use std::thread;
 pub use self::containerd::{Containerd, LINES, cache};
 pub use self::content::{by_digest, repository};
 pub use self::cri::Ready;
+pub use self::machine::{Frozen, Machine, MachineOptions, Machines};
 pub use self::node::{Node, NodeOptions, Nodes};
 pub use self::normalise::{Asked, Asks, Thing, compare, normalise};
 pub use self::pki::Pki;
@@ -54,6 +56,12 @@ pub enum Missing {
     /// `tests/lab/prepare` was not run, or could not make it.
     #[error("no root for nodes at `{0}` (`tests/lab/prepare` makes it)")]
     NodeRoot(PathBuf),
+    /// Files of earlier machines, which cannot be removed.
+    #[error("no machines here: {0}")]
+    Machine(String),
+    /// `tests/lab/prepare` was not run, or could not make it.
+    #[error("no machine at `{0}` (`tests/lab/prepare` makes it)")]
+    MachineImage(PathBuf),
     /// The cache is from before nodes.
     #[error("`{0}` is missing (`tests/lab/prepare` fetches it)")]
     Part(PathBuf),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -20,7 +21,7 @@ use super::scene::Image;
 pub(super) struct Cri(tonic::client::Grpc<Channel>);
 
 /// What CRI says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// `RuntimeReady`.
     pub runtime: bool,

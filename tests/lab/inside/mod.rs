@@ -11,6 +11,7 @@ mod tls; // what TLS hosts show and accept
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use self::daemon::Daemon;
 use self::root::Plan;
 use self::server::{Desk, Server};
 use super::content::repository;
+use super::cri::Cri;
 use super::pki::Pki;
 use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire};
 
@@ -26,9 +28,11 @@ use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire}
 pub const FAILED: u8 = 125;
 /// How long one pull may take. containerd's own limits are longer, so a pull that reaches this one is reported as such.
 const PULL: Duration = Duration::from_mins(1);
+/// How long CRI may take to say how it is.
+const STATUS: Duration = Duration::from_secs(10);
 
-/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; without,
-/// serves one task.
+/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; with `cri`
+/// and a socket, prints what CRI says of itself; without, serves one task.
 ///
 /// # Errors
 ///
@@ -37,6 +41,7 @@ pub fn main() -> io::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("enter") => return Err(root::enter()),
         Some("hold") => return hold::main(),
+        Some("cri") => return status(std::env::args().nth(2).unwrap_or_default().into()),
         _ => {}
     }
     let mut json = Vec::new();
@@ -53,6 +58,17 @@ pub fn main() -> io::Result<()> {
     let within = daemon::START.saturating_mul(rounds.saturating_mul(2)) + PULL.saturating_mul(pulls);
     let reports = runtime.block_on(async { tokio::time::timeout(within, perform(&task)).await })??;
     io::stdout().write_all(&serde_json::to_vec(&reports)?)
+}
+
+/// In a machine, whose sockets nobody outside can reach.
+fn status(socket: PathBuf) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ask = async {
+        let mut cri = Cri::connect(socket).await.map_err(io::Error::other)?;
+        cri.status().await.map_err(|status| io::Error::other(status.message()))
+    };
+    let ready = runtime.block_on(async { tokio::time::timeout(STATUS, ask).await })??;
+    serde_json::to_writer(io::stdout(), &ready).map_err(Into::into)
 }
 
 async fn perform(task: &Task) -> io::Result<Vec<RoundReport>> {

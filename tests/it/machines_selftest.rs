@@ -1,0 +1,184 @@
+//! The lab's machines against themselves: before the suite cuts one off, they must be what they are said to be, and a cut must
+//! lose what a cut loses.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use mirrorshift_tests::lab::node::BASE;
+use mirrorshift_tests::lab::{Containerd, Machine, MachineOptions, Machines, Nodes};
+use mirrorshift_tests::{all_skipped, skipped};
+
+type Run = fn(&Machines, &Containerd) -> Result<(), Failed>;
+
+const CASES: [(&str, &str, Run); 5] = [
+    ("1.6", "boots", boots),
+    ("2.4", "boots", boots),
+    ("1.6", "a_cut_loses_what_is_not_synced", a_cut_loses_what_is_not_synced),
+    ("2.4", "what_is_frozen_goes_on", what_is_frozen_goes_on),
+    ("1.6", "nothing_is_left", nothing_is_left),
+];
+
+/// Longer than CRI has ever taken, on processors that others use too.
+const CRI: Duration = Duration::from_mins(3);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let machines = match Machines::open(env!("CARGO_BIN_EXE_lab-run")) {
+        Ok(machines) => Arc::new(machines),
+        Err(why) => return all_skipped("machines", &why.to_string()),
+    };
+    let trials = CASES.map(|(line, name, run)| {
+        let name = format!("machines::{line}::{name}");
+        match Nodes::containerd(line) {
+            Ok(containerd) => {
+                let machines = Arc::clone(&machines);
+                Trial::test(name, move || run(&machines, &containerd))
+            }
+            Err(why) => skipped(&name, &why.to_string()),
+        }
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+#[expect(clippy::print_stderr, reason = "a test program's output is its report")]
+fn figure(containerd: &Containerd, what: &str, since: Instant) {
+    let took = since.elapsed().as_secs_f32();
+    eprintln!("containerd {}: {what} in {took:.1} s", containerd.version);
+}
+
+fn boot(machines: &Machines, containerd: &Containerd) -> io::Result<Machine> {
+    let mut options = MachineOptions::default();
+    options.files.insert("/etc/containerd/config.toml".into(), BASE.into());
+    let mut machine = machines.boot(containerd, &options)?;
+    machine.wait_cri(CRI)?;
+    Ok(machine)
+}
+
+/// What a script prints, when it succeeds.
+fn says(machine: &mut Machine, script: &str) -> io::Result<String> {
+    Ok(machine.run(&["sh", "-c", script])?.ok()?.stdout.trim().to_owned())
+}
+
+fn boots(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+    let began = Instant::now();
+    let mut machine = boot(machines, containerd)?;
+    figure(containerd, "booted, with CRI,", began);
+    assert_eq!(says(&mut machine, "stat -fc %T /sys/fs/cgroup")?, "cgroup2fs");
+    assert_eq!(
+        says(&mut machine, "stat -fc %T /etc /var/lib /run")?,
+        "ext2/ext3\nxfs\ntmpfs"
+    );
+    let version = says(&mut machine, "containerd --version")?;
+    assert_eq!(version.split_whitespace().nth(2), Some(containerd.printed.as_str()));
+    assert_eq!(says(&mut machine, "systemctl --failed --no-legend --plain")?, "");
+    // A failure is told, and so is the text of both outputs.
+    let ran = machine.run(&["sh", "-c", "echo \"it's\"; echo one >&2; echo two >&2; exit 3"])?;
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (3, "it's\n", "one\ntwo\n")
+    );
+    // CRI that is not there is told of too.
+    says(&mut machine, "systemctl stop containerd")?;
+    assert_eq!(machine.cri()?, None);
+    Ok(())
+}
+
+const OLD: &str = "for at in /etc /var/lib; do
+  head -c 65536 /dev/zero > $at/direct; echo old > $at/replaced
+done";
+/// Three ways to write, in both file systems: through to the disk and flushed; to the disk alone, which has a cache of its
+/// own; and to the page cache.
+const WRITE: &str = "set -e
+for at in /etc /var/lib; do
+  cd $at
+  echo kept > synced; sync synced; sync .
+  yes new | head -c 4096 | dd of=direct bs=4096 count=1 conv=notrunc oflag=direct iflag=fullblock 2> /dev/null
+  echo new > replaced.tmp; mv replaced.tmp replaced
+  echo lost > unsynced
+done";
+const READ: &str = "for at in /etc /var/lib; do
+  cd $at
+  echo $at: synced=$(cat synced) direct=$(tr -d '\\0' < direct | head -n 1) \\
+    unsynced=$(cat unsynced 2> /dev/null) replaced=$(cat replaced)
+done";
+
+fn a_cut_loses_what_is_not_synced(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+    let mut machine = boot(machines, containerd)?;
+    says(&mut machine, OLD)?;
+    // What lies below a disk is complete, and each block that is written from here on is written for the first time.
+    let mut machine = machine.freeze()?.thaw()?;
+    let boot_id = machine.read("/proc/sys/kernel/random/boot_id")?;
+    says(&mut machine, WRITE)?;
+    let began = Instant::now();
+    let before = says(&mut machine, READ)?;
+    let all = |at: &str| format!("{at}: synced=kept direct=new unsynced=lost replaced=new");
+    assert_eq!(before, format!("{}\n{}", all("/etc"), all("/var/lib")));
+    let pid = machine.pid();
+    machine.cut()?;
+    assert!(machine.run(&["true"]).is_err(), "runs without power");
+    figure(containerd, "cut after a look", began);
+
+    let began = Instant::now();
+    machine.boot_again()?;
+    machine.wait_cri(CRI)?;
+    figure(containerd, "booted again, with CRI,", began);
+    assert_ne!(machine.pid(), pid);
+    assert_ne!(machine.read("/proc/sys/kernel/random/boot_id")?, boot_id);
+    let left = |at: &str| format!("{at}: synced=kept direct= unsynced= replaced=old");
+    assert_eq!(
+        says(&mut machine, READ)?,
+        format!("{}\n{}", left("/etc"), left("/var/lib"))
+    );
+    // It was no orderly end, and both file systems came through it.
+    let log = says(&mut machine, "dmesg")?;
+    assert!(log.contains("EXT4-fs (vda): recovery complete"), "{log}");
+    assert!(log.contains("XFS (vdb): Ending recovery"), "{log}");
+    for word in ["EXT4-fs error", "corrupt", "I/O error", "Call Trace"] {
+        assert!(!log.contains(word), "{log}");
+    }
+    assert_eq!(says(&mut machine, "systemctl --failed --no-legend --plain")?, "");
+    Ok(())
+}
+
+fn what_is_frozen_goes_on(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+    let mut machine = boot(machines, containerd)?;
+    let facts = "cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID containerd";
+    let before = says(&mut machine, facts)?;
+    says(&mut machine, "echo here > /run/here; echo here > /etc/here")?;
+    let began = Instant::now();
+    let frozen = machine.freeze()?;
+    figure(containerd, "frozen", began);
+
+    let began = Instant::now();
+    let mut one = frozen.thaw()?;
+    figure(containerd, "thawed", began);
+    let mut two = frozen.thaw()?;
+    for machine in [&mut one, &mut two] {
+        assert_eq!(says(machine, facts)?, before);
+        assert_eq!(says(machine, "cat /run/here /etc/here")?, "here\nhere");
+        machine.wait_cri(CRI)?;
+    }
+    // Each for itself, and a boot after a cut is one from the disks.
+    says(&mut one, "echo one > /etc/here; sync")?;
+    one.cut()?;
+    one.boot_again()?;
+    assert_ne!(says(&mut one, facts)?, before);
+    assert_eq!(says(&mut one, "cat /etc/here; ls /run/here 2> /dev/null || :")?, "one");
+    assert_eq!(says(&mut two, "cat /etc/here")?, "here");
+    Ok(())
+}
+
+fn nothing_is_left(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+    let machine = boot(machines, containerd)?;
+    let process = format!("/proc/{}", machine.pid().ok_or("it has no process")?);
+    let folder = machine.folder().to_owned();
+    assert!(std::fs::read_to_string(format!("{process}/cmdline"))?.contains("qemu"));
+    assert!(folder.exists());
+    drop(machine);
+    assert!(!std::path::Path::new(&process).exists(), "the emulator lives");
+    assert!(!folder.exists(), "files are left");
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! What `tests/lab/prepare` makes of a machine: a kernel, an initramfs and two disks.
+
+use std::path::PathBuf;
+
+use super::disks::Disk;
+use crate::lab::{Missing, cache};
+
+/// The folder in the cache. Another recipe is another name, so that an old image is not taken for it; `prepare` and
+/// `tests/run` read the name from here.
+pub(super) const IMAGE: &str = "bookworm-1";
+
+/// Its parts, which nothing writes to.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    folder: PathBuf,
+}
+
+impl Image {
+    pub(super) fn open() -> Result<Self, Missing> {
+        let folder = cache().join("machine").join(IMAGE);
+        if folder.is_dir() {
+            Ok(Self { folder })
+        } else {
+            Err(Missing::MachineImage(folder))
+        }
+    }
+
+    pub(super) fn kernel(&self) -> PathBuf {
+        self.folder.join("kernel")
+    }
+
+    pub(super) fn initramfs(&self) -> PathBuf {
+        self.folder.join("initrd.cpio.gz")
+    }
+
+    /// A disk as it is before the first boot.
+    pub(super) fn disk(&self, disk: Disk) -> PathBuf {
+        self.folder.join(match disk {
+            Disk::Root => "root.img",
+            Disk::Var => "var.img",
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! What a test puts into a machine: a tar on a disk of its own, which the initramfs unpacks into the root at the first boot.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use super::MachineOptions;
+use crate::lab::Containerd;
+
+/// Its name in the machine's folder.
+pub(super) const NAME: &str = "seed.tar";
+
+/// What a release is made of.
+const PROGRAMS: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
+
+/// Writes it.
+pub(super) fn write(folder: &Path, containerd: &Containerd, options: &MachineOptions) -> io::Result<()> {
+    let root = folder.join("seed");
+    let put = |path: &str| -> io::Result<_> {
+        let inside = path
+            .strip_prefix('/')
+            .filter(|path| !path.split('/').any(|part| part == ".."));
+        let inside = inside.ok_or_else(|| io::Error::other(format!("`{path}` is not an absolute path")))?;
+        let target = root.join(inside);
+        fs::create_dir_all(target.parent().unwrap_or(&root))?;
+        Ok(target)
+    };
+    for (path, bytes) in &options.files {
+        let target = put(path)?;
+        fs::write(&target, bytes)?;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o644))?;
+    }
+    let programs = PROGRAMS.map(|name| (format!("/usr/bin/{name}"), containerd.program.with_file_name(name)));
+    let programs = programs.iter().map(|(path, program)| (path, program));
+    for (path, program) in programs.chain(&options.programs) {
+        // tar follows it: no program is copied twice.
+        symlink(program.canonicalize()?, put(path)?)?;
+    }
+    let tar = Command::new("tar")
+        .args(["--dereference", "--owner=0", "--group=0", "-C"])
+        .arg(&root)
+        .arg("-cf")
+        .arg(folder.join(NAME))
+        .arg(".")
+        .output()?;
+    if !tar.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&tar.stderr).into_owned()));
+    }
+    fs::remove_dir_all(root)
+}
