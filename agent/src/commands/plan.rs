@@ -17,9 +17,10 @@ pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool, rehearse: b
     let root = Root::open(&common.root)?;
     let node = Node::read(&root, common)?;
     let plan = node.plan(&policy)?;
-    let rehearsed = match rehearse {
-        true if !plan.is_empty() => Some(rehearsal(&root, &node, &plan)?),
-        _ => None,
+    let rehearsed = if rehearse && !plan.is_empty() {
+        Some(rehearsal(&root, &node, &plan)?)
+    } else {
+        None
     };
     let found = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
     let exit = if exit_code && !plan.is_empty() {

@@ -14,7 +14,7 @@ use crate::read::Node;
 use crate::{json, render};
 use mirrorshift_node::live::{Expect, Facts, Live};
 use mirrorshift_node::{Outcome, Root, Session};
-use mirrorshift_plan::{Digest, Plan};
+use mirrorshift_plan::{Digest, Plan, Step};
 
 /// Carries out the order of a run. What is printed goes to the journal; how it ended is told to whoever follows.
 pub(crate) fn run(id: &str) -> Report {
@@ -83,17 +83,7 @@ fn migrate(
     if !plan.is_empty() {
         undone_before(&node, &plan, order.again)?;
         let facts = ready(root, &node, &plan.steps, order, progress)?;
-        progress.tell(
-            "rehearsing",
-            "containerd is started in a sandbox with the old files and the new ones",
-        );
-        let rehearsed = rehearse(root, &node, &plan, &facts)?;
-        rehearsed.agreed()?;
-        progress.tell("rehearsed", &rehearsed.summary());
-        // What was looked at so far must still be so: a file that appears now was not planned for.
-        if Node::read(root, &common)?.tree != node.tree {
-            return Err(meanwhile());
-        }
+        rehearsed(root, &node, &plan, &facts, order, progress)?;
         migrated.done = apply(root, order, &node, &plan, &facts, progress)?.map(|report| (report, plan));
     }
     migrated.live = Some(progress.told().to_vec());
@@ -130,27 +120,68 @@ fn apply(
 }
 
 fn rollback(root: &Root, order: &Order, recovered: Option<String>, progress: &mut Progress) -> Result<End, Failure> {
-    let common = order.common();
-    let node = Node::read(root, &common)?;
-    let outcome = match (recovered, node.status.in_force()) {
+    let node = Node::read(root, &order.common())?;
+    let back = Session::open(root, identity().0, &order.id)?.way_back()?;
+    let outcome = match (recovered, back) {
         // An unfinished change was what was to be taken back.
         (Some(_), _) | (None, None) => Outcome::Nothing,
-        (None, Some(change)) => {
-            let restart = change.service.as_ref().is_none_or(|service| service.restart);
-            let facts = ready(root, &node, &[], order, progress)?;
-            let mut told = Told {
-                runtime: Live::new(root, &unit(&facts)?, restart, commands(), times(order.limits)),
-                progress,
-                containers_may_restart: order.containers_may_restart,
-            };
-            let mut session = Session::open(root, identity().0, &order.id)?.with(&mut told);
-            session.rollback()?
-        }
+        (None, Some(back)) => take_back(root, order, &node, back.steps, progress)?,
     };
     Ok(End::done(
         &render::change::rolled_back(&outcome, true),
         &json::change::rolled_back(&outcome),
     ))
+}
+
+fn take_back(
+    root: &Root,
+    order: &Order,
+    node: &Node,
+    steps: Vec<Step>,
+    progress: &mut Progress,
+) -> Result<Outcome, Failure> {
+    let in_force = node.status.in_force().and_then(|change| change.service.as_ref());
+    let restart = in_force.is_none_or(|service| service.restart);
+    let facts = ready(root, node, &steps, order, progress)?;
+    // Of routes nothing is said: they are to be what they were, whatever that was.
+    let plan = Plan {
+        steps,
+        routes: Vec::new(),
+        config_path: None,
+        restart,
+        notes: Vec::new(),
+        comments: Vec::new(),
+        kept: Vec::new(),
+    };
+    rehearsed(root, node, &plan, &facts, order, progress)?;
+    let mut told = Told {
+        runtime: Live::new(root, &unit(&facts)?, restart, commands(), times(order.limits)),
+        progress,
+        containers_may_restart: order.containers_may_restart,
+    };
+    let mut session = Session::open(root, identity().0, &order.id)?.with(&mut told);
+    Ok(session.rollback()?)
+}
+
+/// Tries a plan in a sandbox, and sees that nobody has changed a file until now.
+fn rehearsed(
+    root: &Root,
+    node: &Node,
+    plan: &Plan,
+    facts: &Facts,
+    order: &Order,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let what = "containerd is started in a sandbox with the old files and the new ones";
+    progress.tell("rehearsing", what);
+    let rehearsed = rehearse(root, node, plan, facts)?;
+    rehearsed.agreed()?;
+    progress.tell("rehearsed", &rehearsed.summary());
+    // What was looked at so far must still be so: a file that appears now was not planned for.
+    if Node::read(root, &order.common())?.tree != node.tree {
+        return Err(meanwhile());
+    }
+    Ok(())
 }
 
 /// A plan that was undone because containerd did not serve with it is not tried again by itself.

@@ -217,10 +217,10 @@ pub(crate) fn rehearsed(rehearsed: &Rehearsed) -> String {
             .iter()
             .map(|host| tame(&mask::free_text(&host.to_string())))
             .collect();
-        match hosts.is_empty() {
-            true => "nobody".to_owned(),
-            false => hosts.join(ARROW).replace(UNNAMED, "<registry>"),
+        if hosts.is_empty() {
+            return "nobody".to_owned();
         }
+        hosts.join(ARROW).replace(UNNAMED, "<registry>")
     };
     let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
     let mut out = String::new();

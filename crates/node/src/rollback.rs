@@ -22,17 +22,7 @@ pub(crate) fn survey(
     id: &str,
     now: u64,
 ) -> Result<Survey, Trouble> {
-    let mut steps = Vec::new();
-    for at in (0..taken.steps.len()).rev() {
-        steps.push(step(root, state, taken, at)?);
-    }
-    let plan = ChangePlan {
-        // Of no plan that anybody makes: it is this one change that is taken back.
-        digest: Digest::of(format!("rollback of {} {}", taken.id, taken.plan).as_bytes()),
-        containerd: taken.containerd.clone(),
-        new_file_mode: taken.new_file_mode,
-        steps,
-    };
+    let plan = plan(root, state, taken)?;
     let mut survey = survey::survey(root, state, journal, &plan, id, now)?;
     survey.change.undoes = Some(taken.id.clone());
     survey.change.leaves.clone_from(&taken.folders);
@@ -41,6 +31,21 @@ pub(crate) fn survey(
         step.restores = then.and_then(|one| one.before.clone());
     }
     Ok(survey)
+}
+
+/// The same as a plan.
+pub(crate) fn plan(root: &Root, state: &State, taken: &Change) -> Result<ChangePlan, Trouble> {
+    let mut steps = Vec::new();
+    for at in (0..taken.steps.len()).rev() {
+        steps.push(step(root, state, taken, at)?);
+    }
+    Ok(ChangePlan {
+        // Of no plan that anybody makes: it is this one change that is taken back.
+        digest: Digest::of(format!("rollback of {} {}", taken.id, taken.plan).as_bytes()),
+        containerd: taken.containerd.clone(),
+        new_file_mode: taken.new_file_mode,
+        steps,
+    })
 }
 
 fn step(root: &Root, state: &State, taken: &Change, at: usize) -> Result<Step, Trouble> {

@@ -193,6 +193,20 @@ impl<'a> Session<'a> {
         self.begin(survey)
     }
 
+    /// What [`Session::rollback`] would put where, when the last settled change is to be taken back.
+    ///
+    /// # Errors
+    /// As of [`Session::rollback`]; nothing is changed in any case.
+    pub fn way_back(&self) -> Result<Option<ChangePlan>, ChangeError> {
+        let last = match &self.journal.open {
+            Some(_) => None,
+            None => Journal::in_force(&self.journal.history),
+        };
+        last.map(|last| rollback::plan(self.root, &self.state, last))
+            .transpose()
+            .map_err(ChangeError::Refused)
+    }
+
     /// Brings a change that has not settled back to its old bytes, and with a running containerd to one that serves with
     /// them. Takes away the guard of a change that is over, where it was left. For whoever comes after a run that ended.
     ///

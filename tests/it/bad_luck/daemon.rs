@@ -308,3 +308,50 @@ pub(crate) fn upgrade_in_the_middle(case: &Case) -> Result<(), Failed> {
         other => Err(format!("ended with {other}").into()),
     }
 }
+
+/// The containerd on the disk does not load what was planned, although this release should.
+pub(crate) fn rehearsal_rejects(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    let wrapper = format!(
+        "cp /usr/bin/containerd /usr/bin/containerd.real; \
+         printf '#!/bin/sh\\nif grep -q config_path {CONFIG} && [ \"$1\" != --version ]; then exit 1; fi\\n\
+         exec /usr/bin/containerd.real \"$@\"\\n' > /usr/bin/wrapper; chmod +x /usr/bin/wrapper; \
+         mv /usr/bin/wrapper /usr/bin/containerd"
+    );
+    live.node.run(&["sh", "-ec", &wrapper])?.ok()?;
+    let invocation = live.node.show("containerd.service", "InvocationID")?;
+    refusal(&live, &[], "rehearsal")?;
+    assert_eq!(live.node.show("containerd.service", "InvocationID")?, invocation);
+    live.is_old("rejected")?;
+    live.serves("rejected")?;
+    // And so says `plan`.
+    let ran = live.run(&["plan", "--rehearse"])?;
+    assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
+    live.node
+        .run(&["mv", "/usr/bin/containerd.real", "/usr/bin/containerd"])?
+        .ok()?;
+    let ran = live.run(&["plan", "--rehearse"])?.ok()?;
+    let heard = "As this node's containerd asked";
+    let (_, table) = ran.stdout.split_once(heard).ok_or("there is no table")?;
+    assert!(table.contains("= quay.io"), "{table}");
+    assert!(table.contains("http://10.0.20.10:5000/v2 for quay.io"), "{table}");
+    live.is_old("only shown")
+}
+
+/// The change is undone when the image that was named cannot be pulled with it.
+pub(crate) fn image_that_must_be_pulled(case: &Case) -> Result<(), Failed> {
+    let mut live = case.boot(&Case::legacy())?;
+    let ran = live.migrate(4, &["--verify-image", "nowhere.invalid/none:1"])?;
+    assert!(ran.stderr.contains("nowhere.invalid/none:1"), "{}", ran.stderr);
+    live.serves("undone")?;
+    live.is_old("undone")?;
+    live.node.serve("quay.io/live/verified:1")?;
+    live.migrate(0, &["--again", "--verify-image", "quay.io/live/verified:1"])?;
+    let asked = live.node.requests()?;
+    assert!(
+        asked.iter().any(|request| request.image.contains("live/verified")),
+        "nobody was asked"
+    );
+    live.serves("verified")?;
+    live.is_new("verified")
+}

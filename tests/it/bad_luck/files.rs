@@ -266,3 +266,19 @@ pub(crate) fn journal_disk_goes(case: &Case) -> Result<(), Failed> {
     assert!(ends.iter().any(|code| *code != 0), "nothing ever failed: {ends:?}");
     Ok(())
 }
+
+/// What stood there before a healing change is dead: going back is refused before anything is touched.
+pub(crate) fn rollback_that_no_longer_loads(case: &Case) -> Result<(), Failed> {
+    let both = format!(
+        "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n{MIRRORS}"
+    );
+    let live = case.boot_bare(&Case::legacy().file(CONFIG, &Live::config(&both)))?;
+    live.migrate(0, &[])?;
+    live.node.wait_cri(CRI)?;
+    let live = live.with_workload("healed")?;
+    let ran = live.run(&["rollback", "--yes"])?;
+    assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("CRI does not come up"), "{}", ran.stderr);
+    live.is_new("refused")?;
+    live.serves("refused")
+}

@@ -12,7 +12,14 @@ use std::process::{Child, ExitCode, Stdio};
 
 const ONE: On = On::Only(&["1.7"]);
 
-const TRIALS: [Entry; 34] = [
+const TRIALS: [Entry; 37] = [
+    ("rehearsal_rejects", ONE, daemon::rehearsal_rejects),
+    ("image_that_must_be_pulled", ONE, daemon::image_that_must_be_pulled),
+    (
+        "rollback_that_no_longer_loads",
+        ONE,
+        files::rollback_that_no_longer_loads,
+    ),
     ("fails_live_and_is_undone", On::Every, daemon::fails_live),
     (
         "start_limit_is_hit_and_undone",
