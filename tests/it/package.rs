@@ -7,8 +7,9 @@ use mirrorshift_tests::lab::{Containerd, NodeOptions, Nodes};
 use mirrorshift_tests::live::{CONFIG, CRI, Case, Live};
 use mirrorshift_tests::{Ran, all_skipped};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 
 /// The release line of the nodes: nothing here depends on it.
@@ -29,8 +30,9 @@ struct Packaged {
 
 type Run = fn(&Packaged) -> Result<(), Failed>;
 
-const TRIALS: [(&str, Run); 6] = [
+const TRIALS: [(&str, Run); 7] = [
     ("installs_and_touches_nothing", installs_and_touches_nothing),
+    ("asks_on_a_terminal", asks_on_a_terminal),
     ("migrates_once", migrates_once),
     ("migrates_at_boot", migrates_at_boot),
     ("takes_a_policy", takes_a_policy),
@@ -179,6 +181,50 @@ fn is_static(elf: &[u8]) -> bool {
     let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
     assert!(count > 0, "there are no program headers");
     (0..count).all(|index| number(table + index * size, 4) != INTERPRETER)
+}
+
+/// Types a word and runs a command on a terminal of so many columns: its exit code and all that came up there.
+fn typed(live: &Live, word: &str, columns: usize, command: &str) -> Result<(i32, String), Failed> {
+    let command = format!("stty -echo cols {columns}; mirrorshift {command}");
+    let terminal = ["script", "--quiet", "--return", "--command", &command, "/dev/null"];
+    let mut child = live
+        .node
+        .command(&terminal)?
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        writeln!(stdin, "{word}")?;
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code().unwrap_or(-1), text))
+}
+
+fn asks_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
+    let live = packaged.boot()?;
+    let (code, text) = typed(&live, "n", 80, "migrate")?;
+    assert!(code == 3 && text.contains("[y/N]"), "{code}: {text}");
+    live.serves("declined")?;
+    live.is_old("declined")?;
+    assert!(!live.node.path("/var/lib/mirrorshift").exists());
+
+    let columns = 40;
+    let (code, text) = typed(&live, "y", columns, "migrate")?;
+    assert_eq!(code, 0, "{text}");
+    let diff = text.split("[y/N]").next().unwrap_or_default();
+    assert!(diff.contains("config_path") && diff.contains("\x1b[3"), "{text}");
+    // The line of a step is written over itself with the time that it takes, so it must not be broken in two.
+    let lines = text.split('\r').filter_map(|line| line.split_once("\x1b[K"));
+    let lines: Vec<&str> = lines.map(|(line, _)| line).collect();
+    assert!(lines.iter().any(|line| line.contains("verifying")), "{text}");
+    assert!(lines.iter().any(|line| line.len() == columns - 1), "{lines:#?}");
+    for line in &lines {
+        assert!(line.chars().count() < columns, "{line}");
+    }
+    live.serves("agreed")?;
+    live.is_new("agreed")
 }
 
 fn migrates_once(packaged: &Packaged) -> Result<(), Failed> {
