@@ -190,6 +190,42 @@ fn colour_only_where_it_is_wanted() {
     );
 }
 
+/// A terminal gets colour, unless somebody there said that they want none.
+#[test]
+fn a_terminal_without_colour() {
+    let node = Node::example();
+    // What `script` runs has a terminal; every Debian has it, and other systems may lack it.
+    let on_a_terminal = |words: &str, variable: Option<(&str, &str)>| {
+        let (program, root) = (env!("CARGO_BIN_EXE_mirrorshift"), node.root().display());
+        let plan = format!("{program} plan --root {root} --containerd-version 1.7.24 {words}");
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &plan, "/dev/null"]);
+        command
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR")
+            .env("TERM", "xterm");
+        let output = command.envs(variable).stdin(Stdio::null()).output().ok()?;
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("Every pull asks the same hosts"), "{text}");
+        Some(text.contains('\x1b'))
+    };
+    let Some(coloured) = on_a_terminal("", None) else {
+        writeln!(
+            std::io::stdout(),
+            "SKIPPED: colour on a terminal: `script` is not there"
+        )
+        .unwrap();
+        return;
+    };
+    assert!(coloured);
+    assert_eq!(on_a_terminal("", Some(("NO_COLOR", "1"))), Some(false));
+    assert_eq!(on_a_terminal("", Some(("TERM", "dumb"))), Some(false));
+    assert_eq!(on_a_terminal("--color never", None), Some(false));
+    // Whoever asks for it by name gets it.
+    assert_eq!(on_a_terminal("--color always", Some(("NO_COLOR", "1"))), Some(true));
+}
+
 #[test]
 fn completions_and_manual_pages() {
     for shell in ["bash", "zsh", "fish"] {

@@ -1,0 +1,70 @@
+//! Asks CRI all the time whether it is ready, as kubelet does each few seconds.
+
+use mirrorshift_tests::lab::Node;
+use mirrorshift_tests::lab::node::NodeCri;
+use mirrorshift_tests::live::CRI;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+/// Between an answer and the next question.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long CRI is asked before and after, so that the first and the last answer are of a node at rest.
+const AROUND: Duration = Duration::from_millis(50);
+
+/// An answer: when it came, and whether it was that CRI is ready.
+type Answer = (Instant, bool);
+
+/// How long CRI was away while something was done to the node, and what that gave.
+///
+/// # Errors
+///
+/// When CRI was never away, or does not come back.
+pub(super) fn away_during<T>(node: &Node, act: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
+    let over = AtomicBool::new(false);
+    let (done, answers) = scope(|scope| {
+        let asking = scope.spawn(|| ask(node, &over));
+        sleep(AROUND);
+        let done = act().and_then(|done| node.wait_cri(CRI).map(|_| done));
+        sleep(AROUND);
+        over.store(true, Ordering::Relaxed);
+        (done, asking.join())
+    });
+    let answers = answers.map_err(|_| io::Error::other("whoever asks CRI has ended"))?;
+    let away = away(&answers).ok_or_else(|| io::Error::other("CRI was never away, or never there"));
+    Ok((done?, away?))
+}
+
+fn ask(node: &Node, over: &AtomicBool) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let mut open: Option<NodeCri> = None;
+    while !over.load(Ordering::Relaxed) {
+        let answer = match open.take() {
+            Some(cri) => Ok(cri),
+            None => node.cri(),
+        }
+        .and_then(|mut cri| cri.status().map(|status| (cri, status.runtime)));
+        let ready = matches!(answer, Ok((_, true)));
+        answers.push((Instant::now(), ready));
+        open = answer.ok().map(|(cri, _)| cri);
+        sleep(PAUSE);
+    }
+    answers
+}
+
+/// From the last answer that it is ready until the next, in each gap, summed up. Nothing without a whole gap.
+fn away(answers: &[Answer]) -> Option<Duration> {
+    let (mut ready_at, mut gone, mut sum) = (None, false, None);
+    for &(at, ready) in answers {
+        if !ready {
+            gone = true;
+            continue;
+        }
+        if let (Some(before), true) = (ready_at, gone) {
+            sum = Some(sum.unwrap_or(Duration::ZERO) + at.duration_since(before));
+        }
+        (ready_at, gone) = (Some(at), false);
+    }
+    sum.filter(|_| !gone)
+}

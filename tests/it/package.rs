@@ -1,0 +1,320 @@
+//! The Debian package on whole nodes: what it installs, the unit that migrates once, and what is left without it.
+//!
+//! Which package is in `MIRRORSHIFT_DEB`: `tests/run package` builds it and says so.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use mirrorshift_tests::lab::{Containerd, NodeOptions, Nodes};
+use mirrorshift_tests::live::{CONFIG, CRI, Case, Live};
+use mirrorshift_tests::{Ran, all_skipped};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+
+/// The release line of the nodes: nothing here depends on it.
+const LINE: &str = "1.7";
+const PACKAGE: &str = "MIRRORSHIFT_DEB";
+const ONCE: &str = "mirrorshift-migrate.service";
+const POLICY: &str = "/etc/mirrorshift/policy.yaml";
+/// A program header of this type names the dynamic linker.
+const INTERPRETER: usize = 3;
+/// The node's root was made without manuals and documentation, and dpkg remembers.
+const LEAVES_OUT: &str = "/etc/dpkg/dpkg.cfg.d/99mmdebstrap";
+
+struct Packaged {
+    nodes: Nodes,
+    containerd: Containerd,
+    package: PathBuf,
+}
+
+type Run = fn(&Packaged) -> Result<(), Failed>;
+
+const TRIALS: [(&str, Run); 7] = [
+    ("installs_and_touches_nothing", installs_and_touches_nothing),
+    ("asks_on_a_terminal", asks_on_a_terminal),
+    ("migrates_once", migrates_once),
+    ("migrates_at_boot", migrates_at_boot),
+    ("takes_a_policy", takes_a_policy),
+    ("fails_with_a_bad_policy", fails_with_a_bad_policy),
+    ("leaves_the_node_working", leaves_the_node_working),
+];
+
+fn main() -> ExitCode {
+    let Some(package) = std::env::var_os(PACKAGE) else {
+        let why = format!("{PACKAGE} names no package: `tests/run package` builds one");
+        return all_skipped("package", &why);
+    };
+    let nodes = match Nodes::open(env!("CARGO_BIN_EXE_lab-run")) {
+        Ok(nodes) => nodes,
+        Err(why) => return all_skipped("package", &why.to_string()),
+    };
+    let packaged = match Nodes::containerd(LINE) {
+        Ok(containerd) => Arc::new(Packaged {
+            nodes,
+            containerd,
+            package: package.into(),
+        }),
+        Err(why) => return all_skipped("package", &why.to_string()),
+    };
+    let trials = TRIALS.map(|(name, run)| {
+        let packaged = Arc::clone(&packaged);
+        Trial::test(format!("package::{name}"), move || run(&packaged))
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+impl Packaged {
+    /// A node with live mirrors, a container that counts, and the package.
+    fn boot(&self) -> Result<Live, Failed> {
+        Ok(self.boot_bare(&Case::legacy())?.with_workload("counts")?)
+    }
+
+    fn boot_bare(&self, options: &NodeOptions) -> Result<Live, Failed> {
+        let node = self
+            .nodes
+            .boot(&self.containerd, &options.clone().file(LEAVES_OUT, ""))?;
+        node.copy_in(&self.package, "/root/mirrorshift.deb")?;
+        node.run(&["dpkg", "--install", "/root/mirrorshift.deb"])?.ok()?;
+        let old = node.read(CONFIG)?;
+        Ok(Live {
+            node,
+            old,
+            pids: BTreeMap::new(),
+            workload: None,
+        })
+    }
+}
+
+/// Which start of containerd it is.
+fn invocation(live: &Live) -> Result<String, Failed> {
+    Ok(live.node.show("containerd.service", "InvocationID")?)
+}
+
+/// What a unit wrote, for a failure.
+fn journal(live: &Live) -> Result<String, Failed> {
+    Ok(live.node.run(&["journalctl", "-b", "-n", "60", "--no-pager"])?.stdout)
+}
+
+/// `systemctl VERB` of the unit that migrates once, which must end well.
+fn once(live: &Live, verb: &str) -> Result<(), Failed> {
+    let ran = live.node.run(&["systemctl", verb, ONCE])?;
+    if ran.code == 0 {
+        return Ok(());
+    }
+    Err(format!("systemctl {verb}: {}{}", ran.stderr, journal(live)?).into())
+}
+
+/// The phase, as a copy of the program has it.
+fn phase(live: &Live, program: &str) -> Result<String, Failed> {
+    let ran = live.node.run(&[program, "status", "--output", "json"])?.ok()?;
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
+    Ok(document["phase"].as_str().unwrap_or_default().to_owned())
+}
+
+fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
+    let live = packaged.boot_bare(&Case::legacy())?;
+    let run = |command: &[&str]| -> Result<Ran, Failed> { Ok(live.node.run(command)?.ok()?) };
+    let version = run(&["mirrorshift", "--version"])?.stdout;
+    assert_eq!(version.trim(), concat!("mirrorshift ", env!("CARGO_PKG_VERSION")));
+    let program = live.node.read("/usr/bin/mirrorshift")?;
+    assert!(is_static(&program), "the program asks for a dynamic linker");
+
+    for file in [
+        "/usr/share/bash-completion/completions/mirrorshift",
+        "/usr/share/zsh/vendor-completions/_mirrorshift",
+        "/usr/share/fish/vendor_completions.d/mirrorshift.fish",
+        "/usr/share/doc/mirrorshift/README.md",
+        "/usr/share/doc/mirrorshift/docs/findings.md",
+        "/usr/share/doc/mirrorshift/copyright",
+    ] {
+        let text = String::from_utf8(live.node.read(file)?)?;
+        assert!(text.to_lowercase().contains("mirrorshift"), "{file}: {text}");
+    }
+    // A page for each command that a person types, and none for those that units run.
+    let pages = run(&["ls", "/usr/share/man/man1"])?.stdout;
+    let ours: Vec<&str> = pages.lines().filter(|page| page.starts_with("mirrorshift")).collect();
+    let commands = [
+        "-check",
+        "-explain",
+        "-migrate",
+        "-plan",
+        "-purge",
+        "-rollback",
+        "-status",
+        "",
+    ];
+    assert_eq!(ours, commands.map(|command| format!("mirrorshift{command}.1.gz")));
+    let page = run(&["zcat", "/usr/share/man/man1/mirrorshift.1.gz"])?.stdout;
+    assert!(page.contains("Exit codes"), "{page}");
+    for policy in ["air-gapped", "fresh-tags", "pull-through-caches"] {
+        let path = format!("/usr/share/doc/mirrorshift/examples/policies/{policy}.yaml");
+        // One that cannot be read would be a usage error.
+        let ran = live.node.run(&["mirrorshift", "plan", "--policy", &path])?;
+        assert!(ran.code == 0 || ran.code == 3, "{policy}: {ran:?}");
+    }
+    run(&["dpkg", "--verify", "mirrorshift"])?;
+    // The node has pages, and no program to show them.
+    run(&["systemd-analyze", "verify", "--man=no", ONCE])?;
+    let depends = run(&["dpkg-query", "--show", "--showformat=${Depends}", "mirrorshift"])?;
+    assert_eq!(depends.stdout, "");
+
+    // Nothing was done by installing.
+    assert_eq!(
+        live.node.run(&["systemctl", "is-enabled", ONCE])?.stdout.trim(),
+        "disabled"
+    );
+    assert_eq!(live.node.show(ONCE, "ActiveState")?, "inactive");
+    assert!(!live.node.path("/var/lib/mirrorshift").exists());
+    live.is_old("installed")
+}
+
+/// Whether a program for 64 bits, least byte first, is started without a dynamic linker.
+fn is_static(elf: &[u8]) -> bool {
+    let number = |at: usize, bytes: usize| {
+        elf[at..at + bytes]
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    assert_eq!(elf[..6], *b"\x7fELF\x02\x01");
+    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    assert!(count > 0, "there are no program headers");
+    (0..count).all(|index| number(table + index * size, 4) != INTERPRETER)
+}
+
+/// Types a word and runs a command on a terminal of so many columns: its exit code and all that came up there.
+fn typed(live: &Live, word: &str, columns: usize, command: &str) -> Result<(i32, String), Failed> {
+    let command = format!("stty -echo cols {columns}; mirrorshift {command}");
+    let terminal = ["script", "--quiet", "--return", "--command", &command, "/dev/null"];
+    let mut child = live
+        .node
+        .command(&terminal)?
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        writeln!(stdin, "{word}")?;
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code().unwrap_or(-1), text))
+}
+
+fn asks_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
+    let live = packaged.boot()?;
+    let (code, text) = typed(&live, "n", 80, "migrate")?;
+    assert!(code == 3 && text.contains("[y/N]"), "{code}: {text}");
+    live.serves("declined")?;
+    live.is_old("declined")?;
+    assert!(!live.node.path("/var/lib/mirrorshift").exists());
+
+    let columns = 40;
+    let (code, text) = typed(&live, "y", columns, "migrate")?;
+    assert_eq!(code, 0, "{text}");
+    let diff = text.split("[y/N]").next().unwrap_or_default();
+    assert!(diff.contains("config_path") && diff.contains("\x1b[3"), "{text}");
+    // The line of a step is written over itself with the time that it takes, so it must not be broken in two.
+    let lines = text.split('\r').filter_map(|line| line.split_once("\x1b[K"));
+    let lines: Vec<&str> = lines.map(|(line, _)| line).collect();
+    assert!(lines.iter().any(|line| line.contains("verifying")), "{text}");
+    assert!(lines.iter().any(|line| line.len() == columns - 1), "{lines:#?}");
+    for line in &lines {
+        assert!(line.chars().count() < columns, "{line}");
+    }
+    live.serves("agreed")?;
+    live.is_new("agreed")
+}
+
+fn migrates_once(packaged: &Packaged) -> Result<(), Failed> {
+    let live = packaged.boot()?;
+    let before = invocation(&live)?;
+    once(&live, "start")?;
+    live.serves("started")?;
+    live.is_new("started")?;
+    let after = invocation(&live)?;
+    assert_ne!(after, before);
+    assert_eq!(live.node.show(ONCE, "ActiveState")?, "active");
+
+    // Neither does a second start anything, nor one that really runs the program again.
+    once(&live, "start")?;
+    once(&live, "restart")?;
+    assert_eq!(invocation(&live)?, after);
+    let said = live
+        .node
+        .run(&["journalctl", "-b", "--unit", ONCE, "--output=cat", "--no-pager"])?
+        .stdout;
+    assert!(said.contains("nothing to do"), "{said}");
+    live.serves("started again")?;
+    live.is_new("started again")
+}
+
+/// Enabled, it waits for containerd, changes the node and is no part of it that a restart would take along.
+fn migrates_at_boot(packaged: &Packaged) -> Result<(), Failed> {
+    let mut live = packaged.boot_bare(&Case::legacy())?;
+    once(&live, "enable")?;
+    live.node.reboot()?;
+    live.node.until("the unit does not end", CRI, || {
+        let state = live.node.show(ONCE, "ActiveState")?;
+        Ok((state != "inactive" && state != "activating").then_some(()))
+    })?;
+    let state = live.node.show(ONCE, "ActiveState")?;
+    assert_eq!(state, "active", "{}", journal(&live)?);
+    live.node.wait_cri(CRI)?;
+    live.nothing_is_left("booted")?;
+    live.is_new("booted")?;
+
+    // The next boot finds nothing to do.
+    live.node.reboot()?;
+    live.node.wait_cri(CRI)?;
+    assert_eq!(live.node.show(ONCE, "ActiveState")?, "active", "{}", journal(&live)?);
+    assert_eq!(phase(&live, "mirrorshift")?, "settled");
+    live.is_new("booted again")
+}
+
+fn takes_a_policy(packaged: &Packaged) -> Result<(), Failed> {
+    let policy = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nwildcard: drop\n";
+    let live = packaged
+        .boot_bare(&Case::legacy().file(POLICY, policy))?
+        .with_workload("counts")?;
+    once(&live, "start")?;
+    live.serves("with a policy")?;
+    live.is_new("with a policy")?;
+    let folders = live.node.run(&["ls", "/etc/containerd/certs.d"])?.ok()?.stdout;
+    assert!(folders.contains("quay.io"), "{folders}");
+    assert!(!folders.contains("_default"), "the wildcard was kept: {folders}");
+    Ok(())
+}
+
+/// One that is there and cannot be read is not left out.
+fn fails_with_a_bad_policy(packaged: &Packaged) -> Result<(), Failed> {
+    let live = packaged
+        .boot_bare(&Case::legacy().file(POLICY, "kind: Nothing\n"))?
+        .with_workload("counts")?;
+    let before = invocation(&live)?;
+    assert_ne!(live.node.run(&["systemctl", "start", ONCE])?.code, 0);
+    assert_eq!(live.node.show(ONCE, "ExecMainStatus")?, "2");
+    assert_eq!(invocation(&live)?, before);
+    live.serves("with a bad policy")?;
+    live.is_old("with a bad policy")
+}
+
+/// Without the package the node stays migrated, and the copy that the change was made from still knows of it.
+fn leaves_the_node_working(packaged: &Packaged) -> Result<(), Failed> {
+    let live = packaged.boot()?;
+    once(&live, "start")?;
+    live.node.run(&["dpkg", "--remove", "mirrorshift"])?.ok()?;
+    assert!(!live.node.path("/usr/bin/mirrorshift").exists());
+    live.serves("removed")?;
+    live.is_new("removed")?;
+    // Not only as it runs: as it starts.
+    live.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
+    live.serves("removed and restarted")?;
+
+    let copy = "/var/lib/mirrorshift/bin/mirrorshift";
+    assert_eq!(phase(&live, copy)?, "settled");
+    live.node.run(&[copy, "rollback", "--yes"])?.ok()?;
+    live.serves("rolled back")?;
+    live.is_old("rolled back")
+}
