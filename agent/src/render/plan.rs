@@ -257,9 +257,13 @@ fn next(shown: &Shown<'_>) -> String {
     } else {
         "no restart is needed: containerd reads hosts.toml at every pull"
     };
-    let do_it = command(shown.common, "migrate", Some(shown.wishes), shown.live);
+    let do_it = command(shown.common, "migrate", Some(shown.wishes), false);
     let written = count(shown.plan.steps.len(), "file");
-    let what = format!("# writes {written}; `mirrorshift rollback` puts the old bytes back");
+    let what = if shown.live && shown.plan.restart {
+        format!("# writes {written}, restarts containerd, and undoes all of it when that does not serve as before")
+    } else {
+        format!("# writes {written}; `mirrorshift rollback` puts the old bytes back")
+    };
     format!("  {restart}\n  {do_it}   {}\n", paint(DIM, what))
 }
 
