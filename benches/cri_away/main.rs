@@ -166,8 +166,9 @@ fn peak_kib(node: &Node) -> u64 {
     };
     let groups = node.cgroups().iter();
     let pids = groups.filter_map(|group| {
-        let unit = group.join("system.slice").join(UNIT);
-        std::fs::read_to_string(unit.join("cgroup.procs")).ok()
+        // Where nspawn puts the node's init.
+        let slice = group.join("payload/system.slice");
+        std::fs::read_to_string(slice.join(UNIT).join("cgroup.procs")).ok()
     });
     pids.filter_map(|pids| pids.lines().filter_map(of).max())
         .max()
