@@ -93,7 +93,11 @@ pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
 }
 
 /// The program without what only a debugger reads: it is copied into every node, and once more by itself.
-fn small(program: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn small(program: &Path) -> io::Result<PathBuf> {
     let small = program.with_extension("small");
     let new = program.with_extension(format!("small-{}", std::process::id()));
     let ran = Command::new("strip").arg("-o").arg(&new).arg(program).status()?;

@@ -116,7 +116,8 @@ impl Facts {
     fn cri(&self, heals: bool) -> Option<Cri> {
         match (self.cri.served.known(), self.cri.status.known()) {
             (Some(false), _) if heals => Some(Cri::DeadOfSettings),
-            (Some(true), Some(status)) if status.runtime.ready && status.network.ready => Some(Cri::Ready),
+            // A network that is not ready is compared with itself afterwards: nodes without pods have none.
+            (Some(true), Some(status)) if status.runtime.ready => Some(Cri::Ready),
             (Some(false), _) | (Some(true), Some(_)) => Some(Cri::Dead),
             _ => None,
         }
