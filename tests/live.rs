@@ -331,6 +331,18 @@ impl Live {
         self.nothing_is_left(why)
     }
 
+    /// No guard is left.
+    ///
+    /// # Errors
+    ///
+    /// When it stays.
+    pub fn no_guard_is_left(&self, why: &str) -> Result<(), Failed> {
+        let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants /run/mirrorshift-armed";
+        let gone = || Ok(self.node.run(&["sh", "-c", look])?.stdout.is_empty().then_some(()));
+        self.node.until(&format!("{why}: a guard is left"), CRI / 3, gone)?;
+        Ok(())
+    }
+
     /// No guard and no unit is left, and no copy beside config.toml. The package's unit is no part of a change.
     ///
     /// # Errors

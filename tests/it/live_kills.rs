@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// On this release every call counts, on the others those that write the journal and exchange files.
 const WHOLE: &str = "2.4";
 /// Points of each kind that a sample takes, on [`WHOLE`] and on the others.
-const SAMPLE: (usize, usize) = (3, 1);
+const SAMPLE: (usize, usize) = (2, 1);
 /// What changes a file or is heard by systemd. What containerd is asked goes by `writev` and changes nothing: a kill before
 /// such a question leaves what a kill before the next of these leaves.
 const CALLS: [&str; 16] = [
@@ -160,7 +160,12 @@ impl<'c> Bench<'c> {
         }
         if kind != Kind::RunAgain {
             self.live.node.wait_cri(CRI)?;
-            self.live.nothing_is_left("after its owner")?;
+            // Copies beside the files, of a change that was armed and not begun, are for the next run to take away.
+            let begun = kind != Kind::Reset || self.live.phase()? != "armed";
+            self.live.no_guard_is_left("after its owner")?;
+            if begun {
+                self.live.nothing_is_left("after its owner")?;
+            }
             let which = self.which()?;
             found = if struck { which } else { found };
         }
@@ -195,8 +200,7 @@ impl<'c> Bench<'c> {
 
 /// Everything below containerd's folder: kinds, modes, owners and digests.
 fn files(live: &Live) -> Result<String, Failed> {
-    let script =
-        "cd /etc/containerd; find . -printf '%y %m %U %G %p\\n' | sort; find . -type f -exec sha256sum {} + | sort";
+    let script = "cd /etc/containerd; find . ! -name '*.new' -printf '%y %m %U %G %p\\n' | sort; find . -type f ! -name '*.new' -exec sha256sum {} + | sort";
     Ok(live.node.run(&["sh", "-ec", script])?.ok()?.stdout)
 }
 

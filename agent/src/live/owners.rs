@@ -38,6 +38,8 @@ pub(crate) fn undo_unsettled(run: &str) -> Result<Report, Failure> {
     let root = Root::open("/")?;
     let limits = Order::read(run).map_or_else(|_| Limits::default(), |order| order.limits);
     let mut progress = Progress::of(run);
+    // A process that was stopped would hold the lock for ever.
+    end_change(PATIENCE)?;
     let outcome = undo(&root, limits, &mut progress);
     let end = match &outcome {
         // The run had come to its end by itself, and has told it.
@@ -97,9 +99,9 @@ pub(crate) fn guard(word: &Guard) -> Result<Report, Failure> {
     }
 }
 
-/// Ends what is left of a change, which a stopped process would hold for ever, and waits for who is just looking.
+/// Waits for who is just looking. At a boot nothing is left of the run that was cut off; whatever runs then is another one,
+/// which undoes the change by itself.
 fn open(root: &Root) -> Result<Session<'_>, Failure> {
-    end_change(PATIENCE)?;
     let (now, id) = identity();
     Ok(Session::open_within(root, now, &id, PATIENCE)?)
 }

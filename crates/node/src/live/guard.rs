@@ -103,8 +103,8 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Chang
     fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
 }
 
-/// Says that this boot is the one in which the change was armed.
-fn mark(root: &Root) -> Result<(), Trouble> {
+/// Says that somebody watches over the change in this boot: the guard has nothing to do when containerd is started.
+pub(super) fn mark(root: &Root) -> Result<(), Trouble> {
     let (folder, name) = split(ARMED);
     let folder = root.folder(folder).map_err(Trouble::io("open", folder))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;

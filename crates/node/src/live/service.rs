@@ -226,6 +226,8 @@ impl Runtime for Live<'_> {
     }
 
     fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+        // Of an earlier boot's change this one is the first restart by somebody who watches over it.
+        guard::mark(self.root).ok();
         let asked = self.bus().map_err(|_| ()).and_then(|bus| {
             if again {
                 bus.reset_failed(&self.unit).map_err(|_| ())?;
