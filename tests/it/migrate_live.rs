@@ -5,12 +5,13 @@ use libtest_mimic::Failed;
 use mirrorshift_tests::live::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
 use std::process::{ExitCode, Stdio};
 
-const TRIALS: [Entry; 6] = [
+const TRIALS: [Entry; 7] = [
     ("there_and_back", On::Every, there_and_back),
     ("nobody_was_asked", On::Only(&["1.7"]), nobody_was_asked),
     ("killed", On::Every, killed),
     ("stopped", On::Only(&["1.7", "2.4"]), stopped),
     ("reset", On::Every, reset),
+    ("rolled_back_unfinished", On::Only(&["1.7"]), rolled_back_unfinished),
     ("followed_again", On::Only(&["2.1"]), followed_again),
 ];
 
@@ -103,6 +104,19 @@ fn killed(case: &Case) -> Result<(), Failed> {
     live.migrate(0, &[])?;
     live.serves("migrated after all")?;
     live.is_new("migrated after all")
+}
+
+/// What a run has left with nobody to undo it is what `rollback` takes back first.
+fn rolled_back_unfinished(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    live.learn_order()?;
+    live.traced(&["--inject=renameat2:signal=KILL:when=2"], &[], false)?;
+    assert_eq!(live.over()?, "signal");
+    assert_eq!(live.phase()?, "applying");
+    let ran = live.run(&["rollback", "--yes"])?.ok()?;
+    assert!(ran.stdout.contains("undone the change"), "{}", ran.stdout);
+    live.serves("taken back")?;
+    live.is_old("taken back")
 }
 
 /// systemd undoes what hangs, when its time is up.

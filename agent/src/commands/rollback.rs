@@ -17,7 +17,7 @@ pub(super) fn run(common: &Common, consent: &Consent) -> Result<Report, Failure>
         consent::root("rollback")?;
         if !consent.yes {
             let question = "Go back to the bytes of before? containerd is restarted; containers keep running.";
-            consent::ask(common, "rollback", &render::status::text(&status), question)?;
+            consent::ask(common, "rollback", &render::status::text(&status, false), question)?;
         }
         return migrate::order(&root, common, consent, false, Task::Rollback);
     } else {

@@ -18,6 +18,9 @@ pub(super) fn run(common: &Common, follow: bool) -> Result<Report, Failure> {
         Phase::Stuck => Exit::Stuck,
         _ => Exit::Done,
     };
-    let text = || render::status::text(&status);
-    Ok(Report::either(common, exit, text, || json::status::document(&status)))
+    // What the journal says of it is a moment's truth.
+    let under_way = root.is_live() && live::last().is_some() && live::follow::runs() == Some(true);
+    let text = || render::status::text(&status, under_way);
+    let document = || json::status::document(&status, under_way);
+    Ok(Report::either(common, exit, text, document))
 }

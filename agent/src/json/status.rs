@@ -19,6 +19,8 @@ pub(crate) struct StatusDocument {
     phase: String,
     /// What that means for its files.
     meaning: &'static str,
+    /// Whether a unit of this program is changing the node at this moment.
+    under_way: bool,
     /// The change that is not over.
     unfinished: Option<Change>,
     /// The change whose bytes are in force.
@@ -44,6 +46,8 @@ pub(crate) struct Change {
     ended: Option<String>,
     /// Why it was undone, or is stuck.
     note: Option<String>,
+    /// The change that this one takes back, when it is a rollback of a running node.
+    undoes: Option<String>,
     files: Vec<File>,
 }
 
@@ -76,6 +80,7 @@ impl Change {
             began: time(change.began),
             ended: change.ended.map(time),
             note: change.note.as_deref().map(free_text),
+            undoes: change.undoes.clone(),
             files: change.steps.iter().map(file).collect(),
         }
     }
@@ -86,12 +91,13 @@ fn phase(phase: Phase) -> String {
 }
 
 /// The document of a journal.
-pub(crate) fn document(status: &node::Status) -> StatusDocument {
+pub(crate) fn document(status: &node::Status, under_way: bool) -> StatusDocument {
     StatusDocument {
         schema_version: SCHEMA_VERSION,
         kind: "Status",
         phase: phase(status.phase()),
         meaning: status.phase().meaning(),
+        under_way,
         unfinished: status.unfinished.as_ref().map(Change::of),
         in_force: status.in_force().map(Change::of),
         history: status.history.iter().map(Change::of).collect(),

@@ -29,32 +29,31 @@ pub(crate) fn run(id: &str) -> Report {
 fn carry_out(order: &Order, progress: &mut Progress) -> Result<End, Failure> {
     let root = Root::open("/")?;
     progress.tell("looking", "reading the node's files");
-    let recovered = bring_to_an_end(&root, order, progress)?;
+    let left = bring_to_an_end(&root, order, progress)?;
     match &order.task {
-        Task::Migrate { expects, .. } => migrate(&root, order, *expects, recovered, progress),
-        Task::Rollback => rollback(&root, order, recovered, progress),
+        Task::Migrate { expects, .. } => migrate(&root, order, *expects, recovered(&left), progress),
+        Task::Rollback => rollback(&root, order, left, progress),
     }
 }
 
 /// Undoes what an earlier run has left unsettled.
-fn bring_to_an_end(root: &Root, order: &Order, progress: &mut Progress) -> Result<Option<String>, Failure> {
+fn bring_to_an_end(root: &Root, order: &Order, progress: &mut Progress) -> Result<Outcome, Failure> {
     let (now, id) = identity();
     let session = Session::open(root, now, &id)?;
     let Some(service) = session.unfinished().map(|change| change.service.clone()) else {
-        return Ok(None);
+        return Ok(Outcome::Nothing);
     };
     progress.tell("recovering", "an earlier run left a change unfinished");
     let Some(service) = service else {
         let mut session = session;
-        return Ok(recovered(&session.recover()?));
+        return Ok(session.recover()?);
     };
     let mut told = Told {
         runtime: Live::new(root, &service.unit, service.restart, commands(), times(order.limits)),
         progress,
         containers_may_restart: false,
     };
-    let outcome = session.with(&mut told).undo_unsettled()?;
-    Ok(recovered(&outcome))
+    Ok(session.with(&mut told).undo_unsettled()?)
 }
 
 fn migrate(
@@ -119,13 +118,14 @@ fn apply(
     }
 }
 
-fn rollback(root: &Root, order: &Order, recovered: Option<String>, progress: &mut Progress) -> Result<End, Failure> {
+fn rollback(root: &Root, order: &Order, left: Outcome, progress: &mut Progress) -> Result<End, Failure> {
     let node = Node::read(root, &order.common())?;
     let back = Session::open(root, identity().0, &order.id)?.way_back()?;
-    let outcome = match (recovered, back) {
+    let outcome = match (left, back) {
+        (Outcome::Nothing, None) => Outcome::Nothing,
+        (Outcome::Nothing, Some(back)) => take_back(root, order, &node, back.steps, progress)?,
         // An unfinished change was what was to be taken back.
-        (Some(_), _) | (None, None) => Outcome::Nothing,
-        (None, Some(back)) => take_back(root, order, &node, back.steps, progress)?,
+        (undone, _) => undone,
     };
     Ok(End::done(
         &render::change::rolled_back(&outcome, true),

@@ -52,11 +52,13 @@ pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
 
 /// Whether the unit is over. Without a bus its own word is all there is.
 fn is_gone(ended: bool) -> bool {
-    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE));
-    match unit {
-        Ok(unit) => matches!(unit.active_state.as_str(), "inactive" | "failed"),
-        Err(_) => ended,
-    }
+    runs().map_or(ended, |runs| !runs)
+}
+
+/// Whether a change of this node is under way; nothing when systemd cannot be asked.
+pub(crate) fn runs() -> Option<bool> {
+    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE)).ok()?;
+    Some(!matches!(unit.active_state.as_str(), "inactive" | "failed"))
 }
 
 fn report(end: End, common: &Common) -> Report {

@@ -5,13 +5,18 @@ use crate::render::count;
 use mirrorshift_node::{Change, Status};
 
 /// The text of `status`.
-pub(crate) fn text(status: &Status) -> String {
+pub(crate) fn text(status: &Status, under_way: bool) -> String {
     let phase = status.phase();
     let mut out = format!("{}: {}\n", paint(TITLE, name(phase)), phase.meaning());
     if let Some(change) = &status.unfinished {
         out.push_str(&wrap("  unfinished  ", &summary(change), WIDTH));
-        out.push_str("  `mirrorshift migrate` brings it to its end, `mirrorshift rollback` undoes it\n");
+        if !under_way {
+            out.push_str("  `mirrorshift migrate` brings it to its end, `mirrorshift rollback` undoes it\n");
+        }
         out.push_str(&files(change));
+    }
+    if under_way {
+        out.push_str("  a change is under way: `mirrorshift status --follow` shows it to its end\n");
     }
     if let Some(change) = status.in_force() {
         out.push_str(&wrap("  in force    ", &summary(change), WIDTH));
@@ -28,6 +33,9 @@ pub(crate) fn text(status: &Status) -> String {
                 &summary(change),
                 WIDTH,
             ));
+            if let Some(taken) = &change.undoes {
+                put(&mut out, format_args!("              takes back {}\n", tame(taken)));
+            }
             if let Some(note) = &change.note {
                 out.push_str(&wrap("              ", &tame(note), WIDTH));
             }

@@ -193,6 +193,8 @@ pub(crate) fn two_at_once(case: &Case) -> Result<(), Failed> {
     let held = Held::begin(&live)?;
     let child = background(&live, &[])?;
     reaches(&live, "waiting")?;
+    let ran = live.run(&["status"])?.ok()?;
+    assert!(ran.stdout.contains("status --follow"), "{}", ran.stdout);
     for command in ["migrate", "rollback"] {
         let ran = live.run(&[command, "--yes"])?;
         let expected = if command == "rollback" { 0 } else { 6 };
