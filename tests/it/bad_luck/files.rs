@@ -3,6 +3,8 @@
 use crate::{Held, background, ended, reaches, refusal, refused};
 use libtest_mimic::Failed;
 use mirrorshift_tests::live::{CONFIG, CRI, Case, Live, MIRRORS};
+use std::thread::sleep;
+use std::time::Duration;
 
 pub(crate) fn import_appears(case: &Case) -> Result<(), Failed> {
     let imports = format!(
@@ -25,17 +27,25 @@ pub(crate) fn import_appears(case: &Case) -> Result<(), Failed> {
     live.serves("an import appeared")
 }
 
-/// What an editor writes between the look at a file and its exchange is neither lost nor covered.
+/// What an editor writes between the last look at a file and its exchange is neither lost nor covered.
 pub(crate) fn edited_by_somebody_else(case: &Case) -> Result<(), Failed> {
     let live = case.boot(&Case::legacy())?;
-    live.learn_order()?;
-    let run = live.traced(&["--inject=renameat2:delay_enter=1500000:when=1"], &[], true)?;
-    live.node.until("nothing is staged", CRI, || {
-        let staged = live
-            .node
-            .run(&["sh", "-c", "ls -A /etc/containerd | grep -q '[.]new$'"])?;
-        Ok((staged.code == 0).then_some(()))
+    let count = "find /etc/containerd/certs.d -name hosts.toml 2>/dev/null | wc -l";
+    let made = || live.node.run(&["sh", "-c", count]).map(|ran| ran.stdout);
+    live.migrate(0, &[])?;
+    live.keep_order()?;
+    let all = made()?;
+    live.run(&["rollback", "--yes"])?.ok()?;
+    // Each exchange waits after it was decided on; that of config.toml is the last one.
+    let run = live.traced(
+        &["--trace=renameat2", "--inject=renameat2:delay_enter=1500000"],
+        &[],
+        true,
+    )?;
+    live.node.until("the other files are never there", CRI, || {
+        Ok((made()? == all).then_some(()))
     })?;
+    sleep(Duration::from_millis(300));
     let edited = [&live.old[..], b"# an edit\n"].concat();
     live.node.write("/root/edited.toml", &edited)?;
     live.node
@@ -46,6 +56,9 @@ pub(crate) fn edited_by_somebody_else(case: &Case) -> Result<(), Failed> {
         ])?
         .ok()?;
     let code = live.traced_end(&run)?;
+    let trace = String::from_utf8_lossy(&live.node.read("/root/trace")?).into_owned();
+    let exchanges = trace.matches("RENAME_EXCHANGE").count();
+    assert!(exchanges >= 2, "it was not exchanged and given back: {trace}");
     assert!(code == 3 || code == 4, "{code}");
     assert!(live.node.read(CONFIG)? == edited, "the edit is gone");
     live.serves("edited")
