@@ -36,6 +36,7 @@ pub(crate) fn edited_by_somebody_else(case: &Case) -> Result<(), Failed> {
     live.keep_order()?;
     let all = made()?;
     live.run(&["rollback", "--yes"])?.ok()?;
+    let invocation = live.node.show("containerd.service", "InvocationID")?;
     // Each exchange waits after it was decided on; that of config.toml is the last one.
     let run = live.traced(
         &["--trace=renameat2", "--inject=renameat2:delay_enter=1500000"],
@@ -61,6 +62,11 @@ pub(crate) fn edited_by_somebody_else(case: &Case) -> Result<(), Failed> {
     assert!(exchanges >= 2, "it was not exchanged and given back: {trace}");
     assert!(code == 3 || code == 4, "{code}");
     assert!(live.node.read(CONFIG)? == edited, "the edit is gone");
+    let now = live.node.show("containerd.service", "InvocationID")?;
+    assert_eq!(
+        now, invocation,
+        "containerd was restarted without the edit that was there"
+    );
     live.serves("edited")
 }
 
