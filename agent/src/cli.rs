@@ -244,9 +244,18 @@ fn wants_json(args: &[OsString]) -> bool {
     args.windows(2).any(pair) || args.iter().any(|arg| arg == "--output=json")
 }
 
-/// The whole description, for completions and manual pages.
+/// The whole description, for manual pages.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
+}
+
+/// What of it a person types, for completions: these do not leave out what is hidden.
+pub(crate) fn typed() -> clap::Command {
+    let whole = Cli::command();
+    let typed = whole.get_subcommands().filter(|command| !command.is_hide_set());
+    Common::augment_args(clap::Command::new("mirrorshift"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommands(typed.cloned().collect::<Vec<_>>())
 }
 
 #[cfg(test)]

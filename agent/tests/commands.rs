@@ -234,6 +234,7 @@ fn completions_and_manual_pages() {
     for shell in ["bash", "zsh", "fish"] {
         let made = ran(mirrorshift().args(["completions", shell]).output().unwrap());
         assert!(made.code == 0 && made.out.contains("explain"), "{shell}");
+        assert!(!made.out.contains("undo-unsettled"), "{shell} offers what nobody types");
     }
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(ran(mirrorshift().arg("man").arg(dir.path()).output().unwrap()).code, 0);

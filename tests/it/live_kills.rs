@@ -17,8 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// On this release every call counts, on the others those that write the journal and exchange files.
@@ -103,10 +106,10 @@ impl<'c> Bench<'c> {
         Ok(Self { case, live, old, new })
     }
 
-    /// Every point of one run that goes well.
-    fn points(&self) -> Result<Vec<(&'static str, usize)>, Failed> {
+    /// Every call of one run that goes well, by the number that strace counts it with.
+    fn points(&self) -> Result<BTreeMap<&'static str, BTreeSet<usize>>, Failed> {
         let trace = format!("--trace={}", CALLS.join(","));
-        let run = self.live.traced(&[&trace], &[], true)?;
+        let run = self.live.traced(&["--decode-fds=path", &trace], &[], true)?;
         let code = self.live.traced_end(&run)?;
         assert_eq!(code, 0, "a traced run does not end well");
         assert_eq!(files(&self.live)?, self.new);
@@ -114,22 +117,26 @@ impl<'c> Bench<'c> {
         self.live.run(&["rollback", "--yes"])?.ok()?;
         // strace counts for each thread by itself.
         let mut counts = BTreeMap::<(&str, &str), usize>::new();
+        let mut points = BTreeMap::<&str, BTreeSet<usize>>::new();
         for line in text.lines() {
             let Some((thread, call)) = line.split_once(' ') else {
                 continue;
             };
-            if let Some((call, _)) = call.trim_start().split_once('(') {
-                *counts.entry((thread, call)).or_default() += 1;
+            let Some((name, rest)) = call.trim_start().split_once('(') else {
+                continue;
+            };
+            let Some(name) = CALLS.into_iter().find(|call| *call == name) else {
+                continue;
+            };
+            let count = counts.entry((thread, name)).or_default();
+            *count += 1;
+            // A thread that wakes another one changes nothing.
+            let wakes = rest.split(',').next().is_some_and(|file| file.contains("[eventfd"));
+            if !wakes {
+                points.entry(name).or_default().insert(*count);
             }
         }
-        let most = |call: &&'static str| {
-            let of_threads = counts
-                .iter()
-                .filter(|((_, name), _)| name == call)
-                .map(|(_, count)| *count);
-            (*call, of_threads.max().unwrap_or(0))
-        };
-        Ok(CALLS.iter().map(most).collect())
+        Ok(points)
     }
 
     /// Lets it happen at a point, and sees what is left; whether the files were `old` or `new` once its owner was done.
@@ -139,7 +146,7 @@ impl<'c> Bench<'c> {
         let trace = format!("--trace={call}");
         let inject = format!("--inject={call}:signal={signal}:when={when}");
         let limit: &[&str] = if kind == Kind::Stopped {
-            &["RuntimeMaxSec=4"]
+            &["RuntimeMaxSec=6"]
         } else {
             &[]
         };
@@ -158,8 +165,9 @@ impl<'c> Bench<'c> {
             assert_eq!(ended, "success");
             found = "missed";
         }
+        // Killed in the middle of a restart, containerd comes up by itself, whichever files it finds.
+        self.live.node.wait_cri(CRI)?;
         if kind != Kind::RunAgain {
-            self.live.node.wait_cri(CRI)?;
             // Copies beside the files, of a change that was armed and not begun, are for the next run to take away.
             let begun = kind != Kind::Reset || self.live.phase()? != "armed";
             self.live.no_guard_is_left("after its owner")?;
@@ -205,27 +213,27 @@ fn files(live: &Live) -> Result<String, Failed> {
 }
 
 fn kills(case: &Case) -> Result<(), Failed> {
-    let mut bench = Bench::new(case)?;
+    let bench = Bench::new(case)?;
     let whole = case.containerd.version.starts_with(WHOLE);
     let counted = bench.points()?;
     if whole {
         for call in ["renameat2", "renameat", "linkat", "fsync", "unlinkat", "sendmsg"] {
-            assert!(
-                counted.iter().any(|(name, count)| *name == call && *count > 0),
-                "no {call} was traced"
-            );
+            assert!(counted.contains_key(call), "no {call} was traced");
         }
     }
     let mut points = Vec::new();
-    for &(call, count) in &counted {
+    for (&call, numbers) in &counted {
+        if !whole && !BOUNDARIES.contains(&call) {
+            continue;
+        }
+        // Once more than there are: nothing happens, and the change ends well.
+        let beyond = numbers.last().map(|last| last + 1);
         for kind in KINDS {
-            let counts = whole || BOUNDARIES.contains(&call);
-            // Once more than there are: nothing happens, and the change ends well.
-            let last = if counts && count > 0 { count + 1 } else { 0 };
-            points.extend((1..=last).map(|when| Point { kind, call, when }));
+            let numbers = numbers.iter().copied().chain(beyond);
+            points.extend(numbers.map(|when| Point { kind, call, when }));
         }
     }
-    let (mut tried, report) = Tried::of(case);
+    let (tried, report) = Tried::of(case);
     let todo: Vec<Point> = if report {
         points.iter().filter(|point| !tried.has(point)).cloned().collect()
     } else {
@@ -233,22 +241,22 @@ fn kills(case: &Case) -> Result<(), Failed> {
     };
     let version = case.containerd.version.clone();
     eprintln!(
-        "containerd {version}: {} points of {}: {counted:?}",
+        "containerd {version}: {} points of {}: {:?}",
         todo.len(),
-        points.len()
+        points.len(),
+        counted
+            .iter()
+            .map(|(call, numbers)| (call, numbers.len()))
+            .collect::<Vec<_>>()
     );
-    let mut broken = Vec::new();
-    for point in &todo {
-        let outcome = bench.at(point);
-        let told = outcome.as_ref().map_or("broken", |found| found);
-        println!("containerd {version}: {point}: {told}");
-        tried.note(&version, point, told);
-        if let Err(failed) = outcome {
-            broken.push(format!("{point}: {}", failed.message().unwrap_or("")));
-            // What is left may spoil the next one.
-            bench = Bench::new(bench.case)?;
-        }
-    }
+    let shared = Mutex::new(tried);
+    let broken = if report {
+        drop(bench);
+        at_once(case, &todo, &shared)?
+    } else {
+        each(bench, &todo, &shared)?
+    };
+    let tried = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     tried.table(&version);
     assert!(
         todo.is_empty() || tried.lines.iter().any(|line| !line.ends_with("missed")),
@@ -258,6 +266,52 @@ fn kills(case: &Case) -> Result<(), Failed> {
         return Ok(());
     }
     Err(broken.join("\n").into())
+}
+
+/// Every point in turn; those that were broken.
+fn each(mut bench: Bench<'_>, todo: &[Point], tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
+    let version = &bench.case.containerd.version;
+    let mut broken = Vec::new();
+    for point in todo {
+        let outcome = catch_unwind(AssertUnwindSafe(|| bench.at(point)))
+            .unwrap_or_else(|_| Err("a check failed, as told above".into()));
+        let told = outcome.as_ref().map_or("broken", |found| found);
+        println!("containerd {version}: {point}: {told}");
+        tried
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(version, point, told);
+        if let Err(failed) = outcome {
+            let why = failed.message().unwrap_or("").to_owned();
+            eprintln!("containerd {version}: {point}: {why}");
+            broken.push(format!("{point}: {why}"));
+            // What is left may spoil the next one.
+            bench = Bench::new(bench.case)?;
+        }
+    }
+    Ok(broken)
+}
+
+/// The same on several nodes at once: a campaign waits more than it works, longest for what was stopped.
+fn at_once(case: &Case, todo: &[Point], tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
+    let parts = KINDS.iter().flat_map(|kind| {
+        let of_kind: Vec<Point> = todo.iter().filter(|point| point.kind == *kind).cloned().collect();
+        let nodes = if *kind == Kind::Stopped { 2 } else { 1 };
+        let size = of_kind.len().div_ceil(nodes).max(1);
+        of_kind.chunks(size).map(<[Point]>::to_vec).collect::<Vec<_>>()
+    });
+    let parts: Vec<Vec<Point>> = parts.collect();
+    thread::scope(|scope| {
+        let started: Vec<_> = parts
+            .iter()
+            .map(|part| scope.spawn(move || each(Bench::new(case)?, part, tried)))
+            .collect();
+        let mut broken = Vec::new();
+        for part in started {
+            broken.extend(part.join().map_err(|_| "a part of the campaign panicked")??);
+        }
+        Ok(broken)
+    })
 }
 
 /// Some of each kind, others every day.
@@ -271,14 +325,15 @@ fn sample(points: &[Point], each: usize) -> Vec<Point> {
         .unwrap_or(days);
     println!("MIRRORSHIFT_SEED={seed}");
     let mut chosen = BTreeSet::new();
-    for kind in KINDS {
+    for (number, kind) in KINDS.into_iter().enumerate() {
         let of_kind: Vec<&Point> = points.iter().filter(|point| point.kind == kind).collect();
         for at in 0..each.min(of_kind.len()) {
             // A step that shares no factor with most lengths walks through all of them in time.
             let index = usize::try_from(seed)
                 .unwrap_or(0)
                 .wrapping_mul(7919)
-                .wrapping_add(at * of_kind.len() / each)
+                // Not the same call for each kind.
+                .wrapping_add((at * KINDS.len() + number) * of_kind.len() / (each * KINDS.len()))
                 % of_kind.len();
             chosen.insert(of_kind[index].clone());
         }

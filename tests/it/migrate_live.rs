@@ -113,6 +113,12 @@ fn rolled_back_unfinished(case: &Case) -> Result<(), Failed> {
     live.traced(&["--inject=renameat2:signal=KILL:when=2"], &[], false)?;
     assert_eq!(live.over()?, "signal");
     assert_eq!(live.phase()?, "applying");
+    // Files alone would end it without anybody asking containerd.
+    for command in ["migrate", "rollback"] {
+        let ran = live.run(&[command, "--no-restart"])?;
+        assert_eq!(ran.code, 3, "{command}: {}{}", ran.stdout, ran.stderr);
+        assert_eq!(live.phase()?, "applying", "{command}");
+    }
     let ran = live.run(&["rollback", "--yes"])?.ok()?;
     assert!(ran.stdout.contains("undone the change"), "{}", ran.stdout);
     live.serves("taken back")?;

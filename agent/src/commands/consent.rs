@@ -4,6 +4,7 @@ use crate::cli::{Common, Output};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use anstream::eprint;
+use mirrorshift_node::{Root, Status};
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Asks whether to go on, after showing `what` it is about.
@@ -33,4 +34,21 @@ pub(super) fn root(command: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Exit::Refused, "not-root", format!("`{command}` is for root alone")).hint("run it with `sudo`"))
+}
+
+/// Files alone may not end a change that a running containerd is part of: somebody has to see whether it serves.
+///
+/// # Errors
+/// Such a change was left unfinished.
+pub(super) fn files_alone(root: &Root, status: &Status) -> Result<(), Failure> {
+    let Some(change) = status
+        .unfinished
+        .as_ref()
+        .filter(|change| root.is_live() && change.service.is_some())
+    else {
+        return Ok(());
+    };
+    let message = format!("the change {} of the running containerd is not over", change.id);
+    Err(Failure::new(Exit::Refused, "unfinished", message)
+        .hint("run the command without `--no-restart`: it brings that change to its end, containerd included"))
 }

@@ -61,6 +61,7 @@ pub(super) fn run(common: &Common, wishes: &Wishes, again: bool, consent: &Conse
         };
         return order(&root, common, consent, again, task);
     }
+    consent::files_alone(&root, &node.status)?;
     let mut session = session(&root)?;
     let recovered = recovered(&session.recover()?);
     let node = Node::read(&root, common)?;

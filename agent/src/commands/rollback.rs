@@ -21,6 +21,7 @@ pub(super) fn run(common: &Common, consent: &Consent) -> Result<Report, Failure>
         }
         return migrate::order(&root, common, consent, false, Task::Rollback);
     } else {
+        consent::files_alone(&root, &status)?;
         session(&root)?.rollback()?
     };
     let text = || render::change::rolled_back(&outcome, false);

@@ -14,7 +14,7 @@ use crate::read::Node;
 use crate::{json, render};
 use mirrorshift_node::live::{Expect, Facts, Live};
 use mirrorshift_node::{Outcome, Root, Session};
-use mirrorshift_plan::{Digest, Plan, Step};
+use mirrorshift_plan::{Plan, Step};
 
 /// Carries out the order of a run. What is printed goes to the journal; how it ended is told to whoever follows.
 pub(crate) fn run(id: &str) -> Report {
@@ -31,7 +31,14 @@ fn carry_out(order: &Order, progress: &mut Progress) -> Result<End, Failure> {
     progress.tell("looking", "reading the node's files");
     let left = bring_to_an_end(&root, order, progress)?;
     match &order.task {
-        Task::Migrate { expects, .. } => migrate(&root, order, *expects, recovered(&left), progress),
+        Task::Migrate { wanted, expects } => {
+            let node = Node::read(&root, &order.common())?;
+            let plan = node.plan(&wanted.policy()?)?;
+            if expects.is_some_and(|expected| expected != plan.digest()) {
+                return Err(meanwhile());
+            }
+            migrate(&root, order, &node, plan, recovered(&left), progress)
+        }
         Task::Rollback => rollback(&root, order, left, progress),
     }
 }
@@ -59,20 +66,11 @@ fn bring_to_an_end(root: &Root, order: &Order, progress: &mut Progress) -> Resul
 fn migrate(
     root: &Root,
     order: &Order,
-    expects: Option<Digest>,
+    node: &Node,
+    plan: Plan,
     recovered: Option<String>,
     progress: &mut Progress,
 ) -> Result<End, Failure> {
-    let Task::Migrate { wanted, .. } = &order.task else {
-        return Err(Failure::usage("order", "the order is for another task"));
-    };
-    let policy = wanted.policy()?;
-    let common = order.common();
-    let node = Node::read(root, &common)?;
-    let plan = node.plan(&policy)?;
-    if expects.is_some_and(|expected| expected != plan.digest()) {
-        return Err(meanwhile());
-    }
     let mut migrated = Migrated {
         recovered,
         done: None,
@@ -80,14 +78,14 @@ fn migrate(
         live: Some(Vec::new()),
     };
     if !plan.is_empty() {
-        undone_before(&node, &plan, order.again)?;
-        let facts = ready(root, &node, &plan.steps, order, progress)?;
-        rehearsed(root, &node, &plan, &facts, order, progress)?;
-        migrated.done = apply(root, order, &node, &plan, &facts, progress)?.map(|report| (report, plan));
+        undone_before(node, &plan, order.again)?;
+        let facts = ready(root, node, &plan.steps, order, progress)?;
+        rehearsed(root, node, &plan, &facts, order, progress)?;
+        migrated.done = apply(root, order, node, &plan, &facts, progress)?.map(|report| (report, plan));
     }
     migrated.live = Some(progress.told().to_vec());
     Ok(End::done(
-        &render::change::migrated(&common, &migrated),
+        &render::change::migrated(&order.common(), &migrated),
         &json::change::migrated(&migrated),
     ))
 }

@@ -2,19 +2,18 @@
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use mirrorshift_node::RUN;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-/// Where all of it lies.
-const FOLDER: &str = "/run/mirrorshift";
 /// The file that names the run which was started last.
 const LAST: &str = "last";
 
 /// A file of a run.
 pub(super) fn path(run: &str, name: &str) -> PathBuf {
-    [FOLDER, run, name].iter().collect()
+    [RUN, run, name].iter().collect()
 }
 
 /// Makes the folder of a run that begins.
@@ -23,15 +22,15 @@ pub(super) fn make(run: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     };
-    private(FOLDER.into())
-        .and_then(|()| private([FOLDER, run].iter().collect()))
+    private(RUN.into())
+        .and_then(|()| private([RUN, run].iter().collect()))
         .map_err(|error| failed("make a folder in", &error))
 }
 
 /// Names the run that was started last, and takes away what earlier ones have left.
 pub(super) fn started(run: &str) -> Result<(), Failure> {
-    replace(&[FOLDER, LAST].iter().collect::<PathBuf>(), run.as_bytes()).map_err(|error| failed("write to", &error))?;
-    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+    replace(&[RUN, LAST].iter().collect::<PathBuf>(), run.as_bytes()).map_err(|error| failed("write to", &error))?;
+    for entry in fs::read_dir(RUN).into_iter().flatten().flatten() {
         let is_run = entry.path().join("order.json").exists();
         if is_run && entry.file_name().to_str() != Some(run) {
             // What stays is gone with the next boot.
@@ -41,9 +40,14 @@ pub(super) fn started(run: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Takes away the folder of a run that did not begin.
+pub(super) fn take_away(run: &str) {
+    fs::remove_dir_all([RUN, run].iter().collect::<PathBuf>()).ok();
+}
+
 /// The run that was started last since the machine was booted.
 pub(crate) fn last() -> Option<String> {
-    fs::read_to_string([FOLDER, LAST].iter().collect::<PathBuf>()).ok()
+    fs::read_to_string([RUN, LAST].iter().collect::<PathBuf>()).ok()
 }
 
 /// Puts a file in place whole, so that nobody reads half of it.
@@ -60,6 +64,6 @@ pub(super) fn replace(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
 }
 
 pub(super) fn failed(action: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::Refused, "io", format!("cannot {action} `{FOLDER}`: {error}"))
+    Failure::new(Exit::Refused, "io", format!("cannot {action} `{RUN}`: {error}"))
         .hint("it is a folder of root's in memory, and needs a few kilobytes")
 }

@@ -1,13 +1,13 @@
 //! Shows what a run tells, until its end. Whoever follows may leave at any time: the run goes on.
 
 use super::folder;
-use super::progress::{END, EVENTS, End, Event, since_boot};
+use super::progress::{END, EVENTS, End, Event};
 use super::start::CALL;
 use crate::cli::{Common, Output};
 use crate::commands::Report;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use mirrorshift_node::live::{Bus, CHANGE};
+use mirrorshift_node::live::{Bus, CHANGE, change_is_left, since_boot};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -50,9 +50,10 @@ pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
     }
 }
 
-/// Whether the unit is over. Without a bus its own word is all there is.
+/// Whether the unit is over. Without a bus its own word tells, or that none of its processes is left.
 fn is_gone(ended: bool) -> bool {
-    runs().map_or(ended, |runs| !runs)
+    let by_processes = || ended || !change_is_left().unwrap_or(false);
+    runs().map_or_else(by_processes, |runs| !runs)
 }
 
 /// Whether a change of this node is under way; nothing when systemd cannot be asked.

@@ -4,11 +4,11 @@ use super::folder;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::{json, mask, render};
+use mirrorshift_node::live::since_boot;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::Duration;
 
 /// The file of what was told.
 pub(super) const EVENTS: &str = "events";
@@ -115,13 +115,4 @@ impl Progress {
         }
         folder::replace(&path, &serde_json::to_vec(end).unwrap_or_default()).ok();
     }
-}
-
-/// A clock that nobody sets, sleep included.
-pub(super) fn since_boot() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or_default(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
 }

@@ -1,13 +1,13 @@
 //! Whether the node is fit for a change, and quiet: asked before anything is touched, and waited for within a bound.
 
 use super::order::Order;
-use super::progress::{Progress, since_boot};
+use super::progress::Progress;
 use crate::commands::identity;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::read::Node;
 use mirrorshift_containerd::{Config, Cri, Death, Version};
-use mirrorshift_node::live::{Ask, Facts, Intent, Known, observe};
+use mirrorshift_node::live::{Ask, Facts, Intent, Known, observe, since_boot};
 use mirrorshift_node::{Root, Status};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::preflight::{Busy, File, Verdict, preflight};

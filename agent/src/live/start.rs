@@ -12,8 +12,6 @@ use std::time::Duration;
 pub(super) const CALL: Duration = Duration::from_secs(5);
 /// For the program to be started.
 const START: Duration = Duration::from_secs(20);
-/// The first systemd with `Type=exec`, which tells a program that cannot be executed from one that runs.
-const HAS_EXEC: u32 = 240;
 const SIGKILL: i32 = 9;
 
 /// Starts what `order` says. Returns when its program runs.
@@ -21,27 +19,29 @@ pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
     let bus = Bus::connect(CALL)?;
     install(root)?;
     order.write()?;
-    let started = bus.start_transient(CHANGE, &properties(&bus, order), START);
-    match started {
-        Ok(()) => {}
-        Err(BusError::Refused { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {
-            return Err(
-                Failure::new(Exit::Locked, "locked", "another change of this node is under way")
-                    .hint("`mirrorshift status --follow` shows how far it has come"),
-            );
-        }
+    if let Err(error) = bus.start_transient(CHANGE, &properties(&bus, order), START) {
         // It ended before systemd's answer came: that is for who follows it to see.
-        Err(BusError::Job { .. } | BusError::Unseen { .. })
-            if folder::path(&order.id, super::progress::END).exists() => {}
-        Err(error) => {
-            let failure = Failure::from(error);
-            return Err(Failure {
-                message: format!("the change could not be started: {}", failure.message),
-                ..failure
-            });
+        let ended = matches!(error, BusError::Job { .. } | BusError::Unseen { .. })
+            && folder::path(&order.id, super::progress::END).exists();
+        if !ended {
+            // The order may hold what a policy has of secrets, and nobody will carry it out.
+            folder::take_away(&order.id);
+            return Err(not_started(error));
         }
     }
     folder::started(&order.id)
+}
+
+fn not_started(error: BusError) -> Failure {
+    if matches!(&error, BusError::Refused { name, .. } if name == "org.freedesktop.systemd1.UnitExists") {
+        return Failure::new(Exit::Locked, "locked", "another change of this node is under way")
+            .hint("`mirrorshift status --follow` shows how far it has come");
+    }
+    let failure = Failure::from(error);
+    Failure {
+        message: format!("the change could not be started: {}", failure.message),
+        ..failure
+    }
 }
 
 /// Puts a copy of this program where systemd starts it from.
@@ -57,10 +57,9 @@ fn properties(bus: &Bus, order: &Order) -> Vec<Property> {
         argv: [&[PROGRAM], words].concat().into_iter().map(str::to_owned).collect(),
         may_fail: false,
     };
-    let has_exec = mirrorshift_node::live::systemd_number(bus.version()).is_none_or(|number| number >= HAS_EXEC);
     vec![
         Property::Description("Change of containerd's registry configuration".to_owned()),
-        Property::Type(if has_exec { "exec" } else { "simple" }),
+        bus.type_exec(),
         Property::CollectMode("inactive-or-failed"),
         Property::ExecStart(exec(&["change", &order.id])),
         Property::RuntimeMaxSec(order.limits.change()),

@@ -32,7 +32,7 @@ mod stage;
 mod state;
 /// Exchanges a file with the copy beside it, and checks what came out.
 mod swap;
-pub use state::STATE;
+pub use state::{RUN, STATE};
 /// The copy of the program that everything on the node runs from.
 mod program;
 pub use program::{PROGRAM, install};

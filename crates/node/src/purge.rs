@@ -8,14 +8,12 @@ use crate::live::{self, ARMED, PROOF};
 use crate::lock::{self, NotLocked};
 use crate::outcome::OpenError;
 use crate::root::{Root, join, split};
-use crate::state::{self, STATE, State};
+use crate::state::{self, RUN, STATE, State};
 use crate::trouble::Trouble;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// What may go with a reboot.
-const RUN: &str = "/run/mirrorshift";
 /// What a run of the unit that changes a node keeps there, in a folder of its own.
 const RUN_FILES: [&str; 4] = ["order.json", "events", "end.json", "end.new"];
 /// Where the copy of the program lies that runs on the node.

@@ -13,6 +13,8 @@ use std::io::Write;
 
 /// Where everything lies that the tool keeps on a node.
 pub const STATE: &str = "/var/lib/mirrorshift";
+/// Where it keeps what may go with a reboot.
+pub const RUN: &str = "/run/mirrorshift";
 
 /// A journal of five changes of a thousand files each has about 5 MiB.
 const LIMIT: u64 = 64 << 20;

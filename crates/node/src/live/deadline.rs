@@ -24,7 +24,7 @@ impl Deadline {
 }
 
 /// Since boot, sleep included: no clock that anybody can set.
-pub(crate) fn now() -> Duration {
+pub fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or_default(),

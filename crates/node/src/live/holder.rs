@@ -54,6 +54,14 @@ pub fn end_change(within: Duration) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Whether a process of [`CHANGE`] is left, as the kernel's list of processes has it: what can be known without a bus.
+///
+/// # Errors
+/// The processes cannot be listed.
+pub fn change_is_left() -> Result<bool, Trouble> {
+    any_left(Path::new("/proc"))
+}
+
 fn any_left(proc: &Path) -> Result<bool, Trouble> {
     let all = process::all(proc).map_err(|source| Trouble::Io {
         action: "list the processes in",

@@ -12,7 +12,6 @@ pub use known::Known;
 mod bus;
 /// One thread that waits for answers, never longer than it was told.
 mod patience;
-pub use bus::number as systemd_number;
 pub use bus::{Bus, BusError, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
 /// Who listens at a socket.
 mod peer;
@@ -67,10 +66,10 @@ pub use guard::{Commands, PROOF};
 mod console;
 /// Ends what is left of a change, before it is undone.
 mod holder;
-pub use holder::{CHANGE, end_change};
+pub use holder::{CHANGE, change_is_left, end_change};
 /// How long containerd is waited for.
 mod deadline;
-pub(crate) use deadline::now as since_boot;
+pub use deadline::now as since_boot;
 /// The containerd of a running node, as a change needs it.
 mod service;
 pub use service::{AtBoot, Expect, Live, Times};

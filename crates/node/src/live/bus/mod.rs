@@ -206,7 +206,7 @@ where
 }
 
 /// The number in `252.36-1~deb12u1`, `v255.4-1ubuntu8`, `239 (239-82.el8)`.
-pub fn number(version: &str) -> Option<u32> {
+pub(crate) fn number(version: &str) -> Option<u32> {
     let version = version.trim().trim_start_matches('v');
     let end = version
         .find(|digit: char| !digit.is_ascii_digit())

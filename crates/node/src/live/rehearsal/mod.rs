@@ -36,12 +36,11 @@ use self::places::{Settings, is_below};
 use self::sandbox::Sandbox;
 use self::staging::Stage;
 use self::subject::Subject;
-use super::{Bus, BusError, Facts};
+use super::{Bus, BusError, Facts, since_boot};
 use crate::root::{Root, split};
 use mirrorshift_containerd::{Config, Entry, Tree, read};
 use mirrorshift_plan::rehearsal::{Heard, Probe, Variant};
 use mirrorshift_plan::{NodeFiles, Plan};
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -97,8 +96,7 @@ impl Rehearsal {
         let program = command.first().cloned().unwrap_or_default();
         let visible = visible(root, &private, &homes, [&program, &subject.program], node.tree);
 
-        let time = clock_gettime(ClockId::Boottime);
-        let id = format!("{}-{}.{:09}", std::process::id(), time.tv_sec, time.tv_nsec);
+        let id = format!("{}-{}", std::process::id(), since_boot().as_nanos());
         let stage = Stage::make(&id)?;
         let mut sandboxes = Vec::new();
         for (at, (variant, steps)) in variants::variants(&plan.steps, &configs).into_iter().enumerate() {

@@ -5,6 +5,7 @@ use super::RehearsalError;
 use super::places::{is_below, outermost};
 use crate::resolve::{Landing, resolve};
 use crate::root::{Root, join, split};
+use crate::state::RUN;
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::Step;
 use rustix::fs::{FlockOperation, flock};
@@ -13,8 +14,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Where everything lies that may go with a reboot.
-const FOLDER: &str = "/run/mirrorshift";
 const PREFIX: &str = "rehearsal-";
 /// What a folder may hold altogether: bytes, and names. Far above any real one, and little enough for /run.
 const MOST_BYTES: usize = 32 << 20;
@@ -33,12 +32,12 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes it, and clears away what was left behind.
     pub(super) fn make(id: &str) -> Result<Self, RehearsalError> {
-        folder(Path::new(FOLDER)).or_else(|error| match error.kind() {
+        folder(Path::new(RUN)).or_else(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(RehearsalError::io("make", FOLDER)(error)),
+            _ => Err(RehearsalError::io("make", RUN)(error)),
         })?;
         clear();
-        let path = Path::new(FOLDER).join(format!("{PREFIX}{id}"));
+        let path = Path::new(RUN).join(format!("{PREFIX}{id}"));
         let shown = path.display().to_string();
         folder(&path).map_err(RehearsalError::io("make", &shown))?;
         let lock = File::open(&path).map_err(RehearsalError::io("open", &shown))?;
@@ -59,13 +58,13 @@ impl Drop for Stage {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next rehearsal, and at a reboot.
         fs::remove_dir_all(&self.path).ok();
-        fs::remove_dir(FOLDER).ok();
+        fs::remove_dir(RUN).ok();
     }
 }
 
 /// Removes the folders of rehearsals that were killed: those that nobody holds.
 fn clear() {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return };
+    let Ok(entries) = fs::read_dir(RUN) else { return };
     for entry in entries.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
