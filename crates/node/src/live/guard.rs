@@ -75,7 +75,8 @@ fn look(unit: &str, command: &[String]) -> String {
     )
 }
 
-/// Puts both in place, synced. systemd must read its files again before they count.
+/// Puts both in place, synced. systemd must read its files again before they count. The two files come first and go last:
+/// by them whoever comes after a kill sees that there is something to take away.
 pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), Trouble> {
     let words = commands.at_boot.iter().chain(&commands.after_boot);
     if !words.flat_map(|word| word.chars()).all(is_plain) {
@@ -83,24 +84,27 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Chang
             "a command of the guard has a character that unit files treat",
         ));
     }
-    mark(root)?;
     let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
     let wants = format!("{unit}.wants");
-    let io = |action| Trouble::io(action, join(FOLDER, &wants));
-    make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
-    let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
-    for (name, text) in [
+    let units = [
         (GUARD, guard(unit, &commands.at_boot, change)),
         (LOOK, look(unit, &commands.after_boot)),
-    ] {
+    ];
+    for (name, text) in &units {
         let shown = join(FOLDER, name);
         remove(&folder, name).map_err(Trouble::io("clear", shown.as_str()))?;
         stage(&folder, name, &shown, text.as_bytes(), &Attributes::New { mode: 0o644 })?;
+    }
+    let io = |action| Trouble::io(action, join(FOLDER, &wants));
+    make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
+    let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
+    for (name, _) in units {
         remove(&wanted, name).map_err(io("clear"))?;
         fs::symlinkat(format!("../{name}"), &wanted, name).map_err(io("link from"))?;
     }
     fs::fsync(&wanted).map_err(io("sync"))?;
-    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
+    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))?;
+    mark(root)
 }
 
 /// Says that somebody watches over the change in this boot: the guard has nothing to do when containerd is started.
@@ -110,6 +114,14 @@ pub(super) fn mark(root: &Root) -> Result<(), Trouble> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(Trouble::io("write", ARMED))?;
     Ok(())
+}
+
+fn unmark(root: &Root) -> Result<(), Trouble> {
+    let (folder, name) = split(ARMED);
+    match root.folder(folder).and_then(|folder| remove(&folder, name)) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Trouble::io("take away", ARMED)(error)),
+    }
 }
 
 /// Has systemd forget both, after [`take_away`]: it keeps a unit in mind that failed or whose file is gone.
@@ -143,6 +155,7 @@ pub(super) fn is_placed(root: &Root) -> bool {
 
 /// Takes both away, synced; the folder of links too, when nobody else has one in it.
 pub(super) fn take_away(root: &Root, unit: &str) -> Result<(), Trouble> {
+    unmark(root)?;
     let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
     let wants = format!("{unit}.wants");
     match root.folder(&join(FOLDER, &wants)) {
@@ -162,12 +175,7 @@ pub(super) fn take_away(root: &Root, unit: &str) -> Result<(), Trouble> {
     for name in [GUARD, LOOK] {
         remove(&folder, name).map_err(Trouble::io("take away", join(FOLDER, name)))?;
     }
-    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))?;
-    let (folder, name) = split(ARMED);
-    match root.folder(folder).and_then(|folder| remove(&folder, name)) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Trouble::io("take away", ARMED)(error)),
-    }
+    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
 }
 
 /// Takes away what a guard may have left behind a change that is over, below every unit that it may have been for; what was
