@@ -136,6 +136,12 @@ pub(crate) enum Command {
         /// The run
         run: String,
     },
+    /// Look at the node for the daemon: what the unit of a look runs
+    #[command(hide = true)]
+    Look {
+        /// The run
+        run: String,
+    },
     /// Undo what a run has left: what systemd runs after it
     #[command(hide = true)]
     UndoUnsettled {

@@ -74,6 +74,7 @@ pub(crate) fn run(cli: &Cli) -> Report {
         Command::Status { follow } => status::run(common, *follow),
         Command::Purge { yes } => purge::run(common, *yes),
         Command::Change { run } => Ok(live::change::run(run)),
+        Command::Look { run } => live::look::run(run),
         Command::UndoUnsettled { run } => live::owners::undo_unsettled(run),
         Command::RehearseInside { folder } => {
             live::rehearse::in_sandbox(folder).map(|()| Report::text(Exit::Done, String::new()))

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::read::Node;
 use crate::{json, render};
 use mirrorshift_node::live::{Expect, Facts, Live};
-use mirrorshift_node::{Outcome, Root, Session};
+use mirrorshift_node::{Outcome, Root, Session, Status};
 use mirrorshift_plan::{Plan, Step};
 
 /// Carries out the order of a run. What is printed goes to the journal; how it ended is told to whoever follows.
@@ -138,19 +138,9 @@ fn take_back(
     steps: Vec<Step>,
     progress: &mut Progress,
 ) -> Result<Outcome, Failure> {
-    let in_force = node.status.in_force().and_then(|change| change.service.as_ref());
-    let restart = in_force.is_none_or(|service| service.restart);
+    let restart = back_restarts(&node.status);
     let facts = ready(root, node, &steps, order, progress)?;
-    // Of routes nothing is said: they are to be what they were, whatever that was.
-    let plan = Plan {
-        steps,
-        routes: Vec::new(),
-        config_path: None,
-        restart,
-        notes: Vec::new(),
-        comments: Vec::new(),
-        kept: Vec::new(),
-    };
+    let plan = back(steps, restart);
     rehearsed(root, node, &plan, &facts, order, progress)?;
     let mut told = Told {
         runtime: Live::new(root, &unit(&facts)?, restart, commands(), times(order.limits)),
@@ -159,6 +149,25 @@ fn take_back(
     };
     let mut session = Session::open(root, identity().0, &order.id)?.with(&mut told);
     Ok(session.rollback()?)
+}
+
+/// Whether the way back takes a restart: when the way there took one, or nobody knows.
+pub(super) fn back_restarts(status: &Status) -> bool {
+    let service = status.in_force().and_then(|change| change.service.as_ref());
+    service.is_none_or(|service| service.restart)
+}
+
+/// The way back as a plan. Of routes nothing is said: they are to be what they were, whatever that was.
+pub(super) fn back(steps: Vec<Step>, restart: bool) -> Plan {
+    Plan {
+        steps,
+        routes: Vec::new(),
+        config_path: None,
+        restart,
+        notes: Vec::new(),
+        comments: Vec::new(),
+        kept: Vec::new(),
+    }
 }
 
 /// Tries a plan in a sandbox, and sees that nobody has changed a file until now.

@@ -10,6 +10,8 @@ pub(crate) mod change;
 mod folder;
 /// Shows what it tells.
 pub(crate) mod follow;
+/// What the unit of a look does.
+pub(crate) mod look;
 /// What a unit is to do, as a file.
 pub(crate) mod order;
 /// Whoever undoes a change after its end.
@@ -20,6 +22,8 @@ pub(crate) mod progress;
 mod ready;
 /// Tries it in a sandbox first.
 pub(crate) mod rehearse;
+/// What a look found, as a document.
+pub(crate) mod seen;
 /// Starts it.
 pub(crate) mod start;
 /// Tells every phase that the loop enters.

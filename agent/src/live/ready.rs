@@ -10,7 +10,7 @@ use mirrorshift_containerd::{Config, Cri, Death, Version};
 use mirrorshift_node::live::{Ask, Facts, Intent, Known, observe, since_boot};
 use mirrorshift_node::{Root, Status};
 use mirrorshift_plan::change::Phase;
-use mirrorshift_plan::preflight::{Busy, File, Verdict, preflight};
+use mirrorshift_plan::preflight::{Busy, File, Obstacle, Verdict, preflight};
 use mirrorshift_plan::{Digest, Step};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
@@ -34,20 +34,14 @@ pub(super) fn ready(
     let mut told: Option<Vec<Busy>> = None;
     loop {
         let facts = look(root, node, steps)?;
-        match verdict(&facts, node, steps, order)? {
+        match verdict(&facts, node, steps, order.containers_may_restart)? {
             Verdict::Go => {
                 if let Some(text) = dying(&facts).filter(|_| order.containers_may_restart) {
                     progress.tell("accepted", &text);
                 }
                 return Ok(facts);
             }
-            Verdict::Refuse(obstacles) => {
-                let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
-                let hint = obstacles.first().map(mirrorshift_plan::preflight::Obstacle::hint);
-                let reason = obstacles.first().map_or("unknown", |obstacle| obstacle.id());
-                let failure = Failure::new(Exit::Refused, reason, all.join("; "));
-                return Err(hint.into_iter().fold(failure, Failure::hint));
-            }
+            Verdict::Refuse(obstacles) => return Err(unfit(&obstacles)),
             Verdict::Wait(busy) if since_boot().saturating_sub(began) > order.limits.quiet => {
                 return Err(Failure::new(Exit::Refused, "busy", words(&busy))
                     .hint("try again when it is done; a restart of containerd would cut it off"));
@@ -63,6 +57,14 @@ pub(super) fn ready(
     }
 }
 
+/// All that stands in the way.
+pub(super) fn unfit(obstacles: &[Obstacle]) -> Failure {
+    let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+    let reason = obstacles.first().map_or("unknown", Obstacle::id);
+    let failure = Failure::new(Exit::Refused, reason, all.join("; "));
+    obstacles.first().map(Obstacle::hint).into_iter().fold(failure, Failure::hint)
+}
+
 /// What a restart kills, where it kills anything.
 fn dying(facts: &Facts) -> Option<String> {
     let shims = facts.shims_in_unit.known().filter(|shims| !shims.is_empty())?;
@@ -75,12 +77,13 @@ fn dying(facts: &Facts) -> Option<String> {
     ))
 }
 
-fn words(busy: &[Busy]) -> String {
+/// What the node is busy with.
+pub(super) fn words(busy: &[Busy]) -> String {
     busy.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The facts, with every file that is replaced or that the daemon read.
-fn look(root: &Root, node: &Node, steps: &[Step]) -> Result<Facts, Failure> {
+pub(super) fn look(root: &Root, node: &Node, steps: &[Step]) -> Result<Facts, Failure> {
     let mut files: BTreeSet<String> = steps.iter().map(|step| step.path.clone()).collect();
     files.extend(read_at_start(node));
     files.remove(&node.config);
@@ -99,7 +102,13 @@ fn read_at_start(node: &Node) -> BTreeSet<String> {
     files
 }
 
-fn verdict(facts: &Facts, node: &Node, steps: &[Step], order: &Order) -> Result<Verdict, Failure> {
+/// Whether a change of `steps` may begin just now.
+pub(super) fn verdict(
+    facts: &Facts,
+    node: &Node,
+    steps: &[Step],
+    containers_may_restart: bool,
+) -> Result<Verdict, Failure> {
     let version = running(facts, node)?;
     let bytes = steps.iter().filter_map(|step| step.content.as_ref());
     let time = clock_gettime(ClockId::Monotonic);
@@ -108,7 +117,7 @@ fn verdict(facts: &Facts, node: &Node, steps: &[Step], order: &Order) -> Result<
         planned_for: node.config.clone(),
         bytes: bytes.map(|content| content.len() as u64).sum(),
         heals: heals(node),
-        containers_may_restart: order.containers_may_restart,
+        containers_may_restart,
         owned_may_be_edited: false,
         now_s: identity().0,
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,

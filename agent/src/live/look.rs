@@ -1,0 +1,258 @@
+//! What the unit of a look does: reads the node, plans for it, asks whether a change may begin, and rehearses it where that
+//! is wanted. Changes nothing.
+
+use super::change::{back, back_restarts};
+use super::folder;
+use super::ready::{self, unfit, words};
+use super::rehearse::rehearse;
+use super::seen::{Answer, Found, Mirrors, Past, Planned, Refused, Routed, Seen};
+use super::{follow, order::Limits};
+use crate::cli::{Common, Output, When};
+use crate::commands::{Report, identity};
+use crate::exit::Exit;
+use crate::failure::{At, Failure};
+use crate::mask::free_text;
+use crate::read::{Node, Wanted};
+use crate::render::routes;
+use mirrorshift_containerd::{Config, Entry, Route};
+use mirrorshift_node::live::{Ask, Facts, observe};
+use mirrorshift_node::{Change, Root, Session, Status, status};
+use mirrorshift_plan::preflight::Verdict;
+use mirrorshift_plan::{Digest, Plan};
+use serde::{Deserialize, Serialize};
+
+/// The file of what is asked.
+const QUESTION: &str = "question.json";
+/// The file of what was seen.
+const SEEN: &str = "seen.json";
+
+/// What a look is to find out. No `Debug`: a policy may hold passwords.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Question {
+    /// The run.
+    pub(crate) id: String,
+    /// Which change is looked for.
+    pub(crate) goal: Goal,
+    /// Where containerd's configuration starts.
+    pub(crate) config: String,
+    /// Whether the change is tried in a sandbox.
+    pub(crate) rehearse: bool,
+}
+
+/// Which change is looked for.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Goal {
+    /// To what a policy wants.
+    Migrate(Wanted),
+    /// Back to the bytes of before.
+    Rollback,
+}
+
+impl Question {
+    /// Puts it where the unit looks for it.
+    pub(crate) fn write(&self) -> Result<(), Failure> {
+        folder::make(&self.id)?;
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        folder::replace(&folder::path(&self.id, QUESTION), &text).map_err(|error| folder::failed("write to", &error))
+    }
+
+    /// What came of it, once its unit has ended. Takes question and answer away.
+    pub(crate) fn answer(&self) -> Result<Seen, Failure> {
+        let nothing = |why: String| {
+            Failure::new(Exit::Unexpected, "look", format!("the look at the node ended without an answer: {why}"))
+                .hint("`journalctl -u mirrorshift-facts` on the node says why")
+        };
+        let read = std::fs::read(folder::path(&self.id, SEEN));
+        folder::take_away(&self.id);
+        let bytes = read.map_err(|error| nothing(error.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|error| nothing(error.to_string()))
+    }
+}
+
+/// Answers the question of a run.
+pub(crate) fn run(id: &str) -> Result<Report, Failure> {
+    let unreadable = |why: String| Failure::usage("question", format!("the run `{id}` asks nothing: {why}"));
+    let bytes = std::fs::read(folder::path(id, QUESTION)).map_err(|error| unreadable(error.to_string()))?;
+    let question: Question = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let seen = look(&question)?;
+    let text = serde_json::to_vec(&seen).unwrap_or_default();
+    folder::replace(&folder::path(id, SEEN), &text).map_err(|error| folder::failed("write to", &error))?;
+    Ok(Report::text(Exit::Done, String::new()))
+}
+
+fn look(question: &Question) -> Result<Seen, Failure> {
+    let root = Root::open("/")?;
+    let facts =
+        observe(&root, &Ask::default()).map_err(|error| Failure::new(Exit::Refused, "not-live", error.to_string()))?;
+    let common = Common {
+        root: "/".into(),
+        containerd_version: None,
+        config: question.config.clone(),
+        output: Output::Json,
+        color: When::Never,
+    };
+    let journal = status(&root)?;
+    let mut seen = Seen {
+        containerd: facts.containerd.version.known().cloned(),
+        invocation: facts.unit.known().and_then(|unit| unit.invocation_id.clone()),
+        serves: facts.cri.status.known().is_some_and(|status| status.runtime.ready),
+        mirrors: None,
+        under_way: follow::runs() == Some(true),
+        unfinished: journal.unfinished.as_ref().map(Past::of),
+        in_force: journal.in_force().map(Past::of),
+        last: journal.history.last().map(Past::of),
+        drifted: drifted(&root, &journal),
+        answer: Answer::Do(Planned::default()),
+        findings: Vec::new(),
+    };
+    let node = match Node::read(&root, &common) {
+        Ok(node) => node,
+        Err(failure) => {
+            seen.answer = Answer::Refused(Refused::of(&failure));
+            return Ok(seen);
+        }
+    };
+    seen.containerd = Some(node.version.to_string());
+    seen.mirrors = node.outcome.as_ref().ok().map(mirrors);
+    let findings = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
+    seen.findings = findings.iter().map(Found::of).collect();
+    seen.answer = match answer(&root, &node, question) {
+        Ok(planned) => Answer::Do(planned),
+        Err(failure) => Answer::Refused(Refused::of(&failure)),
+    };
+    Ok(seen)
+}
+
+fn answer(root: &Root, node: &Node, question: &Question) -> Result<Planned, Failure> {
+    let Some(plan) = planned(root, node, question)? else {
+        return Ok(Planned::default());
+    };
+    let mut planned = Planned {
+        routes: plan.routes.iter().map(Routed::of).collect(),
+        ..Planned::default()
+    };
+    if plan.is_empty() {
+        return Ok(planned);
+    }
+    planned.digest = plan.digest().to_string();
+    planned.restart = plan.restart;
+    planned.files = plan.steps.iter().map(|step| step.path.clone()).collect();
+    let before = node.status.undone_before(plan.digest(), &node.version.to_string());
+    planned.undone_before = before.map(|change| {
+        let note = change.note.as_deref();
+        free_text(note.unwrap_or("containerd did not serve with it"))
+    });
+    // What is not tried again by itself need not be rehearsed, and what is under way is not looked at from outside.
+    if planned.undone_before.is_some() || node.status.unfinished.is_some() {
+        return Ok(planned);
+    }
+    let facts = fit(root, node, &plan, &mut planned)?;
+    if question.rehearse {
+        let rehearsed = rehearse(root, node, &plan, &facts)?;
+        rehearsed.agreed()?;
+        planned.rehearsed = Some(rehearsed.summary());
+    }
+    Ok(planned)
+}
+
+/// Whether a change may begin, now or once the node is quiet.
+fn fit(root: &Root, node: &Node, plan: &Plan, planned: &mut Planned) -> Result<Facts, Failure> {
+    let facts = ready::look(root, node, &plan.steps)?;
+    match ready::verdict(&facts, node, &plan.steps, false)? {
+        Verdict::Go => {}
+        Verdict::Wait(busy) => planned.busy = Some(words(&busy)),
+        Verdict::Refuse(obstacles) => return Err(unfit(&obstacles)),
+    }
+    Ok(facts)
+}
+
+fn planned(root: &Root, node: &Node, question: &Question) -> Result<Option<Plan>, Failure> {
+    match &question.goal {
+        Goal::Migrate(wanted) => Ok(Some(node.plan(&wanted.policy()?)?)),
+        Goal::Rollback => {
+            let (now, id) = identity();
+            let back_to = Session::open_within(root, now, &id, Limits::default().serve)?.way_back()?;
+            Ok(back_to.map(|way| back(way.steps, back_restarts(&node.status))))
+        }
+    }
+}
+
+fn mirrors(config: &Config) -> Mirrors {
+    let path = config.registry.config_path.as_ref();
+    let by_path = path.is_some_and(|path| !path.value.is_empty() && path.place.is_some());
+    match (!config.registry.mirrors.is_empty(), by_path) {
+        (true, true) => Mirrors::Both,
+        (true, false) => Mirrors::Legacy,
+        (false, true) => Mirrors::ConfigPath,
+        (false, false) => Mirrors::None,
+    }
+}
+
+/// Files that hold something else than what the journal says was written there.
+fn drifted(root: &Root, journal: &Status) -> Vec<String> {
+    let holds = |path: &str, digest: Digest| match root.entry(path) {
+        Entry::File(bytes) => Digest::of(&bytes) == digest,
+        _ => false,
+    };
+    let owned = journal.owned.iter();
+    owned
+        .filter(|(path, owned)| !holds(path, owned.digest))
+        .map(|(path, _)| path.clone())
+        .collect()
+}
+
+impl Past {
+    fn of(change: &Change) -> Self {
+        Self {
+            id: change.id.clone(),
+            phase: change.phase,
+            ended: change.ended,
+            note: change.note.as_deref().map(free_text),
+        }
+    }
+}
+
+impl Routed {
+    fn of(change: &mirrorshift_plan::RouteChange) -> Self {
+        let hosts = |route: &Route| match route {
+            Route::Hosts(asks) => asks.iter().map(routes::url).collect(),
+            Route::Fails(failure) => vec![format!("nobody: {}", free_text(&failure.reason))],
+        };
+        Self {
+            registry: routes::name(&change.registry).as_deref().map(free_text),
+            before: hosts(&change.before),
+            after: hosts(&change.after),
+            differs: change.differs(),
+        }
+    }
+}
+
+impl Refused {
+    fn of(failure: &Failure) -> Self {
+        let place = failure.place.as_deref().map(|At { file, line, .. }| match line {
+            Some(line) => format!("{file}:{line}: "),
+            None => format!("{file}: "),
+        });
+        Self {
+            exit: failure.exit,
+            reason: failure.reason.to_owned(),
+            message: free_text(&format!("{}{}", place.unwrap_or_default(), failure.message)),
+            hint: failure.hint.as_deref().map(free_text),
+        }
+    }
+}
+
+impl Found {
+    fn of(finding: &mirrorshift_containerd::Finding) -> Self {
+        let place = finding.place.as_ref().map(|place| match place.line {
+            Some(line) => format!("{}:{line}: ", place.path),
+            None => format!("{}: ", place.path),
+        });
+        let place = place.unwrap_or_default();
+        Self {
+            id: finding.id.as_str().to_owned(),
+            severity: finding.severity.as_str().to_owned(),
+            message: free_text(&format!("{place}{}; {}", finding.what, finding.remedy)),
+        }
+    }
+}
