@@ -10,6 +10,9 @@
 mod advice;
 /// What may be typed.
 mod cli;
+/// The cluster's API: what the agent tells there and asks for.
+#[expect(dead_code, unreachable_pub, reason = "the daemon is to use it")]
+mod cluster;
 /// One file for each command.
 mod commands;
 /// The exit codes.

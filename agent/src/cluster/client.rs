@@ -1,0 +1,253 @@
+//! The connection to the API server, and the one way in which it is called: within a time, a bounded number of times, and
+//! slower when the server says so.
+
+use super::backoff::{Backoff, Jitter};
+use super::error::{ComeAgain, Error, Kind};
+use http::{HeaderMap, Response, StatusCode, Uri, header};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt};
+use kube::config::AuthInfo;
+use kube::{Client, Config};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tower::{BoxError, ServiceBuilder};
+
+/// Where the API server is and what a pod shows to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Scheme, host and port.
+    pub server: Uri,
+    /// The certificates of the cluster's authority, as PEM. Read again about once a minute, as they may be replaced.
+    pub authority: PathBuf,
+    /// The token. Read again about once a minute: the kubelet replaces it long before it expires.
+    pub token: PathBuf,
+}
+
+/// What a pod was given cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` make no address.
+    #[error("`{host}` and `{port}` make no address of an API server")]
+    Address {
+        /// The host.
+        host: String,
+        /// The port.
+        port: String,
+    },
+    /// The authority's certificates cannot be used.
+    #[error("cannot use the cluster's certificates in `{}`", path.display())]
+    Authority {
+        /// Where they were looked for.
+        path: PathBuf,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// The token cannot be read.
+    #[error("cannot use the token in `{}`", path.display())]
+    Token {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+}
+
+impl Access {
+    /// That of a pod: the address as the kubelet sets it in the environment, and the folder of its service account.
+    pub fn of_pod(host: &str, port: &str, folder: &Path) -> Result<Self, AccessError> {
+        let bracketed = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let server = match port.parse::<u16>() {
+            Ok(number) if !host.is_empty() => format!("https://{bracketed}:{number}").parse().ok(),
+            _ => None,
+        };
+        let server = server.ok_or_else(|| AccessError::Address {
+            host: host.to_owned(),
+            port: port.to_owned(),
+        })?;
+        Ok(Self {
+            server,
+            authority: folder.join("ca.crt"),
+            token: folder.join("token"),
+        })
+    }
+}
+
+/// Bounds of every call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long one attempt may take, its whole answer included.
+    pub attempt: Duration,
+    /// How often a call is tried in all.
+    pub attempts: u32,
+    /// The first wait between two attempts, at most.
+    pub first: Duration,
+    /// The longest wait between two attempts. A server that asks for more is obeyed by whoever calls, not by the call.
+    pub longest: Duration,
+}
+
+impl Default for Limits {
+    /// At most three attempts in less than a minute and a half. Whoever calls waits longer by a [`Backoff`] of its own.
+    fn default() -> Self {
+        Self {
+            attempt: Duration::from_secs(20),
+            attempts: 3,
+            first: Duration::from_millis(500),
+            longest: Duration::from_secs(8),
+        }
+    }
+}
+
+/// Whether a call may be made again when nobody knows what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It comes to the same: it reads, or says of which version it speaks.
+    Harmless,
+    /// Only when it is known that nothing was done.
+    WhenNotDone,
+}
+
+/// The API server, as this program calls it. Clones share the connection.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    limits: Limits,
+    jitter: Arc<Jitter>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            client: _,
+            limits,
+            jitter: _,
+        } = self;
+        out.debug_struct("Cluster")
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Prepares a client; it connects with its first call, so an API server that is away is no error here.
+    ///
+    /// HTTP/1: at rest there is one connection, that of the watch. Another one is made for calls and closed a minute after
+    /// the last of them.
+    pub fn new(access: &Access, limits: Limits) -> Result<Self, AccessError> {
+        let mut config = Config::new(access.server.clone());
+        // The file is what counts; an empty set beside it keeps kube from looking for the system's, of which a pod has none.
+        config.root_cert = Some(Vec::new());
+        config.root_cert_file = Some(access.authority.clone());
+        config.auth_info = AuthInfo {
+            token_file: Some(access.token.to_string_lossy().into_owned()),
+            ..AuthInfo::default()
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(limits.attempt / 2));
+        tcp.set_nodelay(true);
+        // Finds out that the other end of a watch is gone; done by the kernel, so that nothing here wakes up for it.
+        tcp.set_keepalive(Some(Duration::from_mins(1)));
+        let https = config
+            .rustls_https_connector_with_connector(tcp)
+            .map_err(|source| AccessError::Authority {
+                path: access.authority.clone(),
+                source: Box::new(source),
+            })?;
+        let connections = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_mins(1))
+            .pool_max_idle_per_host(1)
+            .build::<_, Body>(https);
+        let token = config.auth_layer().map_err(|source| AccessError::Token {
+            path: access.token.clone(),
+            source: Box::new(source),
+        })?;
+        let service = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .option_layer(token)
+            .map_result(come_again)
+            .service(connections);
+        let client = Client::new(service, config.default_namespace);
+        Ok(Self::over(client, limits, Jitter::of_the_system()))
+    }
+
+    /// Calls by a client of kube's; answers that ask to come again must have gone through [`come_again`].
+    pub(super) fn over(client: Client, limits: Limits, jitter: Jitter) -> Self {
+        Self {
+            client,
+            limits,
+            jitter: Arc::new(jitter),
+        }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub(super) fn jitter(&self) -> &Jitter {
+        &self.jitter
+    }
+
+    /// Makes a call: each attempt within its time, another one as `again` and the number of attempts allow.
+    ///
+    /// # Errors
+    ///
+    /// The last attempt's.
+    pub(super) async fn call<T>(
+        &self,
+        doing: &str,
+        again: Again,
+        attempt: impl AsyncFn() -> kube::Result<T>,
+    ) -> Result<T, Error> {
+        let limits = self.limits;
+        let mut backoff = Backoff::new(limits.first, limits.longest);
+        let mut made = 1;
+        loop {
+            let error = match tokio::time::timeout(limits.attempt, attempt()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => Error::of(doing, &error),
+                Err(_elapsed) => Error::silent(doing, limits.attempt),
+            };
+            let worth = match error.kind {
+                // Longer than a call may take is for the caller to wait.
+                Kind::Busy(after) => after.is_none_or(|after| after <= limits.longest),
+                Kind::Unreachable => true,
+                Kind::Failed | Kind::Silent | Kind::Broken => again == Again::Harmless,
+                _ => false,
+            };
+            if !worth || made >= limits.attempts {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff.next(error.asked(), &self.jitter)).await;
+            made += 1;
+        }
+    }
+}
+
+/// Turns an answer that asks to come again into an error, as only here its headers are seen.
+pub(super) fn come_again<B, E: Into<BoxError>>(answer: Result<Response<B>, E>) -> Result<Response<B>, BoxError> {
+    let answer = answer.map_err(Into::into)?;
+    let after = retry_after(answer.headers());
+    match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS => {}
+        StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {}
+        _ => return Ok(answer),
+    }
+    Err(Box::new(ComeAgain {
+        code: answer.status().as_u16(),
+        after,
+    }))
+}
+
+/// The API server gives seconds; the header's other form, a date, is nobody's here.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}

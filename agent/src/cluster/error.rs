@@ -1,0 +1,259 @@
+//! What can go wrong with a call to the API server, by what is to be done about it.
+
+use kube::core::Status;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A call that did not do what it was to do.
+#[derive(Debug, Error)]
+#[error("cannot {doing}")]
+pub struct Error {
+    /// What was tried, as in `create Lease slot-0`.
+    pub doing: String,
+    /// What it means.
+    pub kind: Kind,
+    #[source]
+    cause: Cause,
+}
+
+/// What an error means. The name of each is the label of `mirrorshift_api_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// There is no such object.
+    Absent,
+    /// There is one of that name already.
+    Exists,
+    /// It was changed by somebody else meanwhile.
+    Conflict,
+    /// The admission policy or RBAC says no.
+    Forbidden,
+    /// The token is not taken: expired, or of another cluster.
+    Unauthorized,
+    /// The API server does not take the object: its definition is older than the agent, or newer.
+    Invalid,
+    /// What a watch wants to go on from is no longer known.
+    Expired,
+    /// The server has too much to do, and did nothing. Perhaps it said for how long.
+    Busy(Option<Duration>),
+    /// The server failed; what was asked may have been done.
+    Failed,
+    /// No whole answer came in time; what was asked may have been done.
+    Silent,
+    /// Nothing was sent: there was no connection to be had.
+    Unreachable,
+    /// The connection broke; what was asked may have been done.
+    Broken,
+    /// An answer that cannot be read.
+    Unreadable,
+    /// The cluster's Node of this name is not the one that the pod was started on.
+    OtherNode,
+}
+
+impl Kind {
+    /// As a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Exists => "exists",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
+            Self::Unauthorized => "unauthorized",
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+            Self::Busy(_) => "busy",
+            Self::Failed => "failed",
+            Self::Silent => "silent",
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::Unreadable => "unreadable",
+            Self::OtherNode => "other_node",
+        }
+    }
+
+    /// Whether the API server as a whole is away or overloaded, so that any call would fail.
+    pub fn is_outage(self) -> bool {
+        match self {
+            Self::Busy(_) | Self::Failed | Self::Silent | Self::Unreachable | Self::Broken => true,
+            Self::Absent
+            | Self::Exists
+            | Self::Conflict
+            | Self::Forbidden
+            | Self::Unauthorized
+            | Self::Invalid
+            | Self::Expired
+            | Self::Unreadable
+            | Self::OtherNode => false,
+        }
+    }
+}
+
+/// Why, for people. Never holds a request's headers.
+#[derive(Debug, Error)]
+enum Cause {
+    #[error("the API server answers {code}: {message}")]
+    Answer { code: u16, message: String },
+    #[error("no whole answer within {}", humantime::format_duration(*.0))]
+    Silence(Duration),
+    #[error("{0}")]
+    Words(String),
+}
+
+/// An answer that says when to come again. Made where headers can be seen, as kube tells of none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the API server asks to come again later")]
+pub(super) struct ComeAgain {
+    pub(super) code: u16,
+    pub(super) after: Option<Duration>,
+}
+
+impl Error {
+    /// What the server asked to wait, if it did.
+    pub fn asked(&self) -> Option<Duration> {
+        match self.kind {
+            Kind::Busy(after) => after,
+            _ => None,
+        }
+    }
+
+    pub(super) fn silent(doing: &str, limit: Duration) -> Self {
+        Self {
+            doing: doing.to_owned(),
+            kind: Kind::Silent,
+            cause: Cause::Silence(limit),
+        }
+    }
+
+    pub(super) fn new(doing: &str, kind: Kind, words: impl Into<String>) -> Self {
+        Self {
+            doing: doing.to_owned(),
+            kind,
+            cause: Cause::Words(words.into()),
+        }
+    }
+
+    pub(super) fn answer(doing: &str, status: &Status) -> Self {
+        Self {
+            doing: doing.to_owned(),
+            kind: kind_of(status),
+            cause: Cause::Answer {
+                code: status.code,
+                message: status.message.clone(),
+            },
+        }
+    }
+
+    pub(super) fn of(doing: &str, error: &kube::Error) -> Self {
+        if let kube::Error::Api(status) = error {
+            return Self::answer(doing, status);
+        }
+        let mut kind = match error {
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Kind::Unreadable,
+            _ => Kind::Broken,
+        };
+        // The innermost error says what happened, those around it where; kube's repeat what they hold.
+        let mut innermost: &dyn std::error::Error = error;
+        let mut next = Some(innermost);
+        while let Some(current) = next {
+            if let Some(again) = current.downcast_ref::<ComeAgain>() {
+                kind = match again.code {
+                    429 => Kind::Busy(again.after),
+                    _ => again.after.map_or(Kind::Failed, |after| Kind::Busy(Some(after))),
+                };
+            }
+            let legacy = current.downcast_ref::<hyper_util::client::legacy::Error>();
+            if legacy.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+                kind = Kind::Unreachable;
+            }
+            innermost = current;
+            next = current.source();
+        }
+        Self::new(doing, kind, innermost.to_string())
+    }
+}
+
+fn kind_of(status: &Status) -> Kind {
+    match status.code {
+        401 => Kind::Unauthorized,
+        403 => Kind::Forbidden,
+        404 => Kind::Absent,
+        409 if status.is_already_exists() => Kind::Exists,
+        409 => Kind::Conflict,
+        410 => Kind::Expired,
+        429 => {
+            let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+            Kind::Busy((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+        }
+        400..=499 => Kind::Invalid,
+        _ => Kind::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    fn status(code: u16, reason: &str) -> Status {
+        Status::failure("said so", reason).with_code(code)
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        for (code, reason, kind) in [
+            (401, "Unauthorized", Kind::Unauthorized),
+            (403, "Forbidden", Kind::Forbidden),
+            (404, "NotFound", Kind::Absent),
+            (409, "AlreadyExists", Kind::Exists),
+            (409, "Conflict", Kind::Conflict),
+            (410, "Expired", Kind::Expired),
+            (422, "Invalid", Kind::Invalid),
+            (429, "TooManyRequests", Kind::Busy(None)),
+            (500, "InternalError", Kind::Failed),
+            (504, "Timeout", Kind::Failed),
+        ] {
+            let error = Error::of("get it", &kube::Error::Api(status(code, reason).boxed()));
+            assert_eq!(error.kind, kind, "{code}");
+            assert_eq!(error.to_string(), "cannot get it");
+            assert_eq!(
+                error.source().unwrap().to_string(),
+                format!("the API server answers {code}: said so")
+            );
+        }
+    }
+
+    #[test]
+    fn when_to_come_again_is_found_below_what_kube_makes_of_it() {
+        let after = Some(Duration::from_secs(7));
+        for (code, after, kind) in [
+            (429, after, Kind::Busy(after)),
+            (429, None, Kind::Busy(None)),
+            (503, after, Kind::Busy(after)),
+            (503, None, Kind::Failed),
+        ] {
+            let error = Error::of("get it", &kube::Error::Service(Box::new(ComeAgain { code, after })));
+            assert_eq!((error.kind, error.asked()), (kind, after));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_label_of_its_own() {
+        let kinds = [
+            Kind::Absent,
+            Kind::Exists,
+            Kind::Conflict,
+            Kind::Forbidden,
+            Kind::Unauthorized,
+            Kind::Invalid,
+            Kind::Expired,
+            Kind::Busy(None),
+            Kind::Failed,
+            Kind::Silent,
+            Kind::Unreachable,
+            Kind::Broken,
+            Kind::Unreadable,
+            Kind::OtherNode,
+        ];
+        let names: std::collections::BTreeSet<_> = kinds.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), kinds.len());
+    }
+}

@@ -1,0 +1,372 @@
+//! The gate: how many nodes may be between armed and settled at one time.
+//!
+//! A slot is a Lease `slot-0` … `slot-<n-1>` in the agent's namespace, owned by the Node that holds it. It is taken by making it,
+//! which the API server lets one of many do, and given back by deleting it. Time plays no part: nobody's slot becomes
+//! free because it was held for long or because a clock is wrong. A node that failed keeps its slot, so failures use up the slots
+//! and the fleet stops by itself until a person frees one.
+//!
+//! Any error means no.
+
+use super::backoff::Backoff;
+use super::client::{Again, Cluster};
+use super::conditions::whole_second;
+use super::error::{Error, Kind};
+use super::owner::Owner;
+use super::watch::{Seen, Watch};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// What the change that holds the slot is doing.
+pub const PHASE: &str = "mirrorshift.dev/phase";
+/// Why the slot is held, in one sentence.
+pub const REASON: &str = "mirrorshift.dev/reason";
+/// The command that frees the slot, for the person who has looked.
+pub const FREE: &str = "mirrorshift.dev/free";
+
+/// After a slot was seen to be free, a waiting node tries for it within this time, at random. Doubled with each slot that
+/// another one took, up to [`SPREAD_MOST`]: of thousands who wait a few try, and a handful does not wait long.
+const SPREAD: Duration = Duration::from_secs(1);
+const SPREAD_MOST: Duration = Duration::from_mins(1);
+
+/// A slot that this node holds. Whoever has it in hand may change the node.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Slot {
+    name: String,
+    uid: String,
+}
+
+impl Slot {
+    /// The Lease's name, as in `slot-0`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Who holds a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The Lease's name.
+    pub slot: String,
+    /// The node's name; empty when the Lease does not say.
+    pub node: String,
+    /// What its change is doing, as that node said last.
+    pub phase: String,
+    /// Why the slot is held, as that node said last.
+    pub reason: String,
+    /// The command that frees it.
+    pub free: String,
+}
+
+/// What came of asking for a slot.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was free, and is this node's now.
+    New(Slot),
+    /// This node held it already: an agent took it before and has not given it back.
+    Held(Slot),
+    /// All are held by others.
+    Full(Vec<Holder>),
+}
+
+/// What is written at a slot that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// What the change is doing, in one word.
+    pub phase: String,
+    /// Why the slot is held, in one sentence. Whoever makes it has masked it.
+    pub reason: String,
+}
+
+/// The cluster's slots, as one node sees them.
+#[derive(Debug)]
+pub struct Gate {
+    cluster: Cluster,
+    leases: Api<Lease>,
+    namespace: String,
+    owner: Owner,
+    watch: Watch<Lease>,
+    /// The Leases that the watch has seen, by name; none before its first list.
+    seen: Option<BTreeMap<String, Lease>>,
+    spread: Backoff,
+    /// When this node tries for the slot that is free.
+    turn: Option<Instant>,
+}
+
+impl Gate {
+    /// Asks nothing yet. `namespace` is the agent's own.
+    pub fn new(cluster: Cluster, namespace: &str, owner: Owner) -> Self {
+        let leases = Api::namespaced(cluster.client(), namespace);
+        Self {
+            watch: Watch::new(leases.clone(), "the slots' Leases", None),
+            cluster,
+            leases,
+            namespace: namespace.to_owned(),
+            owner,
+            seen: None,
+            spread: Backoff::new(SPREAD, SPREAD_MOST),
+            turn: None,
+        }
+    }
+
+    /// The slot that this node holds, if any: how an agent that was started again finds out.
+    ///
+    /// # Errors
+    ///
+    /// That of a call; then nobody knows.
+    pub async fn held(&self) -> Result<Option<Slot>, Error> {
+        Ok(self.own(&self.list().await?).into_iter().next())
+    }
+
+    /// Takes one of `slots` slots. `now` is only told to people.
+    ///
+    /// # Guarantees
+    ///
+    /// Not more than `slots` nodes hold a slot at one time, as long as all ask for the same number; a node that asks for
+    /// fewer than are held takes none.
+    ///
+    /// # Errors
+    ///
+    /// That of a call: then this node holds no slot that it may use. It may turn out later to hold one after all, when the
+    /// answer was lost; the next [`Gate::take`] or [`Gate::held`] finds it.
+    pub async fn take(&mut self, slots: u16, why: &Why, now: Timestamp) -> Result<Taken, Error> {
+        let leases = self.list().await?;
+        let mut own = self.own(&leases);
+        if !own.is_empty() {
+            let slot = own.remove(0);
+            // Two can be own when the answer to the first was lost; one is enough.
+            for surplus in own {
+                self.give_back(surplus).await?;
+            }
+            self.rest();
+            return Ok(Taken::Held(slot));
+        }
+        if leases.len() < usize::from(slots) {
+            self.owner.still_stands(&self.cluster).await?;
+            for number in 0..slots {
+                let name = slot_name(number);
+                if leases.contains_key(&name) {
+                    continue;
+                }
+                if let Some(slot) = self.make(&name, why, now).await? {
+                    self.rest();
+                    return Ok(Taken::New(slot));
+                }
+            }
+        }
+        self.lost();
+        let leases = if leases.len() < usize::from(slots) {
+            self.list().await?
+        } else {
+            leases
+        };
+        Ok(Taken::Full(leases.values().map(|lease| self.holder(lease)).collect()))
+    }
+
+    /// Says at the slot what is going on and why it is held.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Absent`] or [`Kind::Conflict`] when the slot is no longer this node's: a person has freed it.
+    pub async fn tell(&self, slot: &Slot, why: &Why) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({ "metadata": {
+            // Of this Lease, and not of one that another node has made since.
+            "uid": slot.uid,
+            "annotations": self.annotations(&slot.name, why),
+        }}));
+        let params = PatchParams::default();
+        let doing = format!("write at Lease {}", slot.name);
+        self.cluster
+            .call(&doing, Again::Harmless, || {
+                self.leases.patch_metadata(&slot.name, &params, &patch)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Gives the slot back. When it is gone already, or another node's, it is as it should be.
+    ///
+    /// # Errors
+    ///
+    /// That of a call: the slot is still held, as [`Gate::held`] will find.
+    pub async fn give_back(&self, slot: Slot) -> Result<(), Error> {
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(slot.uid),
+            resource_version: None,
+        });
+        let doing = format!("delete Lease {}", slot.name);
+        let outcome = self
+            .cluster
+            .call(&doing, Again::Harmless, || self.leases.delete(&slot.name, &params))
+            .await;
+        match outcome {
+            Ok(_deleted) => Ok(()),
+            Err(error) if matches!(error.kind, Kind::Absent | Kind::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until one of `slots` slots seems to be free and it is this node's turn to try; then [`Gate::take`] it. Costs one watch
+    /// while it waits. May be dropped and called again at any time, and ends with [`Gate::rest`].
+    ///
+    /// # Errors
+    ///
+    /// That of a call; wait a while before the next.
+    pub async fn wait(&mut self, slots: u16) -> Result<(), Error> {
+        loop {
+            let free = self.seen.as_ref().map(|seen| seen.len() < usize::from(slots));
+            let seen = match (free, self.turn) {
+                (Some(true), Some(turn)) => match timeout_at(turn, self.watch.next(&self.cluster)).await {
+                    Ok(seen) => seen?,
+                    Err(_elapsed) => {
+                        self.turn = None;
+                        return Ok(());
+                    }
+                },
+                (Some(true), None) => {
+                    let mut spread = self.spread;
+                    self.turn = Some(Instant::now() + spread.next(None, self.cluster.jitter()));
+                    continue;
+                }
+                (Some(false) | None, turn) => {
+                    // It was free, and somebody else was faster.
+                    if turn.is_some() && free.is_some() {
+                        self.lost();
+                    }
+                    self.watch.next(&self.cluster).await?
+                }
+            };
+            self.note(seen);
+        }
+    }
+
+    /// Ends the watch of [`Gate::wait`], for a node that no longer waits.
+    pub fn rest(&mut self) {
+        self.watch.close();
+        self.seen = None;
+        self.turn = None;
+        self.spread.reset();
+    }
+
+    fn lost(&mut self) {
+        self.turn = None;
+        self.spread.next(None, self.cluster.jitter());
+    }
+
+    fn note(&mut self, seen: Seen<Lease>) {
+        match seen {
+            Seen::All(leases) => self.seen = Some(slots_of(leases)),
+            Seen::Now(lease) => self.seen.get_or_insert_default().extend(slots_of([lease])),
+            Seen::Gone(lease) => {
+                self.seen.get_or_insert_default().remove(&lease.name_any());
+            }
+        }
+    }
+
+    /// The Leases that are slots, by name; as they are now, not as some server remembers them.
+    async fn list(&self) -> Result<BTreeMap<String, Lease>, Error> {
+        let params = ListParams::default();
+        let doing = "list the slots' Leases";
+        let list = self
+            .cluster
+            .call(doing, Again::Harmless, || self.leases.list(&params))
+            .await?;
+        Ok(slots_of(list))
+    }
+
+    fn own(&self, leases: &BTreeMap<String, Lease>) -> Vec<Slot> {
+        let held = leases.values().filter(|lease| {
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+            holder == Some(&self.owner.name) && self.owner.owns(lease.metadata.owner_references.as_ref())
+        });
+        held.filter_map(slot).collect()
+    }
+
+    /// Makes the Lease, unless somebody else has.
+    async fn make(&self, name: &str, why: &Why, now: Timestamp) -> Result<Option<Slot>, Error> {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                owner_references: Some(vec![self.owner.reference()]),
+                annotations: Some(self.annotations(name, why)),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.owner.name.clone()),
+                acquire_time: Some(MicroTime(whole_second(now))),
+                ..LeaseSpec::default()
+            }),
+        };
+        let params = PostParams::default();
+        let doing = format!("make Lease {name}");
+        // Made again after a lost answer it would exist, and the next one would be taken besides.
+        let made = self
+            .cluster
+            .call(&doing, Again::WhenNotDone, || self.leases.create(&params, &lease))
+            .await;
+        match made {
+            Ok(lease) => match slot(&lease) {
+                Some(slot) => Ok(Some(slot)),
+                None => Err(Error::new(&doing, Kind::Unreadable, "the answer has no uid")),
+            },
+            Err(error) if error.kind == Kind::Exists => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn annotations(&self, slot: &str, why: &Why) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (PHASE.to_owned(), why.phase.clone()),
+            (REASON.to_owned(), why.reason.clone()),
+            (FREE.to_owned(), self.command(slot)),
+        ])
+    }
+
+    fn command(&self, slot: &str) -> String {
+        format!("kubectl -n {} delete lease {slot}", self.namespace)
+    }
+
+    fn holder(&self, lease: &Lease) -> Holder {
+        let said = |key: &str| lease.annotations().get(key).cloned().unwrap_or_default();
+        let slot = lease.name_any();
+        Holder {
+            node: lease
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.holder_identity.clone())
+                .unwrap_or_default(),
+            phase: said(PHASE),
+            reason: said(REASON),
+            // Not what stands there: anybody's text is no command to repeat.
+            free: self.command(&slot),
+            slot,
+        }
+    }
+}
+
+fn slot_name(number: u16) -> String {
+    format!("slot-{number}")
+}
+
+/// Slots have a number for a name; other Leases of the namespace are no concern of the gate.
+fn slots_of(leases: impl IntoIterator<Item = Lease>) -> BTreeMap<String, Lease> {
+    let numbered = |name: &str| {
+        name.strip_prefix("slot-")
+            .is_some_and(|number| number.parse::<u16>().is_ok())
+    };
+    let named = leases.into_iter().map(|lease| (lease.name_any(), lease));
+    named.filter(|(name, _)| numbered(name)).collect()
+}
+
+fn slot(lease: &Lease) -> Option<Slot> {
+    Some(Slot {
+        name: lease.metadata.name.clone()?,
+        uid: lease.metadata.uid.clone()?,
+    })
+}

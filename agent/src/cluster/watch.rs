@@ -1,0 +1,160 @@
+//! One watch that goes on: begun with a list, resumed where it broke, begun again when that is forgotten.
+
+use super::backoff::Backoff;
+use super::client::{Again, Cluster};
+use super::error::{Error, Kind};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long one watch lasts at least; a random part of [`SPREAD`] comes on top, so that thousands do not end together.
+const LASTS: Duration = Duration::from_mins(4);
+const SPREAD: Duration = Duration::from_secs(50);
+/// How much later than it should a watch may end before it counts as dead.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What a watch saw.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Seen<K> {
+    /// All there is. Always the first, and again when something may have been missed.
+    All(Vec<K>),
+    /// An object is new, or is now as here.
+    Now(K),
+    /// An object is gone; this is how it was last.
+    Gone(K),
+}
+
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+
+/// A watch of the objects of one kind that a selector of fields picks.
+pub(super) struct Watch<K> {
+    api: Api<K>,
+    what: &'static str,
+    fields: Option<String>,
+    /// From where to go on; none before the first list.
+    version: Option<String>,
+    open: Option<(Events<K>, Instant)>,
+    /// A server that ends each watch at once is not asked without pause.
+    not_before: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl<K> Debug for Watch<K> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            what, fields, version, ..
+        } = self;
+        write!(out, "Watch({what}, {fields:?}, {version:?})")
+    }
+}
+
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
+    /// Asks nothing yet.
+    pub(super) fn new(api: Api<K>, what: &'static str, fields: Option<String>) -> Self {
+        Self {
+            api,
+            what,
+            fields,
+            version: None,
+            open: None,
+            not_before: None,
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_mins(1)),
+        }
+    }
+
+    /// Ends it; the next call of [`Watch::next`] begins with a list again.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+        self.version = None;
+    }
+
+    /// Waits for the next thing to see. May be dropped at any time and called again: nothing is lost, and what is open
+    /// stays open.
+    ///
+    /// # Errors
+    ///
+    /// That of a call. After one the watch goes on where it was; the caller waits before.
+    pub(super) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
+        loop {
+            if let Some(instant) = self.not_before {
+                tokio::time::sleep_until(instant).await;
+                self.not_before = None;
+            }
+            let Some(version) = self.version.clone() else {
+                return self.list(cluster).await;
+            };
+            if self.open.is_none() {
+                self.open = Some(self.begin(cluster, &version).await?);
+            }
+            let Some((events, end)) = &mut self.open else { continue };
+            // It ended as it should, or was cut off, or nothing was heard of it for too long.
+            let Ok(Some(event)) = timeout_at(*end, events.next()).await else {
+                self.pause(cluster);
+                continue;
+            };
+            match event {
+                Ok(WatchEvent::Bookmark(bookmark)) => self.version = Some(bookmark.metadata.resource_version),
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    self.heard(&object);
+                    return Ok(Seen::Now(object));
+                }
+                Ok(WatchEvent::Deleted(object)) => {
+                    self.heard(&object);
+                    return Ok(Seen::Gone(object));
+                }
+                Ok(WatchEvent::Error(status)) => self.failed(cluster, Error::answer(&self.doing(), &status))?,
+                Err(error) => self.failed(cluster, Error::of(&self.doing(), &error))?,
+            }
+        }
+    }
+
+    fn doing(&self) -> String {
+        format!("watch {}", self.what)
+    }
+
+    fn heard(&mut self, object: &K) {
+        self.version = object.resource_version().or(self.version.take());
+        self.backoff.reset();
+    }
+
+    /// A list of any age: what came since is seen by the watch that follows it. The server has it in memory.
+    async fn list(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
+        let mut params = ListParams::default().match_any();
+        params.field_selector.clone_from(&self.fields);
+        let doing = format!("list {}", self.what);
+        let list = cluster.call(&doing, Again::Harmless, || self.api.list(&params)).await?;
+        self.version = Some(list.metadata.resource_version.unwrap_or_default());
+        Ok(Seen::All(list.items))
+    }
+
+    async fn begin(&self, cluster: &Cluster, version: &str) -> Result<(Events<K>, Instant), Error> {
+        let lasts = LASTS + cluster.jitter().below(SPREAD);
+        let mut params = WatchParams::default().timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
+        params.field_selector.clone_from(&self.fields);
+        let events = cluster
+            .call(&self.doing(), Again::Harmless, || self.api.watch(&params, version))
+            .await?;
+        Ok((events.boxed(), Instant::now() + lasts + GRACE))
+    }
+
+    /// Where it was is forgotten: begins again. Anything else goes to the caller.
+    fn failed(&mut self, cluster: &Cluster, error: Error) -> Result<(), Error> {
+        self.pause(cluster);
+        if error.kind == Kind::Expired {
+            self.version = None;
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Ends the connection; the next one comes after a while that grows unless something was heard meanwhile.
+    fn pause(&mut self, cluster: &Cluster) {
+        self.open = None;
+        self.not_before = Some(Instant::now() + self.backoff.next(None, cluster.jitter()));
+    }
+}
