@@ -1,75 +1,7 @@
-//! `mirrorshift`: moves a node's containerd from `registry.mirrors` to hosts.toml, and shows what that means first.
-//!
-//! [`cli`] says what may be typed, [`commands`] has one file for each command, [`render`] turns what they found into
-//! text and [`json`] into documents with a schema.
-//!
-//! This crate never parses containerd's TOML to decide anything, never decides what changes, never writes a node's files
-//! by itself, and never prints a secret.
+//! The program `mirrorshift`; the library beside it is all of it.
 
-/// What most nodes should be told of their wildcard.
-mod advice;
-/// What may be typed.
-mod cli;
-/// The cluster's API: what the agent tells there and asks for.
-#[expect(dead_code, unreachable_pub, reason = "the daemon is to use it")]
-mod cluster;
-/// One file for each command.
-mod commands;
-/// The exit codes.
-mod exit;
-/// Why a command did not do what it was asked, ready to be shown.
-mod failure;
-/// Documents for programs.
-mod json;
-/// A change of the running node.
-mod live;
-/// Takes secrets out of what is shown.
-mod mask;
-/// Reads a node's files.
-mod read;
-/// Text for people.
-mod render;
-/// Asks a node's own containerd for its version.
-mod version;
-
-use anstream::adapter::strip_str;
-use anstream::stream::RawStream;
-use anstream::{AutoStream, ColorChoice};
-use exit::Exit;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let (colour, report) = match cli::parse(std::env::args_os()) {
-        Ok(cli) => (cli.common.color, commands::run(&cli)),
-        Err(report) => (cli::When::Auto, report),
-    };
-    let shown =
-        print(io::stdout().lock(), colour, &report.out).and_then(|()| print(io::stderr().lock(), colour, &report.err));
-    match shown {
-        // Whoever closed the pipe has read enough; what was done stays done.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // Nobody is left to be told when this fails too.
-            writeln!(io::stderr(), "error: cannot print: {error}").ok();
-            match report.exit {
-                Exit::Done => Exit::Unexpected.into(),
-                other => other.into(),
-            }
-        }
-        _ => report.exit.into(),
-    }
-}
-
-/// Writes `text`, without its colours where they do not belong, in as few calls as the other end takes.
-fn print(mut out: impl RawStream, colour: cli::When, text: &str) -> io::Result<()> {
-    let choice = match colour.into() {
-        ColorChoice::Auto => AutoStream::choice(&out),
-        given => given,
-    };
-    if choice == ColorChoice::Never {
-        out.write_all(strip_str(text).to_string().as_bytes())?;
-    } else {
-        out.write_all(text.as_bytes())?;
-    }
-    out.flush()
+    mirrorshift_agent::run()
 }

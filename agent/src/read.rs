@@ -167,7 +167,7 @@ fn endless(message: String) -> Failure {
 
 /// What a command line wants, with the policy file's own text: it means the same wherever it is read. No `Debug`: it may
 /// hold passwords.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// The file's name and bytes.
@@ -188,6 +188,11 @@ impl Wanted {
             mirrors: wishes.mirrors.clone(),
             wildcard: wishes.wildcard.clone(),
         })
+    }
+
+    /// Names what is wanted.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// The policy: the file's, with the flags on top.

@@ -14,6 +14,7 @@ use crate::live::progress::Event;
 use crate::live::{follow, start};
 use crate::read::{Node, Wanted};
 use crate::{json, mask, render};
+use mirrorshift_node::live::guard_is_left;
 use mirrorshift_node::{ChangePlan, Outcome, Root};
 use mirrorshift_plan::{Digest, Expect, Plan};
 
@@ -37,7 +38,7 @@ pub(super) fn run(common: &Common, wishes: &Wishes, again: bool, consent: &Conse
     let mut shown = None;
     if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
-        if plan.is_empty() {
+        if plan.is_empty() && !(root.is_live() && guard_is_left(&root)) {
             return Ok(report(
                 common,
                 &Migrated {

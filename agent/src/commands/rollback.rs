@@ -6,12 +6,14 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::live::order::Task;
 use crate::{json, render};
+use mirrorshift_node::live::guard_is_left;
 use mirrorshift_node::{Outcome, Root, status};
 
 pub(super) fn run(common: &Common, consent: &Consent) -> Result<Report, Failure> {
     let root = Root::open(&common.root)?;
     let status = status(&root)?;
-    let outcome = if status.unfinished.is_none() && status.in_force().is_none() {
+    let left = root.is_live() && guard_is_left(&root);
+    let outcome = if status.unfinished.is_none() && status.in_force().is_none() && !left {
         Outcome::Nothing
     } else if root.is_live() && !consent.no_restart {
         consent::root("rollback")?;

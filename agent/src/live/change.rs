@@ -1,7 +1,7 @@
 //! What the unit does: plan again, see whether the node is fit for it, and carry the change out.
 
 use super::order::{Order, Task};
-use super::owners::{commands, times};
+use super::owners::{commands, times, undo};
 use super::progress::{End, Progress};
 use super::ready::ready;
 use super::rehearse::rehearse;
@@ -12,8 +12,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::read::Node;
 use crate::{json, render};
-use mirrorshift_node::live::{Expect, Facts, Live};
-use mirrorshift_node::{Outcome, Root, Session, Status};
+use mirrorshift_node::live::{Expect, Facts, Live, guard_is_left};
+use mirrorshift_node::{Outcome, Root, Session, Status, status};
 use mirrorshift_plan::{Plan, Step};
 
 /// Carries out the order of a run. What is printed goes to the journal; how it ended is told to whoever follows.
@@ -43,24 +43,13 @@ fn carry_out(order: &Order, progress: &mut Progress) -> Result<End, Failure> {
     }
 }
 
-/// Undoes what an earlier run has left unsettled.
+/// Undoes what an earlier run has left unsettled, and takes away what it has left of one that settled.
 fn bring_to_an_end(root: &Root, order: &Order, progress: &mut Progress) -> Result<Outcome, Failure> {
-    let (now, id) = identity();
-    let session = Session::open(root, now, &id)?;
-    let Some(service) = session.unfinished().map(|change| change.service.clone()) else {
+    if status(root)?.unfinished.is_none() && !guard_is_left(root) {
         return Ok(Outcome::Nothing);
-    };
+    }
     progress.tell("recovering", "an earlier run left a change unfinished");
-    let Some(service) = service else {
-        let mut session = session;
-        return Ok(session.recover()?);
-    };
-    let mut told = Told {
-        runtime: Live::new(root, &service.unit, service.restart, commands(), times(order.limits)),
-        progress,
-        containers_may_restart: false,
-    };
-    Ok(session.with(&mut told).undo_unsettled()?)
+    undo(root, order.limits, progress)
 }
 
 fn migrate(

@@ -30,10 +30,7 @@ pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
         // The end counts once nothing of the unit is left: the next run could not begin before.
         if gone {
             shown.close();
-            let end: Option<End> = std::fs::read(folder::path(id, END))
-                .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            return end.map(|end| report(end, common)).ok_or_else(|| {
+            return told(id).map(|end| report(end, common)).ok_or_else(|| {
                 Failure::new(Exit::Unexpected, "ended", "the run ended and left no word")
                     .hint("`mirrorshift status` shows how far the node is; `journalctl -u mirrorshift-change` has more")
             });
@@ -60,6 +57,30 @@ fn is_gone(ended: bool) -> bool {
 pub(crate) fn runs() -> Option<bool> {
     let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE)).ok()?;
     Some(!matches!(unit.active_state.as_str(), "inactive" | "failed"))
+}
+
+/// Waits for the end of a run without showing anything, and gives what it says then; nothing when it left no word, or did not
+/// end `within` that time.
+pub(crate) fn end_of(run: &str, within: Duration) -> Option<End> {
+    until_over(within).then(|| told(run)).flatten()
+}
+
+/// Waits until no change of this node is under way; whether that came `within` that time. A bus that does not answer is asked
+/// again.
+pub(crate) fn until_over(within: Duration) -> bool {
+    let began = since_boot();
+    while runs() != Some(false) {
+        if since_boot().saturating_sub(began) > within {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
+}
+
+fn told(run: &str) -> Option<End> {
+    let bytes = std::fs::read(folder::path(run, END)).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn report(end: End, common: &Common) -> Report {

@@ -40,7 +40,7 @@ pub(crate) struct Question {
 }
 
 /// Which change is looked for.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Goal {
     /// To what a policy wants.
     Migrate(Wanted),
@@ -57,15 +57,21 @@ impl Question {
     }
 
     /// What came of it, once its unit has ended. Takes question and answer away.
-    pub(crate) fn answer(&self) -> Result<Seen, Failure> {
-        let nothing = |why: String| {
-            Failure::new(Exit::Unexpected, "look", format!("the look at the node ended without an answer: {why}"))
-                .hint("`journalctl -u mirrorshift-facts` on the node says why")
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn answer(&self) -> Result<Seen, Refused> {
+        let nothing = |why: String| Refused {
+            exit: Exit::Unexpected,
+            reason: "look".to_owned(),
+            message: format!("the look at the node ended without an answer: {why}"),
+            hint: Some("`journalctl -u mirrorshift-facts` on the node says why".to_owned()),
         };
         let read = std::fs::read(folder::path(&self.id, SEEN));
         folder::take_away(&self.id);
         let bytes = read.map_err(|error| nothing(error.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|error| nothing(error.to_string()))
+        let seen: Result<Seen, Refused> = serde_json::from_slice(&bytes).map_err(|error| nothing(error.to_string()))?;
+        seen
     }
 }
 
@@ -74,7 +80,7 @@ pub(crate) fn run(id: &str) -> Result<Report, Failure> {
     let unreadable = |why: String| Failure::usage("question", format!("the run `{id}` asks nothing: {why}"));
     let bytes = std::fs::read(folder::path(id, QUESTION)).map_err(|error| unreadable(error.to_string()))?;
     let question: Question = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    let seen = look(&question)?;
+    let seen = look(&question).map_err(|failure| Refused::of(&failure));
     let text = serde_json::to_vec(&seen).unwrap_or_default();
     folder::replace(&folder::path(id, SEEN), &text).map_err(|error| folder::failed("write to", &error))?;
     Ok(Report::text(Exit::Done, String::new()))
@@ -134,13 +140,13 @@ fn answer(root: &Root, node: &Node, question: &Question) -> Result<Planned, Fail
     if plan.is_empty() {
         return Ok(planned);
     }
-    planned.digest = plan.digest().to_string();
+    planned.digest = Some(plan.digest());
     planned.restart = plan.restart;
     planned.files = plan.steps.iter().map(|step| step.path.clone()).collect();
     let before = node.status.undone_before(plan.digest(), &node.version.to_string());
     planned.undone_before = before.map(|change| {
-        let note = change.note.as_deref();
-        free_text(note.unwrap_or("containerd did not serve with it"))
+        let why = change.note.as_deref();
+        free_text(why.unwrap_or("containerd did not serve with it"))
     });
     // What is not tried again by itself need not be rehearsed, and what is under way is not looked at from outside.
     if planned.undone_before.is_some() || node.status.unfinished.is_some() {
@@ -228,7 +234,7 @@ impl Routed {
 }
 
 impl Refused {
-    fn of(failure: &Failure) -> Self {
+    pub(crate) fn of(failure: &Failure) -> Self {
         let place = failure.place.as_deref().map(|At { file, line, .. }| match line {
             Some(line) => format!("{file}:{line}: "),
             None => format!("{file}: "),

@@ -107,7 +107,7 @@ fn open(root: &Root) -> Result<Session<'_>, Failure> {
 }
 
 /// Brings whatever is unsettled to an end.
-fn undo(root: &Root, limits: Limits, progress: &mut Progress) -> Result<Outcome, Failure> {
+pub(super) fn undo(root: &Root, limits: Limits, progress: &mut Progress) -> Result<Outcome, Failure> {
     let status = status(root)?;
     let last = status.unfinished.as_ref().or(status.history.last());
     let session = open(root)?;

@@ -62,7 +62,11 @@ pub(super) fn unfit(obstacles: &[Obstacle]) -> Failure {
     let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
     let reason = obstacles.first().map_or("unknown", Obstacle::id);
     let failure = Failure::new(Exit::Refused, reason, all.join("; "));
-    obstacles.first().map(Obstacle::hint).into_iter().fold(failure, Failure::hint)
+    obstacles
+        .first()
+        .map(Obstacle::hint)
+        .into_iter()
+        .fold(failure, Failure::hint)
 }
 
 /// What a restart kills, where it kills anything.

@@ -1,6 +1,7 @@
 //! What a look at the node found, as the document that goes from the node to the daemon. Holds no secret.
 
 use crate::exit::Exit;
+use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase;
 use serde::{Deserialize, Serialize};
 
@@ -70,8 +71,8 @@ pub(crate) enum Answer {
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Planned {
-    /// Names the plan. Empty when there is nothing to do.
-    pub(crate) digest: String,
+    /// Names the plan; nothing when there is nothing to do.
+    pub(crate) digest: Option<Digest>,
     /// Whether containerd has to be restarted.
     pub(crate) restart: bool,
     /// The files that change.

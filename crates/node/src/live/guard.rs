@@ -75,8 +75,8 @@ fn look(unit: &str, command: &[String]) -> String {
     )
 }
 
-/// Puts both in place, synced. systemd must read its files again before they count. The two files come first and go last:
-/// by them whoever comes after a kill sees that there is something to take away.
+/// Puts both in place, synced. systemd must read its files again before they count. The two files come first and the mark
+/// goes last: by them whoever comes after a kill sees that there is something to take away.
 pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), Trouble> {
     let words = commands.at_boot.iter().chain(&commands.after_boot);
     if !words.flat_map(|word| word.chars()).all(is_plain) {
@@ -116,7 +116,8 @@ pub(super) fn mark(root: &Root) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn unmark(root: &Root) -> Result<(), Trouble> {
+/// Takes that back: the last thing, once systemd has forgotten both.
+pub(super) fn unmark(root: &Root) -> Result<(), Trouble> {
     let (folder, name) = split(ARMED);
     match root.folder(folder).and_then(|folder| remove(&folder, name)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -144,18 +145,19 @@ pub(super) fn forget(within: Duration) {
     }
 }
 
-/// Whether either is in place.
-pub(super) fn is_placed(root: &Root) -> bool {
-    let there = |name: &str| {
-        root.folder(FOLDER)
+/// Whether anything of the guard is left on the node, so that the next change or undo takes it away first.
+pub fn guard_is_left(root: &Root) -> bool {
+    let there = |path: &str| {
+        let (folder, name) = split(path);
+        root.folder(folder)
             .and_then(|folder| fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+            .is_ok()
     };
-    there(GUARD).is_ok() || there(LOOK).is_ok()
+    there(&join(FOLDER, GUARD)) || there(&join(FOLDER, LOOK)) || there(ARMED)
 }
 
 /// Takes both away, synced; the folder of links too, when nobody else has one in it.
 pub(super) fn take_away(root: &Root, unit: &str) -> Result<(), Trouble> {
-    unmark(root)?;
     let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
     let wants = format!("{unit}.wants");
     match root.folder(&join(FOLDER, &wants)) {
@@ -206,5 +208,6 @@ pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String
     if root.is_live() {
         forget(Duration::from_secs(10));
     }
+    unmark(root)?;
     Ok(there)
 }

@@ -61,7 +61,7 @@ pub use baseline::{Baseline, Compared};
 mod guard;
 pub(crate) use guard::ARMED;
 pub(crate) use guard::take_away_guards;
-pub use guard::{Commands, PROOF};
+pub use guard::{Commands, PROOF, guard_is_left};
 /// What is said to whoever is at the machine.
 mod console;
 /// Ends what is left of a change, before it is undone.

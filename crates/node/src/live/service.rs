@@ -175,7 +175,7 @@ impl Runtime for Live<'_> {
             health: compared.health,
             differences: compared.differences,
             trial: self.trial,
-            guard: match guard::is_placed(self.root) {
+            guard: match guard::guard_is_left(self.root) {
                 false => Guard::Nothing,
                 true if self.tried => Guard::Tried,
                 true => Guard::Placed,
@@ -222,7 +222,7 @@ impl Runtime for Live<'_> {
         guard::take_away(self.root, &self.unit)?;
         self.tried = false;
         guard::forget(self.times.restart);
-        Ok(())
+        guard::unmark(self.root)
     }
 
     fn restart(&mut self, again: bool) -> Result<(), Trouble> {

@@ -11,18 +11,20 @@
     reason = "a test program's output is its report"
 )]
 
+mod tried;
+
 use libtest_mimic::Failed;
 use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, on_live_nodes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tried::Tried;
 
 /// On this release every call counts, on the others those that write the journal and exchange files.
 const WHOLE: &str = "2.4";
@@ -89,7 +91,20 @@ struct Bench<'c> {
     live: Live,
     old: String,
     new: String,
+    /// Lines that were lost of the container's output, and restarts of containerd that may have lost them.
+    lost: Lost,
+    points: usize,
 }
+
+/// Lines that a restart of containerd lost: those that it had read and not yet written. A bare restart loses some as well.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    lines: u64,
+    restarts: u64,
+}
+
+/// So many points are tried on a node before it is exchanged: its log grows all the time.
+const POINTS_OF_A_NODE: usize = 60;
 
 impl<'c> Bench<'c> {
     fn new(case: &'c Case) -> Result<Self, Failed> {
@@ -103,7 +118,14 @@ impl<'c> Bench<'c> {
         live.keep_order()?;
         live.run(&["rollback", "--yes"])?.ok()?;
         assert_eq!(files(&live)?, old);
-        Ok(Self { case, live, old, new })
+        Ok(Self {
+            case,
+            live,
+            old,
+            new,
+            lost: Lost::default(),
+            points: 0,
+        })
     }
 
     /// Every call of one run that goes well, by the number that strace counts it with.
@@ -170,9 +192,14 @@ impl<'c> Bench<'c> {
         if kind != Kind::RunAgain {
             // Copies beside the files, of a change that was armed and not begun, are for the next run to take away.
             let begun = kind != Kind::Reset || self.live.phase()? != "armed";
-            self.live.no_guard_is_left("after its owner")?;
             if begun {
+                self.live.no_guard_is_left("after its owner")?;
                 self.live.nothing_is_left("after its owner")?;
+            } else {
+                // The same goes for a guard's unit that nothing starts.
+                let links = ["ls", "/etc/systemd/system/containerd.service.wants"];
+                let links = self.live.node.run(&links)?.stdout;
+                assert_eq!(links, "", "a guard is armed");
             }
             let which = self.which()?;
             found = if struck { which } else { found };
@@ -190,10 +217,47 @@ impl<'c> Bench<'c> {
         }
         self.live.migrate(0, &[])?;
         assert_eq!(self.which()?, "new", "the next run");
-        self.live.serves("the next run")?;
+        self.serves("the next run")?;
         self.live.run(&["rollback", "--yes"])?.ok()?;
         assert_eq!(self.which()?, "old", "the way back");
+        self.points += 1;
+        // A reset begins another log. The others have two restarts at least.
+        self.lost.restarts += if kind == Kind::Reset { 0 } else { 2 };
         Ok(found)
+    }
+
+    /// CRI is ready, containers have their processes, their output comes, and nothing is left of a change.
+    fn serves(&self, why: &str) -> Result<(), Failed> {
+        self.live.node.wait_cri(CRI)?;
+        assert_eq!(
+            self.live.node.pids()?,
+            self.live.pids,
+            "{why}: containers have other processes"
+        );
+        let before = self.last_number()?;
+        self.live.node.until("the log does not flow", CRI, || {
+            Ok((self.last_number()? > before + 5).then_some(()))
+        })?;
+        self.live.nothing_is_left(why)
+    }
+
+    fn log(&self) -> &str {
+        self.live.workload.as_ref().map_or("", |workload| &workload.log)
+    }
+
+    fn last_number(&self) -> io::Result<u64> {
+        let tail = self.live.node.run(&["tail", "-n", "2", self.log()])?.ok()?.stdout;
+        Ok(numbers(&tail).last().unwrap_or(0))
+    }
+
+    /// Adds up what this node's log lacks, before the node goes.
+    fn end(self) -> Result<Lost, Failed> {
+        let log = self.live.node.read(self.log())?;
+        let log = String::from_utf8_lossy(&log);
+        let there: BTreeSet<u64> = numbers(&log).collect();
+        let (first, last) = (there.first().copied().unwrap_or(0), there.last().copied().unwrap_or(0));
+        let lines = (last + 1 - first) - there.len() as u64;
+        Ok(Lost { lines, ..self.lost })
     }
 
     fn which(&self) -> Result<&'static str, Failed> {
@@ -204,6 +268,12 @@ impl<'c> Bench<'c> {
             _ => Err(format!("the files are neither old nor new:\n{now}").into()),
         }
     }
+}
+
+/// The numbers that a container has counted to, in whole lines of its log.
+fn numbers(log: &str) -> impl Iterator<Item = u64> + '_ {
+    let whole = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
+    whole.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok())
 }
 
 /// Everything below containerd's folder: kinds, modes, owners and digests.
@@ -273,6 +343,12 @@ fn each(mut bench: Bench<'_>, todo: &[Point], tried: &Mutex<Tried>) -> Result<Ve
     let version = &bench.case.containerd.version;
     let mut broken = Vec::new();
     for point in todo {
+        if bench.points == POINTS_OF_A_NODE {
+            let case = bench.case;
+            let lost = bench.end()?;
+            println!("containerd {version}: {lost:?}");
+            bench = Bench::new(case)?;
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| bench.at(point)))
             .unwrap_or_else(|_| Err("a check failed, as told above".into()));
         let told = outcome.as_ref().map_or("broken", |found| found);
@@ -289,6 +365,8 @@ fn each(mut bench: Bench<'_>, todo: &[Point], tried: &Mutex<Tried>) -> Result<Ve
             bench = Bench::new(bench.case)?;
         }
     }
+    let lost = bench.end()?;
+    println!("containerd {version}: {lost:?}");
     Ok(broken)
 }
 
@@ -301,17 +379,44 @@ fn at_once(case: &Case, todo: &[Point], tried: &Mutex<Tried>) -> Result<Vec<Stri
         of_kind.chunks(size).map(<[Point]>::to_vec).collect::<Vec<_>>()
     });
     let parts: Vec<Vec<Point>> = parts.collect();
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let started: Vec<_> = parts
             .iter()
             .map(|part| scope.spawn(move || each(Bench::new(case)?, part, tried)))
             .collect();
         let mut broken = Vec::new();
+        let bare = scope.spawn(|| bare_restarts(case, &over));
         for part in started {
             broken.extend(part.join().map_err(|_| "a part of the campaign panicked")??);
         }
+        over.store(true, Ordering::Relaxed);
+        let lost = bare.join().map_err(|_| "the bare restarts panicked")??;
+        println!("containerd {}: bare restarts: {lost:?}", case.containerd.version);
         Ok(broken)
     })
+}
+
+/// What a restart loses by itself, on a node beside the others, as long as they are tried.
+fn bare_restarts(case: &Case, over: &AtomicBool) -> Result<Lost, Failed> {
+    let mut sum = Lost::default();
+    while !over.load(Ordering::Relaxed) {
+        let mut bench = Bench::new(case)?;
+        while bench.lost.restarts < 200 && !over.load(Ordering::Relaxed) {
+            bench.live.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
+            bench.live.node.wait_cri(CRI)?;
+            bench.lost.restarts += 1;
+            thread::sleep(Duration::from_secs(3));
+        }
+        let lost = bench.end()?;
+        sum.lines += lost.lines;
+        sum.restarts += lost.restarts;
+        println!(
+            "containerd {}: bare restarts until now: {sum:?}",
+            case.containerd.version
+        );
+    }
+    Ok(sum)
 }
 
 /// Some of each kind, others every day.
@@ -339,67 +444,4 @@ fn sample(points: &[Point], each: usize) -> Vec<Point> {
         }
     }
     chosen.into_iter().collect()
-}
-
-/// What was tried, in a file when a campaign keeps one: version, kind, call, count, outcome.
-struct Tried {
-    file: Option<String>,
-    lines: Vec<String>,
-}
-
-impl Tried {
-    fn of(case: &Case) -> (Self, bool) {
-        let file = std::env::var("MIRRORSHIFT_CAMPAIGN").ok();
-        let text = file
-            .as_ref()
-            .and_then(|path| std::fs::read_to_string(path).ok())
-            .unwrap_or_default();
-        let version = format!("{}\t", case.containerd.version);
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with(&version))
-            .map(str::to_owned)
-            .collect();
-        let is_campaign = file.is_some();
-        (Self { file, lines }, is_campaign)
-    }
-
-    fn has(&self, point: &Point) -> bool {
-        let wanted = format!("\t{point}\t");
-        self.lines
-            .iter()
-            .any(|line| line.contains(&wanted) && !line.ends_with("broken"))
-    }
-
-    fn note(&mut self, version: &str, point: &Point, outcome: &str) {
-        let line = format!("{version}\t{point}\t{outcome}");
-        if let Some(path) = &self.file {
-            let file = OpenOptions::new().append(true).create(true).open(path);
-            if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
-                eprintln!("cannot write {path}: {error}");
-            }
-        }
-        self.lines.push(line);
-    }
-
-    fn table(&self, version: &str) {
-        for kind in KINDS {
-            let of_kind: Vec<&String> = self
-                .lines
-                .iter()
-                .filter(|line| line.contains(&format!("\t{kind:?}\t")))
-                .collect();
-            let count = |outcome: &str| of_kind.iter().filter(|line| line.ends_with(outcome)).count();
-            println!(
-                "containerd {version}: {:<10} {:>4} points, {:>4} old, {:>4} new, {:>4} by the next run, {:>4} missed, {:>4} broken",
-                format!("{kind:?}"),
-                of_kind.len(),
-                count("\told"),
-                count("\tnew"),
-                count("\tagain"),
-                count("\tmissed"),
-                count("\tbroken")
-            );
-        }
-    }
 }

@@ -1,0 +1,460 @@
+//! The loop of the agent: look, decide, move, look again, until there is nothing to do.
+
+use super::decide::{Facts, Move, Slot, State, Want, decide};
+use super::host::Host;
+use super::metrics::Metrics;
+use super::policy::{InForce, Policies, Wrong};
+use super::report::{Doing, Telling, halts, report};
+use crate::cluster::error::Error;
+use crate::cluster::events::{Events, Happened};
+use crate::cluster::gate::{self, Gate, Holder, Taken, Why};
+use crate::cluster::mirror::{Mirror, Report};
+use crate::cluster::nodemirror::Phase;
+use crate::commands::identity;
+use crate::exit::Exit;
+use crate::live::look::Goal;
+use crate::live::order::{Limits, Order, Task};
+use crate::live::progress::End;
+use crate::live::seen::{Answer, Planned, Refused, Seen};
+use jiff::Timestamp;
+use mirrorshift_plan::Digest;
+use mirrorshift_plan::change::Phase as Change;
+use mirrorshift_plan::policy::When;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Moves of one turn. A change of several steps takes six; whatever takes more is looked at again later.
+const MOST: usize = 16;
+
+/// What the agent does with one node.
+pub(super) struct Keeper<H> {
+    pub(super) host: H,
+    pub(super) policies: Policies,
+    pub(super) gate: Gate,
+    pub(super) mirror: Mirror,
+    pub(super) events: Events,
+    pub(super) metrics: Arc<Metrics>,
+    /// Where containerd's configuration starts.
+    pub(super) config: String,
+    slot: Held,
+    rehearsed: Option<Rehearsed>,
+    /// Why the change that was made with the slot failed, or was refused.
+    why: Option<String>,
+    declined: bool,
+    /// What is to be told and was not taken yet.
+    unsaid: Option<Report>,
+    last: Option<Report>,
+}
+
+/// What is known of the slot.
+enum Held {
+    Unknown,
+    Free,
+    /// With the last change that there was before it was taken, where that is known.
+    Slot(gate::Slot, Option<Before>),
+}
+
+/// The last change before a slot was taken; none when there had been none.
+struct Before(Option<String>);
+
+/// A plan that was tried, and with which containerd.
+#[derive(PartialEq, Eq)]
+struct Rehearsed {
+    plan: Digest,
+    containerd: Option<String>,
+    invocation: Option<String>,
+}
+
+impl Rehearsed {
+    fn of(seen: &Seen, plan: Digest) -> Self {
+        Self {
+            plan,
+            containerd: seen.containerd.clone(),
+            invocation: seen.invocation.clone(),
+        }
+    }
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// When something is new, or with the heartbeat.
+    Rest,
+    /// When a slot may be free, besides.
+    Slot,
+    /// In a moment: the API server did not answer, or the node is busy.
+    Soon,
+}
+
+impl<H: Host> Keeper<H> {
+    pub(super) fn new(
+        host: H,
+        policies: Policies,
+        gate: Gate,
+        mirror: Mirror,
+        events: Events,
+        metrics: Arc<Metrics>,
+        config: &str,
+    ) -> Self {
+        Self {
+            host,
+            policies,
+            gate,
+            mirror,
+            events,
+            metrics,
+            config: config.to_owned(),
+            slot: Held::Unknown,
+            rehearsed: None,
+            why: None,
+            declined: false,
+            unsaid: None,
+            last: None,
+        }
+    }
+
+    /// How many nodes may be changed at one time.
+    pub(super) fn slots(&self) -> u16 {
+        self.policies.in_force().map_or(1, InForce::slots)
+    }
+
+    /// Goes on until there is nothing to do.
+    pub(super) async fn turn(&mut self) -> Next {
+        if self.policies.read() {
+            // What failed with another policy says nothing of this one, unless a slot is kept for it.
+            self.rehearsed = None;
+        }
+        self.policy_told().await;
+        self.declined = false;
+        let mut rehearse = false;
+        for _ in 0..MOST {
+            let seen = match self.host.look(self.goal(), rehearse).await {
+                Ok(seen) => seen,
+                Err(refused) => return self.unreachable(&refused).await,
+            };
+            self.metrics.looked();
+            if let Answer::Do(Planned { digest: Some(plan), rehearsed: Some(_), .. }) = &seen.answer {
+                self.rehearsed = Some(Rehearsed::of(&seen, *plan));
+            }
+            self.know_the_slot().await;
+            let next = self.facts(&seen);
+            rehearse = next == Move::Rehearse;
+            tracing::debug!(next = ?next, "decided");
+            match next {
+                Move::Rehearse => {}
+                Move::Follow => {
+                    self.say(Ok(&seen), &Doing::Change).await;
+                    self.host.settle().await;
+                }
+                Move::Ask => match self.ask(&seen).await {
+                    Ok(None) => {}
+                    Ok(Some(holders)) => {
+                        self.halted(&holders).await;
+                        let said = self.say(Ok(&seen), &Doing::Wait(holders)).await;
+                        return if said { Next::Slot } else { Next::Soon };
+                    }
+                    Err(error) => {
+                        self.api_failed(&error);
+                        self.say(Ok(&seen), &Doing::Rest(State::NoGate)).await;
+                        return Next::Soon;
+                    }
+                },
+                Move::Change => self.change(&seen).await,
+                Move::GiveBack => {
+                    if !self.give_back().await {
+                        self.say(Ok(&seen), &Doing::Rest(State::NoGate)).await;
+                        return Next::Soon;
+                    }
+                }
+                Move::Rest(state) => return self.rest(&seen, state).await,
+            }
+        }
+        tracing::warn!("no end after {MOST} moves; looked at again later");
+        Next::Soon
+    }
+
+    /// Tells the same once more: somebody has changed the object, or it was not taken before. Whether it is told now.
+    pub(super) async fn say_again(&mut self) -> bool {
+        match self.unsaid.take().or_else(|| self.last.clone()) {
+            Some(report) => self.tell(report).await,
+            None => true,
+        }
+    }
+
+    async fn rest(&mut self, seen: &Seen, state: State) -> Next {
+        if state == State::Refused {
+            let why = match &seen.answer {
+                Answer::Refused(refused) => Some(refused.message.clone()),
+                Answer::Do(_) => self.why.clone(),
+            };
+            self.happened(Happened::MigrationRefused, &why.unwrap_or_default()).await;
+        }
+        let said = self.say(Ok(seen), &Doing::Rest(state)).await;
+        match state {
+            _ if !said => Next::Soon,
+            State::NoGate | State::Busy => Next::Soon,
+            _ => Next::Rest,
+        }
+    }
+
+    async fn unreachable(&mut self, refused: &Refused) -> Next {
+        tracing::error!(reason = refused.reason, "cannot look at the node: {}", refused.message);
+        self.say(Err(refused), &Doing::Rest(State::Refused)).await;
+        Next::Soon
+    }
+
+    fn goal(&self) -> Goal {
+        match self.policies.in_force() {
+            Some(policy) if policy.want() == Want::Rollback => Goal::Rollback,
+            Some(policy) => Goal::Migrate(policy.wanted.clone()),
+            None => Goal::Migrate(crate::read::Wanted::nothing()),
+        }
+    }
+
+    fn facts(&self, seen: &Seen) -> Move {
+        let policy = self.policies.in_force();
+        let plan = match &seen.answer {
+            Answer::Do(planned) => planned.digest,
+            Answer::Refused(_) => None,
+        };
+        let rehearsed = plan.is_some_and(|plan| self.rehearsed == Some(Rehearsed::of(seen, plan)));
+        decide(Facts {
+            want: policy.map_or(Want::Observe, InForce::want),
+            may_restart: policy.is_none_or(InForce::may_restart),
+            seen,
+            rehearsed,
+            slot: match self.slot {
+                Held::Unknown => Slot::Unknown,
+                Held::Free => Slot::Free,
+                Held::Slot(..) => Slot::Held,
+            },
+            failed: self.failed(seen),
+            declined: self.declined,
+        })
+    }
+
+    /// Whether the last change failed, and was made with the slot that is held. Of a slot that was taken by an earlier run of the
+    /// agent it cannot be told which change it was taken for, so that the last one counts: a fleet that stands still is safe.
+    fn failed(&self, seen: &Seen) -> bool {
+        let Held::Slot(_, before) = &self.slot else { return false };
+        let Some(last) = seen.last.as_ref().filter(|last| last.phase == Change::Undone) else {
+            return false;
+        };
+        before.as_ref().is_none_or(|Before(id)| id.as_ref() != Some(&last.id))
+    }
+
+    async fn know_the_slot(&mut self) {
+        let known = matches!(&self.slot, Held::Free);
+        if known {
+            return;
+        }
+        match (self.gate.held().await, &self.slot) {
+            (Ok(None), _) => {
+                self.slot = Held::Free;
+                self.why = None;
+            }
+            (Ok(Some(slot)), Held::Slot(old, _)) if *old == slot => {}
+            (Ok(Some(slot)), _) => self.slot = Held::Slot(slot, None),
+            (Err(error), _) => self.api_failed(&error),
+        }
+        self.metrics.slot(matches!(self.slot, Held::Slot(..)));
+    }
+
+    /// Asks for a slot; who holds them when there is none.
+    async fn ask(&mut self, seen: &Seen) -> Result<Option<Vec<Holder>>, Error> {
+        let why = Why {
+            phase: Phase::Changing.name().to_owned(),
+            reason: "the node is being changed".to_owned(),
+        };
+        match self.gate.take(self.slots(), &why, Timestamp::now()).await? {
+            Taken::Full(holders) => Ok(Some(holders)),
+            Taken::New(slot) => {
+                tracing::info!(slot = slot.name(), "holds a slot");
+                let before = Before(seen.last.as_ref().map(|last| last.id.clone()));
+                self.slot = Held::Slot(slot, Some(before));
+                self.metrics.slot(true);
+                Ok(None)
+            }
+            Taken::Held(slot) => {
+                self.slot = Held::Slot(slot, None);
+                self.metrics.slot(true);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether it is free now.
+    async fn give_back(&mut self) -> bool {
+        let Held::Slot(slot, before) = std::mem::replace(&mut self.slot, Held::Unknown) else {
+            return true;
+        };
+        drop(before);
+        match self.gate.give_back(slot).await {
+            Ok(()) => {
+                self.slot = Held::Free;
+                self.metrics.slot(false);
+                true
+            }
+            Err(error) => {
+                self.api_failed(&error);
+                false
+            }
+        }
+    }
+
+    async fn change(&mut self, seen: &Seen) {
+        let rollback = self.policies.in_force().is_some_and(|policy| policy.want() == Want::Rollback);
+        let Some(order) = self.order(seen) else { return };
+        let id = order.id.clone();
+        self.say(Ok(seen), &Doing::Change).await;
+        self.happened(Happened::MigrationStarted, &format!("change {id}")).await;
+        tracing::info!(change = id, rollback, "starts");
+        match self.host.change(order).await {
+            Ok(end) => self.ended(&id, &end, rollback).await,
+            Err(refused) => {
+                tracing::error!(change = id, reason = refused.reason, "was not made: {}", refused.message);
+                self.metrics.change("refused");
+                self.why = Some(refused.message);
+                self.declined = refused.exit != Exit::Locked;
+            }
+        }
+    }
+
+    fn order(&self, seen: &Seen) -> Option<Order> {
+        let policy = self.policies.in_force()?;
+        let task = match (policy.want(), &seen.answer) {
+            (Want::Observe, _) => return None,
+            (Want::Rollback, _) => Task::Rollback,
+            (Want::Migrate, answer) => Task::Migrate {
+                wanted: policy.wanted.clone(),
+                expects: match answer {
+                    // Behind an unfinished change the plan is another one.
+                    Answer::Do(planned) if seen.unfinished.is_none() => planned.digest,
+                    _ => None,
+                },
+            },
+        };
+        let usual = Limits::default();
+        let restart = &policy.policy.restart;
+        Some(Order {
+            id: identity().1,
+            task,
+            config: self.config.clone(),
+            containerd_version: None,
+            again: false,
+            containers_may_restart: false,
+            verify_image: None,
+            limits: Limits {
+                serve: restart.deadline,
+                quiet: if restart.when == When::Now { Duration::ZERO } else { usual.quiet },
+                ..usual
+            },
+        })
+    }
+
+    async fn ended(&mut self, id: &str, end: &End, rollback: bool) {
+        let said = anstream::adapter::strip_str(&end.err).to_string();
+        let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let (happened, outcome) = match end.exit {
+            Exit::Done if rollback => (Happened::RolledBack, "rolled_back"),
+            Exit::Done => (Happened::MigrationDone, "done"),
+            Exit::Undone => (Happened::MigrationUndone, "undone"),
+            Exit::Stuck => (Happened::MigrationStuck, "stuck"),
+            _ => (Happened::MigrationRefused, "refused"),
+        };
+        self.metrics.change(outcome);
+        tracing::info!(change = id, exit = end.exit.code(), outcome, "ended: {said}");
+        match end.exit {
+            Exit::Done => self.why = None,
+            Exit::Undone | Exit::Stuck => {
+                self.keep(end.exit, &said).await;
+                self.why = Some(said.clone());
+            }
+            _ => {
+                self.why = Some(said.clone());
+                self.declined = end.exit != Exit::Locked;
+            }
+        }
+        let note = if said.is_empty() { format!("change {id}") } else { format!("change {id}: {said}") };
+        self.happened(happened, &note).await;
+    }
+
+    /// Writes at the slot why it is kept.
+    async fn keep(&mut self, exit: Exit, said: &str) {
+        let phase = if exit == Exit::Stuck { Phase::Stuck } else { Phase::Undone };
+        let why = Why {
+            phase: phase.name().to_owned(),
+            reason: said.to_owned(),
+        };
+        let Held::Slot(slot, _) = &self.slot else { return };
+        if let Err(error) = self.gate.tell(slot, &why).await {
+            self.api_failed(&error);
+        }
+    }
+
+    async fn halted(&mut self, holders: &[Holder]) {
+        let Some(holder) = holders.iter().find(|holder| halts(holder)) else {
+            return;
+        };
+        let note = format!("node {} keeps {}; `{}` frees it", holder.node, holder.slot, holder.free);
+        self.happened(Happened::FleetHalted, &note).await;
+    }
+
+    async fn policy_told(&mut self) {
+        let wrong = self.policies.wrong().cloned();
+        self.metrics.policy(wrong.is_none());
+        if let Some(Wrong::Invalid(why)) = wrong {
+            tracing::error!("the policy cannot be read: {why}");
+            self.happened(Happened::PolicyInvalid, &why).await;
+        }
+    }
+
+    async fn happened(&mut self, happened: Happened, note: &str) {
+        if let Err(error) = self.events.tell(happened, note, Timestamp::now()).await {
+            self.api_failed(&error);
+        }
+    }
+
+    /// Tells how the node is; whether the API server took it.
+    async fn say(&mut self, seen: Result<&Seen, &Refused>, doing: &Doing) -> bool {
+        let slot = match &self.slot {
+            Held::Slot(slot, _) => Some(slot.name()),
+            Held::Unknown | Held::Free => None,
+        };
+        let report = report(&Telling {
+            seen,
+            doing,
+            policy: self.policies.in_force(),
+            wrong: self.policies.wrong(),
+            slot,
+            why: self.why.as_deref(),
+        });
+        self.metrics.phase(report.status.phase);
+        self.tell(report).await
+    }
+
+    async fn tell(&mut self, report: Report) -> bool {
+        let told = self.mirror.say(&report, Timestamp::now()).await;
+        self.last = Some(report.clone());
+        match told {
+            Ok(_) => {
+                self.unsaid = None;
+                true
+            }
+            Err(error) => {
+                self.api_failed(&error);
+                self.unsaid = Some(report);
+                false
+            }
+        }
+    }
+
+    fn api_failed(&self, error: &Error) {
+        self.metrics.api_failed(error.kind);
+        tracing::warn!(kind = error.kind.name(), "{error}: {}", source(error));
+    }
+}
+
+fn source(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}

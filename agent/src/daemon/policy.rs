@@ -1,0 +1,169 @@
+//! The policy in force: the last one that could be read.
+
+use super::decide::Want;
+use crate::cli::Wishes;
+use crate::live::seen::Refused;
+use crate::read::Wanted;
+use mirrorshift_plan::Digest;
+use mirrorshift_plan::policy::{Mode, Policy, When};
+use std::path::{Path, PathBuf};
+
+/// The key of the `ConfigMap`, and so the file's name.
+const NAME: &str = "policy.yaml";
+
+/// The policy's folder, and what of it is in force. No `Debug`: a policy may hold passwords.
+pub(super) struct Policies {
+    file: PathBuf,
+    in_force: Option<InForce>,
+    /// What is wrong with what lies there now.
+    wrong: Option<Wrong>,
+}
+
+/// A policy that was read.
+#[derive(Clone)]
+pub(super) struct InForce {
+    pub(super) policy: Policy,
+    /// Its text, for the node to read.
+    pub(super) wanted: Wanted,
+    /// Names it: the plan is made anew for another one.
+    pub(super) digest: Digest,
+}
+
+/// Why the policy that lies there is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// There is none.
+    Missing,
+    /// It cannot be read; file, line and key are named.
+    Invalid(String),
+}
+
+impl Policies {
+    /// Of a folder that was not looked at yet.
+    pub(super) fn of(folder: &Path) -> Self {
+        Self {
+            file: folder.join(NAME),
+            in_force: None,
+            wrong: None,
+        }
+    }
+
+    /// Looks again; whether another policy is in force now. One that cannot be read changes nothing, and neither does one that
+    /// is gone.
+    pub(super) fn read(&mut self) -> bool {
+        match self.load() {
+            Ok(new) => {
+                self.wrong = None;
+                let other = self.in_force.as_ref().is_none_or(|old| old.digest != new.digest);
+                if other {
+                    self.in_force = Some(new);
+                }
+                other
+            }
+            Err(wrong) => {
+                self.wrong = Some(wrong);
+                false
+            }
+        }
+    }
+
+    pub(super) fn in_force(&self) -> Option<&InForce> {
+        self.in_force.as_ref()
+    }
+
+    pub(super) fn wrong(&self) -> Option<&Wrong> {
+        self.wrong.as_ref()
+    }
+
+    fn load(&self) -> Result<InForce, Wrong> {
+        if !self.file.exists() {
+            return Err(Wrong::Missing);
+        }
+        let wishes = Wishes {
+            policy: Some(self.file.clone()),
+            ..Wishes::default()
+        };
+        let read = || {
+            let wanted = Wanted::of(&wishes)?;
+            let policy = wanted.policy()?;
+            Ok((wanted, policy))
+        };
+        let (wanted, policy) = read().map_err(|failure| {
+            let said = Refused::of(&failure);
+            let hint = said.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            Wrong::Invalid(format!("{}{hint}", said.message))
+        })?;
+        Ok(InForce {
+            digest: wanted.digest(),
+            policy,
+            wanted,
+        })
+    }
+}
+
+impl InForce {
+    pub(super) fn want(&self) -> Want {
+        match self.policy.mode {
+            None | Some(Mode::Observe) => Want::Observe,
+            Some(Mode::Migrate) => Want::Migrate,
+            Some(Mode::Rollback) => Want::Rollback,
+        }
+    }
+
+    /// How many nodes may be changed at one time.
+    pub(super) fn slots(&self) -> u16 {
+        u16::try_from(self.policy.restart.max_concurrent.get()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn may_restart(&self) -> bool {
+        self.policy.restart.when != When::Never
+    }
+
+    /// As `mode:` spells it.
+    pub(super) fn mode(&self) -> &'static str {
+        match self.want() {
+            Want::Observe => "observe",
+            Want::Migrate => "migrate",
+            Want::Rollback => "rollback",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const GOOD: &str = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nmode: migrate\n";
+
+    #[test]
+    fn the_last_good_one_stays_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut policies = Policies::of(folder.path());
+        assert!(!policies.read() && policies.in_force().is_none());
+        assert_eq!(policies.wrong(), Some(&Wrong::Missing));
+
+        let file = folder.path().join(NAME);
+        fs::write(&file, GOOD).unwrap();
+        assert!(policies.read());
+        assert_eq!(policies.in_force().unwrap().want(), Want::Migrate);
+        assert!(!policies.read(), "the same one is nothing new");
+
+        fs::write(&file, format!("{GOOD}wildcards: drop\n")).unwrap();
+        assert!(!policies.read());
+        let Some(Wrong::Invalid(why)) = policies.wrong() else {
+            panic!("it was read");
+        };
+        assert!(why.contains("policy.yaml:4") && why.contains("wildcards"), "{why}");
+        assert_eq!(policies.in_force().unwrap().want(), Want::Migrate);
+
+        fs::remove_file(&file).unwrap();
+        assert!(!policies.read());
+        assert_eq!(policies.wrong(), Some(&Wrong::Missing));
+        assert_eq!(policies.in_force().unwrap().want(), Want::Migrate);
+
+        fs::write(&file, GOOD.replace("migrate", "rollback")).unwrap();
+        assert!(policies.read() && policies.wrong().is_none());
+        assert_eq!(policies.in_force().unwrap().want(), Want::Rollback);
+    }
+}
