@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::{json, mask};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -130,6 +131,8 @@ pub(crate) enum Command {
         /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
         image: String,
     },
+    /// Keep the node that this pod runs on as the policy says: what the DaemonSet runs
+    Agent(AgentArgs),
     /// Carry out a change that was ordered: what its unit runs
     #[command(hide = true)]
     Change {
@@ -169,6 +172,38 @@ pub(crate) enum Command {
         /// The folder
         dir: Option<PathBuf>,
     },
+}
+
+/// What the agent is told by its pod.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The node that the pod runs on
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: String,
+    /// The pod's namespace, where the slots are
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = "mirrorshift-system")]
+    pub(crate) pod_namespace: String,
+    /// The folder of policy.yaml, as a ConfigMap is mounted
+    #[arg(long, value_name = "DIR", default_value = "/etc/mirrorshift/policy")]
+    pub(crate) policy: PathBuf,
+    /// Where /metrics, /healthz and /readyz are answered
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9151")]
+    pub(crate) listen: SocketAddr,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// How often the node is looked at when nothing is new
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub(crate) heartbeat: Duration,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON document a line.
+    Json,
 }
 
 /// What the guard's units run.

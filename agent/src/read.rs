@@ -190,6 +190,15 @@ impl Wanted {
         })
     }
 
+    /// Nothing beyond unchanged behaviour.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            file: None,
+            mirrors: Vec::new(),
+            wildcard: None,
+        }
+    }
+
     /// Names what is wanted.
     pub(crate) fn digest(&self) -> Digest {
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())

@@ -22,7 +22,7 @@ mod status;
 use crate::cli::{Cli, Command, Common, Output};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{json, live, mask, render};
+use crate::{daemon, json, live, mask, render};
 use mirrorshift_node::{Outcome, Root, Session};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -74,6 +74,7 @@ pub(crate) fn run(cli: &Cli) -> Report {
         Command::Status { follow } => status::run(common, *follow),
         Command::Purge { yes } => purge::run(common, *yes),
         Command::Change { run } => Ok(live::change::run(run)),
+        Command::Agent(args) => daemon::run(common, args).map(|()| Report::text(Exit::Done, String::new())),
         Command::Look { run } => live::look::run(run),
         Command::UndoUnsettled { run } => live::owners::undo_unsettled(run),
         Command::RehearseInside { folder } => {

@@ -1,8 +1,171 @@
-//! The agent.
+//! `mirrorshift agent`: keeps the node that its pod runs on as the policy says.
+//!
+//! One thread waits for reasons to look at the node; units of the host's systemd do what is to be done there. [`decide`]
+//! says what that is. Ended at any moment the agent leaves the node to the change that is under way, which depends on
+//! nobody, and goes on from what it finds when it is started again.
+
 /// The one next thing to do.
-#[expect(dead_code, reason = "in the making")]
 mod decide;
-#[expect(dead_code, reason = "in the making")]
+/// What is asked of the node.
 mod host;
-#[expect(dead_code, reason = "in the making")]
+/// The loop.
+mod keeper;
+/// What `/metrics` says.
+mod metrics;
+/// The policy in force.
 mod policy;
+/// What the cluster is told.
+mod report;
+/// Answers to `/metrics`, `/healthz` and `/readyz`.
+mod serve;
+/// Folders that change.
+mod wake;
+
+use self::host::Machine;
+use self::keeper::{Keeper, Next};
+use self::metrics::Metrics;
+use self::policy::Policies;
+use self::wake::Wakes;
+use crate::cli::{AgentArgs, Common, LogFormat};
+use crate::cluster::backoff::{Backoff, Jitter};
+use crate::cluster::client::{Access, Cluster, Limits};
+use crate::cluster::events::Events;
+use crate::cluster::gate::Gate;
+use crate::cluster::mirror::Mirror;
+use crate::cluster::owner::Owner;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use notify::RecursiveMode;
+use std::env::var;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where every pod finds what it may show to the API server.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// containerd's own files, by custom. What it imports from elsewhere is looked at with the heartbeat.
+const CONTAINERD: &str = "/etc/containerd";
+/// After a failure that passes by itself.
+const SOON: Duration = Duration::from_secs(2);
+const SOON_MOST: Duration = Duration::from_mins(2);
+
+/// Keeps the node until it is told to end.
+pub(crate) fn run(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
+    log(args.log_format);
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Unexpected, "agent", format!("cannot {what}: {error}"))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed("begin", &error))?;
+    let ended = runtime.block_on(keep(common, args));
+    // Whatever waits for a change's end on a thread of its own must not hold this one up: the change needs nobody.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn keep(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
+    let refused = |error: &dyn std::error::Error| {
+        let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        Failure::new(Exit::Refused, "cluster", format!("{error}{source}"))
+            .hint("the agent runs in a pod of its DaemonSet: manifests/ has it")
+    };
+    let (host, port) = (var("KUBERNETES_SERVICE_HOST"), var("KUBERNETES_SERVICE_PORT"));
+    let account = Path::new(ACCOUNT);
+    let access = Access::of_pod(&host.unwrap_or_default(), &port.unwrap_or_default(), account)
+        .map_err(|error| refused(&error))?;
+    let owner = Owner::of_token(&access.token, &args.node_name).map_err(|error| refused(&error))?;
+    let cluster = Cluster::new(&access, Limits::default()).map_err(|error| refused(&error))?;
+
+    let metrics = Arc::new(Metrics::new());
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        Failure::usage("listen", format!("cannot listen at {}: {error}", args.listen))
+    })?;
+    tokio::spawn(serve::serve(listener, Arc::clone(&metrics)));
+
+    let mut keeper = Keeper::new(
+        Machine::new(&common.config),
+        Policies::of(&args.policy),
+        Gate::new(cluster.clone(), &args.pod_namespace, owner.clone()),
+        Mirror::new(cluster.clone(), owner.clone()),
+        Events::new(cluster, owner),
+        metrics,
+        &common.config,
+    );
+    let mut wakes = Wakes::of(&[
+        (&args.policy, RecursiveMode::NonRecursive),
+        (Path::new(CONTAINERD), RecursiveMode::Recursive),
+    ]);
+    let failed = |error| Failure::new(Exit::Unexpected, "agent", format!("cannot wait for signals: {error}"));
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    tracing::info!(node = args.node_name, version = env!("CARGO_PKG_VERSION"), "begins");
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        () = turns(&mut keeper, &mut wakes, args.heartbeat) => {}
+    }
+    tracing::info!("ends; a change that is under way goes on");
+    Ok(())
+}
+
+/// Looks whenever there is a reason to, for ever.
+async fn turns(keeper: &mut Keeper<Machine>, wakes: &mut Wakes, heartbeat: Duration) {
+    let jitter = Jitter::of_the_system();
+    let mut soon = Backoff::new(SOON, SOON_MOST);
+    loop {
+        let next = keeper.turn().await;
+        let wait = match next {
+            Next::Soon => SOON + soon.next(None, &jitter),
+            Next::Rest | Next::Slot => {
+                soon.reset();
+                // Between half of it and one and a half.
+                heartbeat / 2 + jitter.below(heartbeat)
+            }
+        };
+        rest(keeper, wakes, next, wait).await;
+    }
+}
+
+/// Waits for a reason to look at the node. The object in the cluster is none: it is told again, and no more.
+async fn rest(keeper: &mut Keeper<Machine>, wakes: &mut Wakes, next: Next, wait: Duration) {
+    let slots = keeper.slots();
+    let until = tokio::time::Instant::now() + wait;
+    loop {
+        let disturbed = tokio::select! {
+            () = tokio::time::sleep_until(until) => return,
+            () = wakes.next() => return,
+            free = keeper.gate.wait(slots), if next == Next::Slot => match free {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            disturbed = keeper.mirror.disturbed() => disturbed,
+        };
+        match disturbed {
+            Ok(()) => {
+                keeper.say_again().await;
+            }
+            Err(error) => {
+                tracing::warn!(kind = error.kind.name(), "{error}");
+                // Watches wait by themselves before they ask again.
+                tokio::time::sleep(SOON).await;
+            }
+        }
+    }
+}
+
+/// To standard output, whose other end is a container runtime: while that is away a line may be lost, and nothing waits for it.
+fn log(format: LogFormat) {
+    let out = std::io::stdout();
+    if let Ok(flags) = rustix::fs::fcntl_getfl(&out) {
+        rustix::fs::fcntl_setfl(&out, flags | rustix::fs::OFlags::NONBLOCK).ok();
+    }
+    let all = tracing_subscriber::fmt().with_ansi(false).with_target(false);
+    match format {
+        LogFormat::Text => all.init(),
+        LogFormat::Json => all.json().init(),
+    }
+}

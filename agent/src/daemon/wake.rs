@@ -1,0 +1,105 @@
+//! Why the agent looks again: folders that change.
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, timeout_at};
+
+/// So long it must be quiet before a storm of events is over.
+const QUIET: Duration = Duration::from_millis(500);
+/// A storm that does not end is looked at after this.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Folders that are watched, by one inotify watch each.
+#[derive(Debug)]
+pub(super) struct Wakes {
+    /// Dropped, it watches no longer.
+    watcher: Option<RecommendedWatcher>,
+    came: Receiver<()>,
+    /// Keeps the channel open where nothing can be watched.
+    _tell: Sender<()>,
+}
+
+impl Wakes {
+    /// Watches what can be watched; the rest is looked at with the heartbeat.
+    pub(super) fn of(folders: &[(&Path, RecursiveMode)]) -> Self {
+        // One is enough: it says that something came.
+        let (tell, came) = mpsc::channel(1);
+        let told = tell.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // What only read changed nothing. A full channel says it already.
+            if !matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_))) {
+                told.try_send(()).ok();
+            }
+        });
+        let mut wakes = Self {
+            watcher: watcher.map_err(|error| tracing::warn!("cannot watch folders: {error}")).ok(),
+            came,
+            _tell: tell,
+        };
+        for (folder, mode) in folders {
+            wakes.watch(folder, *mode);
+        }
+        wakes
+    }
+
+    fn watch(&mut self, folder: &Path, mode: RecursiveMode) {
+        let Some(watcher) = &mut self.watcher else { return };
+        if let Err(error) = watcher.watch(folder, mode) {
+            tracing::warn!(folder = %folder.display(), "cannot be watched: {error}");
+        }
+    }
+
+    /// Waits until something changed and it is quiet again.
+    pub(super) async fn next(&mut self) {
+        if self.came.recv().await.is_none() {
+            return;
+        }
+        let end = Instant::now() + LONGEST;
+        while let Ok(Some(())) = timeout_at(end.min(Instant::now() + QUIET), self.came.recv()).await {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn a_config_map_that_is_swapped_wakes_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("..1")).unwrap();
+        fs::write(path("..1").join("policy.yaml"), "a").unwrap();
+        std::os::unix::fs::symlink("..1", path("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/policy.yaml", path("policy.yaml")).unwrap();
+        let mut wakes = Wakes::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
+        let nothing = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
+        assert!(nothing.is_err(), "it wakes for nothing");
+
+        // As the kubelet does it: a new folder, and one rename.
+        fs::create_dir(path("..2")).unwrap();
+        fs::write(path("..2").join("policy.yaml"), "b").unwrap();
+        std::os::unix::fs::symlink("..2", path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        fs::remove_dir_all(path("..1")).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), wakes.next()).await.unwrap();
+        assert_eq!(fs::read_to_string(path("policy.yaml")).unwrap(), "b");
+        let again = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
+        assert!(again.is_err(), "one swap wakes twice");
+        // Reading is no change.
+        fs::read(path("policy.yaml")).unwrap();
+        let read = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
+        assert!(read.is_err(), "reading wakes");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let mut wakes = Wakes::of(&[(&gone, RecursiveMode::Recursive), (folder.path(), RecursiveMode::Recursive)]);
+        fs::write(folder.path().join("file"), "x").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), wakes.next()).await.unwrap();
+    }
+}
