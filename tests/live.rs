@@ -124,9 +124,9 @@ impl Case {
     /// Options for a node with mirrors in the root file and in a drop-in: on 1.x the drop-in's count as a whole, on 2.x both
     /// are merged.
     pub fn two_files() -> NodeOptions {
-        let (wildcard, named) = MIRRORS.split_at(MIRRORS.rfind("[plugins").unwrap_or(0));
-        let root = format!("imports = [\"{DROP_IN}\"]\n{}", Live::config(wildcard));
-        Self::legacy().file(CONFIG, &root).file(DROP_IN, &Live::config(named))
+        let files = Live::in_two_files();
+        let with = |options: NodeOptions, (path, text): &(&str, String)| options.file(path, text);
+        files.iter().fold(Self::legacy(), with)
     }
 
     /// Boots a node with the program on it and a container that counts.
@@ -408,6 +408,13 @@ impl Live {
         let asks = normalise(&requests);
         let asked = asks.get(&(image.to_owned(), Thing::Tag("1".into())));
         Ok(asked.into_iter().flatten().map(ToString::to_string).collect())
+    }
+
+    /// [`MIRRORS`] in the root file and in a drop-in.
+    pub fn in_two_files() -> [(&'static str, String); 2] {
+        let (wildcard, named) = MIRRORS.split_at(MIRRORS.rfind("[plugins").unwrap_or(0));
+        let root = format!("imports = [\"{DROP_IN}\"]\n{}", Self::config(wildcard));
+        [(CONFIG, root), (DROP_IN, Self::config(named))]
     }
 
     /// A configuration of a node, with these tables after what every node needs.

@@ -1,10 +1,12 @@
-//! A change of a running node's config.toml, cut off with the power of its machine at a random moment. After a boot from what
-//! the disks kept, CRI is ready, the files are the old ones or the new ones and what was reported holds, no guard is left,
-//! the journal is closed, and the next change succeeds.
+//! `migrate` on a running node with mirrors in two files, cut off with the power of its machine at a random moment. After a
+//! boot from what the disks kept, CRI is ready, the files are the old ones or the new ones as a whole and what was reported
+//! holds, no guard is left, the journal is closed, and the next `migrate` succeeds.
 //!
-//! Each cut begins with the same machine, thawed, with `/etc` and `/var` on different file systems. `MIRRORSHIFT_CUTS` is how
-//! many of each kind a release gets; `MIRRORSHIFT_SEED` repeats the moments of an earlier run, as far as time in an
-//! emulator repeats; `MIRRORSHIFT_CUTS_LOG` names a file that has a line for each cut and whose cuts are not done again.
+//! Each cut begins with the same machine, thawed, with `/etc` and `/var` on different file systems: one in three as it was
+//! before the command, the others as it was when the command had rehearsed, so that most moments lie where something may
+//! break. Moments are of the machine's own time. `MIRRORSHIFT_CUTS` is how many of each kind a release gets;
+//! `MIRRORSHIFT_SEED` repeats the moments of an earlier run; `MIRRORSHIFT_CUTS_LOG` names a file that has a line for each cut
+//! and whose cuts are not done again.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
@@ -16,58 +18,40 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use mirrorshift_tests::lab::node::BASE;
-use mirrorshift_tests::lab::{Containerd, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::{Ran, all_skipped, built_example, skipped};
+use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, Machine, MachineOptions, Machines, Nodes};
+use mirrorshift_tests::live::{CONFIG, DROP_IN, Live, PROGRAM, small};
+use mirrorshift_tests::{Ran, Tool, all_skipped, skipped};
 use sha2::{Digest, Sha256};
 
 /// The oldest release and the newest.
 const LINES: [&str; 2] = ["1.6", "2.4"];
 /// Longer than CRI has ever taken, on processors that others use too.
 const CRI: Duration = Duration::from_mins(3);
-const CONFIG: &str = "/etc/containerd/config.toml";
-const PROGRAM: &str = "/usr/local/bin/live_change";
-
-/// What CRI reads hosts directories with.
-const GOOD: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
-/// What leaves containerd's unit active and its CRI dead.
-const BOTH: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n\
-    [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = [\"http://m.test\"]\n";
+/// An emulated processor needs more time than the usual deadline gives.
+const MIGRATE: [&str; 5] = [PROGRAM, "migrate", "--yes", "--serve-within", "2m"];
+/// What is told once nothing but the change itself is left to do.
+const REHEARSED: &str = "rehearsed";
 
 /// A change, and how it ends when nobody cuts it off.
 struct Kind {
     name: &'static str,
-    tables: &'static str,
+    more: &'static [&'static str],
     code: i32,
 }
 
 const KINDS: [Kind; 2] = [
     Kind {
         name: "good",
-        tables: GOOD,
+        more: &[],
         code: 0,
     },
+    // No rehearsal pulls that image, and in the machine nobody serves it.
     Kind {
-        name: "refused",
-        tables: BOTH,
+        name: "undone",
+        more: &["--verify-image", "nowhere.invalid/none:1"],
         code: 4,
     },
 ];
-
-impl Kind {
-    fn file(&self) -> String {
-        format!("/root/{}.toml", self.name)
-    }
-
-    fn text(&self) -> String {
-        format!("{BASE}{}", self.tables)
-    }
-
-    /// The command that is cut off.
-    fn command(&self) -> [String; 3] {
-        [PROGRAM.into(), "apply".into(), self.file()]
-    }
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -75,7 +59,7 @@ fn main() -> ExitCode {
         Ok(machines) => Arc::new(machines),
         Err(why) => return all_skipped("power_cuts", &why.to_string()),
     };
-    let campaign = match built_example("live_change").and_then(Campaign::new) {
+    let campaign = match Tool::program().and_then(small).and_then(Campaign::new) {
         Ok(campaign) => Arc::new(campaign),
         Err(error) => {
             eprintln!("no power is cut: {error}");
@@ -118,54 +102,47 @@ impl Campaign {
     }
 
     fn run(&self, machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
-        let name = |kind: &Kind, number| format!("{}\t{}\t{number}", containerd.version, kind.name);
-        let cuts = (1..=self.cuts).flat_map(|number| KINDS.iter().map(move |kind| (kind, number)));
-        let left: Vec<_> = cuts
-            .filter(|(kind, number)| !self.is_done(&name(kind, *number)))
-            .collect();
-        if left.is_empty() {
+        let version = &containerd.version;
+        let name = |kind: &Kind, number| format!("{version}\t{}\t{number}", kind.name);
+        let left = |kind: &Kind| -> Vec<u64> {
+            let all = 1..=self.cuts;
+            all.filter(|number| !self.is_done(&name(kind, *number))).collect()
+        };
+        if KINDS.iter().all(|kind| left(kind).is_empty()) {
             return Ok(());
         }
-        let frozen = frozen(machines, containerd, &self.program)?;
-        if containerd.version.starts_with(LINES[0]) {
-            without_syncs(&frozen).map_err(|error| format!("without syncs: {error}"))?;
-            eprintln!(
-                "containerd {}: without syncs a change does not hold",
-                containerd.version
-            );
-        }
-        let mut took = Vec::new();
-        for kind in &KINDS {
-            let time =
-                ended(&frozen, kind).map_err(|error| format!("{}, cut when it has ended: {error}", kind.name))?;
-            eprintln!(
-                "containerd {}: {} takes {:.1} s",
-                containerd.version,
-                kind.name,
-                time.as_secs_f32()
-            );
-            took.push((kind.name, time));
+        let mut bench = Bench::new(machines, containerd, &self.program)?;
+        if version.starts_with(LINES[0]) {
+            bench
+                .without_syncs()
+                .map_err(|error| format!("without syncs: {error}"))?;
+            eprintln!("containerd {version}: without syncs a change does not hold");
         }
         let mut broken = Vec::new();
-        for (kind, number) in left {
-            let name = name(kind, number);
-            let whole = took
-                .iter()
-                .find(|(of, _)| *of == kind.name)
-                .map_or(CRI, |(_, time)| *time);
-            // A little more, as no run takes as long as the last.
-            let after = whole.mul_f64(1.1 * fraction(&format!("{} {name}", self.seed)));
-            let began = Instant::now();
-            let line = match cut(&frozen, kind, after) {
-                Ok(found) => format!("{name}\t{found}"),
-                Err(error) => {
-                    let why = error.to_string().replace(['\n', '\t'], " ");
-                    broken.push(format!("{name} after {after:?}: {error}"));
-                    format!("{name}\tbroken\t{why}")
-                }
-            };
-            let (after, whole) = (after.as_secs_f32(), began.elapsed().as_secs_f32());
-            self.write(&format!("{line}\t{after:.3}\t{whole:.1}\t{}", self.seed))?;
+        for kind in &KINDS {
+            let run = bench.uncut(kind).map_err(|error| {
+                let name = kind.name;
+                format!("{name}, cut when it has ended: {error}")
+            })?;
+            let (whole, rehearsed) = (run.whole.as_secs_f64(), run.rehearsed.as_secs_f64());
+            eprintln!(
+                "containerd {version}: {} takes {whole:.1} s, rehearsed after {rehearsed:.1} s",
+                kind.name
+            );
+            for number in left(kind) {
+                let name = name(kind, number);
+                let began = Instant::now();
+                let (after, line) = match bench.cut(&run, number % 3 == 0, fraction(&format!("{} {name}", self.seed))) {
+                    (after, Ok((which, said, step))) => (after, format!("{which}\t{said}\t{step}")),
+                    (after, Err(error)) => {
+                        broken.push(format!("{name} after {after:?}: {error}"));
+                        let why = error.to_string().replace(['\n', '\t'], " ");
+                        (after, format!("broken\t{why}\t"))
+                    }
+                };
+                let (after, whole) = (after.as_secs_f32(), began.elapsed().as_secs_f32());
+                self.write(&format!("{name}\t{line}\t{after:.3}\t{whole:.1}\t{}", self.seed))?;
+            }
         }
         if broken.is_empty() {
             return Ok(());
@@ -199,160 +176,282 @@ fn fraction(name: &str) -> f64 {
     f64::from(number) / f64::from(u32::MAX)
 }
 
-/// A machine that serves, with what is put in place later.
-fn frozen(machines: &Machines, containerd: &Containerd, program: &Path) -> io::Result<Arc<Frozen>> {
-    let mut options = MachineOptions::default();
-    options.programs.insert(PROGRAM.into(), program.to_owned());
-    options.files.insert(CONFIG.into(), BASE.into());
-    for kind in &KINDS {
-        options.files.insert(kind.file(), kind.text().into());
-    }
-    let mut machine = machines.boot(containerd, &options)?;
-    machine.wait_cri(CRI)?;
-    machine.freeze()
+/// A machine that serves, and what its files may be.
+struct Bench {
+    frozen: Arc<Frozen>,
+    old: String,
+    /// Known once a change has settled.
+    new: Option<String>,
 }
 
-/// Cuts the power once the change has ended, as early as one can know: what it said must hold after a boot. How long it took.
-fn ended(frozen: &Arc<Frozen>, kind: &Kind) -> io::Result<Duration> {
-    let mut machine = frozen.thaw()?;
-    let began = Instant::now();
-    let ran = machine.run(&kind.command().each_ref().map(String::as_str))?;
-    let took = began.elapsed();
-    machine.cut()?;
-    if ran.code != kind.code {
-        let Ran { code, stdout, stderr } = ran;
-        return Err(io::Error::other(format!("it ends with {code}: {stdout}{stderr}")));
-    }
-    machine.boot_again()?;
-    found(&mut machine, kind, Some(&ran))?;
-    Ok(took)
+/// A run that nobody cut off, and the machine in the middle of it.
+struct Uncut<'k> {
+    kind: &'k Kind,
+    midway: Arc<Frozen>,
+    whole: Duration,
+    rehearsed: Duration,
 }
 
-/// The same for a change whose every sync is taken away: it must not hold, or nothing here would show one that is missing.
-fn without_syncs(frozen: &Arc<Frozen>) -> io::Result<()> {
-    let kind = &KINDS[0];
-    let mut machine = frozen.thaw()?;
-    let command = kind.command();
-    let mut traced = vec!["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"];
-    traced.extend(["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:retval=0"]);
-    traced.extend(command.each_ref().map(String::as_str));
-    let ran = machine.run(&traced)?.ok()?;
-    machine.cut()?;
-    machine.boot_again()?;
-    match look(&mut machine, kind, Some(&ran)) {
-        Err(error) if error.to_string().starts_with("config.toml ") => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::Error::other("a change without a sync outlives a cut")),
+impl Bench {
+    fn new(machines: &Machines, containerd: &Containerd, program: &Path) -> io::Result<Self> {
+        let mut options = MachineOptions::default();
+        options.programs.insert(PROGRAM.into(), program.to_owned());
+        for (path, text) in Live::in_two_files() {
+            options.files.insert(path.into(), text.into());
+        }
+        let mut machine = machines.boot(containerd, &options)?;
+        machine.wait_cri(CRI)?;
+        let old = files(&mut machine)?;
+        Ok(Self {
+            frozen: machine.freeze()?,
+            old,
+            new: None,
+        })
+    }
+
+    /// Freezes a change once it has rehearsed, and cuts the power of what goes on from there when it has ended, as early as
+    /// one can know: what it said must hold after a boot.
+    fn uncut<'k>(&mut self, kind: &'k Kind) -> io::Result<Uncut<'k>> {
+        let mut machine = self.frozen.thaw()?;
+        machine.begin(&[&MIGRATE, kind.more].concat())?;
+        let rehearsed = machine.said(REHEARSED)?;
+        let midway = machine.freeze_midway()?;
+        let mut machine = midway.thaw()?;
+        let ended = machine.ended()?;
+        machine.cut()?;
+        let Ran { code, stdout, stderr } = ended.ran;
+        if code != kind.code {
+            return Err(io::Error::other(format!("it ends with {code}: {stdout}{stderr}")));
+        }
+        machine.boot_again()?;
+        if code == 0 {
+            machine.wait_cri(CRI)?;
+            let new = files(&mut machine)?;
+            if new == self.old || !is_migrated(&mut machine)? {
+                return Err(io::Error::other(format!("what it reported is gone: {new}")));
+            }
+            self.new = Some(new);
+        }
+        self.found(&mut machine, kind, Some(code))?;
+        Ok(Uncut {
+            kind,
+            midway,
+            whole: ended.took,
+            rehearsed,
+        })
+    }
+
+    /// The same for a change whose every sync is taken away: it must not hold, or nothing here would show one that is missing.
+    fn without_syncs(&self) -> io::Result<()> {
+        let mut machine = self.frozen.thaw()?;
+        // The kernel answers in its place that all is well.
+        let filter = "folder=/run/systemd/system/mirrorshift-change.service.d; mkdir -p $folder; \
+            printf '[Service]\\nSystemCallFilter=~fsync:0 fdatasync:0 syncfs:0\\n' > $folder/filter.conf; \
+            systemctl daemon-reload";
+        machine.run(&["sh", "-ec", filter])?.ok()?;
+        machine.run(&MIGRATE)?.ok()?;
+        machine.cut()?;
+        machine.boot_again()?;
+        machine.wait_cri(CRI)?;
+        if is_migrated(&mut machine)? {
+            return Err(io::Error::other("a change without a sync outlives a cut"));
+        }
+        Ok(())
+    }
+
+    /// Cuts the power in a part of the time that a change takes, or a little later, boots again and looks. How long after the
+    /// command that was, and what was found: old or new, what the journal said, and what was told last before the cut.
+    fn cut(&self, run: &Uncut<'_>, whole: bool, part: f64) -> (Duration, io::Result<(&'static str, String, String)>) {
+        // A little more, as no run takes as long as the last.
+        let most = run.whole.mul_f64(1.1);
+        if whole {
+            let after = most.mul_f64(part);
+            let begun = self.frozen.thaw().and_then(|mut machine| {
+                machine.begin(&[&MIGRATE, run.kind.more].concat())?;
+                Ok(machine)
+            });
+            return (after, begun.and_then(|machine| self.cut_in(run.kind, machine, after)));
+        }
+        let after = most.saturating_sub(run.rehearsed).mul_f64(part);
+        let cut = run
+            .midway
+            .thaw()
+            .and_then(|machine| self.cut_in(run.kind, machine, after));
+        (run.rehearsed + after, cut)
+    }
+
+    fn cut_in(&self, kind: &Kind, mut machine: Machine, after: Duration) -> io::Result<(&'static str, String, String)> {
+        let CutOff { code, said } = machine.cut_in(after)?;
+        if code.is_some_and(|code| code != kind.code) {
+            return Err(io::Error::other(format!("it ended with {code:?}: {said}")));
+        }
+        machine.boot_again()?;
+        let found = self.found(&mut machine, kind, code)?;
+        self.next(&mut machine, &found)
+            .map_err(|error| with_scene(&mut machine, &error))?;
+        let ended = if code.is_some() { "ended" } else { "cut off" };
+        let step = said.lines().last().and_then(|line| line.split_whitespace().nth(2));
+        Ok((
+            if found.old { "old" } else { "new" },
+            format!("{}, {ended}", found.last),
+            step.unwrap_or("nothing").to_owned(),
+        ))
+    }
+
+    /// What [`Bench::look`] finds, or what is wrong with the machine and how it looks.
+    fn found(&self, machine: &mut Machine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
+        self.look(machine, kind, reported)
+            .map_err(|error| with_scene(machine, &error))
+    }
+
+    /// CRI is ready; the files are old or new, and those that were reported, if an end was; nothing of the change is left.
+    fn look(&self, machine: &mut Machine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
+        machine.wait_cri(CRI)?;
+        no_guard_is_left(machine)?;
+        let Journal { last, serves_not } = journal(machine)?;
+        // Armed and not begun is what a cut leaves between the journal and the guard. Nobody is there to close it, and nothing
+        // needs it: the next command does, and takes away the copies beside the files.
+        let begun = last != "open, armed";
+        let files = files(machine)?;
+        let old = self.is_old(&files)?;
+        if let Some(code) = reported.filter(|code| old != (*code != 0)) {
+            return Err(io::Error::other(format!("the files are not what {code} reported")));
+        }
+        // What containerd did not serve with is never what a node is left with.
+        if !old && kind.code != 0 {
+            return Err(io::Error::other("the files are what was to be undone"));
+        }
+        let beside = beside(machine)?;
+        if begun && !beside.is_empty() {
+            return Err(io::Error::other(format!("copies are left: {beside}")));
+        }
+        let may = if old {
+            &["none", "open, armed", "undone"][..]
+        } else {
+            &["settled"]
+        };
+        if !may.contains(&last.as_str()) || (!begun && reported.is_some()) {
+            return Err(io::Error::other(format!("the journal says `{last}`, old is {old}")));
+        }
+        let failed = machine.run(&["systemctl", "--failed", "--no-legend", "--plain"])?;
+        let failed = failed.ok()?.stdout;
+        if !failed.is_empty() {
+            return Err(io::Error::other(format!("failed: {failed}")));
+        }
+        Ok(Found { old, last, serves_not })
+    }
+
+    /// The next command settles, and leaves nothing but what it reports.
+    fn next(&self, machine: &mut Machine, found: &Found) -> io::Result<()> {
+        let mut next = machine.run(&MIGRATE)?;
+        if found.serves_not {
+            let refused = next.code == 3 && next.stderr.contains("undone");
+            if !refused {
+                return Err(failed("what containerd did not serve with is tried again", next));
+            }
+            next = machine.run(&[&MIGRATE[..], &["--again"]].concat())?;
+        }
+        if next.code != 0 {
+            return Err(failed("the next change", next));
+        }
+        no_guard_is_left(machine)?;
+        let beside = beside(machine)?;
+        let last = journal(machine)?.last;
+        let files = files(machine)?;
+        if self.is_old(&files)? || last != "settled" || !beside.is_empty() {
+            return Err(io::Error::other(format!(
+                "the next change left {last}, {beside}: {files}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Old or new, as a whole.
+    fn is_old(&self, files: &String) -> io::Result<bool> {
+        if *files == self.old {
+            return Ok(true);
+        }
+        if Some(files) == self.new.as_ref() {
+            return Ok(false);
+        }
+        Err(io::Error::other(format!("the files are neither old nor new: {files}")))
     }
 }
-
-/// Cuts the power that long after the change began, boots again and looks.
-fn cut(frozen: &Arc<Frozen>, kind: &Kind, after: Duration) -> io::Result<String> {
-    let mut machine = frozen.thaw()?;
-    let ran = machine.cut_in(&kind.command().each_ref().map(String::as_str), after)?;
-    if let Some(ran) = ran.as_ref().filter(|ran| ran.code != kind.code) {
-        return Err(io::Error::other(format!(
-            "it ended with {}: {}{}",
-            ran.code, ran.stdout, ran.stderr
-        )));
-    }
-    machine.boot_again()?;
-    let found = found(&mut machine, kind, ran.as_ref())?;
-    let next = machine.run(&[PROGRAM, "apply", &KINDS[0].file()])?;
-    let last = last_phase(&mut machine)?;
-    if next.code != 0 || last != "settled" || machine.read(CONFIG)? != KINDS[0].text() {
-        let Ran { code, stderr, .. } = next;
-        return Err(io::Error::other(format!(
-            "the next change ends with {code}, {last}: {stderr}"
-        )));
-    }
-    let ended = if ran.is_some() { "ended" } else { "cut off" };
-    Ok(format!(
-        "{}\t{}, {ended}",
-        if found.old { "old" } else { "new" },
-        found.last
-    ))
-}
-
-/// What a person would want to see of a machine that is not as it should be.
-const SCENE: &str = "ls -la /etc/containerd /etc/systemd/system /var/lib/mirrorshift; cat /var/lib/mirrorshift/journal.json; \
-    journalctl -b --no-pager -o cat -u 'mirrorshift*' -u containerd | tail -n 40";
 
 /// What a machine was found with.
 struct Found {
     old: bool,
-    /// The phase of the last change that the journal remembers.
     last: String,
+    serves_not: bool,
 }
 
-/// What [`look`] finds, or what is wrong with the machine and how it looks.
-fn found(machine: &mut Machine, kind: &Kind, reported: Option<&Ran>) -> io::Result<Found> {
-    look(machine, kind, reported).map_err(|error| {
-        let scene = machine.run(&["sh", "-c", SCENE]).map(|ran| ran.stdout);
-        let scene = scene.unwrap_or_else(|error| error.to_string());
-        io::Error::other(format!("{error}\n{scene}"))
-    })
+/// What a person would want to see of a machine that is not as it should be.
+const SCENE: &str = "find /etc/containerd /etc/systemd/system/*mirrorshift* /etc/systemd/system/containerd* /var/lib/mirrorshift \
+    -ls; cat /var/lib/mirrorshift/journal.json; journalctl -b --no-pager -o cat -u 'mirrorshift*' -u containerd | tail -n 40";
+
+fn with_scene(machine: &mut Machine, error: &io::Error) -> io::Error {
+    let scene = machine.run(&["sh", "-c", SCENE]).map(|ran| ran.stdout);
+    let scene = scene.unwrap_or_else(|error| error.to_string());
+    io::Error::other(format!("{error}\n{scene}"))
 }
 
-/// CRI is ready; the files are old or new, and those that were reported, if an end was; nothing of the change is left.
-fn look(machine: &mut Machine, kind: &Kind, reported: Option<&Ran>) -> io::Result<Found> {
-    machine.wait_cri(CRI)?;
+fn failed(what: &str, Ran { code, stdout, stderr }: Ran) -> io::Error {
+    io::Error::other(format!("{what}: ends with {code}: {stdout}{stderr}"))
+}
+
+/// Everything below containerd's folder but copies of a change: kinds, modes, owners and digests.
+fn files(machine: &mut Machine) -> io::Result<String> {
+    let script = "cd /etc/containerd; find . ! -name '*.new' ! -name '*.part' -printf '%y %m %U %G %p\\n' | sort; \
+        find . -type f ! -name '*.new' ! -name '*.part' -exec sha256sum {} + | sort";
+    Ok(machine.run(&["sh", "-ec", script])?.ok()?.stdout)
+}
+
+fn beside(machine: &mut Machine) -> io::Result<String> {
+    let copies = ["find", "/etc/containerd", "-name", "*.new", "-o", "-name", "*.part"];
+    Ok(machine.run(&copies)?.ok()?.stdout)
+}
+
+/// Hosts directories are in force, and there is nothing left to do. On 1.x the root file keeps mirrors, as the drop-in's table
+/// takes the place of the root's.
+fn is_migrated(machine: &mut Machine) -> io::Result<bool> {
+    let text = machine.read(CONFIG)? + &machine.read(DROP_IN)?;
+    let planned = machine.run(&[PROGRAM, "plan", "--exit-code"])?;
+    Ok(text.contains("config_path") && planned.code == 0)
+}
+
+fn no_guard_is_left(machine: &mut Machine) -> io::Result<()> {
     machine.until("a guard is left", CRI, |machine| {
         let units = "ls /etc/systemd/system | grep -e mirrorshift -e containerd.service.wants";
         Ok(machine.run(&["sh", "-c", units])?.stdout.is_empty().then_some(()))
-    })?;
-    let config = machine.read(CONFIG)?;
-    let old = config == BASE;
-    if !old && config != kind.text() {
-        return Err(io::Error::other(format!("config.toml is neither: {config:?}")));
-    }
-    // What leaves CRI dead is never what a node is left with.
-    if !old && kind.code != 0 {
-        return Err(io::Error::other("config.toml is what containerd refused"));
-    }
-    if let Some(ran) = reported.filter(|ran| old != (ran.code != 0)) {
-        return Err(io::Error::other(format!(
-            "config.toml is not what was reported: {}",
-            ran.stdout
-        )));
-    }
-    let beside = machine.run(&["ls", "-A", "/etc/containerd"])?.ok()?.stdout;
-    if beside != "config.toml\n" {
-        return Err(io::Error::other(format!("files are left: {beside}")));
-    }
-    let last = last_phase(machine)?;
-    // Armed and not begun is what a cut leaves between the journal and the guard. Nobody is there to close it, and nothing
-    // needs it: the next command does.
-    let may = if old {
-        &["none", "open, armed", "undone"][..]
-    } else {
-        &["settled"]
-    };
-    if !may.contains(&last.as_str()) || (last.starts_with("open") && reported.is_some()) {
-        return Err(io::Error::other(format!("the journal says `{last}`, old is {old}")));
-    }
-    let failed = machine
-        .run(&["systemctl", "--failed", "--no-legend", "--plain"])?
-        .ok()?
-        .stdout;
-    if !failed.is_empty() {
-        return Err(io::Error::other(format!("failed: {failed}")));
-    }
-    Ok(Found { old, last })
+    })
 }
 
-/// The phase of the last change that the journal remembers.
-fn last_phase(machine: &mut Machine) -> io::Result<String> {
+/// The last change that the journal remembers.
+struct Journal {
+    /// Its phase.
+    last: String,
+    /// It was undone because containerd did not serve with it.
+    serves_not: bool,
+}
+
+fn journal(machine: &mut Machine) -> io::Result<Journal> {
     let ran = machine.run(&["cat", "/var/lib/mirrorshift/journal.json"])?;
     if ran.code != 0 {
-        return Ok("none".into());
+        return Ok(Journal {
+            last: "none".into(),
+            serves_not: false,
+        });
     }
     let journal: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     let body = &journal["body"];
     let phase = |change: &serde_json::Value| change["phase"].as_str().unwrap_or("of no name").to_owned();
-    if !body["open"].is_null() {
-        return Ok(format!("open, {}", phase(&body["open"])));
-    }
     let last = body["history"].as_array().and_then(|history| history.last());
-    Ok(last.map_or_else(|| "none".into(), phase))
+    Ok(Journal {
+        last: if body["open"].is_null() {
+            last.map_or_else(|| "none".into(), phase)
+        } else {
+            format!("open, {}", phase(&body["open"]))
+        },
+        serves_not: last.is_some_and(|change| change["phase"] == "undone" && change["why"] == "daemon"),
+    })
 }

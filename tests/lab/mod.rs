@@ -26,7 +26,7 @@ use std::thread;
 pub use self::containerd::{Containerd, LINES, cache};
 pub use self::content::{by_digest, repository};
 pub use self::cri::Ready;
-pub use self::machine::{Frozen, Machine, MachineOptions, Machines};
+pub use self::machine::{CutOff, Ended, Frozen, Machine, MachineOptions, Machines};
 pub use self::node::{Node, NodeOptions, Nodes};
 pub use self::normalise::{Asked, Asks, Thing, compare, normalise};
 pub use self::pki::Pki;

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::read::Node;
 use mirrorshift_containerd::{Config, Cri, Death, Version};
 use mirrorshift_node::live::{Ask, Facts, Intent, Known, observe, since_boot};
-use mirrorshift_node::{Root, Status};
+use mirrorshift_node::{Change, Root, Status};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::preflight::{Busy, File, Obstacle, Verdict, preflight};
 use mirrorshift_plan::{Digest, Step};
@@ -161,7 +161,8 @@ fn running(facts: &Facts, node: &Node) -> Result<Version, Failure> {
         .hint("restart containerd first, so that the upgrade and this change do not come at once"))
 }
 
-/// Whether the file was exchanged and put back by a change that this very daemon outlived: it has read these bytes.
+/// Whether a change was closed with this very daemon serving, and the file is as that change left it: the daemon has read it,
+/// whatever the file's times say. They are no help where a file was exchanged and put back, or the clock was set.
 fn is_as_it_was(file: &File, facts: &Facts, node: &Node) -> bool {
     let digest = facts.files.iter().find(|fact| fact.path == file.path);
     let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {
@@ -170,20 +171,27 @@ fn is_as_it_was(file: &File, facts: &Facts, node: &Node) -> bool {
     let Known::Known(Some(now)) = fact.digest else {
         return false;
     };
-    outlived(&node.status, unit.invocation_id.as_deref(), &file.path, now)
+    left_as(&node.status, unit.invocation_id.as_deref(), &file.path) == Some(now)
 }
 
-fn outlived(status: &Status, invocation: Option<&str>, path: &str, now: Digest) -> bool {
-    status
-        .history
-        .iter()
-        .filter(|change| change.phase == Phase::Undone)
-        .filter(|change| {
-            let armed = change.service.as_ref().map(|service| service.armed_with.as_str());
-            armed.is_some() && armed == invocation
+/// What the last change that was closed with this invocation left at a path; nothing when none of those touched it.
+fn left_as(status: &Status, invocation: Option<&str>, path: &str) -> Option<Digest> {
+    let same = |change: &&Change| {
+        let closed = change
+            .service
+            .as_ref()
+            .and_then(|service| service.closed_with.as_deref());
+        closed.is_some() && closed == invocation
+    };
+    let mut changes = status.history.iter().rev().filter(same);
+    let step = |change: &Change| {
+        let step = change.steps.iter().find(|step| step.path == path)?;
+        Some(match change.phase {
+            Phase::Settled => step.after,
+            _ => step.before.as_ref().map(|before| before.digest),
         })
-        .flat_map(|change| &change.steps)
-        .any(|step| step.path == path && step.before.as_ref().is_some_and(|before| before.digest == now))
+    };
+    changes.find_map(step)?
 }
 
 /// Whether CRI is dead of the very settings that a migration takes apart.

@@ -34,6 +34,8 @@ pub(crate) struct Hand<'a> {
     pub(crate) asked: u32,
     /// What was not as it was when containerd was looked at last.
     pub(crate) differences: Vec<String>,
+    /// Which one ran then.
+    pub(crate) invocation: Option<String>,
 }
 
 impl Hand<'_> {
@@ -135,8 +137,9 @@ impl Hand<'_> {
         let Some(runtime) = self.runtime.as_deref_mut() else {
             return Ok(None);
         };
-        let (service, differences) = runtime::service(runtime, &self.change, self.asked)?;
-        self.differences = differences;
+        let (service, running) = runtime::service(runtime, &self.change, self.asked)?;
+        self.differences = running.differences;
+        self.invocation = running.invocation;
         Ok(Some(service))
     }
 
@@ -368,11 +371,20 @@ impl Hand<'_> {
         self.sync_copies()
     }
 
+    /// The change as it ends now, but for its phase.
+    fn closed(&self) -> Change {
+        let mut change = self.change.clone();
+        change.ended = Some(self.now);
+        if let Some(service) = &mut change.service {
+            service.closed_with.clone_from(&self.invocation);
+        }
+        change
+    }
+
     fn settle(&mut self) -> Result<(), Trouble> {
         self.clear_copies()?;
-        let now = self.now;
-        let mut change = self.change.clone();
-        (change.phase, change.ended, change.settled) = (Phase::Settled, Some(now), true);
+        let mut change = self.closed();
+        (change.phase, change.settled) = (Phase::Settled, true);
         let mut journal = self.journal.with(&change);
         let back = journal.take_back(&change);
         for step in change.steps.iter().filter(|_| !back) {
@@ -393,14 +405,12 @@ impl Hand<'_> {
 
     fn close_undone(&mut self) -> Result<(), Trouble> {
         self.clear_copies()?;
-        let now = self.now;
-        let mut change = self.change.clone();
+        let mut change = self.closed();
         change.phase = if change.settled {
             Phase::RolledBack
         } else {
             Phase::Undone
         };
-        change.ended = Some(now);
         let mut journal = self.journal.with(&change);
         for step in &change.steps {
             match step.owned {

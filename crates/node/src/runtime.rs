@@ -20,6 +20,10 @@ pub struct ServiceRecord {
     pub armed_with: String,
     /// The invocation that ran when the restart of this phase was announced; nothing when none ran.
     pub from: Option<String>,
+    /// The invocation that served when the change was closed: it has read its files as the change left them, whatever their
+    /// times and the clock say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_with: Option<String>,
     /// What it served when the change was armed.
     pub baseline: Baseline,
 }
@@ -89,28 +93,28 @@ pub trait Runtime: std::fmt::Debug {
     fn alarm(&mut self, line: &str);
 }
 
-/// The service of `change` as the next decision sees it. `asked` is how often this run had it restarted in this phase.
-///
-/// The second is what is not as it was.
-pub(crate) fn service(
-    runtime: &mut dyn Runtime,
-    change: &Change,
-    asked: u32,
-) -> Result<(Service, Vec<String>), Trouble> {
+/// The service of `change` as the next decision sees it, and all that was seen of it. `asked` is how often this run had it
+/// restarted in this phase.
+pub(crate) fn service(runtime: &mut dyn Runtime, change: &Change, asked: u32) -> Result<(Service, Running), Trouble> {
     let running = runtime.look(change)?;
     let record = change.service.as_ref();
     let before = match change.phase {
         Phase::Restarting | Phase::Verifying | Phase::Restoring => record.and_then(|record| record.from.as_ref()),
         _ => record.map(|record| &record.armed_with),
     };
+    let fresh = match &running.invocation {
+        // Nobody can say which one runs. Once a restart was announced it may be one that has read the new files.
+        None => change.phase == Phase::Undoing && record.is_some_and(|record| record.from.is_some()),
+        now => record.is_some() && now.as_ref() != before,
+    };
     let service = Service {
         guard: running.guard,
         restart: record.is_some_and(|record| record.restart),
         asked,
-        fresh: record.is_some() && running.invocation.is_some() && running.invocation.as_ref() != before,
+        fresh,
         health: running.health,
         trial: running.trial,
         expired: runtime.expired(),
     };
-    Ok((service, running.differences))
+    Ok((service, running))
 }

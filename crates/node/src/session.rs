@@ -275,6 +275,7 @@ impl<'a> Session<'a> {
             },
             asked: 0,
             differences: Vec::new(),
+            invocation: None,
         };
         let mut run = Run {
             goal,

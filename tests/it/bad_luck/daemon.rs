@@ -97,36 +97,61 @@ pub(crate) fn slow_start(case: &Case) -> Result<(), Failed> {
 }
 
 pub(crate) fn no_bus(case: &Case) -> Result<(), Failed> {
-    refused(
-        case,
-        &Case::legacy(),
-        "systemctl stop dbus.socket dbus.service; rm -f /run/dbus/system_bus_socket",
-        "systemd",
-    )
+    refused(case, &Case::legacy(), STOP_BUS, "systemd")
 }
 
-/// The bus goes once the new files are in force: the change ends well, or is undone, without it.
-pub(crate) fn bus_goes(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
-    let child = background(&live, &[])?;
+const STOP_BUS: &str = "systemctl stop dbus.socket dbus.service; rm -f /run/dbus/system_bus_socket";
+
+/// A bus that goes once the new files are in force, under a `migrate` that ends with `code`; and comes back.
+fn bus_is_gone_under(live: &Live, more: &[&str], code: i32) -> Result<(), Failed> {
+    let child = background(live, more)?;
     live.node.until("the new files are never in force", CRI, || {
         Ok((live.node.read(CONFIG)? != live.old).then_some(()))
     })?;
-    live.node.run(&[
-        "sh",
-        "-c",
-        "systemctl stop dbus.socket dbus.service; rm -f /run/dbus/system_bus_socket",
-    ])?;
-    let output = child.wait_with_output()?;
-    live.node
-        .run(&["systemctl", "start", "dbus.socket", "dbus.service"])?
-        .ok()?;
-    match output.status.code() {
-        Some(0) => live.is_new("without a bus")?,
-        Some(4) => live.is_old("without a bus")?,
-        other => return Err(format!("ended with {other:?}: {}", String::from_utf8_lossy(&output.stderr)).into()),
-    }
-    live.serves("without a bus")
+    live.node.run(&["sh", "-c", STOP_BUS])?;
+    let said = ended(child, code);
+    let start = ["systemctl", "start", "dbus.socket", "dbus.service"];
+    live.node.run(&start)?.ok()?;
+    said.map(drop)
+}
+
+/// The bus goes once the new files are in force: systemd's own program has another way to it, and the change goes on.
+pub(crate) fn bus_goes(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    bus_is_gone_under(&live, &[], 0)?;
+    live.serves("without a bus")?;
+    live.is_new("without a bus")?;
+    live.run(&["rollback", "--yes"])?.ok()?;
+    live.serves("rolled back")?;
+    live.is_old("rolled back")
+}
+
+/// The same with a change that is to be undone: containerd is restarted for that as well.
+pub(crate) fn bus_goes_and_it_is_undone(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    bus_is_gone_under(&live, &["--verify-image", "nowhere.invalid/none:1"], 4)?;
+    live.serves("undone without a bus")?;
+    live.is_old("undone without a bus")?;
+    // One that still ran with the new files would be older than the old ones that are back.
+    live.migrate(0, &["--again"])?;
+    live.serves("settled")?;
+    live.is_new("settled")
+}
+
+/// Before anything is touched nobody goes on without it.
+pub(crate) fn bus_goes_while_it_waits(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    let held = Held::begin(&live)?;
+    let child = background(&live, &[])?;
+    reaches(&live, "waiting")?;
+    live.node.run(&["sh", "-c", STOP_BUS])?;
+    let said = ended(child, 3);
+    let start = ["systemctl", "start", "dbus.socket", "dbus.service"];
+    live.node.run(&start)?.ok()?;
+    held.end()?;
+    assert!(said?.contains("systemd"), "it is not told why");
+    live.is_old("refused")?;
+    live.serves("refused")
 }
 
 pub(crate) fn containerd_is_stopped(case: &Case) -> Result<(), Failed> {

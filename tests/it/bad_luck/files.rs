@@ -259,31 +259,56 @@ pub(crate) fn less_and_less_space(case: &Case) -> Result<(), Failed> {
     live.is_new("with room")
 }
 
-/// From some write on the journal can no longer be written, as on a disk that fails; whoever undoes it finds it whole.
-pub(crate) fn journal_disk_goes(case: &Case) -> Result<(), Failed> {
+/// A node on which a change is made again and again, and how often it writes the journal.
+fn much_changed(case: &Case) -> Result<(Live, usize), Failed> {
     let often = "[Unit]\nStartLimitIntervalSec=0\n";
     let live = case.boot(&Case::legacy().drop_in("containerd.service", "often", often))?;
     live.learn_order()?;
-    let mut ends = Vec::new();
-    for from in [1, 3, 5, 7, 9, 11, 13] {
-        let inject = format!("--inject=renameat:error=EIO:when={from}+");
-        let run = live.traced(&["--trace=renameat", &inject], &[], true)?;
-        let code = live.traced_end(&run)?;
-        let why = format!("from write {from} on: exit code {code}");
+    let run = live.traced(&["--trace=renameat"], &[], true)?;
+    assert_eq!(live.traced_end(&run)?, 0);
+    let trace = String::from_utf8_lossy(&live.node.read("/root/trace")?).into_owned();
+    let writes = trace.lines().filter(|line| line.contains("\"journal.json\"")).count();
+    live.run(&["rollback", "--yes"])?.ok()?;
+    live.is_old("taken back")?;
+    Ok((live, writes))
+}
+
+/// The exit code of a change whose journal cannot be written any more from its write number `from` on.
+fn journal_fails(live: &Live, from: usize) -> Result<i64, Failed> {
+    let inject = format!("--inject=renameat:error=EIO:when={from}+");
+    let run = live.traced(&["--trace=renameat", &inject], &[], true)?;
+    live.traced_end(&run)
+}
+
+/// The journal cannot be written at all, as on a disk that fails: refused.
+pub(crate) fn journal_disk_is_gone(case: &Case) -> Result<(), Failed> {
+    let (live, _) = much_changed(case)?;
+    assert_eq!(journal_fails(&live, 1)?, 3);
+    live.serves("refused")?;
+    live.is_old("refused")?;
+    live.migrate(0, &[])?;
+    live.serves("with a disk")?;
+    live.is_new("with a disk")
+}
+
+/// From some later write on it cannot: the change stops where it is, and its owner, who can write again, undoes it.
+pub(crate) fn journal_disk_goes(case: &Case) -> Result<(), Failed> {
+    let (live, writes) = much_changed(case)?;
+    assert!(writes > 8, "it writes {writes} times");
+    for from in (2..writes).step_by(3).chain([writes]) {
+        let why = format!("from write {from} of {writes} on");
+        assert_eq!(journal_fails(&live, from)?, 1, "{why}");
         live.serves(&why)?;
-        match code {
-            0 => live.is_new(&why)?,
-            1 | 3 | 4 => live.is_old(&why)?,
-            _ => return Err(why.into()),
-        }
-        ends.push(code);
+        live.is_old(&why)?;
         live.migrate(0, &[])?;
         live.serves(&why)?;
         live.is_new(&why)?;
         live.run(&["rollback", "--yes"])?.ok()?;
     }
-    assert!(ends.iter().any(|code| *code != 0), "nothing ever failed: {ends:?}");
-    Ok(())
+    // Once more than it writes: nothing fails.
+    assert_eq!(journal_fails(&live, writes + 1)?, 0);
+    live.serves("written")?;
+    live.is_new("written")
 }
 
 /// What stood there before a healing change is dead: going back is refused before anything is touched.

@@ -12,7 +12,7 @@ use std::process::{Child, ExitCode, Stdio};
 
 const ONE: On = On::Only(&["1.7"]);
 
-const TRIALS: [Entry; 37] = [
+const TRIALS: [Entry; 40] = [
     ("rehearsal_rejects", ONE, daemon::rehearsal_rejects),
     ("image_that_must_be_pulled", ONE, daemon::image_that_must_be_pulled),
     (
@@ -51,7 +51,9 @@ const TRIALS: [Entry; 37] = [
     ("unit_fails_already", ONE, daemon::unit_fails_already),
     ("slow_start", On::Only(&["2.1"]), daemon::slow_start),
     ("no_bus", ONE, daemon::no_bus),
+    ("bus_goes_while_it_waits", ONE, daemon::bus_goes_while_it_waits),
     ("bus_goes_in_the_middle", On::Only(&["1.7", "2.4"]), daemon::bus_goes),
+    ("bus_goes_and_it_is_undone", ONE, daemon::bus_goes_and_it_is_undone),
     ("containerd_is_stopped", ONE, daemon::containerd_is_stopped),
     ("containerd_hangs", ONE, daemon::containerd_hangs),
     ("cri_is_dead_of_something_else", ONE, daemon::cri_dead_otherwise),
@@ -67,6 +69,7 @@ const TRIALS: [Entry; 37] = [
         daemon::sandbox_in_creation,
     ),
     ("less_space_than_every_write_needs", ONE, files::less_and_less_space),
+    ("disk_of_the_journal_is_gone", ONE, files::journal_disk_is_gone),
     ("disk_of_the_journal_goes", ONE, files::journal_disk_goes),
     (
         "program_of_the_guard_deleted",

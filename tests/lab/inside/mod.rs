@@ -2,6 +2,7 @@
 //! another in front of them. Spoken to by a task on standard input and a report on standard output.
 
 mod answer; // what a registry says
+mod asked; // what a machine's CRI is asked, whose socket nobody outside can reach
 mod daemon; // one containerd from start to end
 pub(super) mod hold; // what a node stands on
 mod root; // its private root
@@ -11,7 +12,6 @@ mod tls; // what TLS hosts show and accept
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,6 @@ use self::daemon::Daemon;
 use self::root::Plan;
 use self::server::{Desk, Server};
 use super::content::repository;
-use super::cri::Cri;
 use super::pki::Pki;
 use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire};
 
@@ -28,20 +27,21 @@ use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire}
 pub const FAILED: u8 = 125;
 /// How long one pull may take. containerd's own limits are longer, so a pull that reaches this one is reported as such.
 const PULL: Duration = Duration::from_mins(1);
-/// How long CRI may take to say how it is.
-const STATUS: Duration = Duration::from_secs(10);
 
-/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; with `cri`
-/// and a socket, prints what CRI says of itself; without, serves one task.
+/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; with
+/// `cri`, `pids` or `workload` and a socket, asks CRI; without, serves one task.
 ///
 /// # Errors
 ///
 /// When the lab itself fails; what containerd does is part of the report.
 pub fn main() -> io::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("enter") => return Err(root::enter()),
-        Some("hold") => return hold::main(),
-        Some("cri") => return status(std::env::args().nth(2).unwrap_or_default().into()),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["enter", ..] => return Err(root::enter()),
+        ["hold", ..] => return hold::main(),
+        ["cri", socket] => return asked::status(socket),
+        ["pids", socket] => return asked::pids(socket),
+        ["workload", socket, name] => return asked::workload(socket, name),
         _ => {}
     }
     let mut json = Vec::new();
@@ -58,17 +58,6 @@ pub fn main() -> io::Result<()> {
     let within = daemon::START.saturating_mul(rounds.saturating_mul(2)) + PULL.saturating_mul(pulls);
     let reports = runtime.block_on(async { tokio::time::timeout(within, perform(&task)).await })??;
     io::stdout().write_all(&serde_json::to_vec(&reports)?)
-}
-
-/// In a machine, whose sockets nobody outside can reach.
-fn status(socket: PathBuf) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ask = async {
-        let mut cri = Cri::connect(socket).await.map_err(io::Error::other)?;
-        cri.status().await.map_err(|status| io::Error::other(status.message()))
-    };
-    let ready = runtime.block_on(async { tokio::time::timeout(STATUS, ask).await })??;
-    serde_json::to_writer(io::stdout(), &ready).map_err(Into::into)
 }
 
 async fn perform(task: &Task) -> io::Result<Vec<RoundReport>> {

@@ -33,8 +33,8 @@ const TIME: &str = "shift=2";
 pub(super) enum Start {
     /// It boots with what the test gave it on a disk.
     First,
-    /// It boots from its own disks alone.
-    Again,
+    /// It boots from its own disks alone, with this machine's time or another one.
+    Again(Option<String>),
     /// It goes on from a saved state.
     From(PathBuf),
 }
@@ -93,7 +93,10 @@ impl Emulator {
             command.args(["-drive", &drive(parts.folder, disk)]);
             command.args(["-device", &format!("virtio-blk-pci,drive={name}")]);
         }
-        if !matches!(start, Start::Again) {
+        if let Start::Again(Some(time)) = &start {
+            command.args(["-rtc", &format!("base={time}")]);
+        }
+        if !matches!(start, Start::Again(_)) {
             let seed = parts.seed.display();
             command.args(["-drive", &format!("file={seed},format=raw,if=none,id=seed,readonly=on")]);
             command.args(["-device", "virtio-blk-pci,drive=seed"]);

@@ -8,6 +8,7 @@
 //! instructions; a disk here forgets writes, but never tears one nor lies when it was told to flush, and a block that was
 //! written since the machine was thawed or made keeps what is written to it again.
 
+mod begun; // a program that goes on by itself
 mod disks; // overlays
 mod emulator; // the process
 mod folder; // its place in the cache, and cleaning up
@@ -24,18 +25,20 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use self::begun::{CutOff, Ended};
 use self::emulator::{Emulator, Parts, Start};
 use self::folder::Folder;
 use self::image::Image;
+use super::node::Process;
 use super::{Containerd, Files, Missing, Ready};
 use crate::tool::Ran;
 
-/// How long a boot may take. It takes 10 to 15 s on an idle machine.
-const BOOT: Duration = Duration::from_mins(5);
+/// How long a boot may take. It takes 10 to 15 s on an idle machine, and ten times that on one that others keep busy.
+const BOOT: Duration = Duration::from_mins(10);
 /// How long a saved state may take to be read or written. It takes a second.
 const STATE: Duration = Duration::from_mins(1);
-/// Longer than the agent gives a script, whose two minutes are its own.
-const RUN: Duration = Duration::from_mins(5);
+/// Longer than the agent gives a script, whose two minutes are of the machine's own time.
+const RUN: Duration = Duration::from_mins(20);
 /// Between two looks at something that takes seconds.
 const STEP: Duration = Duration::from_millis(100);
 /// The lab's own program in a machine.
@@ -65,6 +68,8 @@ pub struct Machine {
     emulator: Option<Emulator>,
     folder: Folder,
     image: Image,
+    /// The disk that the test gave the first of its kind, which a saved state counts on.
+    seed: PathBuf,
     /// What its disks and memory are copies of.
     of: Option<Arc<Frozen>>,
 }
@@ -74,6 +79,9 @@ pub struct Machine {
 pub struct Frozen {
     folder: Folder,
     image: Image,
+    seed: PathBuf,
+    /// What its disks are copies of in turn.
+    _of: Option<Arc<Frozen>>,
 }
 
 impl Machines {
@@ -104,6 +112,7 @@ impl Machines {
         disks::over(&folder.path, |disk| (self.image.disk(disk), "raw"))?;
         let mut machine = Machine {
             emulator: None,
+            seed: folder.path.join(seed::NAME),
             folder,
             image: self.image.clone(),
             of: None,
@@ -156,6 +165,27 @@ impl Machine {
         })
     }
 
+    /// Starts a sandbox, and in it a container that waits to be ended.
+    ///
+    /// # Errors
+    ///
+    /// containerd's.
+    pub fn start_workload(&mut self, name: &str) -> io::Result<()> {
+        self.run(&["ctr", "-n", "k8s.io", "images", "import", "/lab/tools.tar"])?
+            .ok()?;
+        self.run(&[HELPER, "workload", SOCKET, name])?.ok().map(drop)
+    }
+
+    /// The main process of every sandbox and container that runs, by id.
+    ///
+    /// # Errors
+    ///
+    /// When CRI does not answer.
+    pub fn pids(&mut self) -> io::Result<BTreeMap<String, Process>> {
+        let ran = self.run(&[HELPER, "pids", SOCKET])?.ok()?;
+        Ok(serde_json::from_str(&ran.stdout)?)
+    }
+
     /// Looks until there is something to see.
     ///
     /// # Errors
@@ -188,32 +218,23 @@ impl Machine {
         self.emulator.take().ok_or_else(down)?.kill()
     }
 
-    /// Runs a program and cuts the power so long after it was asked for. The answer, if it had ended by then.
-    ///
-    /// # Errors
-    ///
-    /// When the machine does not answer, or the emulator does not end.
-    pub fn cut_in(&mut self, command: &[&str], after: Duration) -> io::Result<Option<Ran>> {
-        let port = &mut self.emulator.as_mut().ok_or_else(down)?.port;
-        let cut = Instant::now() + after;
-        let number = port.ask(&port::script(command))?;
-        let ran = match port.answer(number, cut) {
-            Ok(ran) => Some(ran),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => None,
-            Err(error) => return Err(error),
-        };
-        sleep(cut.saturating_duration_since(Instant::now()));
-        self.cut()?;
-        Ok(ran)
-    }
-
     /// Boots a machine whose power was cut, from its disks alone.
     ///
     /// # Errors
     ///
     /// When it does not boot; its console is in the message.
     pub fn boot_again(&mut self) -> io::Result<()> {
-        self.start(Start::Again)?;
+        self.start(Start::Again(None))?;
+        self.booted()
+    }
+
+    /// The same with a clock that has this time, such as `2001-02-03T04:05:06`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Machine::boot_again`].
+    pub fn boot_again_at(&mut self, time: &str) -> io::Result<()> {
+        self.start(Start::Again(Some(time.to_owned())))?;
         self.booted()
     }
 
@@ -224,11 +245,23 @@ impl Machine {
     /// When its state cannot be written.
     pub fn freeze(mut self) -> io::Result<Arc<Frozen>> {
         self.run(&["sync"])?.ok()?;
+        self.freeze_midway()
+    }
+
+    /// Stops its time in the middle of what it does. What its disks were given until then is never lost again, flushed or
+    /// not; what is in its memory alone is, when the power of one that goes on from here is cut.
+    ///
+    /// # Errors
+    ///
+    /// When its state cannot be written.
+    pub fn freeze_midway(mut self) -> io::Result<Arc<Frozen>> {
         let mut emulator = self.emulator.take().ok_or_else(down)?;
         emulator.save(&self.folder.path.join("state"), STATE)?;
         Ok(Arc::new(Frozen {
             folder: self.folder,
             image: self.image,
+            seed: self.seed,
+            _of: self.of,
         }))
     }
 
@@ -253,11 +286,10 @@ impl Machine {
     }
 
     fn start(&mut self, start: Start) -> io::Result<()> {
-        let seed = self.of.as_ref().map_or(&self.folder, |frozen| &frozen.folder);
         let parts = Parts {
             image: &self.image,
             folder: &self.folder.path,
-            seed: &seed.path.join(seed::NAME),
+            seed: &self.seed,
         };
         self.emulator = Some(Emulator::start(&parts, start)?);
         Ok(())
@@ -298,6 +330,7 @@ impl Frozen {
             emulator: None,
             folder,
             image: self.image.clone(),
+            seed: self.seed.clone(),
             of: Some(Arc::clone(self)),
         };
         machine.start(Start::From(self.folder.path.join("state")))?;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tonic::Status;
 
@@ -41,7 +42,7 @@ pub struct Workload {
 }
 
 /// The main process of a sandbox or container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Process {
     /// Its number in the node.
     pub pid: i32,
@@ -193,13 +194,23 @@ impl Node {
     }
 
     fn process(&self, pid: i32) -> io::Result<Process> {
-        let stat = String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?).into_owned();
+        Process::parse(pid, &String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?))
+    }
+}
+
+impl Process {
+    /// From what the kernel has in `/proc/PID/stat`.
+    ///
+    /// # Errors
+    ///
+    /// With that, when it cannot be read.
+    pub(in crate::lab) fn parse(pid: i32, stat: &str) -> io::Result<Self> {
         // The name may hold anything, and is in the last brackets.
         let started = stat
             .rsplit_once(") ")
             .and_then(|(_, fields)| fields.split(' ').nth(19)?.parse().ok());
         let started = started.ok_or_else(|| io::Error::other(format!("process {pid}: {stat}")))?;
-        Ok(Process { pid, started })
+        Ok(Self { pid, started })
     }
 }
 

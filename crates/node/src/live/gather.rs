@@ -17,7 +17,7 @@ use crate::root::Root;
 use mirrorshift_containerd::Entry;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where CRI is served unless a configuration says otherwise.
 const ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -67,6 +67,7 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
             .map(|text| mounts::parse(&text))
             .into(),
         started: started.clone(),
+        now_us: time_of_day_us(),
     };
     let files = std::iter::once(&config)
         .chain(&ask.files)
@@ -105,6 +106,12 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
         owner: owner(&evidence),
         evidence,
     })
+}
+
+/// Microseconds since 1970; a clock before that stands at 0.
+fn time_of_day_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The socket that was asked for, else the usual one, else that of the only daemon of the node.

@@ -2,6 +2,7 @@
 //! unsettled. One runs before containerd and puts the old bytes back; the other runs after it and looks on.
 
 use super::bus::Bus;
+use super::systemctl;
 use crate::journal::Change;
 use crate::root::{Root, join, split};
 use crate::stage::{Attributes, remove, stage};
@@ -9,7 +10,6 @@ use crate::state::{STATE, make_folder};
 use crate::trouble::Trouble;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use std::process::Command;
 use std::time::Duration;
 
 const FOLDER: &str = "/etc/systemd/system";
@@ -136,12 +136,9 @@ pub(super) fn forget(within: Duration) {
         Ok(())
     });
     if forgotten.is_err() {
-        // systemd's own program has another way to it when D-Bus is gone. Nothing depends on it: such a unit has no program.
-        Command::new("systemctl").arg("daemon-reload").output().ok();
-        Command::new("systemctl")
-            .args(["reset-failed", GUARD, LOOK])
-            .output()
-            .ok();
+        // Nothing depends on it: such a unit has no program.
+        systemctl::run(&["daemon-reload"]).ok();
+        systemctl::run(&["reset-failed", GUARD, LOOK]).ok();
     }
 }
 

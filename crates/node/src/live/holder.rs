@@ -3,9 +3,9 @@
 use super::bus::Bus;
 use super::deadline::now;
 use super::process::{self, Process};
+use super::systemctl;
 use crate::trouble::Trouble;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 /// The unit that a change runs in.
@@ -34,15 +34,7 @@ pub fn end_change(within: Duration) -> Result<(), Trouble> {
     }
     let ended = Bus::connect(within).and_then(|bus| bus.kill(CHANGE, KILL));
     if ended.is_err() {
-        // systemd's own program has another way to it when D-Bus is gone.
-        let asked = Command::new("systemctl")
-            .args(["kill", "--signal=SIGKILL", CHANGE])
-            .output();
-        asked.map_err(|source| Trouble::Io {
-            action: "run",
-            path: "systemctl".to_owned(),
-            source,
-        })?;
+        systemctl::run(&["kill", "--signal=SIGKILL", CHANGE])?;
     }
     let began = now();
     while any_left(proc)? {

@@ -12,6 +12,8 @@ pub use known::Known;
 mod bus;
 /// One thread that waits for answers, never longer than it was told.
 mod patience;
+/// The same by systemd's own program, where there is no bus.
+mod systemctl;
 pub use bus::{Bus, BusError, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
 /// Who listens at a socket.
 mod peer;

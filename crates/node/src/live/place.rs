@@ -67,6 +67,8 @@ pub(crate) struct Surveyor<'n> {
     pub(crate) root: &'n Root,
     pub(crate) mounts: Known<Vec<Mount>>,
     pub(crate) started: Known<Started>,
+    /// The time of day: microseconds since 1970.
+    pub(crate) now_us: i64,
 }
 
 impl Surveyor<'_> {
@@ -82,7 +84,7 @@ impl Surveyor<'_> {
         let (modified_us, changed_us) = (time(|stat| stat.stx_mtime), time(|stat| stat.stx_ctime));
         FileFact {
             path: path.to_owned(),
-            newer_than_daemon: newer(&self.started, &modified_us, &changed_us),
+            newer_than_daemon: newer(&self.started, self.now_us, &modified_us, &changed_us),
             ground: looked.map(|(real, stat)| self.ground(real, &stat)),
             digest,
             modified_us,
@@ -162,12 +164,19 @@ impl Surveyor<'_> {
     }
 }
 
-/// Newer by either of its times.
-fn newer(started: &Known<Started>, modified: &Known<i64>, changed: &Known<i64>) -> Known<bool> {
+/// Newer by either of its times. One that is yet to come is of another clock, and says nothing: a restart of the daemon would
+/// not make it older than that.
+fn newer(started: &Known<Started>, now_us: i64, modified: &Known<i64>, changed: &Known<i64>) -> Known<bool> {
     let of = |time: &Known<i64>| {
-        started
-            .as_ref()
-            .and_then(|started| time.as_ref().and_then(|at| started.is_before(*at)))
+        started.as_ref().and_then(|started| {
+            time.as_ref().and_then(|at| {
+                if *at > now_us {
+                    Known::unknown("it has a time that is yet to come, so the clock was set back since")
+                } else {
+                    started.is_before(*at)
+                }
+            })
+        })
     };
     match (of(modified), of(changed)) {
         (Known::Known(false), Known::Known(false)) => Known::Known(false),
@@ -196,6 +205,7 @@ mod tests {
                 at_us: started_us,
                 noted_us: Some(started_us),
             }),
+            now_us: now_us(),
         }
     }
 
@@ -233,6 +243,23 @@ mod tests {
         let fact = surveyor(&root, now_us() - 3_600_000_000).file("/config.toml");
         assert!(fact.modified_us.known().unwrap() < fact.changed_us.known().unwrap());
         assert_eq!(fact.newer_than_daemon, Known::Known(true));
+    }
+
+    #[test]
+    fn a_time_that_is_yet_to_come_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let year = Duration::from_hours(365 * 24);
+        let file = File::create(&path).unwrap();
+        file.set_modified(SystemTime::now() + year).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let fact = surveyor(&root, now_us()).file("/config.toml");
+        assert!(fact.newer_than_daemon.known().is_none(), "{fact:?}");
+        // By a clock that was set back, its other time is yet to come as well.
+        let mut surveyor = surveyor(&root, now_us());
+        surveyor.now_us -= i64::try_from(year.as_micros()).unwrap();
+        file.set_modified(SystemTime::now() - 2 * year).unwrap();
+        assert!(surveyor.file("/config.toml").newer_than_daemon.known().is_none());
     }
 
     #[test]

@@ -8,13 +8,12 @@ use super::facts::{Ask, Facts};
 use super::gather::observe;
 use super::guard::{self, Commands, PROOF};
 use super::socket::Socket;
+use super::systemctl::{self, Shown};
 use crate::journal::Change;
 use crate::root::Root;
 use crate::runtime::{Running, Runtime, ServiceRecord};
 use crate::trouble::Trouble;
 use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
-use std::io;
-use std::process::Command;
 use std::time::Duration;
 
 /// How long what may take. Values, so that a test need not wait.
@@ -122,6 +121,18 @@ impl<'a> Live<'a> {
     fn bus(&self) -> Result<Bus, Trouble> {
         Bus::connect(self.times.call).map_err(systemd)
     }
+
+    /// The unit, by the way that there is to systemd: the bus may go in the middle of a change.
+    fn unit(&self, facts: &Facts) -> Option<Shown> {
+        match facts.unit.known() {
+            Some(unit) => Some(Shown {
+                active_state: unit.active_state.clone(),
+                invocation_id: unit.invocation_id.clone(),
+            }),
+            None if facts.systemd.known().is_none() => systemctl::show(&self.unit),
+            None => None,
+        }
+    }
 }
 
 impl Runtime for Live<'_> {
@@ -136,17 +147,18 @@ impl Runtime for Live<'_> {
             restart: self.restarts,
             armed_with: unit.invocation_id.clone().ok_or_else(unknown)?,
             from: None,
+            closed_with: None,
             baseline: Baseline::of(&facts).ok_or_else(unknown)?,
         })
     }
 
     fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
         let facts = self.facts()?;
-        let unit = facts.unit.known();
-        let mut compared = match (unit, &change.service) {
+        let unit = self.unit(&facts);
+        let mut compared = match (&unit, &change.service) {
             // systemd has given it up.
             (Some(unit), _) if unit.active_state == "failed" => {
-                Compared::of(Health::Fails, format!("systemd has given `{}` up", unit.id))
+                Compared::of(Health::Fails, format!("systemd has given `{}` up", self.unit))
             }
             (_, Some(record)) => {
                 let baseline = record.baseline.clone();
@@ -171,7 +183,7 @@ impl Runtime for Live<'_> {
         self.recovering = compared.health == Health::Recovering;
         self.address = facts.serving.known().map(|serving| serving.address.clone());
         Ok(Running {
-            invocation: unit.and_then(|unit| unit.invocation_id.clone()),
+            invocation: unit.and_then(|unit| unit.invocation_id),
             health: compared.health,
             differences: compared.differences,
             trial: self.trial,
@@ -240,17 +252,8 @@ impl Runtime for Live<'_> {
         if asked.is_ok() {
             return Ok(());
         }
-        // systemd's own program has another way to it when D-Bus is gone.
-        let systemctl = |verb: &str| Command::new("systemctl").args([verb, &self.unit]).output();
-        let run = |output: io::Result<_>| {
-            output.map(drop).map_err(|source| Trouble::Io {
-                action: "run",
-                path: "systemctl".to_owned(),
-                source,
-            })
-        };
-        run(systemctl("reset-failed"))?;
-        run(systemctl("restart"))
+        systemctl::run(&["reset-failed", &self.unit])?;
+        systemctl::run(&["restart", &self.unit]).map(drop)
     }
 
     fn attempt(&mut self) {

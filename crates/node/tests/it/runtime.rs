@@ -28,6 +28,8 @@ pub(crate) struct StandIn {
     pub(crate) calls: Vec<&'static str>,
     waits: u32,
     pub(crate) trial: Trial,
+    /// The service manager does not say which one runs, until it was asked for another.
+    unseen: bool,
 }
 
 impl StandIn {
@@ -42,6 +44,7 @@ impl StandIn {
             calls: Vec::new(),
             waits: 0,
             trial: Trial::Nothing,
+            unseen: false,
         }
     }
 }
@@ -55,13 +58,14 @@ impl Runtime for StandIn {
             restart: true,
             armed_with: self.invocation.to_string(),
             from: None,
+            closed_with: None,
             baseline: Baseline::default(),
         })
     }
 
     fn look(&mut self, _: &Change) -> Result<Running, Trouble> {
         Ok(Running {
-            invocation: Some(self.invocation.to_string()),
+            invocation: (!self.unseen).then(|| self.invocation.to_string()),
             health: self.health,
             differences: match self.health {
                 Health::Serves => Vec::new(),
@@ -91,6 +95,7 @@ impl Runtime for StandIn {
     fn restart(&mut self, again: bool) -> Result<(), Trouble> {
         self.calls.push(if again { "restart again" } else { "restart" });
         self.invocation += 1;
+        self.unseen = false;
         let text = fs::read_to_string(&self.config).unwrap();
         let comes_up = self.likes.contains(&text.as_str());
         self.health = if comes_up { Health::Recovering } else { Health::Fails };
@@ -310,6 +315,38 @@ fn whoever_comes_after_a_killed_run_undoes_it() {
         assert_eq!(status.history.last().unwrap().why, Some(Undone::Asked), "{call}");
         assert_eq!(status.undone_before(Digest::of(b"plan"), "1.7.24"), None, "{call}");
     }
+}
+
+/// Files may have any times, and clocks may be set: that this one has read them is in the journal.
+#[test]
+fn who_serves_when_a_change_is_closed_is_remembered() {
+    let closed_with = |node: &Node| {
+        let last = status(&node.root).unwrap().history.pop().unwrap();
+        last.service.unwrap().closed_with
+    };
+    for (likes, expected) in [(&[OLD, NEW][..], "2"), (&[OLD][..], "3")] {
+        let node = Node::new();
+        let likes: &'static [&'static str] = likes;
+        drop(node.apply(&mut StandIn::new(node.dir.path(), likes)));
+        assert_eq!(closed_with(&node).as_deref(), Some(expected));
+    }
+    let node = Node::new();
+    let mut stand_in = killed_at("before the restart", &node);
+    let session = Session::open(&node.root, 2, "two").unwrap();
+    session.with(&mut stand_in).undo_unsettled().unwrap();
+    assert_eq!(closed_with(&node).as_deref(), Some("1"));
+}
+
+#[test]
+fn one_that_may_have_read_the_new_files_is_restarted_for_the_old_ones() {
+    let node = Node::new();
+    let mut stand_in = killed_at("after the restart", &node);
+    stand_in.unseen = true;
+    let session = Session::open(&node.root, 2, "two").unwrap();
+    let outcome = session.with(&mut stand_in).undo_unsettled();
+    assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
+    assert_eq!(stand_in.calls, ["restart", "disarm"]);
+    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
 }
 
 #[test]

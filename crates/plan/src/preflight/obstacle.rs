@@ -100,6 +100,9 @@ pub enum Obstacle {
     CriDead,
 }
 
+/// Of a file: told by its times and when containerd was started, unless a clock was set in between.
+const READ: &str = "whether containerd has read it as it is";
+
 impl Obstacle {
     /// Its stable name.
     pub fn id(&self) -> &'static str {
@@ -129,6 +132,10 @@ impl Obstacle {
     /// What to do about it, as a sentence without its full stop.
     pub fn hint(&self) -> String {
         let text = match self {
+            Self::UnknownFile { what, .. } if *what == READ => {
+                "where the clock was set since: `touch` the file, so that its time is of this clock, and restart containerd \
+                 yourself, so that it has read it"
+            }
             Self::Unknown(_) | Self::UnknownFile { .. } => {
                 "find out why it cannot be told: a denied bus or socket, a policy of SELinux or AppArmor"
             }
@@ -166,7 +173,7 @@ impl Obstacle {
     /// What has to be known of a file for this not to be raised.
     pub(super) fn question(&self) -> &'static str {
         match self {
-            Self::Newer { .. } => "whether containerd has read it as it is",
+            Self::Newer { .. } => READ,
             Self::Mounted { .. } => "whether it is a mount of its own",
             Self::Protected { .. } => "whether it is immutable",
             Self::ReadOnly { .. } => "whether it can be written",

@@ -1,0 +1,84 @@
+//! What CRI is asked from within a machine: nobody outside can reach its socket.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use tonic::Status;
+
+use crate::lab::cri::{Cri, Sandbox};
+use crate::lab::node::{IMAGE, Process};
+
+/// How long CRI may take to say how it is.
+const STATUS: Duration = Duration::from_secs(10);
+/// How long it may take for all else, on an emulated processor.
+const WHOLE: Duration = Duration::from_secs(100);
+
+/// Prints what it says of itself.
+pub(super) fn status(socket: &str) -> io::Result<()> {
+    print(&ask(socket, STATUS, async |cri| told(cri.status().await))?)
+}
+
+/// Prints the main process of every sandbox and container that runs, by id.
+pub(super) fn pids(socket: &str) -> io::Result<()> {
+    let pids = ask(socket, WHOLE, async |cri| {
+        let mut pids = BTreeMap::new();
+        for id in told(cri.sandboxes().await)? {
+            let one = told(cri.sandbox(&id).await)?;
+            if one.state == 0 {
+                pids.insert(id, process(one.pid)?);
+            }
+        }
+        for id in told(cri.containers().await)? {
+            let one = told(cri.container(&id).await)?;
+            if one.state == 1 {
+                pids.insert(id, process(one.pid)?);
+            }
+        }
+        Ok(pids)
+    })?;
+    print(&pids)
+}
+
+/// Starts a sandbox in the machine's own network, and a container in it that waits to be ended. The image must be there.
+pub(super) fn workload(socket: &str, name: &str) -> io::Result<()> {
+    let logs = format!("/var/log/pods/lab_{name}");
+    let sandbox = Sandbox {
+        name,
+        host_network: true,
+        logs: &logs,
+    };
+    ask(socket, WHOLE, async |cri| {
+        // CRI comes to know of an image by an event.
+        while !told(cri.holds(IMAGE).await)? {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let id = told(cri.run_sandbox(&sandbox).await)?;
+        let command = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000000000 & wait"];
+        told(cri.run_container((&id, &sandbox), IMAGE, &command, "waits.log").await).map(drop)
+    })
+}
+
+fn ask<T>(socket: &str, within: Duration, what: impl AsyncFnOnce(&mut Cri) -> io::Result<T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let mut cri = Cri::connect(PathBuf::from(socket)).await.map_err(io::Error::other)?;
+        what(&mut cri).await
+    };
+    runtime.block_on(async { tokio::time::timeout(within, asked).await })?
+}
+
+fn process(pid: i32) -> io::Result<Process> {
+    Process::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat"))?)
+}
+
+fn told<T>(answer: Result<T, Status>) -> io::Result<T> {
+    answer.map_err(|status| io::Error::other(format!("CRI: {}", status.message())))
+}
+
+fn print(answer: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(io::stdout(), answer).map_err(Into::into)
+}
