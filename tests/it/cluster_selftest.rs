@@ -1,6 +1,7 @@
 //! The lab's clusters against themselves: before the suite rolls something out in one, its parts must work, fail as they are
 //! told to, and go without a trace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -11,27 +12,35 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::all_skipped;
-use mirrorshift_tests::lab::cluster::{AuditEvent, Mark, Part};
-use mirrorshift_tests::lab::{ControlOptions, ControlPlane, ControlPlanes, Front};
+use mirrorshift_tests::lab::cluster::{AuditEvent, Cluster, ClusterOptions, Clusters, ControlOptions, ControlPlane};
+use mirrorshift_tests::lab::cluster::{
+    Mark, Member, Mirrors, Part, PodContainer, Seen, UPSTREAM, containers, counting,
+};
+use mirrorshift_tests::lab::{Front, Image, Node, Nodes};
 
-type Run = fn(&ControlPlanes) -> Result<(), Failed>;
+/// Longer than anything has ever taken.
+const WAIT: Duration = Duration::from_mins(1);
 
-const CASES: [(&str, Run); 4] = [
+type Run = fn(&Clusters) -> Result<(), Failed>;
+
+const CASES: [(&str, Run); 6] = [
     ("a_control_plane_keeps_what_it_is_told", keeps_what_it_is_told),
     ("a_control_plane_writes_down_who_asked", writes_down_who_asked),
     ("a_front_is_what_it_is_told", front_is_what_it_is_told),
     ("nothing_is_left_of_a_control_plane", nothing_is_left_of_a_control_plane),
+    ("nodes_run_pods_that_come_by_caches", nodes_run_pods_that_come_by_caches),
+    ("a_dead_test_is_cleaned_up_after", a_dead_test_is_cleaned_up_after),
 ];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let planes = match ControlPlanes::open(env!("CARGO_BIN_EXE_lab-run")) {
-        Ok(planes) => Arc::new(planes),
+    let clusters = match Clusters::open(env!("CARGO_BIN_EXE_lab-run")) {
+        Ok(clusters) => Arc::new(clusters),
         Err(why) => return all_skipped("cluster", &why.to_string()),
     };
     let trials = CASES.map(|(name, run)| {
-        let planes = Arc::clone(&planes);
-        Trial::test(format!("cluster::{name}"), move || run(&planes))
+        let clusters = Arc::clone(&clusters);
+        Trial::test(format!("cluster::{name}"), move || run(&clusters))
     });
     libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
@@ -42,9 +51,9 @@ fn figure(what: &str, since: Instant) {
 }
 
 /// A control plane of etcd and the API server alone.
-fn bare(planes: &ControlPlanes) -> io::Result<ControlPlane> {
+fn bare(clusters: &Clusters) -> io::Result<ControlPlane> {
     let began = Instant::now();
-    let plane = planes.up(&ControlOptions::default())?;
+    let plane = clusters.planes().up(&ControlOptions::default())?;
     figure("a control plane", began);
     Ok(plane)
 }
@@ -82,8 +91,8 @@ fn token(plane: &ControlPlane) -> io::Result<String> {
     Ok(token.stdout.trim().to_owned())
 }
 
-fn keeps_what_it_is_told(planes: &ControlPlanes) -> Result<(), Failed> {
-    let mut plane = planes.up(&ControlOptions {
+fn keeps_what_it_is_told(clusters: &Clusters) -> Result<(), Failed> {
+    let mut plane = clusters.planes().up(&ControlOptions {
         controllers: true,
         ..ControlOptions::default()
     })?;
@@ -121,8 +130,8 @@ fn keeps_what_it_is_told(planes: &ControlPlanes) -> Result<(), Failed> {
     Ok(())
 }
 
-fn writes_down_who_asked(planes: &ControlPlanes) -> Result<(), Failed> {
-    let plane = bare(planes)?;
+fn writes_down_who_asked(clusters: &Clusters) -> Result<(), Failed> {
+    let plane = bare(clusters)?;
     let token = token(&plane)?;
     let mark = plane.audit().mark()?;
     plane.kubectl_by(&token, &["create", "-f", "-"], LEASE)?.ok()?;
@@ -158,8 +167,8 @@ fn writes_down_who_asked(planes: &ControlPlanes) -> Result<(), Failed> {
     Ok(())
 }
 
-fn front_is_what_it_is_told(planes: &ControlPlanes) -> Result<(), Failed> {
-    let mut plane = bare(planes)?;
+fn front_is_what_it_is_told(clusters: &Clusters) -> Result<(), Failed> {
+    let mut plane = bare(clusters)?;
     let token = token(&plane)?;
     let ask = |plane: &ControlPlane| {
         let began = Instant::now();
@@ -228,8 +237,8 @@ fn traces(folder: &Path, groups: &[PathBuf], processes: &[u32]) -> io::Result<Ve
     Ok(found)
 }
 
-fn nothing_is_left_of_a_control_plane(planes: &ControlPlanes) -> Result<(), Failed> {
-    let plane = planes.up(&ControlOptions {
+fn nothing_is_left_of_a_control_plane(clusters: &Clusters) -> Result<(), Failed> {
+    let plane = clusters.planes().up(&ControlOptions {
         controllers: true,
         scheduler: true,
         ..ControlOptions::default()
@@ -247,5 +256,210 @@ fn nothing_is_left_of_a_control_plane(planes: &ControlPlanes) -> Result<(), Fail
     drop(plane);
     figure("a control plane was gone", began);
     assert_eq!(traces(&folder, &groups, &processes)?, Vec::<String>::new());
+    Ok(())
+}
+
+/// The counting container of a workload on each node, in the nodes' order.
+fn counting_containers(cluster: &Cluster, workload: &str) -> io::Result<Vec<PodContainer>> {
+    let one = |node: &Node| -> io::Result<PodContainer> {
+        let all = containers(node)?;
+        let running: Vec<PodContainer> = all
+            .into_iter()
+            .filter(|container| container.pod.starts_with(workload) && container.process.is_some())
+            .collect();
+        match &running[..] {
+            [container] => Ok(container.clone()),
+            others => Err(io::Error::other(format!("{others:?}"))),
+        }
+    };
+    cluster.members().map(|(_, node)| one(node)).collect()
+}
+
+/// Everything that a node asked a registry for, each thing once.
+fn asked(cluster: &Cluster, since: &Seen, by: &str) -> io::Result<BTreeSet<(String, String)>> {
+    let accesses = cluster.accesses(since)?;
+    let of_the_node = accesses.iter().filter(|access| access.by == by);
+    Ok(of_the_node
+        .filter_map(|access| {
+            let (_, thing) = access.manifest().or_else(|| access.blob())?;
+            Some((access.at.clone(), thing.to_owned()))
+        })
+        .collect())
+}
+
+fn nodes_run_pods_that_come_by_caches(clusters: &Clusters) -> Result<(), Failed> {
+    let began = Instant::now();
+    let mut cluster = clusters.up(&ClusterOptions::default())?;
+    figure("a cluster of four nodes", began);
+    let versions = cluster
+        .plane
+        .kubectl(&[
+            "get",
+            "nodes",
+            "-o",
+            "jsonpath={.items[*].status.nodeInfo.containerRuntimeVersion}",
+        ])?
+        .ok()?
+        .stdout;
+    let lines: Vec<&str> = versions
+        .split(' ')
+        .map(|version| version.trim_start_matches("containerd://"))
+        .collect();
+    for (line, (member, _)) in lines.iter().zip(cluster.members()) {
+        assert!(line.trim_start_matches('v').starts_with(&member.line), "{versions}");
+    }
+    assert_eq!(lines.len(), 4, "{versions}");
+
+    // A workload on each, from an image that none has.
+    let image = cluster.push("library/one", "1", "one")?;
+    let seen = cluster.seen()?;
+    let began = Instant::now();
+    cluster.plane.apply_text(&counting("one", "docker.io/library/one:1"))?;
+    let rolled_out = ["rollout", "status", "daemonset/one", "--timeout=120s"];
+    let count = [
+        "wait",
+        "daemonset/one",
+        "--for=jsonpath={.status.numberReady}=4",
+        "--timeout=120s",
+    ];
+    cluster.plane.kubectl(&count)?.ok()?;
+    cluster.plane.kubectl(&rolled_out)?.ok()?;
+    figure("a pod on each node", began);
+    let running = counting_containers(&cluster, "one")?;
+    for ((_, node), container) in cluster.members().zip(&running) {
+        node.log_flows(&container.workload(), 50, WAIT)?;
+    }
+    for (Member { name, mirrors, .. }, _) in cluster.members() {
+        let cache = mirrors.cache_of_docker_hub();
+        let things = ["1", &image.config, &image.layer].map(|thing| (cache.to_owned(), thing.to_owned()));
+        let asked = asked(&cluster, &seen, name)?;
+        assert!(
+            asked.is_superset(&things.into()),
+            "{name} by {cache}: {:#?}",
+            cluster.accesses(&seen)?
+        );
+        let caches: BTreeSet<&str> = asked.iter().map(|(at, _)| at.as_str()).collect();
+        assert_eq!(caches, [cache].into(), "{name}");
+    }
+    // The caches had it from the upstream.
+    let upstream = asked(&cluster, &seen, "cache")?;
+    assert!(
+        upstream.contains(&(UPSTREAM.into(), image.layer.clone())),
+        "{upstream:#?}"
+    );
+    pulls_fall_back(&mut cluster)?;
+
+    // Nothing of a node's work is the API server's.
+    let mark = cluster.plane.audit().mark()?;
+    cluster.plane.stop(Part::ApiServer);
+    for ((_, node), container) in cluster.members().zip(&running) {
+        node.log_flows(&container.workload(), 50, WAIT)?;
+    }
+    cluster.plane.start(Part::ApiServer)?;
+    cluster.ready()?;
+    let after = counting_containers(&cluster, "one")?;
+    let processes = |all: &[PodContainer]| -> Vec<_> { all.iter().map(|one| (one.id.clone(), one.process)).collect() };
+    assert_eq!(processes(&after), processes(&running));
+
+    // Each kubelet has found it again, and the log says so.
+    let by_kubelets = || -> io::Result<Option<()>> {
+        let events = cluster.plane.audit().since(mark)?;
+        let nodes: BTreeSet<&str> = events.iter().filter_map(AuditEvent::node).collect();
+        Ok((nodes.len() == 4).then_some(()))
+    };
+    let (_, any) = cluster.members().next().ok_or("no node")?;
+    any.until("kubelets do not come back", WAIT, by_kubelets)?;
+    pods_reach_the_api_server(&cluster)?;
+
+    // A node that is reset comes back with its pods, and its files are as they were.
+    let began = Instant::now();
+    cluster.node_mut("n24")?.reset()?;
+    let node = cluster.node("n24")?;
+    let again = || -> io::Result<Option<()>> {
+        let old = running.last().map(|container| container.id.as_str());
+        let new = |container: &PodContainer| container.process.is_some() && Some(container.id.as_str()) != old;
+        Ok(containers(node)?.iter().any(new).then_some(()))
+    };
+    node.until("no pod comes back", WAIT, again)?;
+    figure("a node was back with its pods after a reset", began);
+    cluster.ready()?;
+    Ok(())
+}
+
+/// What is not behind a node's mirrors comes from the upstream itself, and so does what is while its cache is away.
+fn pulls_fall_back(cluster: &mut Cluster) -> Result<(), Failed> {
+    let seen = cluster.seen()?;
+    cluster.push("team/two", "2", "two")?;
+    cluster.push("library/three", "3", "three")?;
+    cluster.node("n24")?.cri()?.pull(&Image::new("quay.io/team/two:2"))?;
+    cluster.stop_registry("hub");
+    cluster
+        .node("n24")?
+        .cri()?
+        .pull(&Image::new("docker.io/library/three:3"))?;
+    cluster.start_registry("hub")?;
+    let direct = asked(cluster, &seen, "n24")?;
+    for tag in ["2", "3"] {
+        assert!(direct.contains(&(UPSTREAM.into(), tag.into())), "{direct:#?}");
+    }
+    assert!(direct.iter().all(|(at, _)| at == UPSTREAM), "{direct:#?}");
+    Ok(())
+}
+
+/// From a pod, by the address of its service and with its own token.
+fn pods_reach_the_api_server(cluster: &Cluster) -> Result<(), Failed> {
+    let names = ["get", "pods", "-l", "app=one", "-o", "name"];
+    let pods = cluster.plane.kubectl(&names)?.ok()?.stdout;
+    for pod in pods.lines() {
+        let script = "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT < /dev/null \
+            && cat /var/run/secrets/kubernetes.io/serviceaccount/token";
+        let token = cluster
+            .plane
+            .kubectl(&["exec", pod, "--", "/bin/sh", "-c", script])?
+            .ok()?
+            .stdout;
+        let who = cluster
+            .plane
+            .kubectl_by(&token, &["auth", "whoami", "-o", "yaml"], "")?
+            .ok()?
+            .stdout;
+        assert!(who.contains("authentication.kubernetes.io/node-name"), "{who}");
+    }
+    Ok(())
+}
+
+fn a_dead_test_is_cleaned_up_after(clusters: &Clusters) -> Result<(), Failed> {
+    for holders_too in [false, true] {
+        let members = vec![
+            Member::new("one", "2.4", Mirrors::Wildcard),
+            Member::new("two", "1.6", Mirrors::Named),
+        ];
+        let options = ClusterOptions {
+            members,
+            ..ClusterOptions::default()
+        };
+        let cluster = clusters.up(&options)?;
+        let mut groups = cluster.plane.cgroups().to_vec();
+        let mut processes = vec![cluster.plane.pid(Part::ApiServer)?];
+        for (_, node) in cluster.members() {
+            groups.extend(node.cgroups().iter().cloned());
+            processes.push(node.init()?.try_into()?);
+        }
+        let folders = cluster.abandon(holders_too)?;
+        let left = || -> io::Result<Vec<String>> {
+            let of = |folder: &PathBuf| traces(folder, &groups, &processes);
+            Ok(folders.iter().map(of).collect::<io::Result<Vec<_>>>()?.concat())
+        };
+        if holders_too {
+            assert!(!left()?.is_empty(), "nobody was there to clean up");
+            Nodes::clean()?;
+        }
+        // A process that has ended is there until its new parent looks.
+        let deadline = Instant::now() + WAIT;
+        while !left()?.is_empty() {
+            assert!(Instant::now() < deadline, "{:#?}", left()?);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
     Ok(())
 }

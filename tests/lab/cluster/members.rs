@@ -28,7 +28,8 @@ pub enum Mirrors {
     Named,
     /// The same in a drop-in, which the root file imports.
     DropIn,
-    /// The cache `private` for docker.io, with the authority that it needs, and `all` for every other registry.
+    /// The cache `private` for docker.io, with the authority that it needs, and `all` for every other registry. 2.x ignores
+    /// the authority, and would pass the cache over.
     PrivateCa,
 }
 
@@ -46,9 +47,9 @@ impl Member {
     pub fn four() -> Vec<Self> {
         vec![
             Self::new("n16", "1.6", Mirrors::Wildcard),
-            Self::new("n17", "1.7", Mirrors::Named),
+            Self::new("n17", "1.7", Mirrors::PrivateCa),
             Self::new("n21", "2.1", Mirrors::DropIn),
-            Self::new("n24", "2.4", Mirrors::PrivateCa),
+            Self::new("n24", "2.4", Mirrors::Named),
         ]
     }
 }

@@ -103,8 +103,8 @@ impl Registries {
         let folder = site.path("registries");
         fs::create_dir(&folder)?;
         fs::write(folder.join("trusted.crt"), &pki.trusted.cert)?;
-        let mut names: BTreeMap<Ipv4Addr, String> =
-            (0..COUNT).map(|i| (network::registry(i), "cache".to_owned())).collect();
+        // Whoever asks from the bridge's own network does so by its first address.
+        let mut names = BTreeMap::from([(network::PLANE, "cache".to_owned())]);
         names.extend((0..).zip(nodes).map(|(i, name)| (network::node(i), name.clone())));
         let mut all = Self {
             running: BTreeMap::new(),
