@@ -112,11 +112,11 @@ impl ControlPlanes {
         plane.spawn(Part::Etcd)?;
         plane.start(Part::ApiServer)?;
         for (part, wanted) in [
-            (Part::ControllerManager, options.controllers),
             (Part::Scheduler, options.scheduler),
+            (Part::ControllerManager, options.controllers),
         ] {
             if wanted {
-                plane.spawn(part)?;
+                plane.start(part)?;
             }
         }
         Ok(plane)
@@ -124,7 +124,7 @@ impl ControlPlanes {
 }
 
 impl ControlPlane {
-    /// Starts a part that is not running. etcd and the API server answer when this returns.
+    /// Starts a part that is not running. etcd and the API server answer when this returns, and controllers work.
     ///
     /// # Errors
     ///
@@ -313,7 +313,13 @@ impl ControlPlane {
             // kubectl costs more than a look at the port.
             Part::ApiServer => Ok(listens(network::PLANE, network::API_PORT)?
                 && self.kubectl(&["get", "--raw=/readyz", "--request-timeout=5s"])?.code == 0),
-            Part::ControllerManager | Part::Scheduler => Ok(true),
+            // It gives up when the API server goes away before it has begun, so it is seen to have begun.
+            Part::ControllerManager => {
+                let made = ["wait", "serviceaccount/default", "--for=create", "--timeout=10s"];
+                Ok(self.kubectl(&made)?.code == 0)
+            }
+            // It has patience.
+            Part::Scheduler => Ok(true),
         }
     }
 

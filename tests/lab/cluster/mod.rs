@@ -157,7 +157,7 @@ impl Cluster {
         found.map(|(_, node)| node).ok_or_else(|| no_node(name))
     }
 
-    /// Waits until every node is `Ready`.
+    /// Waits until every node is `Ready`. One that has gone down stays so until its heartbeat is missed, for 40 s.
     ///
     /// # Errors
     ///
@@ -238,14 +238,14 @@ impl Cluster {
     /// # Errors
     ///
     /// When a holder cannot be ended.
-    pub fn abandon(self, holders_too: bool) -> io::Result<Vec<PathBuf>> {
+    pub fn abandon(self, holders_too: bool) -> io::Result<()> {
         self.registries.leave();
         self.plane.running.into_values().for_each(Process::leave);
-        let mut folders = vec![self.plane.site.abandon(holders_too)?];
+        self.plane.site.abandon(holders_too)?;
         for (_, node) in self.members {
-            folders.push(node.abandon(holders_too)?);
+            node.abandon(holders_too)?;
         }
-        Ok(folders)
+        Ok(())
     }
 }
 

@@ -143,7 +143,7 @@ impl Site {
     }
 
     /// Leaves it as a test does that is killed; see [`crate::lab::Node::abandon`].
-    pub(super) fn abandon(mut self, holder_too: bool) -> io::Result<PathBuf> {
+    pub(super) fn abandon(mut self, holder_too: bool) -> io::Result<()> {
         if let Some(folder) = self.folder.take() {
             folder.leave();
         }
@@ -152,7 +152,7 @@ impl Site {
             Some(holder) => holder.leave(),
             None => {}
         }
-        Ok(self.path.clone())
+        Ok(())
     }
 
     fn net(&self) -> String {
