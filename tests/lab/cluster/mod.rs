@@ -60,10 +60,24 @@ impl Default for ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     // In the order in which they must end.
-    members: Vec<(Member, Node)>,
+    members: Members,
     registries: Registries,
     /// Its control plane.
     pub plane: ControlPlane,
+}
+
+/// Nodes that end at one time: each takes a second.
+#[derive(Debug, Default)]
+struct Members(Vec<(Member, Node)>);
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for node in self.0.drain(..) {
+                scope.spawn(|| drop(node));
+            }
+        });
+    }
 }
 
 impl Clusters {
@@ -120,7 +134,7 @@ impl Clusters {
             boots.into_iter().map(|boot| boot.join().unwrap_or_else(lost)).collect()
         });
         let cluster = Cluster {
-            members: booted.into_iter().collect::<io::Result<_>>()?,
+            members: Members(booted.into_iter().collect::<io::Result<_>>()?),
             registries,
             plane,
         };
@@ -132,7 +146,7 @@ impl Clusters {
 impl Cluster {
     /// The nodes with what they are, in the order in which they were asked for.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &Node)> {
-        self.members.iter().map(|(member, node)| (member, node))
+        self.members.0.iter().map(|(member, node)| (member, node))
     }
 
     /// A node.
@@ -141,7 +155,7 @@ impl Cluster {
     ///
     /// When there is none of this name.
     pub fn node(&self, name: &str) -> io::Result<&Node> {
-        let mut nodes = self.members.iter();
+        let mut nodes = self.members.0.iter();
         let found = nodes.find(|(member, _)| member.name == name);
         found.map(|(_, node)| node).ok_or_else(|| no_node(name))
     }
@@ -152,7 +166,7 @@ impl Cluster {
     ///
     /// When there is none of this name.
     pub fn node_mut(&mut self, name: &str) -> io::Result<&mut Node> {
-        let mut nodes = self.members.iter_mut();
+        let mut nodes = self.members.0.iter_mut();
         let found = nodes.find(|(member, _)| member.name == name);
         found.map(|(_, node)| node).ok_or_else(|| no_node(name))
     }
@@ -163,7 +177,7 @@ impl Cluster {
     ///
     /// When one is not, with the end of what its kubelet says.
     pub fn ready(&self) -> io::Result<()> {
-        for (Member { name, .. }, node) in &self.members {
+        for (Member { name, .. }, node) in &self.members.0 {
             let object = format!("node/{name}");
             for condition in ["create", "condition=Ready"] {
                 let ran = self
@@ -238,11 +252,11 @@ impl Cluster {
     /// # Errors
     ///
     /// When a holder cannot be ended.
-    pub fn abandon(self, holders_too: bool) -> io::Result<()> {
+    pub fn abandon(mut self, holders_too: bool) -> io::Result<()> {
         self.registries.leave();
         self.plane.running.into_values().for_each(Process::leave);
         self.plane.site.abandon(holders_too)?;
-        for (_, node) in self.members {
+        for (_, node) in self.members.0.drain(..) {
             node.abandon(holders_too)?;
         }
         Ok(())
