@@ -4,9 +4,11 @@
 mod answer; // what a registry says
 mod asked; // what a machine's CRI is asked, whose socket nobody outside can reach
 mod daemon; // one containerd from start to end
+mod front; // between an API server and its clients
 pub(super) mod hold; // what a node stands on
 mod root; // its private root
 mod server; // listeners that record
+pub(super) mod site; // what a cluster stands in
 mod tls; // what TLS hosts show and accept
 
 use std::collections::BTreeMap;
@@ -28,8 +30,8 @@ pub const FAILED: u8 = 125;
 /// How long one pull may take. containerd's own limits are longer, so a pull that reaches this one is reported as such.
 const PULL: Duration = Duration::from_mins(1);
 
-/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; with
-/// `cri`, `pids` or `workload` and a socket, asks CRI; without, serves one task.
+/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold` or `site`, keeps what a node or a
+/// cluster stands on; with `cri`, `pids` or `workload` and a socket, asks CRI; without, serves one task.
 ///
 /// # Errors
 ///
@@ -39,6 +41,7 @@ pub fn main() -> io::Result<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["enter", ..] => return Err(root::enter()),
         ["hold", ..] => return hold::main(),
+        ["site", ..] => return site::main(),
         ["cri", socket] => return asked::status(socket),
         ["pids", socket] => return asked::pids(socket),
         ["workload", socket, name] => return asked::workload(socket, name),
@@ -161,10 +164,18 @@ fn network(addresses: &BTreeMap<String, IpAddr>) -> io::Result<()> {
             IpAddr::V6(address) => format!("address add {address}/128 dev lo nodad\n"),
         })
         .collect();
-    let batch = format!("link set lo up\n{}", lines.concat());
-    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+    ip(&format!("link set lo up\n{}", lines.concat()))
+}
+
+/// Commands for `ip`, a line each.
+fn ip(lines: &str) -> io::Result<()> {
+    batch(&mut Command::new("ip"), lines)
+}
+
+fn batch(ip: &mut Command, lines: &str) -> io::Result<()> {
+    let mut ip = ip.args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = ip.stdin.take() {
-        stdin.write_all(batch.as_bytes())?;
+        stdin.write_all(lines.as_bytes())?;
     }
     let status = ip.wait()?;
     if status.success() {
