@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 /// Media type of the manifests.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// Media type of layers that are not compressed.
+pub(super) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
 /// A one-layer image.
 pub(super) struct Content {
     /// Manifest and its digest.
@@ -18,14 +21,9 @@ impl Content {
     /// The image of a repository (`library/nginx`).
     pub(super) fn of(repository: &str) -> Self {
         let layer = named(archive(repository));
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         let config = named(
             serde_json::json!({
-                "architecture": architecture,
+                "architecture": architecture(),
                 "os": "linux",
                 "config": {"Labels": {"repository": repository}},
                 "rootfs": {"type": "layers", "diff_ids": [layer.0]},
@@ -42,7 +40,7 @@ impl Content {
                     "digest": config.0, "size": config.1.len(),
                 },
                 "layers": [{
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                    "mediaType": LAYER,
                     "digest": layer.0, "size": layer.1.len(),
                 }],
             })
@@ -76,16 +74,25 @@ pub fn repository(reference: &str) -> String {
     }
 }
 
+/// This machine's, as images have it.
+pub(super) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// Bytes with their digest.
-fn named(bytes: Vec<u8>) -> (String, Vec<u8>) {
+pub(super) fn named(bytes: Vec<u8>) -> (String, Vec<u8>) {
     let digest = Sha256::digest(&bytes)
         .iter()
         .fold(String::from("sha256:"), |text, byte| format!("{text}{byte:02x}"));
     (digest, bytes)
 }
 
-/// A tar archive with one file that names the repository.
-fn archive(repository: &str) -> Vec<u8> {
+/// A tar archive with one file, `repository`, that names it.
+pub(super) fn archive(repository: &str) -> Vec<u8> {
     let mut header = [0_u8; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, "repository");

@@ -5,6 +5,7 @@
 //! come from `tests/lab/prepare`; registries, names, certificates and file systems are the lab's own. It never touches
 //! the machine's `/etc`, `/run`, `/var` or network, and asks nothing of the outside.
 
+pub mod cluster; // a whole Kubernetes
 pub mod containerd; // which containerds the cache holds
 pub mod content; // the images that registries serve
 mod cri; // CRI's calls
@@ -23,6 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+pub use self::cluster::{Cluster, ClusterOptions, Clusters, ControlOptions, ControlPlane, ControlPlanes};
 pub use self::containerd::{Containerd, LINES, cache};
 pub use self::content::{by_digest, repository};
 pub use self::cri::Ready;
@@ -31,7 +33,8 @@ pub use self::node::{Node, NodeOptions, Nodes};
 pub use self::normalise::{Asked, Asks, Thing, compare, normalise};
 pub use self::pki::Pki;
 pub use self::scene::{
-    Behaviour, Boot, Cert, Files, Guard, Host, Http, Image, Login, Pull, Request, Round, RoundReport, Scene, What, Wire,
+    Behaviour, Boot, Cert, Files, Front, Guard, Host, Http, Image, Login, Pull, Request, Round, RoundReport, Scene,
+    What, Wire,
 };
 
 /// How many tasks run at a time: more than the processors of a small machine would make starts slow enough to look like

@@ -40,8 +40,8 @@ impl Pki {
         Ok(Self {
             trusted: authority("lab trusted")?,
             private: authority("lab private")?,
-            client: client("client", &clients)?,
-            other_client: client("other-client", &clients)?,
+            client: client("client", None, ("lab clients", &clients))?,
+            other_client: client("other-client", None, ("lab clients", &clients))?,
             clients,
         })
     }
@@ -68,8 +68,15 @@ impl Pki {
 
 /// A server's certificate for one name or address, signed by `authority` or, without one, by itself.
 pub(super) fn server(name: &str, authority: Option<(&str, &Pair)>) -> Result<Pair, rcgen::Error> {
-    let mut params = CertificateParams::new([name.to_owned()])?;
-    params.distinguished_name.push(DnType::CommonName, name);
+    server_of(&[name], authority)
+}
+
+/// The same for several names and addresses, the first of which is its common name.
+pub(super) fn server_of(names: &[&str], authority: Option<(&str, &Pair)>) -> Result<Pair, rcgen::Error> {
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, names.first().copied().unwrap_or_default());
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let cert = match authority {
@@ -82,19 +89,29 @@ pub(super) fn server(name: &str, authority: Option<(&str, &Pair)>) -> Result<Pai
     })
 }
 
-fn client(name: &str, clients: &Pair) -> Result<Pair, rcgen::Error> {
+/// A client's certificate: its name, and the group that it is of.
+pub(super) fn client(
+    name: &str,
+    group: Option<&str>,
+    (common_name, authority): (&str, &Pair),
+) -> Result<Pair, rcgen::Error> {
     let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    if let Some(group) = group {
+        params.distinguished_name.push(DnType::OrganizationName, group);
+    }
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate()?;
-    let cert = params.signed_by(&key, &issuer("lab clients", clients)?)?;
+    let cert = params.signed_by(&key, &issuer(common_name, authority)?)?;
     Ok(Pair {
         cert: cert.pem(),
         key: key.serialize_pem(),
     })
 }
 
-fn authority(name: &str) -> Result<Pair, rcgen::Error> {
+/// An authority that signs by this name.
+pub(super) fn authority(name: &str) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
     let cert = authority_params(name).self_signed(&key)?;
     Ok(Pair {

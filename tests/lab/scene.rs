@@ -156,6 +156,23 @@ pub enum Behaviour {
     Hangs,
 }
 
+/// What a cluster's API server is like to those that reach it by the address of its service, as pods do. Everybody else has
+/// an address of it that is always open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Front {
+    /// Itself.
+    #[default]
+    Open,
+    /// Answers every request with this status. With 429 and 503 it wants to be asked again after a second.
+    Answers(u16),
+    /// Itself, but each piece of an answer takes this many milliseconds more.
+    Slow(u64),
+    /// Takes connections and says nothing.
+    Hangs,
+    /// Ends every connection at once.
+    Refuses,
+}
+
 /// What a host asks of its clients before it serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guard {

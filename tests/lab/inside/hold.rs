@@ -15,21 +15,24 @@ use serde::{Deserialize, Serialize};
 
 use super::server::Desk;
 use crate::lab::content::repository;
-use crate::lab::node::end_if_left;
+use crate::lab::node::{Link, end_if_left};
 use crate::lab::pki::Pki;
-use crate::lab::scene::{Request, Scene};
+use crate::lab::scene::Scene;
 
 /// What a node needs before its first boot.
 #[derive(Serialize, Deserialize)]
 pub(in crate::lab) struct Ground {
-    /// The node's folder. `programs`, `upper`, `work`, `root` and `containerd` are folders in it.
+    /// The node's folder. `programs`, `upper`, `work`, `root` and `folders` are folders in it.
     pub(in crate::lab) folder: PathBuf,
     /// The root that all nodes share.
     pub(in crate::lab) base: PathBuf,
+    /// Folders of the node on a real file system.
+    pub(in crate::lab) folders: Vec<String>,
     /// Folders with file systems of their own, and their mount options.
     pub(in crate::lab) disks: Vec<(String, String)>,
     pub(in crate::lab) pki: Pki,
     pub(in crate::lab) scene: Scene,
+    pub(in crate::lab) link: Option<Link>,
 }
 
 /// What the test asks for, a line each. The answer is a line too: what arrived since the last time.
@@ -53,6 +56,9 @@ pub(super) fn main() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let addresses = super::addresses(&ground.scene);
     super::network(&addresses)?;
+    if let Some(link) = &ground.link {
+        wire(link)?;
+    }
     runtime.block_on(async {
         for host in &ground.scene.hosts {
             super::listen(&ground.pki, host, addresses[host.address()], &desk).await?;
@@ -60,7 +66,7 @@ pub(super) fn main() -> io::Result<()> {
         io::Result::Ok(())
     })?;
     thread::spawn(move || runtime.block_on(future::pending::<()>()));
-    answer(&[])?;
+    answer(&())?;
     for line in lines {
         match serde_json::from_str(&line?)? {
             Order::Serve(reference) => desk.turn_to(&reference, &repository(&reference)),
@@ -69,10 +75,16 @@ pub(super) fn main() -> io::Result<()> {
         }
         answer(&desk.take())?;
     }
-    // It has ended without a word. Its lock may live a moment longer, in a child that it was about to start.
+    // The test has ended without a word.
     unmount(ground.folder.join("root"), UnmountFlags::DETACH)?;
+    clean_up(&ground.folder)
+}
+
+/// Ends what the folder of a dead test is of.
+pub(super) fn clean_up(folder: &Path) -> io::Result<()> {
+    // Its lock may live a moment longer, in a child that the test was about to start.
     for _ in 0..100 {
-        if end_if_left(&ground.folder)? {
+        if end_if_left(folder)? {
             break;
         }
         thread::sleep(Duration::from_millis(50));
@@ -80,14 +92,33 @@ pub(super) fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn answer(requests: &[Request]) -> io::Result<()> {
-    let mut line = serde_json::to_vec(requests)?;
+pub(super) fn answer<T: Serialize + ?Sized>(what: &T) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
     io::stdout().write_all(&line)
 }
 
-/// Mounts, in this mount namespace alone: the root of the node from its layers, a real file system for containerd's
-/// snapshots, which cannot lie on layers themselves, and the disks.
+/// Lays a wire from this network to the bridge, and the ways to what is beyond its ends.
+fn wire(link: &Link) -> io::Result<()> {
+    let Link {
+        to,
+        bridge,
+        name,
+        address: (address, length),
+        gateway,
+        pods,
+    } = link;
+    super::ip(&format!(
+        "link add host0 type veth peer name {name} netns {to}\naddress add {address}/{length} dev host0\n\
+         link set host0 up\nroute add default via {gateway}\n"
+    ))?;
+    let far = format!("link set {name} master {bridge}\nlink set {name} up\nroute add {pods} via {address}\n");
+    let net = format!("--net=/proc/{to}/ns/net");
+    super::batch(Command::new("nsenter").args([&net, "--", "ip"]), &far)
+}
+
+/// Mounts, in this mount namespace alone: the root of the node from its layers, real file systems for what cannot lie on
+/// layers, and the disks.
 fn lay(ground: &Ground) -> io::Result<()> {
     // nspawn keeps its books below /run, and these nodes are nothing to the machine.
     mount("lab", "/run", "tmpfs", MountFlags::empty(), c"mode=0755")?;
@@ -111,12 +142,13 @@ fn lay(ground: &Ground) -> io::Result<()> {
         )
         .map_err(Into::into),
     )?;
-    let snapshots = root.join("var/lib/containerd");
-    fs::create_dir_all(&snapshots)?;
-    named(
-        "containerd's folder",
-        mount_bind(at("containerd"), &snapshots).map_err(Into::into),
-    )?;
+    for folder in &ground.folders {
+        let (inside, real) = (folder.trim_start_matches('/'), folder.replace('/', "_"));
+        let (target, real) = (root.join(inside), at("folders").join(real));
+        fs::create_dir_all(&target)?;
+        fs::create_dir(&real)?;
+        named(folder, mount_bind(real, target).map_err(Into::into))?;
+    }
     for (folder, options) in &ground.disks {
         let target = root.join(folder.trim_start_matches('/'));
         fs::create_dir_all(&target)?;

@@ -3,9 +3,11 @@
 
 mod answer; // what a registry says
 mod daemon; // one containerd from start to end
+mod front; // between an API server and its clients
 pub(super) mod hold; // what a node stands on
 mod root; // its private root
 mod server; // listeners that record
+pub(super) mod site; // what a cluster stands in
 mod tls; // what TLS hosts show and accept
 
 use std::collections::BTreeMap;
@@ -31,8 +33,8 @@ const PULL: Duration = Duration::from_mins(1);
 /// How long CRI may take to say how it is.
 const STATUS: Duration = Duration::from_secs(10);
 
-/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold`, keeps a node's ground; with `cri`
-/// and a socket, prints what CRI says of itself; without, serves one task.
+/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold` or `site`, keeps what a node
+/// or a cluster stands on; with `cri` and a socket, prints what CRI says of itself; without, serves one task.
 ///
 /// # Errors
 ///
@@ -41,6 +43,7 @@ pub fn main() -> io::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("enter") => return Err(root::enter()),
         Some("hold") => return hold::main(),
+        Some("site") => return site::main(),
         Some("cri") => return status(std::env::args().nth(2).unwrap_or_default().into()),
         _ => {}
     }
@@ -172,10 +175,18 @@ fn network(addresses: &BTreeMap<String, IpAddr>) -> io::Result<()> {
             IpAddr::V6(address) => format!("address add {address}/128 dev lo nodad\n"),
         })
         .collect();
-    let batch = format!("link set lo up\n{}", lines.concat());
-    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+    ip(&format!("link set lo up\n{}", lines.concat()))
+}
+
+/// Commands for `ip`, a line each.
+fn ip(lines: &str) -> io::Result<()> {
+    batch(&mut Command::new("ip"), lines)
+}
+
+fn batch(ip: &mut Command, lines: &str) -> io::Result<()> {
+    let mut ip = ip.args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = ip.stdin.take() {
-        stdin.write_all(batch.as_bytes())?;
+        stdin.write_all(lines.as_bytes())?;
     }
     let status = ip.wait()?;
     if status.success() {

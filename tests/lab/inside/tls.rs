@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::lab::pki::{Pki, server};
+use crate::lab::pki::{Pair, Pki, server};
 use crate::lab::scene::Cert;
 
 /// The configuration of the host `name`. Every host asks for a client certificate, so that one shown where none is
@@ -32,6 +32,15 @@ pub(super) fn config(name: &str, cert: Cert, pki: &Pki) -> io::Result<Arc<Server
         .with_single_cert(vec![der(&pair.cert)?], key)
         .map_err(io::Error::other)?;
     Ok(Arc::new(config))
+}
+
+/// The configuration of a server that asks its clients for nothing.
+pub(super) fn plain(pair: &Pair) -> io::Result<ServerConfig> {
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(io::Error::other)?;
+    ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![der(&pair.cert)?], key)
+        .map_err(io::Error::other)
 }
 
 /// The client certificates that a lab has, with their common names.

@@ -1,5 +1,6 @@
 //! What nodes are made of: the root that `tests/lab/prepare` makes, and the programs of one containerd over it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,14 +51,15 @@ pub(super) fn containerd(line: &str) -> Result<Containerd, Missing> {
     }
 }
 
-/// Makes `folder` a layer that has the programs of a release. They are links, as copying them takes longer than a boot;
-/// a node that writes to one writes to a copy of its own.
-pub(super) fn layer(containerd: &Containerd, folder: &Path) -> io::Result<()> {
-    let bin = folder.join("usr/bin");
-    fs::create_dir_all(&bin)?;
-    for name in PROGRAMS {
-        let from = beside(containerd, name);
-        fs::hard_link(&from, bin.join(name))
+/// Makes `folder` a layer that has the programs of a release, and others by their path in the node. They are links, as
+/// copying them takes longer than a boot; a node that writes to one writes to a copy of its own.
+pub(super) fn layer(containerd: &Containerd, others: &BTreeMap<String, PathBuf>, folder: &Path) -> io::Result<()> {
+    let own = PROGRAMS.map(|name| (format!("/usr/bin/{name}"), beside(containerd, name)));
+    let others = others.iter().map(|(inside, from)| (inside.clone(), from.clone()));
+    for (inside, from) in own.into_iter().chain(others) {
+        let target = folder.join(inside.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().unwrap_or(folder))?;
+        fs::hard_link(&from, target)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot link {}: {error}", from.display())))?;
     }
     Ok(())

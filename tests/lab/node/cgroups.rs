@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Holds the groups of all nodes.
 const PARENT: &str = "mirrorshift-lab";
 const HIERARCHIES: &str = "/sys/fs/cgroup";
+
+/// Joins groups, whose list ends in `--`, and becomes the rest.
+const JOIN: &str = "while [ \"$1\" != -- ]; do echo $$ > \"$1/cgroup.procs\" || exit; shift; done; shift; exec \"$@\"";
 
 /// The groups that a node of this name has, below those of this process.
 pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
@@ -55,6 +59,13 @@ pub(super) fn make(groups: &[PathBuf]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A command that becomes, in the groups, what is added to its arguments.
+pub(super) fn joined(groups: &[PathBuf]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", JOIN, "sh"]).args(groups).arg("--");
+    command
 }
 
 /// Ends every process in the groups and below, at once.

@@ -1,8 +1,9 @@
-//! A node's folder in the cache, and what is done with one whose test has ended without a word.
+//! The folder of a node or a cluster in the cache, and what is done with one whose test has ended without a word.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
@@ -10,23 +11,24 @@ use rustix::fs::{FlockOperation, flock};
 use super::cgroups;
 use crate::lab::cache;
 
-/// A node's folder. It is this test's as long as its lock is held, which the system gives back however the test ends.
+/// A folder of its own, with control groups. It is this test's as long as its lock is held, which the system gives back
+/// however the test ends.
 #[derive(Debug)]
-pub(super) struct Folder {
-    pub(super) path: PathBuf,
+pub(in crate::lab) struct Folder {
+    pub(in crate::lab) path: PathBuf,
     pub(super) name: String,
-    pub(super) cgroups: Vec<PathBuf>,
+    pub(in crate::lab) cgroups: Vec<PathBuf>,
     lock: Option<File>,
 }
 
 impl Folder {
-    /// A new folder with a name that no other node here has.
-    pub(super) fn make() -> io::Result<Self> {
+    /// A new folder with a name that no other here has.
+    pub(in crate::lab) fn make(kind: &str) -> io::Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let nodes = nodes()?;
         // Between a folder and its lock nobody must take it for one that was left.
         let _door = locked(&nodes.join(".door"), FlockOperation::LockExclusive)?;
-        let name = format!("node-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{kind}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = nodes.join(&name);
         fs::create_dir(&path)?;
         let lock = locked(&path.join("lock"), FlockOperation::NonBlockingLockExclusive)?;
@@ -51,8 +53,18 @@ impl Folder {
         })
     }
 
+    /// Makes the folder's control groups.
+    pub(in crate::lab) fn make_groups(&self) -> io::Result<()> {
+        cgroups::make(&self.cgroups)
+    }
+
+    /// A command that becomes, in the folder's groups, what is added to its arguments.
+    pub(in crate::lab) fn joined(&self) -> Command {
+        cgroups::joined(&self.cgroups)
+    }
+
     /// Gives the lock back and leaves everything, as the death of a test would.
-    pub(super) fn leave(mut self) {
+    pub(in crate::lab) fn leave(mut self) {
         self.lock = None;
     }
 }
@@ -66,8 +78,8 @@ impl Drop for Folder {
     }
 }
 
-/// Ends what tests that are no more have left. Nodes of living ones are not touched.
-pub(super) fn clean() -> io::Result<usize> {
+/// Ends what tests that are no more have left. What belongs to living ones is not touched.
+pub(in crate::lab) fn clean() -> io::Result<usize> {
     let nodes = nodes()?;
     let _door = locked(&nodes.join(".door"), FlockOperation::LockExclusive)?;
     let mut cleaned = 0;
@@ -80,7 +92,7 @@ pub(super) fn clean() -> io::Result<usize> {
     Ok(cleaned)
 }
 
-/// Ends the node of this folder unless its test lives.
+/// Ends what this folder is of unless its test lives.
 pub(in crate::lab) fn end_if_left(folder: &Path) -> io::Result<bool> {
     match locked(&folder.join("lock"), FlockOperation::NonBlockingLockExclusive) {
         Ok(_lock) => end(folder).map(|()| true),
@@ -90,7 +102,7 @@ pub(in crate::lab) fn end_if_left(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Ends all processes of a node's groups, then removes groups and folder.
+/// Ends all processes of the groups, then removes groups and folder.
 fn end(folder: &Path) -> io::Result<()> {
     let list = fs::read_to_string(folder.join("cgroups")).unwrap_or_default();
     let groups: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();

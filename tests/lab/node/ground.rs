@@ -1,16 +1,18 @@
-//! The test's end of `lab-run hold`: the namespaces that a node stands in, and its registries.
+//! The test's end of a holder: the program in the namespaces that a node or a cluster stands in.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::lab::inside::hold::{Ground, Order};
-use crate::lab::scene::Request;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-/// The process whose mount and network namespaces a node is in. It ends when this is dropped, and they with it.
+use crate::lab::inside::hold::Order;
+
+/// The process whose mount and network namespaces a node or a cluster is in. It ends when this is dropped, and they with it.
 #[derive(Debug)]
-pub(super) struct Holder {
+pub(in crate::lab) struct Holder {
     child: Child,
     /// Open as long as the holder is to stay.
     orders: Option<ChildStdin>,
@@ -18,12 +20,12 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Makes the ground; it is there when this returns.
-    pub(super) fn start(helper: &Path, ground: &Ground) -> io::Result<Self> {
+    /// Makes the ground, by the word for its kind; it is there when this returns.
+    pub(in crate::lab) fn start(helper: &Path, kind: &str, ground: &impl Serialize) -> io::Result<Self> {
         let mut child = Command::new("unshare")
             .args(["--mount", "--net", "--propagation", "private", "--"])
             .arg(helper)
-            .arg("hold")
+            .arg(kind)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -38,21 +40,18 @@ impl Holder {
             orders: Some(orders),
             answers: BufReader::new(answers),
         };
-        holder.send(&serde_json::to_string(ground)?)?;
+        holder.tell::<IgnoredAny>(ground)?;
         Ok(holder)
     }
 
     /// `unshare` becomes the holder, so this is its number too.
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::lab) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// One order, and what has arrived at the registries since the last one.
-    pub(super) fn order(&mut self, order: &Order) -> io::Result<Vec<Request>> {
-        self.send(&serde_json::to_string(order)?)
-    }
-
-    fn send(&mut self, line: &str) -> io::Result<Vec<Request>> {
+    /// One order, and the answer to it.
+    pub(in crate::lab) fn tell<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> io::Result<T> {
+        let line = serde_json::to_string(order)?;
         let mut answer = String::new();
         let sent = match &mut self.orders {
             Some(orders) => writeln!(orders, "{line}"),
@@ -69,12 +68,12 @@ impl Holder {
     }
 
     /// Lets go of the holder as the death of a test would, and waits until it has cleaned up.
-    pub(super) fn leave(mut self) {
+    pub(in crate::lab) fn leave(mut self) {
         self.orders = None;
     }
 
     /// Ends the holder by force, so that it cannot clean up.
-    pub(super) fn kill(mut self) -> io::Result<()> {
+    pub(in crate::lab) fn kill(mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,6 @@ const REBOOT: i32 = 133;
 /// What no process of a node may do, as it would be done to the machine: set its clock, load its modules.
 pub(super) const DENIED: &str = "-sys_time,-sys_module";
 
-/// Joins the node's groups, whose list ends in `--`, and becomes the rest.
-const JOIN: &str = "while [ \"$1\" != -- ]; do echo $$ > \"$1/cgroup.procs\" || exit; shift; done; shift; exec \"$@\"";
-
 /// A node's processes. Dropped, all of them end at once.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -39,14 +36,13 @@ pub(super) struct Machine {
 impl Machine {
     /// Starts the node's init in the namespaces of `holder`.
     pub(super) fn start(folder: &Folder, holder: u32) -> io::Result<Self> {
-        cgroups::make(&folder.cgroups)?;
+        folder.make_groups()?;
         let console = File::options()
             .create(true)
             .append(true)
             .open(folder.path.join("console"))?;
         let network = format!("/proc/{holder}/ns/net");
-        let mut command = Command::new("sh");
-        command.args(["-c", JOIN, "sh"]).args(&folder.cgroups).arg("--");
+        let mut command = folder.joined();
         command.args(["setpriv", "--bounding-set", DENIED]);
         command.args([
             "nsenter",

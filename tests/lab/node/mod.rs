@@ -21,19 +21,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::folder::Folder;
-pub(in crate::lab) use self::folder::end_if_left;
-use self::ground::Holder;
+pub(in crate::lab) use self::folder::{Folder, clean, end_if_left};
+pub(in crate::lab) use self::ground::Holder;
 use self::machine::Machine;
+pub(in crate::lab) use self::options::Link;
 pub use self::options::{BASE, NodeOptions};
+pub(in crate::lab) use self::reach::until;
+pub(in crate::lab) use self::workload::COUNT;
 pub use self::workload::{IMAGE, NodeCri, Process, Workload};
 use super::inside::hold::{Ground, Order};
-use super::{Containerd, Lab, Missing, Request};
+use super::{Containerd, Lab, Missing, Pki, Request};
 
 /// The release lines that nodes are tried with.
 pub const NODE_LINES: [&str; 4] = ["1.6", "1.7", "2.1", "2.4"];
 /// How long a boot may take. It takes 1 to 2 s.
 const BOOT: Duration = Duration::from_mins(1);
+/// Where containerd keeps snapshots, which cannot lie on layers themselves.
+const SNAPSHOTS: &str = "/var/lib/containerd";
 
 /// A lab that can boot nodes here.
 #[derive(Debug)]
@@ -68,6 +72,16 @@ impl Nodes {
         Ok(Self { lab, root })
     }
 
+    /// The certificates that files may name; see [`Pki::fill`].
+    pub fn pki(&self) -> &Pki {
+        self.lab.pki()
+    }
+
+    /// The archive of the image that every node has, on the machine.
+    pub fn image(&self) -> PathBuf {
+        self.root.join(workload::ARCHIVE.trim_start_matches('/'))
+    }
+
     /// The newest containerd of a release line that a node can have.
     ///
     /// # Errors
@@ -93,22 +107,27 @@ impl Nodes {
     ///
     /// When the node does not boot; its console is in the message.
     pub fn boot(&self, containerd: &Containerd, options: &NodeOptions) -> io::Result<Node> {
-        let folder = Folder::make()?;
+        let folder = Folder::make("node")?;
         let path = folder.path.clone();
-        for name in ["programs", "upper", "work", "root", "containerd"] {
+        for name in ["programs", "upper", "work", "root", "folders"] {
             fs::create_dir(path.join(name))?;
         }
-        base::layer(containerd, &path.join("programs"))?;
+        base::layer(containerd, &options.programs, &path.join("programs"))?;
         let hosts = super::inside::hosts_file(&super::inside::addresses(&options.scene));
         files::write(&path.join("upper"), &folder.name, &hosts, options, self.lab.pki())?;
         let ground = Ground {
             folder: path.clone(),
             base: self.root.clone(),
+            folders: [SNAPSHOTS.to_owned()]
+                .into_iter()
+                .chain(options.folders.iter().cloned())
+                .collect(),
             disks: options.disks.clone().into_iter().collect(),
             pki: self.lab.pki().clone(),
             scene: options.scene.clone(),
+            link: options.link.clone(),
         };
-        let holder = Holder::start(&self.lab.helper, &ground)?;
+        let holder = Holder::start(&self.lab.helper, "hold", &ground)?;
         let mut node = Node {
             machine: None,
             holder: Some(holder),
@@ -226,7 +245,7 @@ impl Node {
     }
 
     fn order(&mut self, order: &Order) -> io::Result<Vec<Request>> {
-        self.holder.as_mut().ok_or_else(down)?.order(order)
+        self.holder.as_mut().ok_or_else(down)?.tell(order)
     }
 }
 

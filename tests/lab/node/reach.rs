@@ -166,24 +166,8 @@ impl Node {
     }
 
     /// Looks until there is something to see; an error counts as nothing and is told at the end.
-    pub fn until<T>(
-        &self,
-        what: &str,
-        within: Duration,
-        mut look: impl FnMut() -> io::Result<Option<T>>,
-    ) -> io::Result<T> {
-        let deadline = Instant::now() + within;
-        loop {
-            let seen = look();
-            match seen {
-                Ok(Some(seen)) => return Ok(seen),
-                other if Instant::now() > deadline => {
-                    let why = other.err().map_or_else(String::new, |error| format!(": {error}"));
-                    return Err(late(&format!("{what}{why}"), within));
-                }
-                _ => sleep(STEP),
-            }
-        }
+    pub fn until<T>(&self, what: &str, within: Duration, look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+        until(what, (STEP, within), look)
     }
 
     /// The node's root: as its init sees it, or as its holder has mounted it.
@@ -214,7 +198,27 @@ impl Node {
     }
 }
 
-pub(super) fn late(what: &str, within: Duration) -> io::Error {
+/// Looks, a step after the other, until there is something to see; an error counts as nothing and is told at the end.
+pub(in crate::lab) fn until<T>(
+    what: &str,
+    (step, within): (Duration, Duration),
+    mut look: impl FnMut() -> io::Result<Option<T>>,
+) -> io::Result<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        let seen = look();
+        match seen {
+            Ok(Some(seen)) => return Ok(seen),
+            other if Instant::now() > deadline => {
+                let why = other.err().map_or_else(String::new, |error| format!(": {error}"));
+                return Err(late(&format!("{what}{why}"), within));
+            }
+            _ => sleep(step),
+        }
+    }
+}
+
+fn late(what: &str, within: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
         format!("{what} within {} s", within.as_secs_f32()),

@@ -2,25 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tonic::Status;
 
 use super::Node;
-use super::reach::late;
 use crate::lab::cri::{Cri, Ready, Sandbox};
 use crate::lab::scene::Image;
 
 /// The image that every node has.
 pub const IMAGE: &str = "lab.test/tools:1";
+/// Its archive in a node.
+pub(super) const ARCHIVE: &str = "/lab/tools.tar";
 /// How long one call may take.
 const CALL: Duration = Duration::from_mins(1);
 
 /// Prints a number each hundredth of a second: by waiting for input that never comes, as a `sleep` would be a process each
 /// time. The first process of a container has no default signals, so it ends when told because it says so.
-const COUNT: &str = "trap 'exit 0' TERM; mkfifo /tmp/never; exec 3<> /tmp/never; i=0; \
+pub(in crate::lab) const COUNT: &str = "trap 'exit 0' TERM; mkfifo /tmp/never; exec 3<> /tmp/never; i=0; \
     while :; do i=$((i + 1)); echo $i; read -t 0.01 -u 3 never; done";
 
 /// CRI of a node, for tests: every call has a deadline.
@@ -175,21 +176,32 @@ impl Node {
         self.until("the log does not flow", within, look)?
     }
 
+    /// Puts an image of an archive of the machine on the node. CRI knows it by `reference` when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When containerd does not take it.
+    pub fn import(&self, archive: &Path, reference: &str) -> io::Result<()> {
+        const INSIDE: &str = "/run/lab-image.tar";
+        self.copy_in(archive, INSIDE)?;
+        let imported = self.take_image(&mut self.cri()?, INSIDE, reference);
+        self.run(&["rm", "-f", INSIDE])?;
+        imported
+    }
+
     fn have_image(&self, cri: &mut NodeCri) -> io::Result<()> {
         if cri.wait(|cri| cri.holds(IMAGE))? {
             return Ok(());
         }
-        self.run(&["ctr", "-n", "k8s.io", "images", "import", "/lab/tools.tar"])?
-            .ok()?;
+        self.take_image(cri, ARCHIVE, IMAGE)
+    }
+
+    fn take_image(&self, cri: &mut NodeCri, archive: &str, reference: &str) -> io::Result<()> {
+        self.run(&["ctr", "-n", "k8s.io", "images", "import", archive])?.ok()?;
         // CRI comes to know of it by an event.
-        let deadline = std::time::Instant::now() + CALL;
-        while !cri.wait(|cri| cri.holds(IMAGE))? {
-            if std::time::Instant::now() > deadline {
-                return Err(late("CRI does not come to know its image", CALL));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        self.until("CRI does not come to know its image", CALL, || {
+            Ok(cri.wait(|cri| cri.holds(reference))?.then_some(()))
+        })
     }
 
     fn process(&self, pid: i32) -> io::Result<Process> {

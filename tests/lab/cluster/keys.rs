@@ -1,0 +1,101 @@
+//! Who is who in a cluster: its authority, the certificates that it signs, and the files by which programs show them.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::network;
+use crate::lab::pki::{Pair, authority, client, server_of};
+
+/// What the authority signs as.
+const AUTHORITY: &str = "lab cluster";
+
+/// A cluster's keys, made anew for each.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    folder: PathBuf,
+    authority: Pair,
+}
+
+impl Keys {
+    /// The keys of the control plane, as files of `folder`, which is made.
+    pub(super) fn make(folder: PathBuf) -> io::Result<Self> {
+        fs::create_dir(&folder)?;
+        let authority = authority(AUTHORITY).map_err(io::Error::other)?;
+        fs::write(folder.join("ca.crt"), &authority.cert)?;
+        let keys = Self { folder, authority };
+        let (plane, service) = (network::PLANE.to_string(), network::SERVICE.to_string());
+        let names = [&plane, &service, "127.0.0.1", "kubernetes.default.svc"];
+        keys.keep("api-server", &keys.server(&names)?)?;
+        keys.keep(
+            "to-kubelets",
+            &keys.client("kube-apiserver-kubelet-client", "system:masters")?,
+        )?;
+        // Its key signs the tokens of service accounts; the certificate is where the public half is read from.
+        keys.keep("accounts", &keys.client("service-accounts", "")?)?;
+        for (file, name, group) in [
+            ("admin", "admin", "system:masters"),
+            ("controller-manager", "system:kube-controller-manager", ""),
+            ("scheduler", "system:kube-scheduler", ""),
+        ] {
+            let text = keys.kubeconfig(name, group)?;
+            fs::write(keys.path(file), text)?;
+            fs::set_permissions(keys.path(file), Permissions::from_mode(0o600))?;
+        }
+        Ok(keys)
+    }
+
+    /// The certificate of the cluster's authority, PEM.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority.cert
+    }
+
+    /// A server's certificate for names and addresses.
+    pub(super) fn server(&self, names: &[&str]) -> io::Result<Pair> {
+        server_of(names, Some((AUTHORITY, &self.authority))).map_err(io::Error::other)
+    }
+
+    /// A kubeconfig with all in it, for somebody of a group.
+    pub(super) fn kubeconfig(&self, name: &str, group: &str) -> io::Result<String> {
+        let pair = self.client(name, group)?;
+        let config = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "lab",
+            "clusters": [{"name": "lab", "cluster": {
+                "server": network::api_server(),
+                "certificate-authority-data": BASE64.encode(&self.authority.cert),
+            }}],
+            "users": [{"name": "own", "user": {
+                "client-certificate-data": BASE64.encode(&pair.cert),
+                "client-key-data": BASE64.encode(&pair.key),
+            }}],
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "own"}}],
+        });
+        Ok(config.to_string())
+    }
+
+    /// A file of the folder.
+    pub(super) fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    fn client(&self, name: &str, group: &str) -> io::Result<Pair> {
+        let group = Some(group).filter(|group| !group.is_empty());
+        client(name, group, (AUTHORITY, &self.authority)).map_err(io::Error::other)
+    }
+
+    fn keep(&self, name: &str, pair: &Pair) -> io::Result<()> {
+        keep(&self.folder, name, pair)
+    }
+}
+
+/// Writes `name.crt` and `name.key`.
+pub(super) fn keep(folder: &Path, name: &str, pair: &Pair) -> io::Result<()> {
+    fs::write(folder.join(format!("{name}.crt")), &pair.cert)?;
+    let key = folder.join(format!("{name}.key"));
+    fs::write(&key, &pair.key)?;
+    fs::set_permissions(key, Permissions::from_mode(0o600))
+}

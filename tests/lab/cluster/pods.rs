@@ -1,0 +1,111 @@
+//! What pods have on a node, looked at there: the API server may be gone, and kubelet too.
+
+use std::fs;
+use std::io;
+
+use crate::lab::Node;
+use crate::lab::node::{COUNT, Process, Workload};
+
+/// A container of a pod, as kubelet has written it down on its node.
+#[derive(Clone, Debug)]
+pub struct PodContainer {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// The container's name in the pod.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Its log, by its path in the node.
+    pub log: String,
+    /// Its main process while it runs.
+    pub process: Option<Process>,
+}
+
+impl PodContainer {
+    /// For [`Node::log_is_unbroken`] and [`Node::log_flows`], when it counts.
+    pub fn workload(&self) -> Workload {
+        Workload {
+            sandbox: String::new(),
+            container: self.id.clone(),
+            log: self.log.clone(),
+        }
+    }
+}
+
+/// Every container of a pod whose log is on the node, ended ones too.
+///
+/// # Errors
+///
+/// When CRI does not answer.
+pub fn containers(node: &Node) -> io::Result<Vec<PodContainer>> {
+    let processes = node.pids()?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(node.path("/var/log/containers"))? {
+        let entry = entry?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let Some((namespace, pod, name, id)) = parts(&file) else {
+            continue;
+        };
+        // One that goes at this moment is as one that is gone.
+        let Ok(log) = fs::read_link(entry.path()) else { continue };
+        found.push(PodContainer {
+            process: processes.get(id).copied(),
+            namespace: namespace.into(),
+            pod: pod.into(),
+            name: name.into(),
+            id: id.into(),
+            log: log.display().to_string(),
+        });
+    }
+    found.sort_by(|one, two| (&one.namespace, &one.pod, &one.id).cmp(&(&two.namespace, &two.pod, &two.id)));
+    Ok(found)
+}
+
+/// `POD_NAMESPACE_CONTAINER-ID.log`: no name has an underscore.
+fn parts(file: &str) -> Option<(&str, &str, &str, &str)> {
+    let (names, id) = file.strip_suffix(".log")?.rsplit_once('-')?;
+    let mut names = names.split('_');
+    let (pod, namespace, name) = (names.next()?, names.next()?, names.next()?);
+    Some((namespace, pod, name, id))
+}
+
+/// A `DaemonSet` in the namespace `default` whose container counts, as [`Node::start_workload`]'s does: of an image, pulled
+/// each time anew, on every node.
+pub fn counting(name: &str, image: &str) -> String {
+    serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "tolerations": [{"operator": "Exists"}],
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{
+                        "name": "counts", "image": image, "imagePullPolicy": "Always",
+                        "command": ["/bin/sh", "-c", COUNT],
+                    }],
+                },
+            },
+        },
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn names_of_logs_are_taken_apart() {
+        assert_eq!(
+            parts("a-b-x1_default_c-d-0123.log"),
+            Some(("default", "a-b-x1", "c-d", "0123"))
+        );
+        assert_eq!(parts("lost+found"), None);
+        assert_eq!(parts("a-1.log"), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! The programs of a cluster and of the registries around it, as `tests/lab/prepare` makes them.
+
+use std::path::PathBuf;
+
+use crate::lab::{Missing, cache};
+
+// `prepare` and `tests/run` read these from here.
+/// The last minor release whose kubelet takes control groups of version 1, which the lab's machines may have.
+const KUBERNETES: &str = "1.34.4";
+const ETCD: &str = "3.5.21";
+/// The Debian whose docker-registry stands for all registries.
+const REGISTRY: &str = "bookworm";
+
+/// Where each is.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    pub(super) etcd: PathBuf,
+    pub(super) api_server: PathBuf,
+    pub(super) controller_manager: PathBuf,
+    pub(super) scheduler: PathBuf,
+    pub(super) kubelet: PathBuf,
+    pub(super) kubectl: PathBuf,
+    pub(super) registry: PathBuf,
+}
+
+impl Programs {
+    /// All of them.
+    pub(super) fn find() -> Result<Self, Missing> {
+        let cache = cache();
+        let there = |path: String| {
+            let path = cache.join(path);
+            if path.is_file() {
+                Ok(path)
+            } else {
+                Err(Missing::Part(path))
+            }
+        };
+        let kubernetes = |name: &str| there(format!("kubernetes/{KUBERNETES}/{name}"));
+        Ok(Self {
+            etcd: there(format!("etcd/{ETCD}/etcd"))?,
+            api_server: kubernetes("kube-apiserver")?,
+            controller_manager: kubernetes("kube-controller-manager")?,
+            scheduler: kubernetes("kube-scheduler")?,
+            kubelet: kubernetes("kubelet")?,
+            kubectl: kubernetes("kubectl")?,
+            registry: there(format!("registry/{REGISTRY}/docker-registry"))?,
+        })
+    }
+}
