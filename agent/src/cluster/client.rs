@@ -154,6 +154,8 @@ impl Cluster {
         tcp.set_nodelay(true);
         // Finds out that the other end of a watch is gone; done by the kernel, so that nothing here wakes up for it.
         tcp.set_keepalive(Some(Duration::from_mins(1)));
+        tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
+        tcp.set_keepalive_retries(Some(4));
         let https = config
             .rustls_https_connector_with_connector(tcp)
             .map_err(|source| AccessError::Authority {

@@ -26,3 +26,6 @@ pub mod nodemirror;
 pub mod owner;
 /// One watch that goes on.
 mod watch;
+
+#[cfg(test)]
+mod tests;
