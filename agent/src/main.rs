@@ -14,6 +14,11 @@ mod cli;
 #[cfg_attr(not(test), expect(dead_code, reason = "the daemon is to use it"))]
 #[expect(unreachable_pub, reason = "the daemon is to use it")]
 mod cluster;
+/// The cluster's API against a server that answers what a test says. Beside the module and not in it: another program of the suite
+/// is built from that.
+#[cfg(test)]
+#[path = "cluster/tests/mod.rs"]
+mod cluster_tests;
 /// One file for each command.
 mod commands;
 /// The exit codes.

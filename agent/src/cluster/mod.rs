@@ -25,7 +25,4 @@ pub mod nodemirror;
 /// Whose agent this is.
 pub mod owner;
 /// One watch that goes on.
-mod watch;
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod watch;

@@ -70,14 +70,14 @@ pub struct NodeMirrorStatus {
     pub routes: Vec<RouteSummary>,
     /// How many routes were left out because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(range(min = 0))]
+    #[schemars(with = "i32", range(min = 0))]
     pub routes_left_out: u32,
     /// What this containerd refuses, ignores or will drop; the worst come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingSummary>,
     /// How many findings were left out because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(range(min = 0))]
+    #[schemars(with = "i32", range(min = 0))]
     pub findings_left_out: u32,
     /// The slot that the node holds, a Lease in the agent's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub struct PlanSummary {
     /// Whether containerd is to be restarted.
     pub restart: bool,
     /// How many files are to be written.
-    #[schemars(range(min = 0))]
+    #[schemars(with = "i32", range(min = 0))]
     pub files: u32,
 }
 

@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// What a watch saw.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Seen<K> {
+pub(crate) enum Seen<K> {
     /// All there is. Always the first, and again when something may have been missed.
     All(Vec<K>),
     /// An object is new, or is now as here.
@@ -42,7 +42,7 @@ struct Open<K> {
 }
 
 /// A watch of the objects of one kind that a selector of fields picks.
-pub(super) struct Watch<K> {
+pub(crate) struct Watch<K> {
     api: Api<K>,
     what: &'static str,
     fields: Option<String>,
@@ -65,7 +65,7 @@ impl<K> Debug for Watch<K> {
 
 impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     /// Asks nothing yet.
-    pub(super) fn new(api: Api<K>, what: &'static str, fields: Option<String>) -> Self {
+    pub(crate) fn new(api: Api<K>, what: &'static str, fields: Option<String>) -> Self {
         Self {
             api,
             what,
@@ -78,7 +78,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     /// Ends it; the next call of [`Watch::next`] begins with a list again.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.open = None;
         self.version = None;
     }
@@ -89,7 +89,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     /// # Errors
     ///
     /// That of a call. After one the watch goes on where it was; the caller waits before.
-    pub(super) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
+    pub(crate) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
         loop {
             if let Some(instant) = self.not_before {
                 tokio::time::sleep_until(instant).await;

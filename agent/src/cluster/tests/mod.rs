@@ -2,6 +2,8 @@
 
 /// How calls are made again, and when not.
 mod client;
+/// The object's definition.
+mod definition;
 /// Events, and how many.
 mod events;
 /// Slots.
@@ -11,12 +13,12 @@ mod mirror;
 /// Watches that break.
 mod watch;
 
-use super::backoff::Jitter;
-use super::client::{Cluster, Limits, come_again};
-use super::conditions::{Conditions, Reason, Stated};
-use super::mirror::Report;
-use super::nodemirror::{NodeMirrorStatus, Phase};
-use super::owner::Owner;
+use crate::cluster::backoff::Jitter;
+use crate::cluster::client::{Cluster, Limits, come_again};
+use crate::cluster::conditions::{Conditions, Reason, Stated};
+use crate::cluster::mirror::Report;
+use crate::cluster::nodemirror::{NodeMirrorStatus, Phase};
+use crate::cluster::owner::Owner;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
