@@ -78,7 +78,7 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     // An API server that goes in the middle of a watch and comes back: what was edited meanwhile is seen.
     let now = Timestamp::UNIX_EPOCH;
     let said = report(Phase::Migrated, "Done.");
-    let mut mirror = agent.mirror();
+    let mut mirror = world.run(async || agent.mirror())?;
     world.run(async || {
         assert_eq!(mirror.say(&said, now).await.expect("said"), Written::Made);
         assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());

@@ -157,10 +157,10 @@ pub(crate) fn lease(name: &str, holder: &str, owners: &Value) -> Value {
     })
 }
 
-pub(crate) fn event(node: &str) -> Value {
+pub(crate) fn event(name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
-        "metadata": { "name": "e1", "namespace": "default" },
+        "metadata": { "name": name, "namespace": "default" },
         "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Migrate", "reason": "MigrationDone", "note": "a", "type": "Normal",
         "regarding": { "apiVersion": "v1", "kind": "Node", "name": node, "uid": "u" },
         "reportingController": "mirrorshift.dev/agent", "reportingInstance": node,
@@ -190,13 +190,15 @@ impl Scene {
                     .expect("said");
             }
         })?;
-        for (slot, owner) in [("slot-0", &one.owner), ("slot-1", &two.owner)] {
-            let lease = lease(slot, &owner.name, &reference(owner));
+        // What is n2's is owned by n1 here, so that one thing alone stands in the way of each request.
+        for (slot, holder) in [("slot-0", "n1"), ("slot-1", "n2")] {
+            let lease = lease(slot, holder, &reference(&one.owner));
             world.plane.apply_text(&lease.to_string())?;
         }
-        world.plane.apply_text(&event("n2").to_string())?;
-        // By somebody whom the policy does not hold.
-        world.plane.apply_text(&lease("leader", "n3", &json!([])).to_string())?;
+        let owned = json!({ "metadata": { "ownerReferences": reference(&one.owner) } }).to_string();
+        let patch = ["patch", "nodemirror", "n2", "--type=merge", "-p", &owned];
+        world.plane.kubectl(&patch)?.ok()?;
+        world.plane.apply_text(&event("e1", "n2").to_string())?;
         let bound = std::fs::read_to_string(&one.access.token)?;
         let clients = Clients {
             one: client(&world, &bound)?,
@@ -298,22 +300,18 @@ impl Scene {
         table.rule(1, "UPDATE");
         table.one(4, "take over a slot", "PATCH", &slot_2, holder("n1"));
         table.one(4, "hand a slot on", "PATCH", &slot_1, holder("n2"));
-        table.one(4, "write at another's slot", "PATCH", &slot_2, label);
+        table.one(4, "write at another's slot", "PATCH", &slot_2, label.clone());
         table.one(4, "update another's slot", "PUT", &slot_2, whole.1);
         table.one(5, "make a slot outlive its Node", "PATCH", &slot_1, owners(&none));
         table.rule(1, "DELETE");
         table.one(4, "free another's slot", "DELETE", &slot_2, none.clone());
         table.one(4, "free all slots", "DELETE", LEASES, none);
         table.rule(2, "CREATE");
-        table.one(6, "tell of another", "POST", EVENTS, event("n2"));
+        // Of a Node without a name, as the token has none.
+        table.nobody(0, "tell, unbound", "POST", EVENTS, event("e2", ""));
+        table.one(6, "tell of another", "POST", EVENTS, event("e2", "n2"));
         table.rule(2, "UPDATE");
-        table.one(
-            6,
-            "tell otherwise of another",
-            "PATCH",
-            &of(EVENTS, "e1"),
-            json!({ "note": "b" }),
-        );
+        table.one(6, "tell otherwise of another", "PATCH", &of(EVENTS, "e1"), label);
         table.refused
     }
 
