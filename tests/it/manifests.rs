@@ -63,12 +63,16 @@ fn root() -> PathBuf {
 
 /// Every object of a kustomization, by kind and name.
 fn rendered(folder: &str) -> BTreeMap<String, Value> {
-    let path = root().join("manifests").join(folder);
-    let output = Command::new(kubectl().unwrap()).arg("kustomize").arg(&path).output();
+    rendered_at(&root().join("manifests").join(folder))
+}
+
+fn rendered_at(path: &Path) -> BTreeMap<String, Value> {
+    let output = Command::new(kubectl().unwrap()).arg("kustomize").arg(path).output();
     let output = output.unwrap();
     assert!(
         output.status.success(),
-        "{folder}: {}",
+        "{}: {}",
+        path.display(),
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout).unwrap();
@@ -276,11 +280,19 @@ fn the_admission_policy_holds_the_account_that_the_agents_have() {
 }
 
 fn the_quota_is_for_the_priority_that_the_pods_have() {
-    let folder = tempfile::tempdir_in(root().join("manifests/overlays")).unwrap();
+    // As somebody would who has a copy of the manifests.
+    let copy = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(root().join("manifests"))
+        .arg(copy.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let own = copy.path().join("manifests/overlays/own");
+    fs::create_dir(&own).unwrap();
     let text = "resources: [../observe]\ncomponents: [../../components/priority-quota]\n";
-    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
-    let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
-    let objects = rendered(&format!("overlays/{name}"));
+    fs::write(own.join("kustomization.yaml"), text).unwrap();
+    let objects = rendered_at(&own);
     let quota = &objects["ResourceQuota mirrorshift-node-critical"];
     let classes = &quota["spec"]["scopeSelector"]["matchExpressions"][0]["values"];
     assert_eq!(*classes, json!([daemon(&objects)["priorityClassName"]]));

@@ -7,7 +7,7 @@ use mirrorshift_tests::lab::ControlPlanes;
 use serde_json::{Value, json};
 
 use crate::refusals::{EVENTS, LEASES, MIRRORS, POLICY, Refused, Scene, Who, ask, event, lease, reference};
-use crate::world::{AGENT, NAMESPACE, World};
+use crate::world::{AGENT, NAMESPACE, World, until};
 
 pub(crate) fn own_node_alone(planes: &ControlPlanes) -> Result<(), Failed> {
     let scene = Scene::new(planes)?;
@@ -173,5 +173,12 @@ pub(crate) fn least_rights(planes: &ControlPlanes) -> Result<(), Failed> {
             assert_eq!(may(resource, namespace)?, none, "{resource} {namespace}");
         }
     }
+    // What the DaemonSet asks for is let in: the pod's folders of the host, its priority, its tolerations.
+    world.node("n1")?;
+    let pods = ["pods", "-n", NAMESPACE];
+    until("the DaemonSet makes no pod", || Ok(!world.absent(&pods)?))?;
+    let pod = &world.get(&pods)?["items"][0];
+    assert_eq!(pod["spec"]["priority"], 2_000_001_000);
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], AGENT);
     Ok(())
 }

@@ -163,7 +163,7 @@ pub(crate) fn event(name: &str, node: &str) -> Value {
         "metadata": { "name": name, "namespace": "default" },
         "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Migrate", "reason": "MigrationDone", "note": "a", "type": "Normal",
         "regarding": { "apiVersion": "v1", "kind": "Node", "name": node, "uid": "u" },
-        "reportingController": "mirrorshift.dev/agent", "reportingInstance": node,
+        "reportingController": "mirrorshift.dev/agent", "reportingInstance": "pod",
     })
 }
 

@@ -1,5 +1,7 @@
-//! The definition in the manifests is that of the types.
+//! The definition in the manifests is that of the types, and the runbook explains what they can say.
 
+use crate::cluster::conditions::{ConditionType, Reason};
+use crate::cluster::events::Happened;
 use crate::cluster::nodemirror::{NodeMirror, Phase};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -81,4 +83,60 @@ fn it_is_structural() {
         }
     }
     walk(&definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+}
+
+/// Whoever is called finds each word that an agent can say.
+#[test]
+fn the_runbook_explains_every_word() {
+    let runbook = read("docs/runbook.md");
+    let row = |word: &str| {
+        let cell = format!("| `{word}` |");
+        runbook
+            .lines()
+            .any(|line| line.starts_with('|') && line.contains(&cell))
+    };
+    let kinds: Vec<_> = ConditionType::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+    let words = Phase::ALL.iter().map(|phase| phase.name());
+    let words = words.chain(Reason::ALL.iter().map(|reason| reason.name()));
+    let words = words.chain(Happened::ALL.iter().map(|happened| happened.name()));
+    for word in words.chain(kinds.iter().map(String::as_str)) {
+        assert!(row(word), "{word} is in no table of the runbook");
+    }
+}
+
+/// Alerts and dashboard ask for metrics that the runbook has, and for phases that there are.
+#[test]
+fn monitoring_asks_for_what_there_is() {
+    let runbook = read("docs/runbook.md");
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    for file in ["rules.yaml", "dashboard.json"] {
+        let text = read(&format!("manifests/monitoring/{file}"));
+        let mut asked = 0;
+        for (at, _) in text.match_indices("mirrorshift_") {
+            let metric: String = text[at..].chars().take_while(|letter| word(*letter)).collect();
+            let known = [format!("`{metric}`"), format!("`{metric}{{")];
+            assert!(
+                known.iter().any(|known| runbook.contains(known.as_str())),
+                "{file}: {metric}"
+            );
+            asked += 1;
+        }
+        assert!(asked > 5, "{file}");
+        for after in text.split("phase=").skip(1) {
+            let phases = after
+                .trim_start_matches(['~', '\\', '"'])
+                .split(['"', '\\'])
+                .next()
+                .unwrap();
+            for phase in phases.split('|') {
+                assert!(Phase::ALL.iter().any(|known| known.name() == phase), "{file}: {phase}");
+            }
+        }
+    }
+    let dashboard: Value = serde_json::from_str(&read("manifests/monitoring/dashboard.json")).unwrap();
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 5));
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
