@@ -2,6 +2,9 @@
 //!
 //! This crate never ships: nothing depends on it, and its dependencies reach no shipped crate.
 
+/// The agent's own side of the cluster's API, for tests that put it before a real API server.
+#[path = "../agent/src/cluster/mod.rs"]
+pub mod cluster;
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
 pub mod live; // the program on whole nodes, as an operator has it there

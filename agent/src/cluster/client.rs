@@ -106,7 +106,7 @@ impl Default for Limits {
 
 /// Whether a call may be made again when nobody knows what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
+pub(crate) enum Again {
     /// It comes to the same: it reads, or says of which version it speaks.
     Harmless,
     /// Only when it is known that nothing was done.
@@ -154,6 +154,8 @@ impl Cluster {
         tcp.set_nodelay(true);
         // Finds out that the other end of a watch is gone; done by the kernel, so that nothing here wakes up for it.
         tcp.set_keepalive(Some(Duration::from_mins(1)));
+        tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
+        tcp.set_keepalive_retries(Some(4));
         let https = config
             .rustls_https_connector_with_connector(tcp)
             .map_err(|source| AccessError::Authority {
@@ -179,7 +181,7 @@ impl Cluster {
     }
 
     /// Calls by a client of kube's; answers that ask to come again must have gone through [`come_again`].
-    pub(super) fn over(client: Client, limits: Limits, jitter: Jitter) -> Self {
+    pub(crate) fn over(client: Client, limits: Limits, jitter: Jitter) -> Self {
         Self {
             client,
             limits,
@@ -187,11 +189,11 @@ impl Cluster {
         }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
-    pub(super) fn jitter(&self) -> &Jitter {
+    pub(crate) fn jitter(&self) -> &Jitter {
         &self.jitter
     }
 
@@ -200,7 +202,7 @@ impl Cluster {
     /// # Errors
     ///
     /// The last attempt's.
-    pub(super) async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         doing: &str,
         again: Again,
@@ -232,7 +234,7 @@ impl Cluster {
 }
 
 /// Turns an answer that asks to come again into an error, as only here its headers are seen.
-pub(super) fn come_again<B, E: Into<BoxError>>(answer: Result<Response<B>, E>) -> Result<Response<B>, BoxError> {
+pub(crate) fn come_again<B, E: Into<BoxError>>(answer: Result<Response<B>, E>) -> Result<Response<B>, BoxError> {
     let answer = answer.map_err(Into::into)?;
     let after = retry_after(answer.headers());
     match answer.status() {

@@ -11,6 +11,7 @@ use super::backoff::Backoff;
 use super::client::{Again, Cluster};
 use super::conditions::whole_second;
 use super::error::{Error, Kind};
+use super::nodemirror::{LONGEST_MESSAGE, cut};
 use super::owner::Owner;
 use super::watch::{Seen, Watch};
 use jiff::Timestamp;
@@ -182,12 +183,18 @@ impl Gate {
         }}));
         let params = PatchParams::default();
         let doing = format!("write at Lease {}", slot.name);
-        self.cluster
-            .call(&doing, Again::Harmless, || {
-                self.leases.patch_metadata(&slot.name, &params, &patch)
-            })
-            .await?;
-        Ok(())
+        let told = self.cluster.call(&doing, Again::Harmless, || {
+            self.leases.patch_metadata(&slot.name, &params, &patch)
+        });
+        match told.await {
+            Ok(_told) => Ok(()),
+            // Nothing else in it could be: the API server takes another uid for a mistake.
+            Err(mut error) if error.kind == Kind::Invalid => {
+                error.kind = Kind::Conflict;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the slot back. When it is gone already, or another node's, it is as it should be.
@@ -321,9 +328,11 @@ impl Gate {
     }
 
     fn annotations(&self, slot: &str, why: &Why) -> BTreeMap<String, String> {
+        let mut reason = why.reason.clone();
+        cut(&mut reason, LONGEST_MESSAGE);
         BTreeMap::from([
             (PHASE.to_owned(), why.phase.clone()),
-            (REASON.to_owned(), why.reason.clone()),
+            (REASON.to_owned(), reason),
             (FREE.to_owned(), self.command(slot)),
         ])
     }

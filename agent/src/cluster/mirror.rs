@@ -203,9 +203,8 @@ impl Mirror {
     }
 
     async fn patch(&self, object: &DynamicObject, mut patch: Value, status: bool) -> Result<DynamicObject, Error> {
-        // Of this version of this object: not of one that was made anew under the name.
+        // Of this version, which no other object of the name has had.
         patch["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
-        patch["metadata"]["uid"] = json!(object.metadata.uid);
         let (patch, params, name) = (Patch::Merge(patch), PatchParams::default(), &self.owner.name);
         let doing = self.doing(if status { "write the status of" } else { "write" });
         self.cluster

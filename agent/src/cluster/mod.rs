@@ -25,4 +25,4 @@ pub mod nodemirror;
 /// Whose agent this is.
 pub mod owner;
 /// One watch that goes on.
-mod watch;
+pub(crate) mod watch;

@@ -70,14 +70,14 @@ pub struct NodeMirrorStatus {
     pub routes: Vec<RouteSummary>,
     /// How many routes were left out because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(range(min = 0))]
+    #[schemars(with = "i32", range(min = 0))]
     pub routes_left_out: u32,
     /// What this containerd refuses, ignores or will drop; the worst come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingSummary>,
     /// How many findings were left out because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(range(min = 0))]
+    #[schemars(with = "i32", range(min = 0))]
     pub findings_left_out: u32,
     /// The slot that the node holds, a Lease in the agent's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub struct PlanSummary {
     /// Whether containerd is to be restarted.
     pub restart: bool,
     /// How many files are to be written.
-    #[schemars(range(min = 0))]
+    #[schemars(with = "i32", range(min = 0))]
     pub files: u32,
 }
 
@@ -288,7 +288,7 @@ mod tests {
     fn a_huge_node_fits() {
         let route = RouteSummary {
             registry: "r".repeat(5000),
-            before: vec!["h".repeat(5000); 500],
+            before: vec!["h".repeat(5000); 40],
             after: vec!["short".into(); MOST_HOSTS],
         };
         let finding = FindingSummary {
@@ -299,18 +299,18 @@ mod tests {
         let status = NodeMirrorStatus {
             message: "m".repeat(5000),
             change: Some("c".repeat(5000)),
-            routes: vec![route; 1000],
-            findings: vec![finding; 1000],
+            routes: vec![route; 100],
+            findings: vec![finding; 100],
             ..NodeMirrorStatus::default()
         }
         .bounded();
-        assert_eq!((status.routes.len(), status.routes_left_out), (MOST_ROUTES, 1000 - 32));
+        assert_eq!((status.routes.len(), status.routes_left_out), (MOST_ROUTES, 100 - 32));
         assert_eq!(
             (status.findings.len(), status.findings_left_out),
-            (MOST_FINDINGS, 1000 - 32)
+            (MOST_FINDINGS, 100 - 32)
         );
         assert_eq!(status.routes[0].before.len(), MOST_HOSTS);
-        assert_eq!(status.routes[0].before[MOST_HOSTS - 1], "and 485 more");
+        assert_eq!(status.routes[0].before[MOST_HOSTS - 1], "and 25 more");
         assert_eq!(status.routes[0].after.len(), MOST_HOSTS);
         assert_eq!(status.findings[0].message.chars().count(), LONGEST_MESSAGE);
         assert!(status.findings[0].message.ends_with('…'));

@@ -13,14 +13,17 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How long one watch lasts at least; a random part of [`SPREAD`] comes on top, so that thousands do not end together.
-const LASTS: Duration = Duration::from_mins(4);
-const SPREAD: Duration = Duration::from_secs(50);
+/// Each end costs the server a request, and a connection that is dead is found out by the kernel before.
+const LASTS: Duration = Duration::from_mins(15);
+const SPREAD: Duration = Duration::from_mins(5);
+/// A watch that lasted this long was a good one, whatever it saw.
+const GOOD: Duration = Duration::from_mins(1);
 /// How much later than it should a watch may end before it counts as dead.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What a watch saw.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Seen<K> {
+pub(crate) enum Seen<K> {
     /// All there is. Always the first, and again when something may have been missed.
     All(Vec<K>),
     /// An object is new, or is now as here.
@@ -31,14 +34,21 @@ pub(super) enum Seen<K> {
 
 type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
+struct Open<K> {
+    events: Events<K>,
+    begun: Instant,
+    /// When it counts as dead.
+    end: Instant,
+}
+
 /// A watch of the objects of one kind that a selector of fields picks.
-pub(super) struct Watch<K> {
+pub(crate) struct Watch<K> {
     api: Api<K>,
     what: &'static str,
     fields: Option<String>,
     /// From where to go on; none before the first list.
     version: Option<String>,
-    open: Option<(Events<K>, Instant)>,
+    open: Option<Open<K>>,
     /// A server that ends each watch at once is not asked without pause.
     not_before: Option<Instant>,
     backoff: Backoff,
@@ -55,7 +65,7 @@ impl<K> Debug for Watch<K> {
 
 impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     /// Asks nothing yet.
-    pub(super) fn new(api: Api<K>, what: &'static str, fields: Option<String>) -> Self {
+    pub(crate) fn new(api: Api<K>, what: &'static str, fields: Option<String>) -> Self {
         Self {
             api,
             what,
@@ -68,7 +78,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     /// Ends it; the next call of [`Watch::next`] begins with a list again.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.open = None;
         self.version = None;
     }
@@ -79,7 +89,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     /// # Errors
     ///
     /// That of a call. After one the watch goes on where it was; the caller waits before.
-    pub(super) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
+    pub(crate) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
         loop {
             if let Some(instant) = self.not_before {
                 tokio::time::sleep_until(instant).await;
@@ -91,9 +101,9 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
             if self.open.is_none() {
                 self.open = Some(self.begin(cluster, &version).await?);
             }
-            let Some((events, end)) = &mut self.open else { continue };
+            let Some(open) = &mut self.open else { continue };
             // It ended as it should, or was cut off, or nothing was heard of it for too long.
-            let Ok(Some(event)) = timeout_at(*end, events.next()).await else {
+            let Ok(Some(event)) = timeout_at(open.end, open.events.next()).await else {
                 self.pause(cluster);
                 continue;
             };
@@ -132,14 +142,19 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         Ok(Seen::All(list.items))
     }
 
-    async fn begin(&self, cluster: &Cluster, version: &str) -> Result<(Events<K>, Instant), Error> {
+    async fn begin(&self, cluster: &Cluster, version: &str) -> Result<Open<K>, Error> {
         let lasts = LASTS + cluster.jitter().below(SPREAD);
         let mut params = WatchParams::default().timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
         params.field_selector.clone_from(&self.fields);
         let events = cluster
             .call(&self.doing(), Again::Harmless, || self.api.watch(&params, version))
             .await?;
-        Ok((events.boxed(), Instant::now() + lasts + GRACE))
+        let begun = Instant::now();
+        Ok(Open {
+            events: events.boxed(),
+            begun,
+            end: begun + lasts + GRACE,
+        })
     }
 
     /// Where it was is forgotten: begins again. Anything else goes to the caller.
@@ -152,9 +167,11 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         Err(error)
     }
 
-    /// Ends the connection; the next one comes after a while that grows unless something was heard meanwhile.
+    /// Ends the connection; the next one comes after a while that grows unless the last was good or something was heard.
     fn pause(&mut self, cluster: &Cluster) {
-        self.open = None;
+        if self.open.take().is_some_and(|open| open.begun.elapsed() >= GOOD) {
+            self.backoff.reset();
+        }
         self.not_before = Some(Instant::now() + self.backoff.next(None, cluster.jitter()));
     }
 }

@@ -25,6 +25,7 @@ pub use self::control::{ControlOptions, ControlPlane, ControlPlanes, Part};
 pub use self::images::Pushed;
 pub use self::members::{Member, Mirrors};
 pub use self::pods::{PodContainer, containers, counting};
+pub use self::programs::kubectl;
 use self::registries::Registries;
 pub use self::registries::{Access, CACHES, Seen, UPSTREAM, UPSTREAMS, endpoint};
 use self::site::Process;

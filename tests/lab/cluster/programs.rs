@@ -11,6 +11,20 @@ const ETCD: &str = "3.5.21";
 /// The Debian whose docker-registry stands for all registries.
 const REGISTRY: &str = "bookworm";
 
+/// kubectl by itself, for tests that need no cluster.
+///
+/// # Errors
+///
+/// When the lab has none.
+pub fn kubectl() -> Result<PathBuf, Missing> {
+    let path = cache().join(format!("kubernetes/{KUBERNETES}/kubectl"));
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Missing::Part(path))
+    }
+}
+
 /// Where each is.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {

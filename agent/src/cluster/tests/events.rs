@@ -1,0 +1,120 @@
+//! Events, and how many.
+
+use super::{Answer, asked, cluster, owner};
+use crate::cluster::events::{Events, Happened};
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn made() -> Answer {
+    Answer::Json(
+        201,
+        json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_on_the_node() {
+    let (cluster, log) = cluster([made()]);
+    let mut events = Events::new(cluster, owner());
+    let told = events
+        .tell(Happened::MigrationUndone, "It failed.", Timestamp::UNIX_EPOCH)
+        .await;
+    assert!(told.unwrap());
+    assert_eq!(asked(&log), ["POST /apis/events.k8s.io/v1/namespaces/default/events"]);
+    let body = log.lock().unwrap()[0].body.clone();
+    assert_eq!(
+        body["regarding"],
+        json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" })
+    );
+    assert_eq!(body["reason"], "MigrationUndone");
+    assert_eq!(
+        (&body["type"], &body["action"], &body["note"]),
+        (&json!("Warning"), &json!("Migrate"), &json!("It failed."))
+    );
+    assert_eq!(body["reportingController"], "mirrorshift.dev/agent");
+    assert!(body["metadata"]["name"].as_str().unwrap().starts_with("n1."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_is_said_once_an_hour_and_a_storm_is_none() {
+    let (cluster, log) = cluster((0..100).map(|_| made()));
+    let mut events = Events::new(cluster, owner());
+    for _ in 0..10 {
+        events
+            .tell(Happened::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap();
+    }
+    assert_eq!(asked(&log).len(), 1);
+    for number in 0..100 {
+        let note = format!("number {number}");
+        events
+            .tell(Happened::DriftRepaired, &note, Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap();
+    }
+    assert_eq!(asked(&log).len(), 20);
+    tokio::time::advance(Duration::from_mins(61)).await;
+    assert!(
+        events
+            .tell(Happened::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap()
+    );
+    let log = log.lock().unwrap();
+    let names: BTreeSet<_> = log
+        .iter()
+        .map(|heard| heard.body["metadata"]["name"].to_string())
+        .collect();
+    assert_eq!(names.len(), log.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_not_made_may_be_said_again() {
+    let (cluster, log) = cluster([Answer::Broken, made()]);
+    let mut events = Events::new(cluster, owner());
+    assert!(
+        events
+            .tell(Happened::MigrationDone, "a", Timestamp::UNIX_EPOCH)
+            .await
+            .is_err()
+    );
+    assert!(
+        events
+            .tell(Happened::MigrationDone, "a", Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap()
+    );
+    assert_eq!(asked(&log).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn notes_and_names_fit() {
+    let (cluster, log) = cluster([made(), made()]);
+    let mut lengthy = owner();
+    lengthy.name = format!("{}.n", "a".repeat(219));
+    let mut events = Events::new(cluster, lengthy);
+    events
+        .tell(Happened::PolicyInvalid, &"x".repeat(5000), Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap();
+    events
+        .tell(Happened::PolicyInvalid, &"€".repeat(5000), Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap();
+    for heard in log.lock().unwrap().iter() {
+        assert!(heard.body["note"].as_str().unwrap().len() <= 1024);
+        assert!(heard.body["metadata"]["name"].as_str().unwrap().len() <= 253);
+        assert!(!heard.body["metadata"]["name"].as_str().unwrap().contains(".."));
+        assert!(heard.body["reportingInstance"].as_str().unwrap().len() <= 128);
+    }
+}
+
+#[test]
+fn every_reason_is_named_as_it_is_written() {
+    for happened in Happened::ALL {
+        assert_eq!(happened.name(), format!("{happened:?}"));
+    }
+}

@@ -1,0 +1,309 @@
+//! Slots.
+
+use super::{Answer, FOREVER, Log, Then, asked, cluster, event, owner, owner_reference, status};
+use crate::cluster::error::Kind;
+use crate::cluster::gate::{FREE, Gate, PHASE, REASON, Slot, Taken, Why};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
+
+fn gate(answers: Vec<Answer>) -> (Gate, Log) {
+    let (cluster, log) = cluster(answers);
+    (Gate::new(cluster, "ns", owner()), log)
+}
+
+fn lease(name: &str, node: &str, uid: &str) -> Value {
+    let mut reference = owner_reference();
+    reference["name"] = json!(node);
+    reference["uid"] = json!(uid);
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {
+            "name": name, "uid": format!("uid-of-{name}"), "resourceVersion": "9", "ownerReferences": [reference],
+            "annotations": { PHASE: "Undone", REASON: "It failed.", FREE: "rm -rf /" },
+        },
+        "spec": { "holderIdentity": node },
+    })
+}
+
+fn list(items: &[Value]) -> Answer {
+    Answer::Json(
+        200,
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList",
+            "metadata": { "resourceVersion": "9" }, "items": items,
+        }),
+    )
+}
+
+fn node(uid: &str) -> Answer {
+    Answer::Json(
+        200,
+        json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": { "name": "n1", "uid": uid },
+        }),
+    )
+}
+
+fn why() -> Why {
+    Why {
+        phase: "Changing".into(),
+        reason: "Plan 12ab is being carried out.".into(),
+    }
+}
+
+async fn take(gate: &mut Gate, slots: u16) -> Result<Taken, Kind> {
+    gate.take(slots, &why(), Timestamp::UNIX_EPOCH)
+        .await
+        .map_err(|error| error.kind)
+}
+
+fn name(taken: &Taken) -> &str {
+    match taken {
+        Taken::New(slot) | Taken::Held(slot) => slot.name(),
+        Taken::Full(_) => "full",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_slot_is_taken_with_all_that_a_person_wants_to_know() {
+    let (mut gate, log) = gate(vec![
+        list(&[lease("slot-0", "n2", "u2"), lease("leader", "n3", "u3")]),
+        node("u1"),
+        Answer::Json(201, lease("slot-1", "n1", "u1")),
+    ]);
+    let taken = take(&mut gate, 2).await.unwrap();
+    assert!(
+        matches!(&taken, Taken::New(slot) if slot.name() == "slot-1"),
+        "{taken:?}"
+    );
+    assert_eq!(
+        asked(&log),
+        [
+            format!("GET {LEASES}"),
+            "GET /api/v1/nodes/n1".into(),
+            format!("POST {LEASES}")
+        ]
+    );
+    let heard = log.lock().unwrap();
+    // As it is now, and not as some server remembers it.
+    assert!(!heard[0].query.contains("resourceVersion"), "{}", heard[0].query);
+    assert_eq!(
+        heard[2].body["metadata"]["annotations"],
+        json!({
+            PHASE: "Changing", REASON: "Plan 12ab is being carried out.",
+            FREE: "kubectl -n ns delete lease slot-1",
+        })
+    );
+    assert_eq!(heard[2].body["metadata"]["ownerReferences"], json!([owner_reference()]));
+    assert_eq!(heard[2].body["spec"]["holderIdentity"], "n1");
+    assert_eq!(heard[2].body["spec"]["acquireTime"], "1970-01-01T00:00:00.000000Z");
+    // Whatever says that it holds for a time would be taken away in the end by something that believes it.
+    assert!(heard[2].body["spec"].get("leaseDurationSeconds").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_is_full_and_says_by_whom() {
+    for held in [1, 3] {
+        let names: Vec<_> = (0..held)
+            .map(|number| lease(&format!("slot-{}", number + 2), "n2", "u2"))
+            .collect();
+        // Slots that a larger number allowed count as well.
+        let (mut gate, log) = gate(vec![list(&names)]);
+        let Ok(Taken::Full(holders)) = take(&mut gate, 1).await else {
+            panic!("taken")
+        };
+        assert_eq!(asked(&log).len(), 1);
+        assert_eq!(holders.len(), held);
+        assert_eq!((holders[0].slot.as_str(), holders[0].node.as_str()), ("slot-2", "n2"));
+        assert_eq!(
+            (holders[0].phase.as_str(), holders[0].reason.as_str()),
+            ("Undone", "It failed.")
+        );
+        assert_eq!(holders[0].free, "kubectl -n ns delete lease slot-2");
+    }
+    let (mut gate, _) = gate(vec![list(&[]), list(&[])]);
+    assert_eq!(take(&mut gate, 0).await, Ok(Taken::Full(vec![])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_second_tries_the_next_and_then_waits() {
+    let (mut gate, log) = gate(vec![
+        list(&[]),
+        node("u1"),
+        status(409, "AlreadyExists"),
+        status(409, "AlreadyExists"),
+        list(&[lease("slot-0", "n2", "u2"), lease("slot-1", "n3", "u3")]),
+    ]);
+    assert_eq!(name(&take(&mut gate, 2).await.unwrap()), "full");
+    let posts = log.lock().unwrap();
+    assert_eq!(posts[2].body["metadata"]["name"], "slot-0");
+    assert_eq!(posts[3].body["metadata"]["name"], "slot-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_error_is_a_no() {
+    for answers in [
+        vec![status(403, "Forbidden")],
+        vec![list(&[]), status(403, "Forbidden")],
+        vec![list(&[]), node("u1"), status(403, "Forbidden")],
+        vec![list(&[]), node("u1"), status(500, "InternalError")],
+        vec![list(&[]), node("u1"), Answer::Silence],
+        vec![list(&[]), node("u1"), Answer::Broken],
+    ] {
+        let asks = answers.len();
+        let (mut gate, log) = gate(answers);
+        let outcome = timeout(FOREVER, take(&mut gate, 1)).await.expect("an end");
+        assert!(outcome.is_err());
+        // A slot whose answer was lost is not taken twice.
+        assert_eq!(asked(&log).len(), asks);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_made_again_takes_nothing_in_the_name_of_the_old() {
+    let (mut gate, log) = gate(vec![list(&[lease("slot-0", "n1", "u0")]), node("u2")]);
+    assert_eq!(take(&mut gate, 2).await, Err(Kind::OtherNode));
+    assert_eq!(asked(&log).len(), 2);
+    let (mut gate, _) = self::gate(vec![list(&[]), status(404, "NotFound")]);
+    assert_eq!(take(&mut gate, 2).await, Err(Kind::OtherNode));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_found_again_and_one_is_enough() {
+    let own = [
+        lease("slot-1", "n1", "u1"),
+        lease("slot-0", "n2", "u2"),
+        lease("slot-2", "n1", "u1"),
+    ];
+    let (mut gate, log) = gate(vec![
+        list(&own),
+        Answer::Json(200, json!({ "kind": "Status", "status": "Success" })),
+    ]);
+    let taken = take(&mut gate, 1).await.unwrap();
+    assert!(
+        matches!(&taken, Taken::Held(slot) if slot.name() == "slot-1"),
+        "{taken:?}"
+    );
+    assert_eq!(asked(&log)[1], format!("DELETE {LEASES}/slot-2"));
+    let (gate, _) = self::gate(vec![list(&own[1..2])]);
+    assert_eq!(gate.held().await.unwrap(), None);
+}
+
+async fn held() -> (Gate, Log, Slot) {
+    let (mut gate, log) = gate(vec![list(&[lease("slot-0", "n1", "u1")])]);
+    let Ok(Taken::Held(slot)) = take(&mut gate, 1).await else {
+        panic!("not held")
+    };
+    (gate, log, slot)
+}
+
+#[tokio::test(start_paused = true)]
+async fn given_back_is_this_lease_and_no_other() {
+    let success = || Answer::Json(200, json!({ "kind": "Status", "status": "Success" }));
+    for (answer, good) in [
+        (success(), true),
+        (status(404, "NotFound"), true),
+        (status(409, "Conflict"), true),
+        (status(403, "Forbidden"), false),
+    ] {
+        let (_, _, slot) = held().await;
+        let (gate, log) = gate(vec![answer]);
+        assert_eq!(gate.give_back(slot).await.is_ok(), good);
+        assert_eq!(
+            log.lock().unwrap()[0].body["preconditions"],
+            json!({ "uid": "uid-of-slot-0" })
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_at_this_lease_and_no_other() {
+    let (_, _, slot) = held().await;
+    let (gate, log) = gate(vec![
+        Answer::Json(
+            200,
+            json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {} }),
+        ),
+        status(409, "Conflict"),
+        status(422, "Invalid"),
+    ]);
+    gate.tell(&slot, &why()).await.unwrap();
+    let body = log.lock().unwrap()[0].body.clone();
+    assert_eq!(body["metadata"]["uid"], "uid-of-slot-0");
+    assert_eq!(body["metadata"]["annotations"][PHASE], "Changing");
+    for _ in 0..2 {
+        assert_eq!(gate.tell(&slot, &why()).await.unwrap_err().kind, Kind::Conflict);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_waits_until_a_slot_is_free() {
+    let (mut gate, log) = gate(vec![
+        list(&[lease("slot-0", "n2", "u2")]),
+        Answer::Watch(
+            vec![
+                event("ADDED", &lease("leader", "n3", "u3")),
+                event("DELETED", &lease("leader", "n3", "u3")),
+                event("DELETED", &lease("slot-0", "n2", "u2")),
+            ],
+            Then::Goes,
+        ),
+    ]);
+    let begun = Instant::now();
+    timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
+    assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(asked(&log).len(), 2);
+    // Still free: the next turn comes after another while, and without a question.
+    timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
+    assert_eq!(asked(&log).len(), 2);
+    gate.rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_beaten_to_it_goes_on_waiting_and_tries_later() {
+    // Freed and taken by others in the same moment, ten times; never its turn.
+    let rounds = (0..10).flat_map(|_| {
+        let held = lease("slot-0", "n2", "u2");
+        [event("DELETED", &held), event("ADDED", &held)]
+    });
+    let (mut gate, log) = gate(vec![
+        list(&[lease("slot-0", "n2", "u2")]),
+        Answer::Watch(rounds.collect(), Then::Goes),
+    ]);
+    assert!(timeout(Duration::from_secs(200), gate.wait(1)).await.is_err());
+    assert_eq!(asked(&log).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_thousands_few_try_and_a_handful_does_not_wait_long() {
+    let mut waits = Vec::new();
+    for _ in 0..200 {
+        let (mut gate, _) = gate(vec![list(&[]), Answer::Watch(vec![], Then::Goes)]);
+        let begun = Instant::now();
+        timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
+        waits.push(begun.elapsed());
+    }
+    assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)));
+    // One that has lost again and again spreads its tries over a minute.
+    let lost = (0..7).flat_map(|_| [list(&[]), node("u1"), status(409, "AlreadyExists"), list(&[])]);
+    let (mut gate, _) = gate(
+        lost.chain([list(&[])])
+            .chain((0..9).map(|_| Answer::Watch(vec![], Then::Goes)))
+            .collect(),
+    );
+    for _ in 0..7 {
+        assert_eq!(name(&take(&mut gate, 1).await.unwrap()), "full");
+    }
+    let mut longest = Duration::ZERO;
+    for _ in 0..50 {
+        let begun = Instant::now();
+        timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
+        longest = longest.max(begun.elapsed());
+    }
+    assert!(longest > Duration::from_secs(40), "{longest:?}");
+    assert!(longest <= Duration::from_mins(1), "{longest:?}");
+}

@@ -1,0 +1,268 @@
+//! The node's object.
+
+use super::{Answer, FOREVER, Log, Then, asked, cluster, event, owner, owner_reference, report, status};
+use crate::cluster::error::Kind;
+use crate::cluster::mirror::{Mirror, Written};
+use crate::cluster::nodemirror::Phase;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const OBJECT: &str = "/apis/mirrorshift.dev/v1alpha1/nodemirrors/n1";
+const STATUS: &str = "/apis/mirrorshift.dev/v1alpha1/nodemirrors/n1/status";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn object(version: u64, status: &Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirror",
+        "metadata": {
+            "name": "n1", "uid": "m1", "generation": 1, "resourceVersion": version.to_string(),
+            "ownerReferences": [owner_reference()],
+        },
+        "spec": {},
+    });
+    if !status.is_null() {
+        object["status"] = status.clone();
+    }
+    object
+}
+
+/// The status that a report makes, at a time.
+fn said(message: &str, second: i64) -> Value {
+    let report = report(Phase::Pending, message);
+    let mut status = report.status.clone();
+    status.conditions = report.conditions.after(&[], Some(1), at(second));
+    status.observed_generation = Some(1);
+    serde_json::to_value(status).unwrap()
+}
+
+fn body(log: &Log, number: usize) -> Value {
+    log.lock().unwrap()[number].body.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_when_absent_and_asked_nothing_while_the_same() {
+    let (cluster, log) = cluster(vec![
+        status(404, "NotFound"),
+        Answer::Json(201, object(1, &Value::Null)),
+        Answer::Json(200, object(2, &said("a", 100))),
+        Answer::Json(200, object(3, &said("b", 100))),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap(),
+        Written::Made
+    );
+    let path = OBJECT.strip_suffix("/n1").unwrap();
+    assert_eq!(
+        asked(&log),
+        [
+            format!("GET {OBJECT}"),
+            format!("POST {path}"),
+            format!("PATCH {STATUS}")
+        ]
+    );
+    assert_eq!(body(&log, 1)["metadata"]["ownerReferences"], json!([owner_reference()]));
+    assert_eq!(body(&log, 2)["metadata"], json!({ "resourceVersion": "1" }));
+    for second in 101..200 {
+        let written = mirror.say(&report(Phase::Pending, "a"), at(second)).await.unwrap();
+        assert_eq!(written, Written::Nothing);
+    }
+    assert_eq!(asked(&log).len(), 3);
+    // Only what differs is written.
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "b"), at(200)).await.unwrap(),
+        Written::Patched
+    );
+    assert_eq!(
+        body(&log, 3),
+        json!({ "metadata": { "resourceVersion": "2" }, "status": { "message": "b" } })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_starts_again_writes_nothing_that_stands_there() {
+    let (cluster, log) = cluster(vec![Answer::Json(200, object(7, &said("a", 100)))]);
+    let mut mirror = Mirror::new(cluster, owner());
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(900)).await.unwrap(),
+        Written::Nothing
+    );
+    assert_eq!(asked(&log), [format!("GET {OBJECT}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_version_wrote_is_taken_away_and_the_owner_put_right_first() {
+    let mut strange = object(4, &said("a", 100));
+    strange["status"]["phase"] = json!("FromTheFuture");
+    strange["status"]["novelty"] = json!({ "deep": true });
+    strange["status"]["conditions"][0]["type"] = json!("Novel");
+    strange["metadata"]["ownerReferences"] = json!([]);
+    let mut owned = strange.clone();
+    owned["metadata"]["ownerReferences"] = json!([owner_reference()]);
+    owned["metadata"]["resourceVersion"] = json!("5");
+    let (cluster, log) = cluster(vec![
+        Answer::Json(200, strange),
+        Answer::Json(200, owned),
+        Answer::Json(200, object(6, &said("a", 100))),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap(),
+        Written::Patched
+    );
+    assert_eq!(asked(&log)[1..], [format!("PATCH {OBJECT}"), format!("PATCH {STATUS}")]);
+    let patch = body(&log, 2);
+    assert_eq!(patch["metadata"]["resourceVersion"], "5");
+    assert_eq!(
+        (&patch["status"]["phase"], &patch["status"]["novelty"]),
+        (&json!("Pending"), &Value::Null)
+    );
+    assert!(patch["status"].as_object().unwrap().contains_key("novelty"));
+    assert_eq!(patch["status"]["conditions"], said("a", 100)["conditions"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_writes_meanwhile_makes_it_look_again() {
+    let (cluster, log) = cluster(vec![
+        Answer::Json(200, object(1, &said("a", 100))),
+        status(409, "Conflict"),
+        Answer::Json(200, object(2, &said("edited", 100))),
+        Answer::Json(200, object(3, &said("b", 100))),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
+        Written::Patched
+    );
+    assert_eq!(body(&log, 3)["metadata"]["resourceVersion"], "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_never_stops_writing_is_left_to_it() {
+    let rounds = (0..20).flat_map(|round| {
+        [
+            Answer::Json(200, object(round, &said("a", 100))),
+            status(409, "Conflict"),
+        ]
+    });
+    let (cluster, log) = cluster(rounds);
+    let mut mirror = Mirror::new(cluster, owner());
+    let error = mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap_err();
+    assert_eq!((error.kind, asked(&log).len()), (Kind::Conflict, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_lacks_a_field_is_no_reason_to_write_for_ever() {
+    let mut pruned = said("a", 100);
+    pruned.as_object_mut().unwrap().remove("message");
+    let (cluster, log) = cluster(vec![
+        Answer::Json(200, object(1, &Value::Null)),
+        Answer::Json(200, object(2, &pruned)),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap(),
+        Written::Patched
+    );
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(300)).await.unwrap(),
+        Written::Nothing
+    );
+    assert_eq!(asked(&log).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_told_and_nothing_is_lost() {
+    let (cluster, log) = cluster(vec![
+        Answer::Json(200, object(1, &said("a", 100))),
+        status(403, "Forbidden"),
+        Answer::Json(200, object(1, &said("a", 100))),
+        Answer::Json(200, object(2, &said("b", 100))),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    let error = mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Forbidden);
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
+        Written::Patched
+    );
+    assert_eq!(asked(&log).len(), 4);
+}
+
+fn list(version: u64, items: &[Value]) -> Answer {
+    Answer::Json(
+        200,
+        json!({
+            "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirrorList",
+            "metadata": { "resourceVersion": version.to_string() }, "items": items,
+        }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_own_writes_do_not_disturb_it_and_others_do() {
+    let (cluster, log) = cluster(vec![
+        Answer::Json(200, object(1, &Value::Null)),
+        Answer::Json(200, object(3, &said("a", 100))),
+        // The list is older than what was written.
+        list(2, &[object(1, &Value::Null)]),
+        Answer::Watch(
+            vec![
+                event("MODIFIED", &object(2, &said("x", 100))),
+                event("MODIFIED", &object(3, &said("a", 100))),
+                // Somebody's annotation changes nothing that is told here.
+                event("MODIFIED", &object(4, &said("a", 100))),
+                event("MODIFIED", &object(5, &said("edited", 100))),
+            ],
+            Then::Goes,
+        ),
+        Answer::Json(200, object(6, &said("a", 100))),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap();
+    timeout(FOREVER, mirror.disturbed()).await.expect("disturbed").unwrap();
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(200)).await.unwrap(),
+        Written::Patched
+    );
+    // What the watch has shown spares the question.
+    assert_eq!(asked(&log)[4], format!("PATCH {STATUS}"));
+    assert_eq!(body(&log, 4)["metadata"]["resourceVersion"], "5");
+    assert!(timeout(Duration::from_mins(1), mirror.disturbed()).await.is_err());
+    let queries: Vec<_> = log.lock().unwrap().iter().map(|heard| heard.query.clone()).collect();
+    assert!(
+        queries[2].contains("fieldSelector=metadata.name%3Dn1"),
+        "{}",
+        queries[2]
+    );
+    assert!(
+        queries[3].contains("fieldSelector=metadata.name%3Dn1"),
+        "{}",
+        queries[3]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_it_is_made_again() {
+    let (cluster, log) = cluster(vec![
+        Answer::Json(200, object(1, &said("a", 100))),
+        list(1, &[object(1, &said("a", 100))]),
+        Answer::Watch(vec![event("DELETED", &object(8, &said("a", 100)))], Then::Goes),
+        status(404, "NotFound"),
+        Answer::Json(201, object(9, &Value::Null)),
+        Answer::Json(200, object(10, &said("a", 500))),
+    ]);
+    let mut mirror = Mirror::new(cluster, owner());
+    mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap();
+    timeout(FOREVER, mirror.disturbed()).await.expect("disturbed").unwrap();
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "a"), at(500)).await.unwrap(),
+        Written::Made
+    );
+    assert_eq!(asked(&log).len(), 6);
+}

@@ -1,0 +1,169 @@
+//! The API's side against a server that answers what a test says. What a real one does is tried in `tests/it/cluster_api.rs`.
+
+/// How calls are made again, and when not.
+mod client;
+/// The object's definition.
+mod definition;
+/// Events, and how many.
+mod events;
+/// Slots.
+mod gate;
+/// The node's object.
+mod mirror;
+/// Watches that break.
+mod watch;
+
+use crate::cluster::backoff::Jitter;
+use crate::cluster::client::{Cluster, Limits, come_again};
+use crate::cluster::conditions::{Conditions, Reason, Stated};
+use crate::cluster::mirror::Report;
+use crate::cluster::nodemirror::{NodeMirrorStatus, Phase};
+use crate::cluster::owner::Owner;
+use futures_util::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::{BoxError, ServiceBuilder};
+
+/// What the server does with a request.
+pub(super) enum Answer {
+    /// Answers.
+    Json(u16, Value),
+    /// Answers, and says when to come again.
+    Later(u16, &'static str),
+    /// Sends the lines of a watch, and goes on sending nothing or ends.
+    Watch(Vec<Value>, Then),
+    /// Says nothing.
+    Silence,
+    /// Closes the connection.
+    Broken,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Then {
+    Goes,
+    Ends,
+}
+
+/// A request as the server saw it.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) body: Value,
+}
+
+pub(super) type Log = Arc<Mutex<Vec<Heard>>>;
+
+/// A cluster that gives `answers` in their order, and breaks the connection after the last.
+pub(super) fn cluster(answers: impl IntoIterator<Item = Answer>) -> (Cluster, Log) {
+    cluster_within(Limits::default(), answers)
+}
+
+pub(super) fn cluster_within(limits: Limits, answers: impl IntoIterator<Item = Answer>) -> (Cluster, Log) {
+    let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
+    let log = Log::default();
+    let heard = Arc::clone(&log);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (answers, heard) = (Arc::clone(&answers), Arc::clone(&heard));
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            heard.lock().unwrap().push(Heard {
+                method: parts.method.to_string(),
+                path: parts.uri.path().to_owned(),
+                query: parts.uri.query().unwrap_or_default().to_owned(),
+                body: serde_json::from_slice(&body).unwrap_or_default(),
+            });
+            let answer = answers.lock().unwrap().pop_front();
+            reply(answer.unwrap_or(Answer::Broken)).await
+        }
+    });
+    let service = ServiceBuilder::new().map_result(come_again).service(service);
+    (
+        Cluster::over(Client::new(service, "default"), limits, Jitter::seeded(1)),
+        log,
+    )
+}
+
+async fn reply(answer: Answer) -> Result<Response<StreamBody<Chunks>>, BoxError> {
+    let reply = Response::builder();
+    Ok(match answer {
+        Answer::Json(code, body) => reply.status(code).body(chunks(vec![body], Then::Ends))?,
+        Answer::Later(code, after) => reply
+            .status(code)
+            .header("retry-after", after)
+            .body(chunks(vec![json!("too many requests")], Then::Ends))?,
+        Answer::Watch(lines, then) => reply.status(200).body(chunks(lines, then))?,
+        Answer::Silence => std::future::pending().await,
+        Answer::Broken => return Err("the connection was closed".into()),
+    })
+}
+
+type Chunks = stream::BoxStream<'static, Result<Frame<Bytes>, BoxError>>;
+
+fn chunks(lines: Vec<Value>, then: Then) -> StreamBody<Chunks> {
+    let lines = stream::iter(lines).map(|line| Ok(Frame::data(Bytes::from(format!("{line}\n")))));
+    StreamBody::new(match then {
+        Then::Ends => lines.boxed(),
+        Then::Goes => lines.chain(stream::pending()).boxed(),
+    })
+}
+
+/// A refusal as the API server words it.
+pub(super) fn status(code: u16, reason: &str) -> Answer {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": format!("says {reason}"), "reason": reason, "code": code,
+    });
+    Answer::Json(code, body)
+}
+
+/// A line of a watch.
+pub(super) fn event(kind: &str, object: &Value) -> Value {
+    json!({ "type": kind, "object": object })
+}
+
+pub(super) fn asked(log: &Log) -> Vec<String> {
+    let log = log.lock().unwrap();
+    log.iter()
+        .map(|heard| format!("{} {}", heard.method, heard.path))
+        .collect()
+}
+
+pub(super) fn owner() -> Owner {
+    Owner {
+        name: "n1".into(),
+        uid: "u1".into(),
+    }
+}
+
+pub(super) fn owner_reference() -> Value {
+    json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" })
+}
+
+pub(super) fn report(phase: Phase, message: &str) -> Report {
+    Report {
+        status: NodeMirrorStatus {
+            phase,
+            message: message.into(),
+            ..NodeMirrorStatus::default()
+        },
+        conditions: Conditions {
+            migrated: Stated::no(Reason::NotYet, ""),
+            degraded: Stated::no(Reason::Well, ""),
+            progressing: Stated::no(Reason::Idle, ""),
+            policy_valid: Stated::yes(Reason::Read, ""),
+        },
+    }
+}
+
+/// Longer than anything may take that is bounded.
+pub(super) const FOREVER: Duration = Duration::from_hours(1);

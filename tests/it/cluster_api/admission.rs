@@ -1,0 +1,184 @@
+//! The admission policy and RBAC, verb by verb.
+
+use std::collections::BTreeSet;
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::lab::ControlPlanes;
+use serde_json::{Value, json};
+
+use crate::refusals::{EVENTS, LEASES, MIRRORS, POLICY, Refused, Scene, Who, ask, event, lease, reference};
+use crate::world::{AGENT, NAMESPACE, World, until};
+
+pub(crate) fn own_node_alone(planes: &ControlPlanes) -> Result<(), Failed> {
+    let scene = Scene::new(planes)?;
+    for refused in scene.refused() {
+        let (code, words) = scene.world.run(async || scene.answer(&refused).await)?;
+        assert_eq!(code, 403, "{}: {words}", refused.what);
+        assert!(words.contains(POLICY), "{}: {words}", refused.what);
+        // Refused by what it should be refused by, told in words.
+        let said = [
+            "not bound to a node",
+            "writes the NodeMirror of that node alone",
+            "a NodeMirror belongs to its own Node",
+            "Leases named slot-",
+            "writes slots of that node alone",
+            "a slot belongs to the Node that holds it",
+            "tells of that node alone",
+        ];
+        assert!(words.contains(said[refused.validation]), "{}: {words}", refused.what);
+    }
+    // What agents do, the same policy lets through.
+    let one = &scene.clients.one;
+    let (own, status) = (format!("{MIRRORS}/n1"), format!("{MIRRORS}/n1/status"));
+    let slot = format!("{LEASES}/slot-0");
+    let done = [
+        (
+            "PATCH",
+            own.clone(),
+            json!({ "metadata": { "ownerReferences": reference(&scene.one) } }),
+        ),
+        ("PATCH", status, json!({ "status": { "message": "b" } })),
+        ("DELETE", own, Value::Null),
+        ("POST", LEASES.into(), lease("slot-2", "n1", &reference(&scene.one))),
+        (
+            "PATCH",
+            slot.clone(),
+            json!({ "metadata": { "annotations": { "mirrorshift.dev/phase": "b" } } }),
+        ),
+        ("DELETE", slot, Value::Null),
+        ("POST", EVENTS.into(), event("e2", "n1")),
+    ];
+    for (method, path, body) in done {
+        let (code, words) = scene.world.run(async || ask(one, method, &path, &body).await)?;
+        assert_eq!(code, 200, "{method} {path}: {words}");
+    }
+    Ok(())
+}
+
+/// Each operation of each rule, and each validation: taken away, something is let through that was refused.
+pub(crate) fn each_part_is_needed(planes: &ControlPlanes) -> Result<(), Failed> {
+    let scene = Scene::new(planes)?;
+    let refused = scene.refused();
+    let policy = scene.world.get(&["validatingadmissionpolicy", POLICY])?;
+    let rules = policy["spec"]["matchConstraints"]["resourceRules"]
+        .as_array()
+        .expect("rules");
+    let validations = policy["spec"]["validations"].as_array().expect("validations");
+    let mut tried = 0;
+    let mut part =
+        |name: String, path: String, cut: Value, whole: &Value, by: &dyn Fn(&Refused) -> bool| -> Result<(), Failed> {
+            let patch = |value: &Value| json!([{ "op": "replace", "path": path, "value": value }]);
+            let through = scene.until_let_through(&patch(&cut), &refused, by)?;
+            assert!(through > 0, "nothing is refused by {name} alone");
+            scene.until_let_through(&patch(whole), &refused, |_| false)?;
+            for concerned in refused.iter().filter(|refused| by(refused)) {
+                scene.until_answer(concerned, |code| code == 403)?;
+            }
+            tried += 1;
+            Ok(())
+        };
+    for (number, rule) in rules.iter().enumerate() {
+        let path = format!("/spec/matchConstraints/resourceRules/{number}/operations");
+        let operations: BTreeSet<&str> = rule["operations"]
+            .as_array()
+            .expect("operations")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        for operation in &operations {
+            let rest: Vec<&str> = operations.iter().filter(|other| *other != operation).copied().collect();
+            part(
+                format!("{operation} of rule {number}"),
+                path.clone(),
+                json!(rest),
+                &rule["operations"],
+                &|refused| refused.rule == number && refused.operation == *operation,
+            )?;
+        }
+    }
+    // A status is a resource of its own.
+    let resources = &rules[0]["resources"];
+    assert_eq!(*resources, json!(["nodemirrors", "nodemirrors/status"]));
+    for (kept, lost) in [("nodemirrors", "/status"), ("nodemirrors/status", "/n2")] {
+        let path = "/spec/matchConstraints/resourceRules/0/resources".to_owned();
+        part(
+            format!("resources without {kept}"),
+            path,
+            json!([kept]),
+            resources,
+            &|refused| refused.rule == 0 && refused.path.ends_with(lost),
+        )?;
+    }
+    for (number, validation) in validations.iter().enumerate() {
+        let path = format!("/spec/validations/{number}");
+        let harmless = json!({ "expression": "true" });
+        part(format!("validation {number}"), path, harmless, validation, &|refused| {
+            // Nobody is refused by name as well, but where no name will do.
+            refused.validation == number && (refused.who == Who::One || refused.path == EVENTS)
+        })?;
+    }
+    assert_eq!(tried, 8 + 2 + 7);
+    Ok(())
+}
+
+/// RBAC by itself: what the account may do at all.
+pub(crate) fn least_rights(planes: &ControlPlanes) -> Result<(), Failed> {
+    let world = World::new(planes)?;
+    let user = format!("system:serviceaccount:{NAMESPACE}:{AGENT}");
+    let verbs = [
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+    ];
+    let may = |resource: &str, namespace: &str| -> Result<Vec<&str>, Failed> {
+        let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let part = format!("--subresource={part}");
+        let mut allowed = Vec::new();
+        for verb in verbs {
+            let mut arguments = vec!["auth", "can-i", verb, resource, &part, "--as", &user];
+            arguments.extend(if namespace.is_empty() {
+                vec![]
+            } else {
+                vec!["-n", namespace]
+            });
+            if world.plane.kubectl(&arguments)?.stdout.trim() == "yes" {
+                allowed.push(verb);
+            }
+        }
+        Ok(allowed)
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(
+        may("nodemirrors.mirrorshift.dev", "")?,
+        ["get", "list", "watch", "create", "patch"]
+    );
+    assert_eq!(may("nodemirrors.mirrorshift.dev/status", "")?, ["patch"]);
+    assert_eq!(may("nodes", "")?, ["get"]);
+    assert_eq!(may("nodes/status", "")?, none);
+    assert_eq!(may("nodes/proxy", "")?, none);
+    assert_eq!(
+        may("leases.coordination.k8s.io", NAMESPACE)?,
+        ["list", "watch", "create", "patch", "delete"]
+    );
+    assert_eq!(may("leases.coordination.k8s.io", "kube-system")?, none);
+    assert_eq!(may("leases.coordination.k8s.io", "kube-node-lease")?, none);
+    assert_eq!(may("events.events.k8s.io", "default")?, ["create"]);
+    for resource in ["secrets", "configmaps", "pods", "pods/exec", "serviceaccounts/token"] {
+        for namespace in [NAMESPACE, "kube-system"] {
+            assert_eq!(may(resource, namespace)?, none, "{resource} {namespace}");
+        }
+    }
+    // What the DaemonSet asks for is let in: the pod's folders of the host, its priority, its tolerations.
+    world.node("n1")?;
+    let pods = ["pods", "-n", NAMESPACE];
+    until("the DaemonSet makes no pod", || Ok(!world.absent(&pods)?))?;
+    let pod = &world.get(&pods)?["items"][0];
+    assert_eq!(pod["spec"]["priority"], 2_000_001_000);
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], AGENT);
+    Ok(())
+}

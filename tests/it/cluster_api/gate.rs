@@ -1,0 +1,205 @@
+//! Slots.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join, join_all};
+use jiff::Timestamp;
+use libtest_mimic::Failed;
+use mirrorshift_tests::Ran;
+use mirrorshift_tests::lab::ControlPlanes;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::world::{Agent, NAMESPACE, World, counts, until};
+use mirrorshift_tests::cluster::error::{Error, Kind};
+use mirrorshift_tests::cluster::gate::{FREE, Gate, PHASE, REASON, Slot, Taken, Why};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn why(phase: &str) -> Why {
+    Why {
+        phase: phase.to_owned(),
+        reason: format!("The node is {phase}."),
+    }
+}
+
+async fn take(gate: &mut Gate, slots: u16) -> Result<Taken, Error> {
+    gate.take(slots, &why("changing"), Timestamp::now()).await
+}
+
+async fn taken(gate: &mut Gate, slots: u16) -> Slot {
+    match take(gate, slots).await {
+        Ok(Taken::New(slot)) => slot,
+        other => panic!("no new slot: {other:?}"),
+    }
+}
+
+fn slot(world: &World, name: &str) -> Result<Value, Failed> {
+    Ok(world.get(&["lease", "-n", NAMESPACE, name])?)
+}
+
+pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed> {
+    let world = World::new(planes)?;
+    let (one, two) = (world.agent("n1")?, world.agent("n2")?);
+    let mark = world.plane.audit().mark()?;
+    world.run(async || {
+        let (mut first, mut second) = (one.gate(), two.gate());
+        let held = taken(&mut first, 1).await;
+        assert_eq!(held.name(), "slot-0");
+        let Ok(Taken::Full(holders)) = take(&mut second, 1).await else {
+            panic!("two in one slot")
+        };
+        assert_eq!(
+            (holders[0].node.as_str(), holders[0].phase.as_str()),
+            ("n1", "changing")
+        );
+        // An agent that was started again finds its slot.
+        let mut again = one.gate();
+        assert_eq!(again.held().await.expect("an answer").as_ref(), Some(&held));
+        assert!(matches!(take(&mut again, 1).await, Ok(Taken::Held(slot)) if slot == held));
+        assert_eq!(second.held().await.expect("an answer"), None);
+        // A slot of a larger number counts in a smaller.
+        let third = taken(&mut second, 2).await;
+        assert_eq!(third.name(), "slot-1");
+        first.give_back(held).await.expect("given back");
+        assert!(matches!(take(&mut first, 1).await, Ok(Taken::Full(_))));
+        second.give_back(third).await.expect("given back");
+
+        // Who waits is told, by a watch and without asking.
+        let held = taken(&mut first, 1).await;
+        let waits = async {
+            timeout(SOON, second.wait(1))
+                .await
+                .expect("a free slot")
+                .expect("a watch");
+            let at = Instant::now();
+            (taken(&mut second, 1).await, at)
+        };
+        let gives = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let at = Instant::now();
+            first.give_back(held).await.expect("given back");
+            at
+        };
+        let ((held, tried), freed) = join(waits, gives).await;
+        assert!(tried - freed < Duration::from_secs(5), "{:?}", tried - freed);
+        report(&format!(
+            "a slot changed hands in {:.2} s",
+            (tried - freed).as_secs_f32()
+        ));
+
+        second.tell(&held, &why("Undone")).await.expect("told");
+        let lease = slot(&world, "slot-0").expect("the lease");
+        let said = &lease["metadata"]["annotations"];
+        assert_eq!(
+            (&said[PHASE], &said[REASON]),
+            (&"Undone".into(), &"The node is Undone.".into())
+        );
+        // The documented command, word by word, frees it; then it is nobody's to write at or to give back.
+        let command = said[FREE].as_str().expect("a command");
+        assert_eq!(command, "kubectl -n mirrorshift-system delete lease slot-0");
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        world.plane.kubectl(&words).and_then(Ran::ok).expect("freed");
+        assert_eq!(
+            second.tell(&held, &why("Undone")).await.map_err(|error| error.kind),
+            Err(Kind::Absent)
+        );
+        let other = taken(&mut first, 1).await;
+        assert_eq!(
+            second.tell(&held, &why("Undone")).await.map_err(|error| error.kind),
+            Err(Kind::Conflict)
+        );
+        second.give_back(held).await.expect("nothing to give back");
+        assert_eq!(first.held().await.expect("an answer"), Some(other));
+    })?;
+    // Neither the holder's identity nor anybody's clock ever frees a slot.
+    let lease = slot(&world, "slot-0")?;
+    assert_eq!(lease["spec"]["holderIdentity"], "n1");
+    assert!(lease["spec"].get("leaseDurationSeconds").is_none());
+    let asked = world.asked(mark)?;
+    let few = counts([
+        ("get nodes", 6),
+        ("create leases", 5),
+        ("delete leases", 4),
+        ("watch leases", 1),
+    ]);
+    for (what, count) in few {
+        assert!(asked.get(&what).is_some_and(|asked| *asked <= count), "{asked:?}");
+    }
+    assert!(
+        !asked.contains_key("list nodes") && !asked.contains_key("list pods"),
+        "{asked:?}"
+    );
+    Ok(())
+}
+
+pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
+    const SLOTS: u16 = 3;
+    const ROUNDS: usize = 10;
+    let world = World::new(planes)?;
+    let agents: Vec<Agent> = (0..20)
+        .map(|number| world.agent(&format!("n{number}")))
+        .collect::<Result<_, _>>()?;
+    let mark = world.plane.audit().mark()?;
+    world.run(async || {
+        let mut gates: Vec<Gate> = agents.iter().map(Agent::gate).collect();
+        for _ in 0..ROUNDS {
+            let outcomes = join_all(gates.iter_mut().map(|gate| take(gate, SLOTS))).await;
+            let mut slots = Vec::new();
+            for (number, outcome) in outcomes.into_iter().enumerate() {
+                match outcome {
+                    Ok(Taken::New(slot)) => slots.push((number, slot)),
+                    Ok(Taken::Full(holders)) => assert!(!holders.is_empty()),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let mut names: Vec<&str> = slots.iter().map(|(_, slot)| slot.name()).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["slot-0", "slot-1", "slot-2"]);
+            for (number, slot) in slots {
+                gates[number].give_back(slot).await.expect("given back");
+            }
+        }
+    })?;
+    // As the API server itself has written it down: between each making and deleting never more than three.
+    let (mut held, mut most, mut made) = (0_i32, 0, 0);
+    for event in world.plane.audit().since(mark)? {
+        if event.object_ref.resource == "leases" && event.object_ref.namespace == NAMESPACE {
+            match (event.verb.as_str(), event.code()) {
+                ("create", Some(201)) => (held, made) = (held + 1, made + 1),
+                ("delete", Some(200)) => held -= 1,
+                _ => {}
+            }
+            most = most.max(held);
+        }
+    }
+    assert_eq!((most, made), (3, 3 * ROUNDS));
+    Ok(())
+}
+
+pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
+    let world = World::new(planes)?;
+    let (one, two) = (world.agent("n1")?, world.agent("n2")?);
+    world.run(async || taken(&mut one.gate(), 1).await)?;
+    world.plane.kubectl(&["delete", "node", "n1"])?.ok()?;
+    until("the slot outlives its Node", || {
+        world.absent(&["lease", "-n", NAMESPACE, "slot-0"])
+    })?;
+    let held = world.run(async || taken(&mut two.gate(), 1).await)?;
+
+    // Made again under the same name it is another Node: the old token takes nothing in its name, as that would be collected
+    // as garbage in the middle of a change.
+    world.run(async || two.gate().give_back(held).await)??;
+    world.node("n1")?;
+    let refused = world.run(async || take(&mut one.gate(), 1).await)?;
+    assert_eq!(refused.map_err(|error| error.kind), Err(Kind::OtherNode));
+    assert!(world.absent(&["lease", "-n", NAMESPACE, "slot-0"])?);
+    let again = world.agent("n1")?;
+    world.run(async || taken(&mut again.gate(), 1).await)?;
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "a test program's output is its report")]
+fn report(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,241 @@
+//! The node's object.
+
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::Ran;
+use mirrorshift_tests::lab::ControlPlanes;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::world::{World, counts, status_patch, until};
+use jiff::Timestamp;
+use mirrorshift_tests::cluster::conditions::{Conditions, Reason, Stated};
+use mirrorshift_tests::cluster::mirror::{Mirror, Report, Written};
+use mirrorshift_tests::cluster::nodemirror::{
+    FindingSummary, MOST_FINDINGS, MOST_ROUTES, Mirrors, NodeMirrorStatus, Phase, PlanSummary, PolicySummary,
+    RouteSummary,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) fn report(phase: Phase, message: &str) -> Report {
+    let migrated = phase == Phase::Migrated;
+    let status = NodeMirrorStatus {
+        phase,
+        containerd: Some("1.7.24".into()),
+        mirrors: Some(if migrated { Mirrors::ConfigPath } else { Mirrors::Legacy }),
+        message: message.into(),
+        plan: (!migrated).then(|| PlanSummary {
+            digest: "12ab".into(),
+            restart: true,
+            files: 3,
+        }),
+        routes: vec![RouteSummary {
+            registry: "docker.io".into(),
+            before: vec!["http://10.0.20.10:5000".into(), "https://registry-1.docker.io".into()],
+            after: vec!["http://10.0.20.10:5000".into(), "https://registry-1.docker.io".into()],
+        }],
+        findings: vec![FindingSummary {
+            id: "mirrors-deprecated".into(),
+            level: "warning".into(),
+            message: "/etc/containerd/config.toml:7: `mirrors` is deprecated.".into(),
+        }],
+        agent: "0.1.0".into(),
+        policy: Some(PolicySummary {
+            mode: "migrate".into(),
+            digest: "34cd".into(),
+        }),
+        last_change_time: Some(Timestamp::UNIX_EPOCH),
+        ..NodeMirrorStatus::default()
+    };
+    let said = if migrated {
+        Stated::yes(Reason::AsWanted, "")
+    } else {
+        Stated::no(Reason::NotYet, "")
+    };
+    Report {
+        status,
+        conditions: Conditions {
+            migrated: said,
+            degraded: Stated::no(Reason::Well, ""),
+            progressing: Stated::yes(Reason::Preparing, "A plan is being rehearsed."),
+            policy_valid: Stated::yes(Reason::Read, ""),
+        },
+    }
+}
+
+async fn say(mirror: &mut Mirror, phase: Phase, message: &str, second: i64) -> Written {
+    let now = Timestamp::from_second(second).expect("a time");
+    mirror.say(&report(phase, message), now).await.expect("said")
+}
+
+fn since(object: &Value, kind: &str) -> String {
+    let conditions = object["status"]["conditions"].as_array().expect("conditions");
+    let condition = conditions.iter().find(|condition| condition["type"] == kind);
+    condition.expect(kind)["lastTransitionTime"]
+        .as_str()
+        .expect("a time")
+        .to_owned()
+}
+
+pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Failed> {
+    let world = World::new(planes)?;
+    // Structural, by the API server's own judgement.
+    let definition = world.get(&["crd", "nodemirrors.mirrorshift.dev"])?;
+    let conditions = definition["status"]["conditions"].as_array().expect("conditions");
+    let holds = |kind: &str| {
+        conditions
+            .iter()
+            .find(|it| it["type"] == kind)
+            .map(|it| it["status"].clone())
+    };
+    assert_eq!(holds("Established"), Some(json!("True")));
+    assert!(
+        matches!(holds("NonStructuralSchema"), None | Some(Value::String(_))),
+        "{definition:#}"
+    );
+    assert_ne!(holds("NonStructuralSchema"), Some(json!("True")), "{definition:#}");
+
+    let agent = world.agent("n1")?;
+    let get = || world.get(&["nodemirror", "n1"]);
+    let mark = world.plane.audit().mark()?;
+    world.run(async || {
+        let mut mirror = agent.mirror();
+        assert_eq!(
+            say(&mut mirror, Phase::Pending, "There is a plan.", 1000).await,
+            Written::Made
+        );
+        for second in 1001..1020 {
+            assert_eq!(
+                say(&mut mirror, Phase::Pending, "There is a plan.", second).await,
+                Written::Nothing
+            );
+        }
+        assert_eq!(say(&mut mirror, Phase::Migrated, "Done.", 2000).await, Written::Patched);
+        // An agent that was started again.
+        assert_eq!(
+            say(&mut agent.mirror(), Phase::Migrated, "Done.", 3000).await,
+            Written::Nothing
+        );
+    })?;
+    let expected = [
+        ("get nodemirrors", 2),
+        ("create nodemirrors", 1),
+        ("patch nodemirrors/status", 2),
+    ];
+    assert_eq!(world.asked(mark)?, counts(expected));
+    let object = get()?;
+    let mut owner = object["metadata"]["ownerReferences"].clone();
+    assert_eq!(owner.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        owner[0].take(),
+        json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": agent.owner.uid })
+    );
+    assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
+    assert_eq!(since(&object, "Migrated"), "1970-01-01T00:33:20Z");
+    assert_eq!(since(&object, "PolicyValid"), "1970-01-01T00:16:40Z");
+    assert!(
+        object["status"].get("plan").is_none(),
+        "what no longer holds is taken away"
+    );
+    let table = world.plane.kubectl(&["get", "nodemirrors"])?.ok()?.stdout;
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(
+        lines.next().unwrap_or_default(),
+        ["NAME", "PHASE", "CONTAINERD", "MIRRORS", "CHANGE", "AGE", "MESSAGE"]
+    );
+    let row = lines.next().unwrap_or_default();
+    assert_eq!(row[..4], ["n1", "Migrated", "1.7.24", "config_path"], "{table}");
+
+    // The largest that there can be is taken.
+    let mut largest = report(Phase::Stuck, &"€".repeat(9000));
+    largest.status.routes = vec![largest.status.routes[0].clone(); 2 * MOST_ROUTES];
+    largest.status.findings = vec![largest.status.findings[0].clone(); 2 * MOST_FINDINGS];
+    world.run(async || agent.mirror().say(&largest, Timestamp::UNIX_EPOCH).await.map(drop))??;
+    assert_eq!(get()?["status"]["routesLeftOut"], MOST_ROUTES);
+
+    by_hand(&world)
+}
+
+/// Whatever somebody makes of the object, the agent sees it without asking and puts it right.
+fn by_hand(world: &World) -> Result<(), Failed> {
+    let agent = world.agent("n1")?;
+    let kubectl = |arguments: &[&str]| world.plane.kubectl(arguments).and_then(Ran::ok).expect("kubectl");
+    let edited = status_patch("message", "All is well.");
+    let strange = json!({ "status": { "phase": "Stuck", "slot": "slot-7", "conditions": [] } }).to_string();
+    let orphaned = json!({ "metadata": { "ownerReferences": null } }).to_string();
+    let edits: [&[&str]; 5] = [
+        &[
+            "patch",
+            "nodemirror",
+            "n1",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &edited,
+        ],
+        &[
+            "patch",
+            "nodemirror",
+            "n1",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &strange,
+        ],
+        &["patch", "nodemirror", "n1", "--type=merge", "-p", &orphaned],
+        &["delete", "nodemirror", "n1"],
+        &[
+            "patch",
+            "nodemirror",
+            "n1",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &edited,
+        ],
+    ];
+    world.run(async || {
+        let mut mirror = agent.mirror();
+        say(&mut mirror, Phase::Migrated, "Done.", 5000).await;
+        // Its own words do not disturb it.
+        assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());
+        for edit in edits {
+            kubectl(edit);
+            timeout(SOON, mirror.disturbed())
+                .await
+                .expect("disturbed")
+                .expect("a watch");
+            let written = say(&mut mirror, Phase::Migrated, "Done.", 6000).await;
+            assert_ne!(written, Written::Nothing, "{edit:?}");
+            let object = world.get(&["nodemirror", "n1"]).expect("the object");
+            let status = &object["status"];
+            assert_eq!(
+                (&status["phase"], &status["message"]),
+                (&json!("Migrated"), &json!("Done.")),
+                "{edit:?}"
+            );
+            assert!(status.get("slot").is_none());
+            assert_eq!(status["conditions"].as_array().map(Vec::len), Some(4));
+            assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], agent.owner.uid);
+        }
+        // A label is nothing that it tells of.
+        kubectl(&["label", "nodemirror", "n1", "a=b"]);
+        assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());
+    })?;
+    Ok(())
+}
+
+pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
+    let world = World::new(planes)?;
+    let agent = world.agent("n1")?;
+    world.run(async || say(&mut agent.mirror(), Phase::Observed, "", 1).await)?;
+    world.plane.kubectl(&["delete", "node", "n1"])?.ok()?;
+    until("the object outlives its Node", || world.absent(&["nodemirror", "n1"]))?;
+    // A Node that was made again has an object of its own, by an agent with a token of its own.
+    let again = world.agent("n1")?;
+    assert_ne!(again.owner, agent.owner);
+    world.run(async || assert_eq!(say(&mut again.mirror(), Phase::Observed, "", 1).await, Written::Made))?;
+    Ok(())
+}

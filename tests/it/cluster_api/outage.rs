@@ -1,0 +1,113 @@
+//! An API server that fails.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use libtest_mimic::Failed;
+use mirrorshift_tests::lab::cluster::Part;
+use mirrorshift_tests::lab::{ControlPlanes, Front};
+use tokio::time::timeout;
+
+use crate::mirror::report;
+use crate::world::{Agent, World, status_patch};
+use mirrorshift_tests::cluster::client::Limits;
+use mirrorshift_tests::cluster::error::Kind;
+use mirrorshift_tests::cluster::gate::{Taken, Why};
+use mirrorshift_tests::cluster::mirror::Written;
+use mirrorshift_tests::cluster::nodemirror::Phase;
+
+/// Longer than any call may take.
+const BOUND: Duration = Duration::from_secs(90);
+
+async fn take(agent: &Agent) -> Result<Taken, Kind> {
+    let why = Why {
+        phase: "changing".into(),
+        reason: "A test is run.".into(),
+    };
+    let limits = Limits {
+        attempt: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let mut gate = agent.gate_within(limits);
+    let outcome = timeout(BOUND, gate.take(1, &why, Timestamp::now()))
+        .await
+        .expect("an end");
+    outcome.map_err(|error| error.kind)
+}
+
+pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
+    let mut world = World::new(planes)?;
+    let agent = world.agent("n1")?;
+    for (front, kind) in [
+        (Front::Answers(429), Kind::Busy(None)),
+        (Front::Answers(500), Kind::Failed),
+        (Front::Refuses, Kind::Unreachable),
+        (Front::Hangs, Kind::Silent),
+    ] {
+        world.plane.front(front)?;
+        let begun = Instant::now();
+        let refused = world.run(async || take(&agent).await)?;
+        let said = refused.expect_err("no answer is a no");
+        // What it says beside, such as for how long, is the front's.
+        assert_eq!(
+            std::mem::discriminant(&said),
+            std::mem::discriminant(&kind),
+            "{front:?}: {said:?}"
+        );
+        assert!(begun.elapsed() < BOUND);
+        let answered = world.plane.front(Front::Open)?;
+        assert!(answered <= 3, "{front:?}: asked {answered} times");
+    }
+    assert!(world.absent(&["lease", "-n", "mirrorshift-system", "slot-0"])?);
+
+    // Slow is not away.
+    world.plane.front(Front::Slow(300))?;
+    let slow = world.run(async || take(&agent).await)?;
+    assert!(matches!(slow, Ok(Taken::New(_))), "{slow:?}");
+    world.plane.front(Front::Open)?;
+
+    // A token that has expired, and the one that comes in its place.
+    let good = std::fs::read_to_string(&agent.access.token)?;
+    std::fs::write(&agent.access.token, format!("{}x", good.trim()))?;
+    let refused = world.run(async || take(&agent).await)?;
+    assert_eq!(refused.map(drop), Err(Kind::Unauthorized));
+    std::fs::write(&agent.access.token, good)?;
+    let held = world.run(async || take(&agent).await)?;
+    assert!(matches!(held, Ok(Taken::Held(_))), "{held:?}");
+
+    // An API server that goes in the middle of a watch and comes back: what was edited meanwhile is seen.
+    let now = Timestamp::UNIX_EPOCH;
+    let said = report(Phase::Migrated, "Done.");
+    let mut mirror = world.run(async || agent.mirror())?;
+    world.run(async || {
+        assert_eq!(mirror.say(&said, now).await.expect("said"), Written::Made);
+        assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());
+    })?;
+    world.plane.stop(Part::ApiServer);
+    let away = world.run(async || timeout(BOUND, mirror.disturbed()).await)?;
+    let away = away.map(|seen| seen.map_err(|error| error.kind));
+    assert!(matches!(away, Ok(Err(kind)) if kind.is_outage()), "{away:?}");
+    // What it says already it need not say again.
+    let written = world.run(async || mirror.say(&said, now).await)??;
+    assert_eq!(written, Written::Nothing);
+    world.plane.start(Part::ApiServer)?;
+    let edited = status_patch("message", "All is well.");
+    let patch = [
+        "patch",
+        "nodemirror",
+        "n1",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &edited,
+    ];
+    world.plane.kubectl(&patch)?.ok()?;
+    world.run(async || {
+        timeout(BOUND, mirror.disturbed())
+            .await
+            .expect("disturbed")
+            .expect("a watch");
+        assert_eq!(mirror.say(&said, now).await.expect("said"), Written::Patched);
+    })?;
+    Ok(())
+}
