@@ -131,7 +131,8 @@ pub(crate) enum Command {
         /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
         image: String,
     },
-    /// Keep the node that this pod runs on as the policy says: what the DaemonSet runs
+    /// Keep the node that this pod runs on as the policy says: what its `DaemonSet` runs
+    #[command(hide = true)]
     Agent(AgentArgs),
     /// Carry out a change that was ordered: what its unit runs
     #[command(hide = true)]
@@ -181,9 +182,14 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub(crate) node_name: String,
     /// The pod's namespace, where the slots are
-    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = "mirrorshift-system")]
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAME",
+        default_value = "mirrorshift-system"
+    )]
     pub(crate) pod_namespace: String,
-    /// The folder of policy.yaml, as a ConfigMap is mounted
+    /// The folder of policy.yaml, as a `ConfigMap` is mounted
     #[arg(long, value_name = "DIR", default_value = "/etc/mirrorshift/policy")]
     pub(crate) policy: PathBuf,
     /// Where /metrics, /healthz and /readyz are answered

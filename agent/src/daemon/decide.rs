@@ -35,10 +35,18 @@ pub(super) struct Facts<'f> {
     /// This very plan was tried in a sandbox with the containerd that runs, and it agreed.
     pub(super) rehearsed: bool,
     pub(super) slot: Slot,
-    /// The change that was made with the slot failed.
-    pub(super) failed: bool,
-    /// The change itself was refused just now, although a look found nothing in its way.
-    pub(super) declined: bool,
+    pub(super) fate: Fate,
+}
+
+/// What came of the change that was made last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing that stands in the way.
+    Open,
+    /// It was made with the slot that is held, and failed.
+    Failed,
+    /// It was refused just now, although a look found nothing in its way.
+    Declined,
 }
 
 /// The one next thing. Any but `Rest` is followed by another look.
@@ -101,7 +109,7 @@ pub(super) fn decide(facts: Facts<'_>) -> Move {
     }
     // Of a node that serves and did not fail, the slot goes back; whatever else holds one keeps it.
     let healthy = facts.slot == Slot::Held && seen.serves;
-    let give_back = healthy && !facts.failed;
+    let give_back = healthy && facts.fate != Fate::Failed;
     match (facts.want, &seen.answer) {
         (Want::Rollback, _) if seen.in_force.is_none() && healthy => Move::GiveBack,
         (Want::Rollback, _) if seen.in_force.is_none() => Move::Rest(State::RolledBack),
@@ -120,7 +128,7 @@ pub(super) fn decide(facts: Facts<'_>) -> Move {
 
 /// A plan that the policy wants carried out.
 fn change(facts: Facts<'_>, planned: &Planned, give_back: bool) -> Move {
-    if planned.undone_before.is_some() || facts.failed {
+    if planned.undone_before.is_some() || facts.fate == Fate::Failed {
         return Move::Rest(State::Undone);
     }
     if planned.restart && !facts.may_restart {
@@ -130,7 +138,7 @@ fn change(facts: Facts<'_>, planned: &Planned, give_back: bool) -> Move {
             Move::Rest(State::NoRestart)
         };
     }
-    if facts.declined {
+    if facts.fate == Fate::Declined {
         return if give_back {
             Move::GiveBack
         } else {
@@ -148,12 +156,12 @@ fn change(facts: Facts<'_>, planned: &Planned, give_back: bool) -> Move {
 }
 
 fn gated(facts: Facts<'_>) -> Move {
-    match facts.slot {
-        _ if facts.failed => Move::Rest(State::Undone),
-        _ if facts.declined => Move::Rest(State::Unfinished),
-        Slot::Held => Move::Change,
-        Slot::Free => Move::Ask,
-        Slot::Unknown => Move::Rest(State::NoGate),
+    match (facts.fate, facts.slot) {
+        (Fate::Failed, _) => Move::Rest(State::Undone),
+        (Fate::Declined, _) => Move::Rest(State::Unfinished),
+        (Fate::Open, Slot::Held) => Move::Change,
+        (Fate::Open, Slot::Free) => Move::Ask,
+        (Fate::Open, Slot::Unknown) => Move::Rest(State::NoGate),
     }
 }
 

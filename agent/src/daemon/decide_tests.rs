@@ -54,8 +54,7 @@ fn facts(seen: &Seen) -> Facts<'_> {
         seen,
         rehearsed: true,
         slot: Slot::Free,
-        failed: false,
-        declined: false,
+        fate: Fate::Open,
     }
 }
 
@@ -67,7 +66,11 @@ fn a_migration_goes_step_by_step() {
         ..facts(&node)
     };
     assert_eq!(decide(rehearsed(false)), Move::Rehearse);
-    assert_eq!(decide(rehearsed(true)), Move::Ask, "a slot is asked for after the rehearsal");
+    assert_eq!(
+        decide(rehearsed(true)),
+        Move::Ask,
+        "a slot is asked for after the rehearsal"
+    );
     let held = Facts {
         slot: Slot::Held,
         ..facts(&node)
@@ -87,7 +90,11 @@ fn a_migration_goes_step_by_step() {
         slot: Slot::Held,
         ..facts(&done)
     };
-    assert_eq!(decide(held), Move::Rest(State::Migrated), "health is claimed, not assumed");
+    assert_eq!(
+        decide(held),
+        Move::Rest(State::Migrated),
+        "health is claimed, not assumed"
+    );
 }
 
 #[test]
@@ -98,7 +105,13 @@ fn what_only_observes_changes_nothing() {
         ..facts(&node)
     };
     assert_eq!(decide(observe), Move::Rest(State::Planned));
-    assert_eq!(decide(Facts { rehearsed: false, ..observe }), Move::Rehearse);
+    assert_eq!(
+        decide(Facts {
+            rehearsed: false,
+            ..observe
+        }),
+        Move::Rehearse
+    );
     let mut left = seen(Answer::Do(planned()));
     left.unfinished = Some(past("1", Phase::Applying));
     let left = Facts {
@@ -114,7 +127,7 @@ fn a_failure_keeps_the_slot_and_is_not_tried_again() {
     node.last = Some(past("1", Phase::Undone));
     let failed = Facts {
         slot: Slot::Held,
-        failed: true,
+        fate: Fate::Failed,
         ..facts(&node)
     };
     for want in [Want::Migrate, Want::Observe] {
@@ -131,7 +144,7 @@ fn a_failure_keeps_the_slot_and_is_not_tried_again() {
     let refused = seen(refused());
     let failed = Facts {
         slot: Slot::Held,
-        failed: true,
+        fate: Fate::Failed,
         ..facts(&refused)
     };
     assert_eq!(decide(failed), Move::Rest(State::Refused));
@@ -155,12 +168,12 @@ fn a_refusal_gives_the_slot_back() {
     let node = seen(Answer::Do(planned()));
     let held = Facts {
         slot: Slot::Held,
-        declined: true,
+        fate: Fate::Declined,
         ..facts(&node)
     };
     assert_eq!(decide(held), Move::GiveBack);
     let after = Facts {
-        declined: true,
+        fate: Fate::Declined,
         ..facts(&node)
     };
     assert_eq!(decide(after), Move::Rest(State::Refused));
@@ -208,8 +221,16 @@ fn the_way_back_ends_with_nothing_in_force() {
         ..facts(&gone)
     };
     assert_eq!(decide(back), Move::GiveBack);
-    assert_eq!(decide(Facts { slot: Slot::Free, ..back }), Move::Rest(State::RolledBack));
+    assert_eq!(
+        decide(Facts {
+            slot: Slot::Free,
+            ..back
+        }),
+        Move::Rest(State::RolledBack)
+    );
 }
+
+const FATES: [Fate; 3] = [Fate::Open, Fate::Failed, Fate::Declined];
 
 /// Every combination: nothing is changed without a slot and a rehearsal, and a slot of a failed node is never given back while it
 /// is to be migrated or observed.
@@ -251,29 +272,32 @@ fn every_combination_is_safe() {
     for node in &seen_all {
         for want in [Want::Observe, Want::Migrate, Want::Rollback] {
             for slot in [Slot::Unknown, Slot::Free, Slot::Held] {
-                for bits in 0..16 {
+                for (bits, fate) in (0..4).flat_map(|bits| FATES.map(|fate| (bits, fate))) {
+                    if fate == Fate::Failed && slot != Slot::Held {
+                        continue;
+                    }
                     let facts = Facts {
                         want,
                         may_restart: bits & 1 != 0,
                         seen: node,
                         rehearsed: bits & 2 != 0,
                         slot,
-                        failed: bits & 4 != 0 && slot == Slot::Held,
-                        declined: bits & 8 != 0,
+                        fate,
                     };
                     let next = decide(facts);
                     counted += 1;
                     let unfinished = node.unfinished.is_some();
                     match next {
                         Move::Change => {
-                            assert!(slot == Slot::Held && !facts.failed && !facts.declined, "{facts:?}");
+                            assert!(slot == Slot::Held && fate == Fate::Open, "{facts:?}");
                             assert!(facts.rehearsed || unfinished, "{facts:?}");
                             assert!(want != Want::Observe && !node.under_way, "{facts:?}");
                         }
                         Move::GiveBack => {
                             assert!(slot == Slot::Held && node.serves && !unfinished, "{facts:?}");
                             assert!(
-                                !facts.failed || matches!(&node.answer, Answer::Do(plan) if plan.is_empty())
+                                fate != Fate::Failed
+                                    || matches!(&node.answer, Answer::Do(plan) if plan.is_empty())
                                     || want == Want::Rollback,
                                 "{facts:?}"
                             );
@@ -287,5 +311,5 @@ fn every_combination_is_safe() {
             }
         }
     }
-    assert_eq!(counted, seen_all.len() * 3 * 3 * 16);
+    assert_eq!(counted, seen_all.len() * 3 * (3 * 4 * 2 + 4));
 }

@@ -1,6 +1,6 @@
 //! The loop of the agent: look, decide, move, look again, until there is nothing to do.
 
-use super::decide::{Facts, Move, Slot, State, Want, decide};
+use super::decide::{Facts, Fate, Move, Slot, State, Want, decide};
 use super::host::Host;
 use super::metrics::Metrics;
 use super::policy::{InForce, Policies, Wrong};
@@ -133,7 +133,12 @@ impl<H: Host> Keeper<H> {
                 Err(refused) => return self.unreachable(&refused).await,
             };
             self.metrics.looked();
-            if let Answer::Do(Planned { digest: Some(plan), rehearsed: Some(_), .. }) = &seen.answer {
+            if let Answer::Do(Planned {
+                digest: Some(plan),
+                rehearsed: Some(_),
+                ..
+            }) = &seen.answer
+            {
                 self.rehearsed = Some(Rehearsed::of(&seen, *plan));
             }
             self.know_the_slot().await;
@@ -187,7 +192,8 @@ impl<H: Host> Keeper<H> {
                 Answer::Refused(refused) => Some(refused.message.clone()),
                 Answer::Do(_) => self.why.clone(),
             };
-            self.happened(Happened::MigrationRefused, &why.unwrap_or_default()).await;
+            self.happened(Happened::MigrationRefused, &why.unwrap_or_default())
+                .await;
         }
         let said = self.say(Ok(seen), &Doing::Rest(state)).await;
         match state {
@@ -228,15 +234,20 @@ impl<H: Host> Keeper<H> {
                 Held::Free => Slot::Free,
                 Held::Slot(..) => Slot::Held,
             },
-            failed: self.failed(seen),
-            declined: self.declined,
+            fate: match (self.failed(seen), self.declined) {
+                (true, _) => Fate::Failed,
+                (false, true) => Fate::Declined,
+                (false, false) => Fate::Open,
+            },
         })
     }
 
     /// Whether the last change failed, and was made with the slot that is held. Of a slot that was taken by an earlier run of the
     /// agent it cannot be told which change it was taken for, so that the last one counts: a fleet that stands still is safe.
     fn failed(&self, seen: &Seen) -> bool {
-        let Held::Slot(_, before) = &self.slot else { return false };
+        let Held::Slot(_, before) = &self.slot else {
+            return false;
+        };
         let Some(last) = seen.last.as_ref().filter(|last| last.phase == Change::Undone) else {
             return false;
         };
@@ -303,7 +314,10 @@ impl<H: Host> Keeper<H> {
     }
 
     async fn change(&mut self, seen: &Seen) {
-        let rollback = self.policies.in_force().is_some_and(|policy| policy.want() == Want::Rollback);
+        let rollback = self
+            .policies
+            .in_force()
+            .is_some_and(|policy| policy.want() == Want::Rollback);
         let Some(order) = self.order(seen) else { return };
         let id = order.id.clone();
         self.say(Ok(seen), &Doing::Change).await;
@@ -312,7 +326,12 @@ impl<H: Host> Keeper<H> {
         match self.host.change(order).await {
             Ok(end) => self.ended(&id, &end, rollback).await,
             Err(refused) => {
-                tracing::error!(change = id, reason = refused.reason, "was not made: {}", refused.message);
+                tracing::error!(
+                    change = id,
+                    reason = refused.reason,
+                    "was not made: {}",
+                    refused.message
+                );
                 self.metrics.change("refused");
                 self.why = Some(refused.message);
                 self.declined = refused.exit != Exit::Locked;
@@ -346,7 +365,11 @@ impl<H: Host> Keeper<H> {
             verify_image: None,
             limits: Limits {
                 serve: restart.deadline,
-                quiet: if restart.when == When::Now { Duration::ZERO } else { usual.quiet },
+                quiet: if restart.when == When::Now {
+                    Duration::ZERO
+                } else {
+                    usual.quiet
+                },
                 ..usual
             },
         })
@@ -354,7 +377,12 @@ impl<H: Host> Keeper<H> {
 
     async fn ended(&mut self, id: &str, end: &End, rollback: bool) {
         let said = anstream::adapter::strip_str(&end.err).to_string();
-        let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let said = said
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
         let (happened, outcome) = match end.exit {
             Exit::Done if rollback => (Happened::RolledBack, "rolled_back"),
             Exit::Done => (Happened::MigrationDone, "done"),
@@ -375,13 +403,21 @@ impl<H: Host> Keeper<H> {
                 self.declined = end.exit != Exit::Locked;
             }
         }
-        let note = if said.is_empty() { format!("change {id}") } else { format!("change {id}: {said}") };
+        let note = if said.is_empty() {
+            format!("change {id}")
+        } else {
+            format!("change {id}: {said}")
+        };
         self.happened(happened, &note).await;
     }
 
     /// Writes at the slot why it is kept.
     async fn keep(&mut self, exit: Exit, said: &str) {
-        let phase = if exit == Exit::Stuck { Phase::Stuck } else { Phase::Undone };
+        let phase = if exit == Exit::Stuck {
+            Phase::Stuck
+        } else {
+            Phase::Undone
+        };
         let why = Why {
             phase: phase.name().to_owned(),
             reason: said.to_owned(),

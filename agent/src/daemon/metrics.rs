@@ -68,7 +68,11 @@ impl Metrics {
         }
         let all = &mut new.registry;
         all.register("phase", "Whether the node is in this phase", new.phase.clone());
-        all.register("slot_held", "Whether the node holds a slot of the gate", new.slot.clone());
+        all.register(
+            "slot_held",
+            "Whether the node holds a slot of the gate",
+            new.slot.clone(),
+        );
         all.register("policy_valid", "Whether the policy can be read", new.policy.clone());
         all.register("changes", "Changes of the node that ended", new.changes.clone());
         all.register_with_unit(
@@ -99,9 +103,7 @@ impl Metrics {
     }
 
     pub(super) fn change(&self, outcome: &'static str) {
-        self.changes
-            .get_or_create(&OfOutcome { outcome: Word(outcome) })
-            .inc();
+        self.changes.get_or_create(&OfOutcome { outcome: Word(outcome) }).inc();
     }
 
     pub(super) fn looked(&self) {
@@ -110,7 +112,11 @@ impl Metrics {
     }
 
     pub(super) fn api_failed(&self, kind: Kind) {
-        self.api.get_or_create(&OfKind { kind: Word(kind.name()) }).inc();
+        self.api
+            .get_or_create(&OfKind {
+                kind: Word(kind.name()),
+            })
+            .inc();
     }
 
     /// Whether the node was ever looked at.

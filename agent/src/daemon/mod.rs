@@ -81,9 +81,9 @@ async fn keep(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
     let cluster = Cluster::new(&access, Limits::default()).map_err(|error| refused(&error))?;
 
     let metrics = Arc::new(Metrics::new());
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Failure::usage("listen", format!("cannot listen at {}: {error}", args.listen))
-    })?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| Failure::usage("listen", format!("cannot listen at {}: {error}", args.listen)))?;
     tokio::spawn(serve::serve(listener, Arc::clone(&metrics)));
 
     let mut keeper = Keeper::new(

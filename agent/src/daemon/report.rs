@@ -5,8 +5,8 @@ use super::policy::{InForce, Wrong};
 use crate::cluster::conditions::{Conditions, Reason, Stated};
 use crate::cluster::gate::Holder;
 use crate::cluster::mirror::Report;
+use crate::cluster::nodemirror::RouteSummary;
 use crate::cluster::nodemirror::{self as told, FindingSummary, NodeMirrorStatus, Phase, PlanSummary, PolicySummary};
-use crate::cluster::nodemirror::{RouteSummary};
 use crate::live::seen::{Answer, Found, Mirrors, Planned, Refused, Routed, Seen};
 use jiff::Timestamp;
 
@@ -146,7 +146,10 @@ fn message(telling: &Telling<'_>) -> String {
             State::NoRestart => format!("{}; the policy lets containerd never be restarted", files(planned)),
             State::Busy => {
                 let busy = planned.and_then(|planned| planned.busy.as_deref());
-                format!("waits until the node is quiet: {}", busy.unwrap_or("something is in hand"))
+                format!(
+                    "waits until the node is quiet: {}",
+                    busy.unwrap_or("something is in hand")
+                )
             }
             State::NoGate => "the API server cannot be asked for a slot, so nothing is changed".to_owned(),
             State::Migrated if !seen.drifted.is_empty() => {
@@ -190,22 +193,21 @@ fn files(planned: Option<&Planned>) -> String {
 }
 
 fn waits_for(holders: &[Holder]) -> String {
-    let failed = |holder: &&Holder| halts(holder);
-    match holders.iter().find(failed) {
-        Some(holder) => format!(
+    if let Some(holder) = holders.iter().find(|holder| halts(holder)) {
+        return format!(
             "the fleet stands still: node {} holds {} and failed: {}; `{}` frees it",
             holder.node, holder.slot, holder.reason, holder.free
-        ),
-        None => {
-            let names: Vec<&str> = holders.iter().map(|holder| holder.node.as_str()).collect();
-            format!("waits for a slot; {} is being changed", names.join(", "))
-        }
+        );
     }
+    let names: Vec<&str> = holders.iter().map(|holder| holder.node.as_str()).collect();
+    format!("waits for a slot; {} is being changed", names.join(", "))
 }
 
 /// Whether a slot is kept by a node that failed.
 pub(super) fn halts(holder: &Holder) -> bool {
-    [Phase::Undone, Phase::Stuck].iter().any(|phase| holder.phase == phase.name())
+    [Phase::Undone, Phase::Stuck]
+        .iter()
+        .any(|phase| holder.phase == phase.name())
 }
 
 fn migrated(telling: &Telling<'_>, message: &str) -> Stated {
@@ -214,11 +216,10 @@ fn migrated(telling: &Telling<'_>, message: &str) -> Stated {
     };
     match telling.doing {
         Doing::Rest(State::Migrated) if !seen.drifted.is_empty() => Stated::no(Reason::Drifted, message),
-        Doing::Rest(State::Migrated) => Stated::yes(Reason::AsWanted, message),
+        // With nothing in force there is nothing to be as wanted, and nothing to be done about it.
+        Doing::Rest(State::Migrated | State::Observed) => Stated::yes(Reason::AsWanted, message),
         Doing::Rest(State::RolledBack) => Stated::no(Reason::RolledBack, message),
         Doing::Rest(State::Planned) => Stated::no(Reason::ObserveOnly, message),
-        // With nothing in force there is nothing to be as wanted, and nothing to be done about it.
-        Doing::Rest(State::Observed) => Stated::yes(Reason::AsWanted, message),
         _ => Stated::no(Reason::NotYet, message),
     }
 }
@@ -254,9 +255,10 @@ fn progressing(telling: &Telling<'_>) -> Stated {
 fn policy_valid(wrong: Option<&Wrong>) -> Stated {
     match wrong {
         None => Stated::yes(Reason::Read, ""),
-        Some(Wrong::Missing) => {
-            Stated::no(Reason::Missing, "there is no policy; the last good one, if any, stays in force")
-        }
+        Some(Wrong::Missing) => Stated::no(
+            Reason::Missing,
+            "there is no policy; the last good one, if any, stays in force",
+        ),
         Some(Wrong::Invalid(why)) => Stated::no(Reason::Invalid, why.clone()),
     }
 }

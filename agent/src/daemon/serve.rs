@@ -70,7 +70,11 @@ fn respond(request: &str, metrics: &Metrics) -> (&'static str, &'static str, Str
         Some("/metrics") => ("200 OK", METRICS, metrics.text()),
         Some("/healthz") => ("200 OK", PLAIN, "ok\n".to_owned()),
         Some("/readyz") if metrics.has_looked() => ("200 OK", PLAIN, "ok\n".to_owned()),
-        Some("/readyz") => ("503 Service Unavailable", PLAIN, "the node was not looked at yet\n".to_owned()),
+        Some("/readyz") => (
+            "503 Service Unavailable",
+            PLAIN,
+            "the node was not looked at yet\n".to_owned(),
+        ),
         _ => ("404 Not Found", PLAIN, "/metrics, /healthz, /readyz\n".to_owned()),
     }
 }
@@ -102,10 +106,16 @@ mod tests {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         let mut client = TcpStream::connect(address).await.unwrap();
-        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();
-        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("# EOF\n"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("# EOF\n"),
+            "{text}"
+        );
         server.abort();
     }
 }

@@ -34,7 +34,9 @@ impl Wakes {
             }
         });
         let mut wakes = Self {
-            watcher: watcher.map_err(|error| tracing::warn!("cannot watch folders: {error}")).ok(),
+            watcher: watcher
+                .map_err(|error| tracing::warn!("cannot watch folders: {error}"))
+                .ok(),
             came,
             _tell: tell,
         };
@@ -84,7 +86,9 @@ mod tests {
         std::os::unix::fs::symlink("..2", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
         fs::remove_dir_all(path("..1")).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), wakes.next()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), wakes.next())
+            .await
+            .unwrap();
         assert_eq!(fs::read_to_string(path("policy.yaml")).unwrap(), "b");
         let again = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
         assert!(again.is_err(), "one swap wakes twice");
@@ -98,8 +102,13 @@ mod tests {
     async fn a_folder_that_is_not_there_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
         let gone = folder.path().join("gone");
-        let mut wakes = Wakes::of(&[(&gone, RecursiveMode::Recursive), (folder.path(), RecursiveMode::Recursive)]);
+        let mut wakes = Wakes::of(&[
+            (&gone, RecursiveMode::Recursive),
+            (folder.path(), RecursiveMode::Recursive),
+        ]);
         fs::write(folder.path().join("file"), "x").unwrap();
-        tokio::time::timeout(Duration::from_secs(10), wakes.next()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), wakes.next())
+            .await
+            .unwrap();
     }
 }
