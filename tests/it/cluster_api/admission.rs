@@ -175,6 +175,8 @@ pub(crate) fn least_rights(planes: &ControlPlanes) -> Result<(), Failed> {
     }
     // What the DaemonSet asks for is let in: the pod's folders of the host, its priority, its tolerations.
     world.node("n1")?;
+    let label = ["label", "node", "n1", "kubernetes.io/os=linux"];
+    world.plane.kubectl(&label)?.ok()?;
     let pods = ["pods", "-n", NAMESPACE];
     until("the DaemonSet makes no pod", || Ok(!world.absent(&pods)?))?;
     let pod = &world.get(&pods)?["items"][0];
