@@ -86,6 +86,35 @@ impl Tool {
     }
 }
 
+/// The program as one static executable, as it is shipped: the one that `MIRRORSHIFT_PROGRAM` names, or one that is built here
+/// without the optimisations that take minutes.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn static_program() -> io::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("MIRRORSHIFT_PROGRAM") {
+        return Ok(given.into());
+    }
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().find(|folder| folder.ends_with("debug"));
+    let folder = folder
+        .and_then(Path::parent)
+        .ok_or_else(|| io::Error::other("not built by cargo"))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "mirrorshift", "--target", &target])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
+        .env("CARGO_TARGET_DIR", folder.join("static"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()?;
+    if !built.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&built.stderr).into_owned()));
+    }
+    Ok(folder.join("static").join(target).join("debug/mirrorshift"))
+}
+
 /// An example program of the workspace, built as its sources are now.
 ///
 /// # Errors
