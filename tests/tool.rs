@@ -50,14 +50,15 @@ impl Tool {
         }
     }
 
-    /// The program itself, built as its sources are now.
+    /// The program itself, built as its sources are now, or the one that `MIRRORSHIFT_PROGRAM` names.
     ///
     /// # Errors
     ///
     /// When it cannot be built.
     pub fn program() -> io::Result<&'static Path> {
         static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        match PROGRAM.get_or_init(|| build("--bin", "mirrorshift")) {
+        let given = || std::env::var_os("MIRRORSHIFT_PROGRAM").map(PathBuf::from);
+        match PROGRAM.get_or_init(|| given().map_or_else(|| build("--bin", "mirrorshift"), Ok)) {
             Ok(program) => Ok(program),
             Err(why) => Err(io::Error::other(why.clone())),
         }
