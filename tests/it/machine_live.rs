@@ -228,7 +228,7 @@ fn clock_set_back_before(mut bench: Bench) -> Result<(), Failed> {
 
 /// What a change times, it times by a clock that nobody sets; and the way back is open, although times tell nothing any more.
 fn clock_set_back_in_the_middle(mut bench: Bench) -> Result<(), Failed> {
-    for step in ["armed", "verifying"] {
+    for step in ["armed", "restarting"] {
         bench.machine.begin(&[&[PROGRAM, "migrate"][..], &PATIENT].concat())?;
         bench.machine.said(step)?;
         bench.clock_back()?;
@@ -245,11 +245,13 @@ fn clock_set_back_in_the_middle(mut bench: Bench) -> Result<(), Failed> {
 fn clock_set_back_while_it_is_down(mut bench: Bench) -> Result<(), Failed> {
     bench.machine.begin(&[&[PROGRAM, "migrate"][..], &PATIENT].concat())?;
     bench.machine.said("restarting")?;
+    let today = bench.script("date -u +%F")?;
     let time = bench.script("date -u -d '1 year ago' +%FT%T")?;
     bench.machine.cut()?;
     bench.machine.boot_again_at(time.trim())?;
+    // systemd lets no clock be of a time before its own making.
     let now = bench.script("date -u +%F")?;
-    assert_eq!(Some(now.trim()), time.split('T').next());
+    assert!(now < today, "the clock was not set: {now}");
     bench.machine.wait_cri(CRI)?;
     bench.no_guard_is_left("booted")?;
     bench.is_old("booted")?;

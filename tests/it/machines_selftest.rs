@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::BASE;
-use mirrorshift_tests::lab::{Containerd, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::{all_skipped, skipped};
+use mirrorshift_tests::lab::{Containerd, CutOff, Ended, Frozen, Machine, MachineOptions, Machines, Nodes};
+use mirrorshift_tests::{Ran, all_skipped, skipped};
 
 type Run = fn(&Machines, &Containerd) -> Result<(), Failed>;
 
@@ -168,6 +168,33 @@ fn what_is_frozen_goes_on(machines: &Machines, containerd: &Containerd) -> Resul
     assert_ne!(says(&mut one, facts)?, before);
     assert_eq!(says(&mut one, "cat /etc/here; ls /run/here 2> /dev/null || :")?, "one");
     assert_eq!(says(&mut two, "cat /etc/here")?, "here");
+    drop((one, two));
+    in_the_middle_of_a_program(&frozen)
+}
+
+/// What was begun goes on in each machine that goes on, and its end is told, or how far it had come.
+fn in_the_middle_of_a_program(frozen: &Arc<Frozen>) -> Result<(), Failed> {
+    let seconds = Duration::from_secs;
+    let script = "echo one >&2; sleep 3; echo two >&2; sleep 3; echo out; exit 3";
+    let mut machine = frozen.thaw()?;
+    machine.begin(&["sh", "-c", script])?;
+    assert!(machine.said("one")? < seconds(3));
+    let midway = machine.freeze_midway()?;
+
+    let Ended { ran, took } = midway.thaw()?.ended()?;
+    let Ran { code, stdout, stderr } = ran;
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (3, "out\n", "one\ntwo\n"));
+    assert!((seconds(6)..seconds(8)).contains(&took), "{took:?}");
+
+    for (after, expected) in [
+        (seconds(4), (None, "one\ntwo\n")),
+        (seconds(8), (Some(3), "one\ntwo\n")),
+    ] {
+        let mut machine = midway.thaw()?;
+        let CutOff { code, said } = machine.cut_in(after)?;
+        assert_eq!((code, said.as_str()), expected, "{after:?}");
+        assert_eq!(machine.pid(), None, "it has power");
+    }
     Ok(())
 }
 
