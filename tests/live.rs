@@ -338,9 +338,17 @@ impl Live {
     /// When it stays.
     pub fn no_guard_is_left(&self, why: &str) -> Result<(), Failed> {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants /run/mirrorshift-armed";
-        let gone = || Ok(self.node.run(&["sh", "-c", look])?.stdout.is_empty().then_some(()));
-        self.node.until(&format!("{why}: a guard is left"), CRI / 3, gone)?;
-        Ok(())
+        self.gone(&format!("{why}: a guard is left"), look)
+    }
+
+    /// Waits until a script that looks for something prints nothing.
+    fn gone(&self, why: &str, look: &str) -> Result<(), Failed> {
+        let mut left = String::new();
+        let gone = self.node.until("", CRI, || {
+            left = self.node.run(&["sh", "-c", look])?.stdout;
+            Ok(left.trim().is_empty().then_some(()))
+        });
+        gone.map_err(|error| format!("{why}: {error}\n{left}").into())
     }
 
     /// No guard and no unit is left, and no copy beside config.toml. The package's unit is no part of a change.
@@ -352,12 +360,7 @@ impl Live {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants 2>/dev/null; \
             ls -A /etc/containerd | grep '[.]new$'; \
             systemctl list-units --all --no-legend 'mirrorshift*' | grep -v 'mirrorshift-migrate[.]'";
-        let mut left = String::new();
-        let gone = self.node.until("", CRI / 3, || {
-            left = self.node.run(&["sh", "-c", look])?.stdout;
-            Ok(left.trim().is_empty().then_some(()))
-        });
-        gone.map_err(|_| format!("{why}: this is left of a change:\n{left}").into())
+        self.gone(&format!("{why}: something of a change is left"), look)
     }
 
     /// config.toml holds its old bytes, exactly.

@@ -42,6 +42,21 @@ pub(super) fn tried(root: &Path) -> Result<(), Missing> {
     }
 }
 
+/// All nodes share the machine's count of inotify instances. The usual 128 are used up by six of them, and their services then
+/// fail in odd ways.
+pub(super) fn enough_to_watch_with() -> Result<(), Missing> {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    const ENOUGH: u32 = 4096;
+    let raise = || {
+        let now: u32 = fs::read_to_string(LIMIT)?.trim().parse().map_err(io::Error::other)?;
+        if now >= ENOUGH {
+            return Ok(());
+        }
+        fs::write(LIMIT, ENOUGH.to_string())
+    };
+    raise().map_err(|error: io::Error| Missing::Nspawn(format!("{LIMIT} is too low and cannot be raised: {error}")))
+}
+
 /// The containerd of a release line, with its shim and ctr.
 pub(super) fn containerd(line: &str) -> Result<Containerd, Missing> {
     let containerd = Containerd::line(line)?;

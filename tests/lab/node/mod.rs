@@ -68,6 +68,7 @@ impl Nodes {
         super::installed(&["systemd-nspawn", "nsenter", "setpriv", "timeout"])?;
         let root = base::root()?;
         base::tried(&root)?;
+        base::enough_to_watch_with()?;
         folder::clean().map_err(|error| Missing::Nspawn(error.to_string()))?;
         Ok(Self { lab, root })
     }
