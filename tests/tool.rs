@@ -87,7 +87,7 @@ impl Tool {
 }
 
 /// The program as one static executable, as it is shipped: the one that `MIRRORSHIFT_PROGRAM` names, or one that is built here
-/// without the optimisations that take minutes.
+/// without the optimisations that take minutes, with the settings of the stage `package` of `tests/run`.
 ///
 /// # Errors
 ///
@@ -104,15 +104,26 @@ pub fn static_program() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("not built by cargo"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "mirrorshift", "--target", &target])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
-        .env("CARGO_TARGET_DIR", folder.join("static"))
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "mirrorshift",
+            "--target",
+            &target,
+        ])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_TARGET_DIR", folder.join("package"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()?;
     if !built.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&built.stderr).into_owned()));
     }
-    Ok(folder.join("static").join(target).join("debug/mirrorshift"))
+    Ok(folder.join("package").join(target).join("release/mirrorshift"))
 }
 
 /// An example program of the workspace, built as its sources are now.

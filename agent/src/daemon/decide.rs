@@ -60,6 +60,8 @@ pub(super) enum Move {
     Ask,
     /// Make the change.
     Change,
+    /// Put back what somebody wrote over.
+    Mend,
     /// Give the slot back.
     GiveBack,
     /// Do nothing until something is new.
@@ -81,6 +83,8 @@ pub(super) enum State {
     NoGate,
     /// The node is as the policy wants it.
     Migrated,
+    /// Somebody writes again and again over what was migrated.
+    Contested,
     /// Nothing of what was changed is in force.
     RolledBack,
     /// It cannot be done.
@@ -110,6 +114,15 @@ pub(super) fn decide(facts: Facts<'_>) -> Move {
     // Of a node that serves and did not fail, the slot goes back; whatever else holds one keeps it.
     let healthy = facts.slot == Slot::Held && seen.serves;
     let give_back = healthy && facts.fate != Fate::Failed;
+    // It takes no restart, so it waits for nobody; and who was refused it just now, does not try again.
+    if facts.want == Want::Migrate && facts.fate == Fate::Open && seen.is_mendable() {
+        match (seen.is_fought_over(), seen.is_only_drift()) {
+            (false, _) => return Move::Mend,
+            (true, true) if give_back => return Move::GiveBack,
+            (true, true) => return Move::Rest(State::Contested),
+            (true, false) => {}
+        }
+    }
     match (facts.want, &seen.answer) {
         (Want::Rollback, _) if seen.in_force.is_none() && healthy => Move::GiveBack,
         (Want::Rollback, _) if seen.in_force.is_none() => Move::Rest(State::RolledBack),

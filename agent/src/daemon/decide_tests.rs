@@ -1,6 +1,6 @@
 use super::*;
 use crate::exit::Exit;
-use crate::live::seen::{Past, Refused};
+use crate::live::seen::{Drifted, Past, Refused};
 use mirrorshift_plan::Digest;
 
 fn past(id: &str, phase: Phase) -> Past {
@@ -15,6 +15,7 @@ fn past(id: &str, phase: Phase) -> Past {
 fn seen(answer: Answer) -> Seen {
     Seen {
         containerd: Some("1.7.24".to_owned()),
+        unit: None,
         invocation: Some("a".to_owned()),
         serves: true,
         mirrors: None,
@@ -23,6 +24,7 @@ fn seen(answer: Answer) -> Seen {
         in_force: None,
         last: None,
         drifted: Vec::new(),
+        mended_ago: None,
         answer,
         findings: Vec::new(),
     }
@@ -230,6 +232,63 @@ fn the_way_back_ends_with_nothing_in_force() {
     );
 }
 
+fn drifted(mendable: bool) -> Vec<Drifted> {
+    vec![Drifted {
+        path: "/etc/containerd/certs.d/quay.io/hosts.toml".to_owned(),
+        now: None,
+        mendable,
+    }]
+}
+
+#[test]
+fn what_somebody_wrote_over_is_put_back_once_an_hour() {
+    let mut node = seen(Answer::Do(Planned::default()));
+    node.in_force = Some(past("1", Phase::Settled));
+    node.drifted = drifted(true);
+    let blind = Facts {
+        slot: Slot::Unknown,
+        may_restart: false,
+        ..facts(&node)
+    };
+    assert_eq!(decide(blind), Move::Mend, "it takes no restart, so no slot");
+    for want in [Want::Observe, Want::Rollback] {
+        assert_ne!(decide(Facts { want, ..blind }), Move::Mend);
+    }
+    let refused = Facts {
+        fate: Fate::Declined,
+        ..facts(&node)
+    };
+    assert_eq!(decide(refused), Move::Rest(State::Migrated), "not again in this turn");
+
+    node.mended_ago = Some(3599);
+    assert_eq!(decide(facts(&node)), Move::Rest(State::Contested));
+    let held = Facts {
+        slot: Slot::Held,
+        ..facts(&node)
+    };
+    assert_eq!(decide(held), Move::GiveBack);
+    // Nor is it written by the policy's plan, through the gate.
+    node.answer = Answer::Do(Planned {
+        restart: false,
+        files: vec![node.drifted[0].path.clone()],
+        ..planned()
+    });
+    assert_eq!(decide(facts(&node)), Move::Rest(State::Contested));
+    // What else there is to do is not held up by it.
+    node.answer = Answer::Do(planned());
+    assert_eq!(decide(facts(&node)), Move::Ask);
+    node.mended_ago = Some(3600);
+    assert_eq!(decide(facts(&node)), Move::Mend);
+
+    node.drifted = drifted(false);
+    node.answer = Answer::Do(Planned::default());
+    assert_eq!(
+        decide(facts(&node)),
+        Move::Rest(State::Migrated),
+        "no copy was kept of it"
+    );
+}
+
 const FATES: [Fate; 3] = [Fate::Open, Fate::Failed, Fate::Declined];
 
 /// Every combination: nothing is changed without a slot and a rehearsal, and a slot of a failed node is never given back while it
@@ -263,7 +322,12 @@ fn every_combination_is_safe() {
                     node.under_way = under_way;
                     node.serves = serves;
                     node.in_force = in_force.then(|| past("1", Phase::Settled));
-                    seen_all.push(node);
+                    let fights = [(Vec::new(), None), (drifted(true), None), (drifted(true), Some(5))];
+                    seen_all.extend(fights.map(|(drifted, mended_ago)| Seen {
+                        drifted,
+                        mended_ago,
+                        ..node.clone()
+                    }));
                 }
             }
         }
@@ -301,6 +365,10 @@ fn every_combination_is_safe() {
                                     || want == Want::Rollback,
                                 "{facts:?}"
                             );
+                        }
+                        Move::Mend => {
+                            assert!(want == Want::Migrate && fate == Fate::Open, "{facts:?}");
+                            assert!(node.mended_ago.is_none() && !unfinished && !node.under_way, "{facts:?}");
                         }
                         Move::Ask => assert!(slot == Slot::Free && want != Want::Observe, "{facts:?}"),
                         Move::Rehearse => assert!(!facts.rehearsed && !unfinished, "{facts:?}"),

@@ -4,24 +4,22 @@ use super::decide::{Facts, Fate, Move, Slot, State, Want, decide};
 use super::host::Host;
 use super::metrics::Metrics;
 use super::policy::{InForce, Policies, Wrong};
-use super::report::{Doing, Telling, halts, report};
+use super::report::{Doing, Telling, drift, halts, report};
 use crate::cluster::error::Error;
 use crate::cluster::events::{Events, Happened};
 use crate::cluster::gate::{self, Gate, Holder, Taken, Why};
 use crate::cluster::mirror::{Mirror, Report};
 use crate::cluster::nodemirror::Phase;
-use crate::commands::identity;
-use crate::exit::Exit;
 use crate::live::look::Goal;
-use crate::live::order::{Limits, Order, Task};
-use crate::live::progress::End;
 use crate::live::seen::{Answer, Planned, Refused, Seen};
 use jiff::Timestamp;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase as Change;
-use mirrorshift_plan::policy::When;
 use std::sync::Arc;
-use std::time::Duration;
+
+/// The change of a turn.
+mod change;
+use self::change::Kind;
 
 /// Moves of one turn. A change of several steps takes six; whatever takes more is looked at again later.
 const MOST: usize = 16;
@@ -36,6 +34,8 @@ pub(super) struct Keeper<H> {
     pub(super) metrics: Arc<Metrics>,
     /// Where containerd's configuration starts.
     pub(super) config: String,
+    /// The unit that runs containerd, once it was seen.
+    pub(super) unit: Option<String>,
     slot: Held,
     rehearsed: Option<Rehearsed>,
     /// Why the change that was made with the slot failed, or was refused.
@@ -104,6 +104,7 @@ impl<H: Host> Keeper<H> {
             events,
             metrics,
             config: config.to_owned(),
+            unit: None,
             slot: Held::Unknown,
             rehearsed: None,
             why: None,
@@ -133,6 +134,7 @@ impl<H: Host> Keeper<H> {
                 Err(refused) => return self.unreachable(&refused).await,
             };
             self.metrics.looked();
+            self.unit.clone_from(&seen.unit);
             if let Answer::Do(Planned {
                 digest: Some(plan),
                 rehearsed: Some(_),
@@ -164,7 +166,8 @@ impl<H: Host> Keeper<H> {
                         return Next::Soon;
                     }
                 },
-                Move::Change => self.change(&seen).await,
+                Move::Change => self.change(&seen, Kind::of(self.policies.in_force())).await,
+                Move::Mend => self.change(&seen, Kind::Mending).await,
                 Move::GiveBack => {
                     if !self.give_back().await {
                         self.say(Ok(&seen), &Doing::Rest(State::NoGate)).await;
@@ -187,6 +190,10 @@ impl<H: Host> Keeper<H> {
     }
 
     async fn rest(&mut self, seen: &Seen, state: State) -> Next {
+        self.metrics.fight(state == State::Contested);
+        if state == State::Contested {
+            self.happened(Happened::DriftFight, &drift(seen)).await;
+        }
         if state == State::Refused {
             let why = match &seen.answer {
                 Answer::Refused(refused) => Some(refused.message.clone()),
@@ -310,121 +317,6 @@ impl<H: Host> Keeper<H> {
                 self.api_failed(&error);
                 false
             }
-        }
-    }
-
-    async fn change(&mut self, seen: &Seen) {
-        let rollback = self
-            .policies
-            .in_force()
-            .is_some_and(|policy| policy.want() == Want::Rollback);
-        let Some(order) = self.order(seen) else { return };
-        let id = order.id.clone();
-        self.say(Ok(seen), &Doing::Change).await;
-        self.happened(Happened::MigrationStarted, &format!("change {id}")).await;
-        tracing::info!(change = id, rollback, "starts");
-        match self.host.change(order).await {
-            Ok(end) => self.ended(&id, &end, rollback).await,
-            Err(refused) => {
-                tracing::error!(
-                    change = id,
-                    reason = refused.reason,
-                    "was not made: {}",
-                    refused.message
-                );
-                self.metrics.change("refused");
-                self.why = Some(refused.message);
-                self.declined = refused.exit != Exit::Locked;
-            }
-        }
-    }
-
-    fn order(&self, seen: &Seen) -> Option<Order> {
-        let policy = self.policies.in_force()?;
-        let task = match (policy.want(), &seen.answer) {
-            (Want::Observe, _) => return None,
-            (Want::Rollback, _) => Task::Rollback,
-            (Want::Migrate, answer) => Task::Migrate {
-                wanted: policy.wanted.clone(),
-                expects: match answer {
-                    // Behind an unfinished change the plan is another one.
-                    Answer::Do(planned) if seen.unfinished.is_none() => planned.digest,
-                    _ => None,
-                },
-            },
-        };
-        let usual = Limits::default();
-        let restart = &policy.policy.restart;
-        Some(Order {
-            id: identity().1,
-            task,
-            config: self.config.clone(),
-            containerd_version: None,
-            again: false,
-            containers_may_restart: false,
-            verify_image: None,
-            limits: Limits {
-                serve: restart.deadline,
-                quiet: if restart.when == When::Now {
-                    Duration::ZERO
-                } else {
-                    usual.quiet
-                },
-                ..usual
-            },
-        })
-    }
-
-    async fn ended(&mut self, id: &str, end: &End, rollback: bool) {
-        let said = anstream::adapter::strip_str(&end.err).to_string();
-        let said = said
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ")
-            .to_owned();
-        let (happened, outcome) = match end.exit {
-            Exit::Done if rollback => (Happened::RolledBack, "rolled_back"),
-            Exit::Done => (Happened::MigrationDone, "done"),
-            Exit::Undone => (Happened::MigrationUndone, "undone"),
-            Exit::Stuck => (Happened::MigrationStuck, "stuck"),
-            _ => (Happened::MigrationRefused, "refused"),
-        };
-        self.metrics.change(outcome);
-        tracing::info!(change = id, exit = end.exit.code(), outcome, "ended: {said}");
-        match end.exit {
-            Exit::Done => self.why = None,
-            Exit::Undone | Exit::Stuck => {
-                self.keep(end.exit, &said).await;
-                self.why = Some(said.clone());
-            }
-            _ => {
-                self.why = Some(said.clone());
-                self.declined = end.exit != Exit::Locked;
-            }
-        }
-        let note = if said.is_empty() {
-            format!("change {id}")
-        } else {
-            format!("change {id}: {said}")
-        };
-        self.happened(happened, &note).await;
-    }
-
-    /// Writes at the slot why it is kept.
-    async fn keep(&mut self, exit: Exit, said: &str) {
-        let phase = if exit == Exit::Stuck {
-            Phase::Stuck
-        } else {
-            Phase::Undone
-        };
-        let why = Why {
-            phase: phase.name().to_owned(),
-            reason: said.to_owned(),
-        };
-        let Held::Slot(slot, _) = &self.slot else { return };
-        if let Err(error) = self.gate.tell(slot, &why).await {
-            self.api_failed(&error);
         }
     }
 

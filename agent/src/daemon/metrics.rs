@@ -44,12 +44,15 @@ pub(super) struct Metrics {
     slot: Gauge,
     policy: Gauge,
     changes: Family<OfOutcome, Counter>,
+    repairs: Counter,
+    fight: Gauge,
     looked: Gauge,
     api: Family<OfKind, Counter>,
 }
 
 /// How a change may end, as a label.
-const OUTCOMES: [&str; 5] = ["done", "rolled_back", "undone", "stuck", "refused"];
+const OUTCOMES: [&str; 6] = ["done", "rolled_back", MENDED, "undone", "stuck", "refused"];
+const MENDED: &str = "mended";
 
 impl Metrics {
     pub(super) fn new() -> Self {
@@ -59,6 +62,8 @@ impl Metrics {
             slot: Gauge::default(),
             policy: Gauge::default(),
             changes: Family::default(),
+            repairs: Counter::default(),
+            fight: Gauge::default(),
             looked: Gauge::default(),
             api: Family::default(),
         };
@@ -75,6 +80,16 @@ impl Metrics {
         );
         all.register("policy_valid", "Whether the policy can be read", new.policy.clone());
         all.register("changes", "Changes of the node that ended", new.changes.clone());
+        all.register(
+            "drift_repairs",
+            "Times that files were put back that somebody had written over",
+            new.repairs.clone(),
+        );
+        all.register(
+            "fight",
+            "Whether somebody writes again and again over what is put back",
+            new.fight.clone(),
+        );
         all.register_with_unit(
             "last_look_timestamp",
             "When the node was looked at last",
@@ -102,7 +117,14 @@ impl Metrics {
         self.policy.set(i64::from(valid));
     }
 
+    pub(super) fn fight(&self, goes_on: bool) {
+        self.fight.set(i64::from(goes_on));
+    }
+
     pub(super) fn change(&self, outcome: &'static str) {
+        if outcome == MENDED {
+            self.repairs.inc();
+        }
         self.changes.get_or_create(&OfOutcome { outcome: Word(outcome) }).inc();
     }
 
@@ -144,6 +166,9 @@ mod tests {
         metrics.slot(true);
         metrics.policy(true);
         metrics.change("undone");
+        metrics.change(MENDED);
+        metrics.fight(true);
+        metrics.fight(false);
         metrics.looked();
         metrics.api_failed(Kind::Forbidden);
         let text = metrics.text();
@@ -154,6 +179,8 @@ mod tests {
             "mirrorshift_policy_valid 1\n",
             "mirrorshift_changes_total{outcome=\"undone\"} 1\n",
             "mirrorshift_changes_total{outcome=\"done\"} 0\n",
+            "mirrorshift_drift_repairs_total 1\n",
+            "mirrorshift_fight 0\n",
             "mirrorshift_api_errors_total{kind=\"forbidden\"} 1\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");

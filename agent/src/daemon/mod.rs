@@ -18,7 +18,7 @@ mod policy;
 mod report;
 /// Answers to `/metrics`, `/healthz` and `/readyz`.
 mod serve;
-/// Folders that change.
+/// Folders that change, and a containerd that is started.
 mod wake;
 
 use self::host::Machine;
@@ -47,6 +47,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// containerd's own files, by custom. What it imports from elsewhere is looked at with the heartbeat.
 const CONTAINERD: &str = "/etc/containerd";
+/// The kubelet renews a token within the hour; a Node that is made again is rare.
+const TOKEN: Duration = Duration::from_mins(1);
 /// After a failure that passes by itself.
 const SOON: Duration = Duration::from_secs(2);
 const SOON_MOST: Duration = Duration::from_mins(2);
@@ -91,7 +93,7 @@ async fn keep(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
         Policies::of(&args.policy),
         Gate::new(cluster.clone(), &args.pod_namespace, owner.clone()),
         Mirror::new(cluster.clone(), owner.clone()),
-        Events::new(cluster, owner),
+        Events::new(cluster, owner.clone()),
         metrics,
         &common.config,
     );
@@ -107,9 +109,23 @@ async fn keep(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
         _ = term.recv() => {}
         _ = int.recv() => {}
         () = turns(&mut keeper, &mut wakes, args.heartbeat) => {}
+        () = other_node(&access.token, &owner) => {
+            tracing::warn!("the token is of another Node of this name: begins again");
+        }
     }
     tracing::info!("ends; a change that is under way goes on");
     Ok(())
+}
+
+/// Waits until the token is of another Node: one that was deleted and made again has another uid, and owns nothing of what the
+/// old one did.
+async fn other_node(token: &Path, owner: &Owner) {
+    loop {
+        tokio::time::sleep(TOKEN).await;
+        if Owner::of_token(token, &owner.name).is_ok_and(|now| now != *owner) {
+            return;
+        }
+    }
 }
 
 /// Looks whenever there is a reason to, for ever.
@@ -118,6 +134,9 @@ async fn turns(keeper: &mut Keeper<Machine>, wakes: &mut Wakes, heartbeat: Durat
     let mut soon = Backoff::new(SOON, SOON_MOST);
     loop {
         let next = keeper.turn().await;
+        if let Some(unit) = &keeper.unit {
+            wakes.listen_for(unit);
+        }
         let wait = match next {
             Next::Soon => SOON + soon.next(None, &jitter),
             Next::Rest | Next::Slot => {

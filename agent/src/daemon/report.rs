@@ -7,7 +7,7 @@ use crate::cluster::gate::Holder;
 use crate::cluster::mirror::Report;
 use crate::cluster::nodemirror::RouteSummary;
 use crate::cluster::nodemirror::{self as told, FindingSummary, NodeMirrorStatus, Phase, PlanSummary, PolicySummary};
-use crate::live::seen::{Answer, Found, Mirrors, Planned, Refused, Routed, Seen};
+use crate::live::seen::{Answer, Drifted, Found, Mirrors, Planned, Refused, Routed, Seen};
 use jiff::Timestamp;
 
 /// What goes on with the node.
@@ -114,7 +114,7 @@ fn phase(telling: &Telling<'_>) -> Phase {
         Doing::Rest(state) => match state {
             State::Observed => Phase::Observed,
             State::Planned | State::NoRestart | State::Busy | State::NoGate => Phase::Pending,
-            State::Migrated => Phase::Migrated,
+            State::Migrated | State::Contested => Phase::Migrated,
             State::RolledBack => Phase::RolledBack,
             State::Refused => Phase::Refused,
             State::Undone => Phase::Undone,
@@ -152,9 +152,14 @@ fn message(telling: &Telling<'_>) -> String {
                 )
             }
             State::NoGate => "the API server cannot be asked for a slot, so nothing is changed".to_owned(),
-            State::Migrated if !seen.drifted.is_empty() => {
-                format!("somebody changed what was migrated: {}", seen.drifted.join(", "))
-            }
+            State::Migrated if !seen.drifted.is_empty() => match telling.why {
+                Some(why) => format!("somebody changed what was migrated: {}; {why}", drift(seen)),
+                None => format!("somebody changed what was migrated: {}", drift(seen)),
+            },
+            State::Contested => format!(
+                "somebody writes again over what was put back within the hour, so it is left to them until then: {}",
+                drift(seen)
+            ),
             State::Migrated => "as the policy wants it".to_owned(),
             State::RolledBack => "nothing of what was changed is in force".to_owned(),
             State::Refused => match (&seen.answer, telling.why) {
@@ -173,6 +178,19 @@ fn message(telling: &Telling<'_>) -> String {
             }
         },
     }
+}
+
+/// What somebody changed, and what is known of them.
+pub(super) fn drift(seen: &Seen) -> String {
+    let one = |drifted: &Drifted| match drifted.now {
+        None => format!("{} is gone", drifted.path),
+        Some((owner, second)) => {
+            let time = Timestamp::from_second(second).map_or_else(|_| second.to_string(), |time| time.to_string());
+            format!("{} was written at {time} and is of user {owner}", drifted.path)
+        }
+    };
+    let all: Vec<String> = seen.drifted.iter().map(one).collect();
+    all.join(", ")
 }
 
 fn with_hint(refused: &Refused) -> String {
@@ -216,6 +234,7 @@ fn migrated(telling: &Telling<'_>, message: &str) -> Stated {
     };
     match telling.doing {
         Doing::Rest(State::Migrated) if !seen.drifted.is_empty() => Stated::no(Reason::Drifted, message),
+        Doing::Rest(State::Contested) => Stated::no(Reason::Drifted, message),
         // With nothing in force there is nothing to be as wanted, and nothing to be done about it.
         Doing::Rest(State::Migrated | State::Observed) => Stated::yes(Reason::AsWanted, message),
         Doing::Rest(State::RolledBack) => Stated::no(Reason::RolledBack, message),
@@ -232,6 +251,7 @@ fn degraded(telling: &Telling<'_>, message: &str) -> Stated {
         Doing::Rest(State::Refused) => Stated::yes(Reason::Refused, message),
         Doing::Rest(State::Undone | State::Unfinished) => Stated::yes(Reason::Undone, message),
         Doing::Rest(State::Stuck) => Stated::yes(Reason::Stuck, message),
+        Doing::Rest(State::Contested) => Stated::yes(Reason::Fight, message),
         _ => Stated::no(Reason::Well, ""),
     }
 }

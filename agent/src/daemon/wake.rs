@@ -1,5 +1,6 @@
-//! Why the agent looks again: folders that change.
+//! Why the agent looks again: folders that change, and a containerd that somebody has started.
 
+use mirrorshift_node::live::Bus;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +9,11 @@ use tokio::time::{Instant, timeout_at};
 
 /// So long it must be quiet before a storm of events is over.
 const QUIET: Duration = Duration::from_millis(500);
+/// For a call to systemd.
+const CALL: Duration = Duration::from_secs(10);
+/// A bus that says nothing is listened to anew after this, and one that is gone is tried again.
+const SILENCE: Duration = Duration::from_hours(1);
+const GONE: Duration = Duration::from_mins(1);
 /// A storm that does not end is looked at after this.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -18,7 +24,9 @@ pub(super) struct Wakes {
     watcher: Option<RecommendedWatcher>,
     came: Receiver<()>,
     /// Keeps the channel open where nothing can be watched.
-    _tell: Sender<()>,
+    tell: Sender<()>,
+    /// The unit that is listened for.
+    unit: Option<String>,
 }
 
 impl Wakes {
@@ -38,7 +46,8 @@ impl Wakes {
                 .map_err(|error| tracing::warn!("cannot watch folders: {error}"))
                 .ok(),
             came,
-            _tell: tell,
+            tell,
+            unit: None,
         };
         for (folder, mode) in folders {
             wakes.watch(folder, *mode);
@@ -50,6 +59,32 @@ impl Wakes {
         let Some(watcher) = &mut self.watcher else { return };
         if let Err(error) = watcher.watch(folder, mode) {
             tracing::warn!(folder = %folder.display(), "cannot be watched: {error}");
+        }
+    }
+
+    /// Listens for starts and stops of a unit, from the first call on.
+    pub(super) fn listen_for(&mut self, unit: &str) {
+        if self.unit.is_some() {
+            return;
+        }
+        let (tell, name) = (self.tell.downgrade(), unit.to_owned());
+        let listen = move || {
+            while tell.strong_count() > 0 {
+                if let Ok(mut ends) = Bus::connect(CALL).and_then(|bus| bus.ends(&name)) {
+                    while let Ok(ended) = ends.next(SILENCE) {
+                        match tell.upgrade() {
+                            None => return,
+                            Some(tell) if ended => drop(tell.try_send(())),
+                            Some(_) => {}
+                        }
+                    }
+                }
+                std::thread::sleep(GONE);
+            }
+        };
+        match std::thread::Builder::new().name("listens".to_owned()).spawn(listen) {
+            Ok(_runs) => self.unit = Some(unit.to_owned()),
+            Err(error) => tracing::warn!("cannot listen for {unit}: {error}"),
         }
     }
 

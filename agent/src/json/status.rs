@@ -48,6 +48,8 @@ pub(crate) struct Change {
     note: Option<String>,
     /// The change that this one takes back, when it is a rollback of a running node.
     undoes: Option<String>,
+    /// It puts back what earlier changes wrote and somebody wrote over: no step of the way back.
+    mends: bool,
     files: Vec<File>,
 }
 
@@ -81,6 +83,7 @@ impl Change {
             ended: change.ended.map(time),
             note: change.note.as_deref().map(free_text),
             undoes: change.undoes.clone(),
+            mends: change.mends,
             files: change.steps.iter().map(file).collect(),
         }
     }

@@ -40,6 +40,7 @@ fn carry_out(order: &Order, progress: &mut Progress) -> Result<End, Failure> {
             migrate(&root, order, &node, plan, recovered(&left), progress)
         }
         Task::Rollback => rollback(&root, order, left, progress),
+        Task::Mend => mend(&root, order, recovered(&left), progress),
     }
 }
 
@@ -105,6 +106,29 @@ fn apply(
     }
 }
 
+fn mend(root: &Root, order: &Order, recovered: Option<String>, progress: &mut Progress) -> Result<End, Failure> {
+    let node = Node::read(root, &order.common())?;
+    let containerd = node.version.to_string();
+    let mending = Session::open(root, identity().0, &order.id)?.mending(&containerd)?;
+    let mut migrated = Migrated {
+        recovered,
+        done: None,
+        config_path: None,
+        live: None,
+    };
+    if let Some(mending) = mending {
+        let plan = bare(mending.steps, false);
+        if let Outcome::Settled(report) = carry(root, order, &node, &plan, progress)? {
+            migrated.done = Some((report, plan));
+        }
+    }
+    migrated.live = Some(progress.told().to_vec());
+    Ok(End::done(
+        &render::change::migrated(&order.common(), &migrated),
+        &json::change::migrated(&migrated),
+    ))
+}
+
 fn rollback(root: &Root, order: &Order, left: Outcome, progress: &mut Progress) -> Result<End, Failure> {
     let node = Node::read(root, &order.common())?;
     let back = Session::open(root, identity().0, &order.id)?.way_back()?;
@@ -127,17 +151,24 @@ fn take_back(
     steps: Vec<Step>,
     progress: &mut Progress,
 ) -> Result<Outcome, Failure> {
-    let restart = back_restarts(&node.status);
-    let facts = ready(root, node, &steps, order, progress)?;
-    let plan = back(steps, restart);
-    rehearsed(root, node, &plan, &facts, order, progress)?;
+    let plan = bare(steps, back_restarts(&node.status));
+    carry(root, order, node, &plan, progress)
+}
+
+/// Carries a plan of bare steps out, by the session's own way back to them.
+fn carry(root: &Root, order: &Order, node: &Node, plan: &Plan, progress: &mut Progress) -> Result<Outcome, Failure> {
+    let facts = ready(root, node, &plan.steps, order, progress)?;
+    rehearsed(root, node, plan, &facts, order, progress)?;
     let mut told = Told {
-        runtime: Live::new(root, &unit(&facts)?, restart, commands(), times(order.limits)),
+        runtime: Live::new(root, &unit(&facts)?, plan.restart, commands(), times(order.limits)),
         progress,
         containers_may_restart: order.containers_may_restart,
     };
     let mut session = Session::open(root, identity().0, &order.id)?.with(&mut told);
-    Ok(session.rollback()?)
+    Ok(match order.task {
+        Task::Mend => session.mend(&node.version.to_string())?,
+        Task::Migrate { .. } | Task::Rollback => session.rollback()?,
+    })
 }
 
 /// Whether the way back takes a restart: when the way there took one, or nobody knows.
@@ -146,8 +177,8 @@ pub(super) fn back_restarts(status: &Status) -> bool {
     service.is_none_or(|service| service.restart)
 }
 
-/// The way back as a plan. Of routes nothing is said: they are to be what they were, whatever that was.
-pub(super) fn back(steps: Vec<Step>, restart: bool) -> Plan {
+/// Steps back to something as a plan. Of routes nothing is said: they are to be what they were, whatever that was.
+pub(super) fn bare(steps: Vec<Step>, restart: bool) -> Plan {
     Plan {
         steps,
         routes: Vec::new(),

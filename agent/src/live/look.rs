@@ -1,11 +1,11 @@
 //! What the unit of a look does: reads the node, plans for it, asks whether a change may begin, and rehearses it where that
-//! is wanted. Changes nothing.
+//! is wanted. Changes nothing of the node: it only keeps copies of what was migrated, so that it can be put back.
 
-use super::change::{back, back_restarts};
+use super::change::{back_restarts, bare};
 use super::folder;
 use super::ready::{self, unfit, words};
 use super::rehearse::rehearse;
-use super::seen::{Answer, Found, Mirrors, Past, Planned, Refused, Routed, Seen};
+use super::seen::{Answer, Drifted, Found, Mirrors, Past, Planned, Refused, Routed, Seen};
 use super::{follow, order::Limits};
 use crate::cli::{Common, Output, When};
 use crate::commands::{Report, identity};
@@ -14,11 +14,11 @@ use crate::failure::{At, Failure};
 use crate::mask::free_text;
 use crate::read::{Node, Wanted};
 use crate::render::routes;
-use mirrorshift_containerd::{Config, Entry, Route};
+use mirrorshift_containerd::{Config, Route};
 use mirrorshift_node::live::{Ask, Facts, observe};
-use mirrorshift_node::{Change, Root, Session, Status, status};
+use mirrorshift_node::{Change, Root, Session, Status, drifted, keep_copies, status};
+use mirrorshift_plan::Plan;
 use mirrorshift_plan::preflight::Verdict;
-use mirrorshift_plan::{Digest, Plan};
 use serde::{Deserialize, Serialize};
 
 /// The file of what is asked.
@@ -97,9 +97,12 @@ fn look(question: &Question) -> Result<Seen, Failure> {
         output: Output::Json,
         color: When::Never,
     };
+    // What is not kept cannot be put back, and that is told.
+    keep_copies(&root).ok();
     let journal = status(&root)?;
     let mut seen = Seen {
         containerd: facts.containerd.version.known().cloned(),
+        unit: facts.unit.known().map(|unit| unit.id.clone()),
         invocation: facts.unit.known().and_then(|unit| unit.invocation_id.clone()),
         serves: facts.cri.status.known().is_some_and(|status| status.runtime.ready),
         mirrors: None,
@@ -107,7 +110,8 @@ fn look(question: &Question) -> Result<Seen, Failure> {
         unfinished: journal.unfinished.as_ref().map(Past::of),
         in_force: journal.in_force().map(Past::of),
         last: journal.history.last().map(Past::of),
-        drifted: drifted(&root, &journal),
+        drifted: drifted(&root, &journal).into_iter().map(Drifted::from).collect(),
+        mended_ago: mended_ago(&journal),
         answer: Answer::Do(Planned::default()),
         findings: Vec::new(),
     };
@@ -178,7 +182,7 @@ fn planned(root: &Root, node: &Node, question: &Question) -> Result<Option<Plan>
         Goal::Rollback => {
             let (now, id) = identity();
             let back_to = Session::open_within(root, now, &id, Limits::default().serve)?.way_back()?;
-            Ok(back_to.map(|way| back(way.steps, back_restarts(&node.status))))
+            Ok(back_to.map(|way| bare(way.steps, back_restarts(&node.status))))
         }
     }
 }
@@ -194,17 +198,21 @@ fn mirrors(config: &Config) -> Mirrors {
     }
 }
 
-/// Files that hold something else than what the journal says was written there.
-fn drifted(root: &Root, journal: &Status) -> Vec<String> {
-    let holds = |path: &str, digest: Digest| match root.entry(path) {
-        Entry::File(bytes) => Digest::of(&bytes) == digest,
-        _ => false,
-    };
-    let owned = journal.owned.iter();
-    owned
-        .filter(|(path, owned)| !holds(path, owned.digest))
-        .map(|(path, _)| path.clone())
-        .collect()
+/// How long ago a mending ended. One that ended in the future, by a clock that was set back since, counts for nothing: there is
+/// one more repair then, and the next one is an hour later.
+fn mended_ago(journal: &Status) -> Option<u64> {
+    let last = journal.history.iter().rfind(|change| change.mends)?;
+    identity().0.checked_sub(last.ended?)
+}
+
+impl From<mirrorshift_node::Drift> for Drifted {
+    fn from(drift: mirrorshift_node::Drift) -> Self {
+        Self {
+            path: drift.path,
+            now: drift.now,
+            mendable: drift.mendable,
+        }
+    }
 }
 
 impl Past {

@@ -42,6 +42,8 @@ pub(crate) enum Task {
     },
     /// Back to the bytes of before.
     Rollback,
+    /// What was migrated, where somebody wrote over it and no restart is needed.
+    Mend,
 }
 
 /// How long what may take.

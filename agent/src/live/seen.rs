@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Seen {
     /// The version of containerd that is installed, as the plan is made for it.
     pub(crate) containerd: Option<String>,
+    /// The unit that runs containerd.
+    pub(crate) unit: Option<String>,
     /// The run of containerd's unit: another one after each start.
     pub(crate) invocation: Option<String>,
     /// CRI says that it can make sandboxes.
@@ -25,7 +27,9 @@ pub(crate) struct Seen {
     /// The change that was over last.
     pub(crate) last: Option<Past>,
     /// Files that the tool wrote and that hold something else now.
-    pub(crate) drifted: Vec<String>,
+    pub(crate) drifted: Vec<Drifted>,
+    /// How long ago such files were put back last, in seconds by the node's clock.
+    pub(crate) mended_ago: Option<u64>,
     /// What is to be done, or why it cannot be.
     pub(crate) answer: Answer,
     /// What containerd refuses, ignores or will drop, worst first.
@@ -44,6 +48,17 @@ pub(crate) enum Mirrors {
     Both,
     /// Nowhere.
     None,
+}
+
+/// A file that does not hold what the tool wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drifted {
+    /// The file.
+    pub(crate) path: String,
+    /// Whose it is now and when it was written last, in seconds since 1970; nothing when it is gone.
+    pub(crate) now: Option<(u32, i64)>,
+    /// It can be put back without a restart.
+    pub(crate) mendable: bool,
 }
 
 /// A change, as the journal has it.
@@ -122,6 +137,30 @@ pub(crate) struct Found {
     pub(crate) severity: String,
     /// What, where, and what to do.
     pub(crate) message: String,
+}
+
+/// Who fights over a file is let win for this long.
+const TRUCE: u64 = 3600;
+
+impl Seen {
+    /// Whether something can be put back.
+    pub(crate) fn is_mendable(&self) -> bool {
+        self.drifted.iter().any(|drifted| drifted.mendable)
+    }
+
+    /// Whether somebody writes again what was put back within the hour.
+    pub(crate) fn is_fought_over(&self) -> bool {
+        self.is_mendable() && self.mended_ago.is_some_and(|ago| ago < TRUCE)
+    }
+
+    /// Whether a plan would write nothing but what somebody else has written.
+    pub(crate) fn is_only_drift(&self) -> bool {
+        let Answer::Do(planned) = &self.answer else {
+            return false;
+        };
+        let drifted = |file: &String| self.drifted.iter().any(|drifted| drifted.path == *file);
+        !planned.restart && planned.files.iter().all(drifted)
+    }
 }
 
 impl Planned {

@@ -387,7 +387,8 @@ impl Hand<'_> {
         (change.phase, change.settled) = (Phase::Settled, true);
         let mut journal = self.journal.with(&change);
         let back = journal.take_back(&change);
-        for step in change.steps.iter().filter(|_| !back) {
+        // What mends changes nothing of what is whose.
+        for step in change.steps.iter().filter(|_| !back && !change.mends) {
             match step.after {
                 Some(digest) => {
                     let made = step.before.is_none() || step.owned.is_some_and(|owned| owned.made);

@@ -125,6 +125,9 @@ pub struct Change {
     /// The settled change that it takes back, by its identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
+    /// It puts back what earlier changes wrote, where somebody wrote over it: it is no step of the way back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mends: bool,
     /// The folders that it made, outermost first.
     pub folders: Vec<String>,
     /// The folders that the change which it takes back had made, outermost first: they go when it has settled, where they
@@ -276,9 +279,9 @@ impl Journal {
     }
 
     /// Forgets what is too old. A change that takes another one back is remembered as long as that one, and only the last of
-    /// those: else each way back would cost one of the ways that are left.
+    /// those: else each way back would cost one of the ways that are left. Of those that mend the last one is remembered.
     fn forget(&mut self) {
-        let own = |change: &Change| change.undoes.is_none();
+        let own = |change: &Change| change.undoes.is_none() && !change.mends;
         let mut surplus = self
             .history
             .iter()
@@ -294,12 +297,11 @@ impl Journal {
         let mut at = 0;
         self.history.retain(|change| {
             at += 1;
+            let later = all.get(at..).unwrap_or_default();
             match &change.undoes {
+                None if change.mends => !later.iter().any(|one| one.mends),
                 None => true,
-                Some(id) => {
-                    let later = all.get(at..).unwrap_or_default();
-                    all.iter().any(|one| one.id == *id) && !later.iter().any(|one| one.undoes == change.undoes)
-                }
+                Some(id) => all.iter().any(|one| one.id == *id) && !later.iter().any(|one| one.undoes == change.undoes),
             }
         });
     }
@@ -321,11 +323,12 @@ impl Journal {
         true
     }
 
-    /// The change whose bytes are in force: the last that settled, was not rolled back, and is not itself a way back.
+    /// The change whose bytes are in force: the last that settled, was not rolled back, and is itself no way back and no
+    /// mending.
     pub(crate) fn in_force(history: &[Change]) -> Option<&Change> {
         history
             .iter()
-            .rfind(|change| change.phase == Phase::Settled && change.undoes.is_none())
+            .rfind(|change| change.phase == Phase::Settled && change.undoes.is_none() && !change.mends)
     }
 
     /// Whether the unfinished change, or else the last one, was armed in another boot.
@@ -343,6 +346,11 @@ impl Journal {
             .map(|change| change.id.as_str())
             .collect()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Bytes of extended attributes as text.

@@ -68,6 +68,9 @@ pub use status::{Status, StatusError, status};
 /// Why a change was undone, and whether it would be again.
 mod undone;
 pub use undone::Undone;
+/// Puts back what this tool wrote, where somebody wrote over it.
+mod mend;
+pub use mend::{Drift, drifted, keep_copies};
 /// Takes every trace of the tool off a node.
 mod purge;
 pub use purge::{PurgeError, Purged, purge};

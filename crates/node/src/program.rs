@@ -10,7 +10,7 @@ use crate::trouble::Trouble;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags, StatVfsMountFlags};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 const FOLDER: &str = "bin";
 const NAME: &str = "mirrorshift";
@@ -60,7 +60,17 @@ fn holds(folder: &OwnedFd, program: &[u8]) -> bool {
         return false;
     };
     let runs = fs::fstat(&fd).is_ok_and(|stat| stat.st_mode & 0o700 == 0o700);
-    let mut bytes = Vec::new();
-    let read = File::from(fd).take(program.len() as u64 + 1).read_to_end(&mut bytes);
-    runs && read.is_ok() && bytes == program
+    runs && reads(File::from(fd), program).unwrap_or(false)
+}
+
+/// Whether a file has these bytes and no more. A part at a time: whoever asks may have little memory.
+fn reads(mut file: File, bytes: &[u8]) -> io::Result<bool> {
+    let mut part = [0; 16 * 1024];
+    for expected in bytes.chunks(part.len()) {
+        let part = &mut part[..expected.len()];
+        if file.read_exact(part).is_err() || part != expected {
+            return Ok(false);
+        }
+    }
+    Ok(file.read(&mut part)? == 0)
 }

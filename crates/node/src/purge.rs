@@ -126,6 +126,18 @@ fn own(state: &State, purged: &mut Purged) -> Result<(), Trouble> {
         }
         Ok(())
     })?;
+    inner(&state.fd, state::COPIES, STATE, purged, |copies, shown, purged| {
+        for name in names(copies, shown)? {
+            // They are named by their digest.
+            if name
+                .trim_start_matches('.')
+                .starts_with(|first: char| first.is_ascii_hexdigit())
+            {
+                file(copies, &name, shown, purged)?;
+            }
+        }
+        Ok(())
+    })?;
     inner(&state.fd, BIN, STATE, purged, |bin, shown, purged| {
         for name in names(bin, shown)? {
             // The program, and a copy of it that was never finished.

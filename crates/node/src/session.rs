@@ -4,6 +4,7 @@ use crate::act::Hand;
 use crate::journal::{Change, Journal};
 use crate::live::since_boot;
 use crate::lock::{self, Lock, NotLocked};
+use crate::mend;
 use crate::observe::Observed;
 use crate::outcome::{ChangeError, OpenError, Outcome, Report};
 use crate::rollback;
@@ -205,6 +206,33 @@ impl<'a> Session<'a> {
         last.map(|last| rollback::plan(self.root, &self.state, last))
             .transpose()
             .map_err(ChangeError::Refused)
+    }
+
+    /// Puts back what this tool wrote into hosts.toml files, where somebody wrote over it or took it away and a copy was kept
+    /// ([`keep_copies`](crate::keep_copies)). What they wrote is backed up. `containerd` is its version, for the history.
+    ///
+    /// # Errors
+    /// As of [`Session::apply`]; while a change is not over this is refused.
+    pub fn mend(&mut self, containerd: &str) -> Result<Outcome, ChangeError> {
+        self.is_new()?;
+        let Some(plan) = self.mending(containerd)? else {
+            return Ok(Outcome::Nothing);
+        };
+        let mut survey =
+            survey(self.root, &self.state, &self.journal, &plan, &self.id, self.now).map_err(ChangeError::Refused)?;
+        survey.change.mends = true;
+        self.begin(survey)
+    }
+
+    /// What [`Session::mend`] would put where; nothing when there is nothing to put back.
+    ///
+    /// # Errors
+    /// As of [`Session::mend`]; nothing is changed in any case.
+    pub fn mending(&self, containerd: &str) -> Result<Option<ChangePlan>, ChangeError> {
+        if self.journal.open.is_some() {
+            return Err(ChangeError::Refused(Trouble::Said("a change is not over")));
+        }
+        mend::plan(self.root, &self.state, &self.journal, containerd).map_err(ChangeError::Refused)
     }
 
     /// Brings a change that has not settled back to its old bytes, and with a running containerd to one that serves with

@@ -22,6 +22,9 @@ const LIMIT: u64 = 64 << 20;
 /// The backups of every change that is kept, a folder each.
 pub(crate) const CHANGES: &str = "changes";
 
+/// What this tool wrote into hosts.toml files, by its digest, so that it can be put back.
+pub(crate) const COPIES: &str = "copies";
+
 /// Space held back while a change is open, so that undoing it can still write the journal on a full disk.
 pub(crate) const RESERVE: &str = "reserve";
 
@@ -250,7 +253,7 @@ pub(crate) fn make_folder(parent: &OwnedFd, name: &str, mode: u32) -> Result<boo
     Ok(true)
 }
 
-fn list(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
+pub(crate) fn list(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -268,7 +271,7 @@ pub(crate) fn new_name(name: &str) -> String {
     format!("{name}.new")
 }
 
-fn write(folder: &OwnedFd, name: &str, bytes: &[u8], shown: &str) -> Result<(), Trouble> {
+pub(crate) fn write(folder: &OwnedFd, name: &str, bytes: &[u8], shown: &str) -> Result<(), Trouble> {
     let new = new_name(name);
     let io = |action| Trouble::io(action, shown);
     let written = create(folder, &new, bytes, shown)
@@ -295,7 +298,7 @@ fn create(folder: &OwnedFd, name: &str, bytes: &[u8], shown: &str) -> Result<(),
     fs::fsync(&file).map_err(io("sync"))
 }
 
-fn read(folder: &OwnedFd, name: &str, shown: &str) -> Result<Option<Vec<u8>>, Trouble> {
+pub(crate) fn read(folder: &OwnedFd, name: &str, shown: &str) -> Result<Option<Vec<u8>>, Trouble> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match fs::openat(folder, name, flags, Mode::empty()) {
         Ok(fd) => fd,

@@ -142,6 +142,7 @@ fn begun(plan: &ChangePlan, id: &str, now: u64) -> Change {
         note: None,
         why: None,
         undoes: None,
+        mends: false,
         folders: Vec::new(),
         leaves: Vec::new(),
         new_file_mode: plan.new_file_mode & 0o777,

@@ -79,6 +79,7 @@ mod tests {
             why,
             undoes: None,
             folders: Vec::new(),
+            mends: false,
             leaves: Vec::new(),
             new_file_mode: 0o644,
             service: None,

@@ -14,7 +14,7 @@ mod bus;
 mod patience;
 /// The same by systemd's own program, where there is no bus.
 mod systemctl;
-pub use bus::{Bus, BusError, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
+pub use bus::{Bus, BusError, Ends, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
 /// Who listens at a socket.
 mod peer;
 /// Calls over containerd's socket.

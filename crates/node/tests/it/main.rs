@@ -12,6 +12,8 @@ mod common;
 mod entry;
 /// Every kill point and every failing call.
 mod kill_points;
+/// What somebody wrote over is put back.
+mod mend;
 /// Mounts, full and read-only file systems.
 mod mounts;
 /// What a purge takes away.

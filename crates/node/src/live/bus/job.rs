@@ -92,7 +92,7 @@ impl Bus {
 }
 
 /// The ends of jobs, from now on.
-async fn subscribe(connection: &Connection) -> Result<MessageStream, BusError> {
+pub(super) async fn subscribe(connection: &Connection) -> Result<MessageStream, BusError> {
     let failed = |error| BusError::of("JobRemoved", error);
     let rule = MatchRule::builder()
         .msg_type(zbus::message::Type::Signal)
@@ -131,19 +131,33 @@ async fn result(signals: MessageStream, job: &str) -> Result<Option<String>, Bus
     let mut signals = pin!(signals);
     while let Some(signal) = poll_fn(|context| signals.as_mut().poll_next(context)).await {
         let signal = signal.map_err(|error| BusError::of("JobRemoved", error))?;
-        if let Some((path, result)) = removed(&signal)
-            && path == job
+        if let Some(removed) = removed(&signal)
+            && removed.job == job
         {
-            return Ok(Some(result));
+            return Ok(Some(removed.result));
         }
     }
     Ok(None)
 }
 
-fn removed(signal: &Message) -> Option<(String, String)> {
+/// A job that is gone.
+pub(super) struct Removed {
+    /// Its path.
+    job: String,
+    /// The unit that it was for.
+    pub(super) unit: String,
+    /// How it ended.
+    result: String,
+}
+
+pub(super) fn removed(signal: &Message) -> Option<Removed> {
     let body = signal.body();
-    let (_, path, _, result): (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
-    Some((path.as_str().to_owned(), result))
+    let (_, path, unit, result): (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
+    Some(Removed {
+        job: path.as_str().to_owned(),
+        unit,
+        result,
+    })
 }
 
 async fn exists(connection: &Connection, job: &str) -> Result<bool, BusError> {

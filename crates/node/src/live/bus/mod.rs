@@ -1,5 +1,6 @@
 //! systemd over the system bus. One connection, every call within a deadline; whoever is denied is told what to do.
 
+mod ends;
 mod environment;
 mod error;
 mod job;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use zbus::connection::Builder;
 use zbus::{Connection, Message};
 
+pub use ends::Ends;
 pub use environment::Environment;
 pub use error::BusError;
 pub use job::Job;

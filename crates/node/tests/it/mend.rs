@@ -1,0 +1,198 @@
+//! hosts.toml files that somebody wrote over are put back, and nothing else changes by it.
+
+use crate::common::picture;
+use mirrorshift_node::{ChangePlan, Outcome, Root, STATE, Session, drifted, keep_copies, purge, status};
+use mirrorshift_plan::change::Phase;
+use mirrorshift_plan::{Digest, Expect, Step};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+const HOSTS: &str = "/etc/containerd/certs.d/docker.io/hosts.toml";
+const OTHER: &str = "/etc/containerd/certs.d/quay.io/hosts.toml";
+
+struct Node {
+    dir: tempfile::TempDir,
+    root: Root,
+}
+
+impl Node {
+    /// With a settled change of config.toml and two hosts.toml, and copies of what it wrote.
+    fn migrated() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("etc/containerd")).unwrap();
+        fs::create_dir_all(dir.path().join("var/lib")).unwrap();
+        fs::write(dir.path().join("etc/containerd/config.toml"), "old").unwrap();
+        let node = Self {
+            root: Root::open(dir.path()).unwrap(),
+            dir,
+        };
+        let mut session = Session::open(&node.root, 1, "one").unwrap();
+        session.apply(&plan()).unwrap();
+        drop(session);
+        keep_copies(&node.root).unwrap();
+        node
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+
+    fn files(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        picture(&self.at("/etc/containerd"))
+    }
+
+    /// The paths that drifted, and whether each can be put back.
+    fn drifted(&self) -> Vec<(String, bool)> {
+        let drifted = drifted(&self.root, &status(&self.root).unwrap());
+        drifted.into_iter().map(|drift| (drift.path, drift.mendable)).collect()
+    }
+
+    fn mend(&self, id: &str) -> Outcome {
+        Session::open(&self.root, 2, id).unwrap().mend("1.7.24").unwrap()
+    }
+
+    fn rollback(&self, id: &str) -> Outcome {
+        Session::open(&self.root, 3, id).unwrap().rollback().unwrap()
+    }
+}
+
+fn plan() -> ChangePlan {
+    let new = |path: &str| Step {
+        path: path.to_owned(),
+        expect: Expect::Absent,
+        content: Some(path.as_bytes().to_vec()),
+        why: "a test".to_owned(),
+    };
+    let config = Step {
+        expect: Expect::File(Digest::of(b"old")),
+        content: Some(b"new".to_vec()),
+        ..new(CONFIG)
+    };
+    ChangePlan {
+        digest: Digest::of(b"plan"),
+        containerd: "1.7.24".to_owned(),
+        new_file_mode: 0o640,
+        steps: vec![new(HOSTS), new(OTHER), config],
+    }
+}
+
+fn copies(node: &Node) -> usize {
+    fs::read_dir(node.at(STATE).join("copies")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn what_somebody_wrote_over_is_put_back_and_backed_up() {
+    let node = Node::migrated();
+    let migrated = node.files();
+    assert_eq!(node.drifted(), []);
+    assert!(matches!(node.mend("nothing"), Outcome::Nothing));
+
+    fs::write(node.at(HOSTS), "theirs").unwrap();
+    fs::remove_dir_all(node.at(OTHER).parent().unwrap()).unwrap();
+    assert_eq!(node.drifted(), [(HOSTS.to_owned(), true), (OTHER.to_owned(), true)]);
+    let Outcome::Settled(report) = node.mend("two") else {
+        panic!("it was not put back");
+    };
+    assert_eq!(report.files, [HOSTS, OTHER]);
+    assert_eq!(node.files(), migrated);
+    assert_eq!(node.drifted(), []);
+    assert_eq!(fs::read(node.at(STATE).join("changes/two/0")).unwrap(), b"theirs");
+
+    let status = status(&node.root).unwrap();
+    assert_eq!(status.in_force().unwrap().id, "one");
+    assert_eq!(status.history.last().unwrap().id, "two");
+}
+
+#[test]
+fn the_way_back_leads_past_it() {
+    let node = Node::migrated();
+    for round in 0..9 {
+        fs::write(node.at(HOSTS), "theirs").unwrap();
+        assert!(matches!(node.mend(&format!("mend-{round}")), Outcome::Settled(_)));
+    }
+    let ids = |node: &Node| -> Vec<String> {
+        let history = status(&node.root).unwrap().history;
+        history.into_iter().map(|change| change.id).collect()
+    };
+    assert_eq!(ids(&node), ["one", "mend-8"]);
+
+    assert!(matches!(node.rollback("back"), Outcome::RolledBack(_)));
+    assert_eq!(fs::read_to_string(node.at(CONFIG)).unwrap(), "old");
+    assert!(!node.at("/etc/containerd/certs.d").exists());
+    assert!(matches!(node.rollback("further"), Outcome::Nothing));
+    // Nobody needs the copies any more.
+    assert_eq!(copies(&node), 2);
+    keep_copies(&node.root).unwrap();
+    assert_eq!(copies(&node), 0);
+    assert_eq!(node.drifted(), []);
+}
+
+#[test]
+fn only_what_a_sound_copy_was_kept_of_is_put_back() {
+    let node = Node::migrated();
+    fs::write(node.at(CONFIG), "theirs").unwrap();
+    assert_eq!(
+        node.drifted(),
+        [(CONFIG.to_owned(), false)],
+        "its change takes a restart"
+    );
+    assert!(matches!(node.mend("a"), Outcome::Nothing));
+
+    fs::write(node.at(HOSTS), "theirs").unwrap();
+    let copy = node
+        .at(STATE)
+        .join("copies")
+        .join(Digest::of(HOSTS.as_bytes()).to_string());
+    let bytes = fs::read(&copy).unwrap();
+    fs::write(&copy, "damaged").unwrap();
+    assert!(matches!(node.mend("b"), Outcome::Nothing));
+    keep_copies(&node.root).unwrap();
+    assert!(
+        matches!(node.mend("c"), Outcome::Nothing),
+        "a copy was made of what is not ours"
+    );
+
+    fs::write(&copy, bytes).unwrap();
+    assert!(matches!(node.mend("d"), Outcome::Settled(_)));
+    assert_eq!(fs::read(node.at(HOSTS)).unwrap(), HOSTS.as_bytes());
+    assert_eq!(fs::read(node.at(CONFIG)).unwrap(), b"theirs");
+
+    // A link in the file's place is somebody's arrangement.
+    let elsewhere = node.at("/etc/containerd/mine.toml");
+    fs::write(&elsewhere, "mine").unwrap();
+    fs::remove_file(node.at(HOSTS)).unwrap();
+    fs::create_dir(node.at(HOSTS)).unwrap();
+    assert!(node.drifted().contains(&(HOSTS.to_owned(), false)));
+    assert!(matches!(node.mend("e"), Outcome::Nothing));
+}
+
+#[test]
+fn what_they_write_meanwhile_is_left_to_them() {
+    let node = Node::migrated();
+    fs::write(node.at(HOSTS), "theirs").unwrap();
+    let theirs = node.files();
+    let armed = |node: &Node| {
+        let mut session = Session::open(&node.root, 2, "cut").unwrap();
+        let plan = session.mending("1.7.24").unwrap().unwrap();
+        // The file changes once more behind the plan.
+        fs::write(node.at(HOSTS), "newer").unwrap();
+        session.apply(&plan).unwrap_err();
+        fs::write(node.at(HOSTS), "theirs").unwrap();
+    };
+    armed(&node);
+    assert_eq!(node.files(), theirs);
+    assert_eq!(status(&node.root).unwrap().in_force().unwrap().phase, Phase::Settled);
+    assert!(matches!(node.mend("two"), Outcome::Settled(_)));
+}
+
+#[test]
+fn a_purge_takes_the_copies_away() {
+    let node = Node::migrated();
+    assert_eq!(copies(&node), 2);
+    fs::write(node.at(STATE).join("copies/.0.new"), "cut off").unwrap();
+    let purged = purge(&node.root).unwrap();
+    assert_eq!(purged.left, Vec::<String>::new());
+    assert!(!node.at(STATE).exists());
+    assert!(Path::new(&node.at(HOSTS)).exists());
+}
