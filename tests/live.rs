@@ -341,6 +341,16 @@ impl Live {
         self.gone(&format!("{why}: a guard is left"), look)
     }
 
+    /// The last words of the change's unit.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn words(&self) -> io::Result<String> {
+        let words = ["journalctl", "-q", "-o", "cat", "-n", "30", "-u", "mirrorshift-change"];
+        Ok(self.node.run(&words)?.stdout)
+    }
+
     /// Waits until a script that looks for something prints nothing.
     fn gone(&self, why: &str, look: &str) -> Result<(), Failed> {
         let mut left = String::new();
