@@ -1,5 +1,4 @@
-//! The agent in a real cluster: four nodes with real kubelets and four releases of containerd, and a workload that runs
-//! throughout.
+//! The agent in a real cluster: nodes with real kubelets and four releases of containerd, and a workload that runs throughout.
 
 #![expect(
     clippy::print_stdout,
@@ -7,7 +6,14 @@
     reason = "a test program's output is its report"
 )]
 
+mod deaths; // agents, kubelets and pods that go in the middle of a change
+mod drift; // files that somebody else writes
+mod failure; // a change that fails, and the fleet that stands still
 mod image; // of the agent
+mod outage; // an API server that goes away or does not do well
+mod policies; // policies that are wrong, gone, or other ones
+mod rollout; // there and back
+mod slots; // Leases, Nodes and objects that others write
 mod world; // a cluster with the agent in it
 
 use std::process::ExitCode;
@@ -18,8 +24,31 @@ use mirrorshift_tests::all_skipped;
 use mirrorshift_tests::lab::Clusters;
 use world::World;
 
+/// A name, the nodes of its cluster, and what is tried.
+type Case = (
+    &'static str,
+    &'static [&'static str],
+    fn(&mut World) -> Result<(), Failed>,
+);
+
+const CASES: [Case; 7] = [
+    ("there_and_back", &["n16", "n17", "n21", "n24"], rollout::there_and_back),
+    ("policies", &["n16", "n24"], policies::policies),
+    ("drift", &["n17", "n24"], drift::drift),
+    (
+        "a_failure_halts_the_fleet",
+        &["n16", "n17", "n21", "n24"],
+        failure::halts_the_fleet,
+    ),
+    ("who_dies_in_the_middle", &["n17", "n24"], deaths::in_the_middle),
+    ("an_api_server_that_is_away", &["n16", "n21"], outage::outages),
+    ("slots_and_objects_of_others", &["n21", "n24"], slots::of_others),
+];
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A cluster is more than two processors are glad of.
+    arguments.test_threads = arguments.test_threads.or(Some(1));
     let clusters = match Clusters::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(clusters) => Arc::new(clusters),
         Err(why) => return all_skipped("agent", &why.to_string()),
@@ -31,37 +60,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let trial = Trial::test("agent::there_and_back", move || {
-        there_and_back(&World::new(&clusters, &image)?)
+    let trials = CASES.map(|(name, nodes, run)| {
+        let (clusters, image) = (Arc::clone(&clusters), Arc::clone(&image));
+        Trial::test(format!("agent::{name}"), move || {
+            run(&mut World::of(&clusters, &image, nodes)?)
+        })
     });
-    libtest_mimic::run(&arguments, vec![trial]).exit_code()
-}
-
-/// Observed, migrated one node at a time, and taken back; what runs meanwhile does not notice.
-fn there_and_back(world: &World) -> Result<(), Failed> {
-    let before = world.files()?;
-    world.apply("observe")?;
-    world.all("Pending")?;
-    println!("{}", world.progress()?);
-    assert_eq!(world.files()?, before, "observing changed a file");
-
-    let mark = world.cluster.plane.audit().mark()?;
-    world.apply("migrate")?;
-    world.all("Migrated")?;
-    println!("{}", world.progress()?);
-    let (most, taken) = world.held_at_once(mark)?;
-    println!("slots were taken {taken} times, and at most {most} were held at one time");
-    assert_eq!(most, 1);
-    assert!(taken >= 4, "{taken}");
-    world.workload_is_unbroken()?;
-    for files in world.files()?.values() {
-        assert!(files.contains("config_path"), "{files}");
-    }
-
-    world.apply("rollback")?;
-    world.all("RolledBack")?;
-    println!("{}", world.progress()?);
-    world.workload_is_unbroken()?;
-    assert_eq!(world.files()?, before, "the way back");
-    Ok(())
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
 }

@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use mirrorshift_tests::lab::cluster::Member;
 use mirrorshift_tests::lab::cluster::{Mark, PodContainer, containers, counting};
-use mirrorshift_tests::lab::{Cluster, ClusterOptions, Clusters};
+use mirrorshift_tests::lab::{Cluster, ClusterOptions, Clusters, Node};
 
 use crate::image::{AgentImage, NAME};
 
 /// Longer than a rollout has ever taken.
 const ROLLOUT: Duration = Duration::from_mins(5);
 const WORKLOAD: &str = "works";
+const NAMESPACE: &str = "mirrorshift-system";
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(200);
 
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
@@ -22,14 +26,19 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(clusters: &Clusters, image: &AgentImage) -> Result<Self, Failed> {
-        let cluster = clusters.up(&ClusterOptions::default())?;
+    /// With the nodes of these names.
+    pub(crate) fn of(clusters: &Clusters, image: &AgentImage, nodes: &[&str]) -> Result<Self, Failed> {
+        let mut options = ClusterOptions::default();
+        options
+            .members
+            .retain(|Member { name, .. }| nodes.contains(&name.as_str()));
+        let cluster = clusters.up(&options)?;
         cluster.push("library/works", "1", "works")?;
         cluster
             .plane
             .apply_text(&counting(WORKLOAD, "docker.io/library/works:1"))?;
-        let ready = "--for=jsonpath={.status.numberReady}=4";
-        let wait = ["wait", "daemonset/works", ready, "--timeout=120s"];
+        let ready = format!("--for=jsonpath={{.status.numberReady}}={}", nodes.len());
+        let wait = ["wait", "daemonset/works", &ready, "--timeout=120s"];
         cluster.plane.kubectl(&wait)?.ok()?;
         let names: Vec<String> = cluster.members().map(|(member, _)| member.name.clone()).collect();
         for name in &names {
@@ -55,19 +64,185 @@ impl World {
     /// Waits until every node's object is in a phase.
     pub(crate) fn all(&self, phase: &str) -> Result<(), Failed> {
         let began = Instant::now();
-        let phases = "jsonpath={range .items[*]}{.status.phase}{\"\\n\"}{end}";
+        self.until(&format!("not all are {phase}"), |world| {
+            let phases = world.phases()?;
+            let all = phases.len() == world.cluster.members().count() && phases.values().all(|there| there == phase);
+            Ok(all.then_some(()))
+        })?;
+        println!("all {phase} after {:.1} s", began.elapsed().as_secs_f32());
+        Ok(())
+    }
+
+    /// Looks until there is something to see.
+    pub(crate) fn until<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut(&Self) -> io::Result<Option<T>>,
+    ) -> Result<T, Failed> {
+        let began = Instant::now();
         loop {
-            let ran = self.cluster.plane.kubectl(&["get", "nodemirrors", "-o", phases])?;
-            let there: Vec<&str> = ran.stdout.lines().collect();
-            if there.len() == 4 && there.iter().all(|there| *there == phase) {
-                println!("all {phase} after {:.1} s", began.elapsed().as_secs_f32());
-                return Ok(());
+            if let Some(found) = look(self)? {
+                return Ok(found);
             }
             if began.elapsed() > ROLLOUT {
-                return Err(format!("not all are {phase}:\n{}\n{}", self.progress()?, self.scene()?).into());
+                return Err(format!("{what}:\n{}\n{}", self.progress()?, self.scene()?).into());
             }
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(STEP);
         }
+    }
+
+    /// By node. Nothing while the API server does not answer.
+    pub(crate) fn phases(&self) -> io::Result<BTreeMap<String, String>> {
+        let phases = "jsonpath={range .items[*]}{.metadata.name} {.status.phase}{\"\\n\"}{end}";
+        let ran = self.cluster.plane.kubectl(&["get", "nodemirrors", "-o", phases])?;
+        let pairs = ran.stdout.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs.map(|(name, phase)| (name.to_owned(), phase.to_owned())).collect())
+    }
+
+    /// Waits until a condition of every node has this status and reason; the messages, by node.
+    pub(crate) fn told(&self, condition: &str, status: &str, reason: &str) -> Result<BTreeMap<String, String>, Failed> {
+        let what = format!("not all have {condition} {status} {reason}");
+        self.until(&what, |world| {
+            let mut all = BTreeMap::new();
+            for (Member { name, .. }, _) in world.cluster.members() {
+                let Some(message) = world.condition(name, condition, status, reason)? else {
+                    return Ok(None);
+                };
+                all.insert(name.clone(), message);
+            }
+            Ok(Some(all))
+        })
+    }
+
+    /// The message of a node's condition, when it has this status and reason.
+    pub(crate) fn condition(
+        &self,
+        node: &str,
+        condition: &str,
+        status: &str,
+        reason: &str,
+    ) -> io::Result<Option<String>> {
+        let path = format!(
+            "jsonpath={{range .status.conditions[?(@.type==\"{condition}\")]}}{{.status}} {{.reason}} {{.message}}{{end}}"
+        );
+        let ran = self.cluster.plane.kubectl(&["get", "nodemirror", node, "-o", &path])?;
+        let prefix = format!("{status} {reason} ");
+        Ok(ran.stdout.strip_prefix(&prefix).map(str::to_owned))
+    }
+
+    /// Puts another policy in force: what follows its kind.
+    pub(crate) fn policy(&self, rest: &str) -> Result<(), Failed> {
+        let text = format!("apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\n{rest}");
+        let map = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "mirrorshift-policy", "namespace": NAMESPACE},
+            "data": {"policy.yaml": text},
+        });
+        self.cluster.plane.apply_text(&map.to_string())?;
+        Ok(())
+    }
+
+    /// kubectl in the agents' namespace.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
+        let ran = self.cluster.plane.kubectl(&[&["-n", NAMESPACE], arguments].concat())?;
+        Ok(ran.ok()?.stdout)
+    }
+
+    /// Waits until there is an Event of this reason about every node, or about the one that is named.
+    pub(crate) fn event(&self, reason: &str, node: Option<&str>) -> Result<(), Failed> {
+        let path = "jsonpath={range .items[*]}{.regarding.name} {.reason}{\"\\n\"}{end}";
+        self.until(&format!("no Event {reason}"), |world| {
+            let events = ["get", "events.events.k8s.io", "-A", "-o", path];
+            let said = world.cluster.plane.kubectl(&events)?.stdout;
+            let of = |name: &str| said.lines().any(|line| line == format!("{name} {reason}"));
+            let mut names = world.cluster.members().map(|(member, _)| member.name.as_str());
+            let all = match node {
+                Some(node) => of(node),
+                None => names.all(of),
+            };
+            Ok(all.then_some(()))
+        })
+    }
+
+    /// Has every start of containerd take this long, whatever its files; 0 is as before.
+    pub(crate) fn starts_take(&self, seconds: u32) -> Result<(), Failed> {
+        let slow = format!("ExecStartPre=/bin/sleep {seconds}");
+        self.spoil(if seconds == 0 { "" } else { &slow })
+    }
+
+    /// Puts a line into containerd's unit on every node, or takes it out.
+    pub(crate) fn spoil(&self, line: &str) -> Result<(), Failed> {
+        for (_, node) in self.cluster.members() {
+            let folder = "/etc/systemd/system/containerd.service.d";
+            node.run(&["mkdir", "-p", folder])?.ok()?;
+            node.write(&format!("{folder}/spoiled.conf"), format!("[Service]\n{line}\n"))?;
+            node.run(&["systemctl", "daemon-reload"])?.ok()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until some node's change is in a phase of the journal that begins with this, or later; that node.
+    pub(crate) fn during(&self, phase: &str) -> Result<String, Failed> {
+        self.until(&format!("no change is {phase}"), |world| {
+            for (Member { name, .. }, node) in world.cluster.members() {
+                if open_phase(node).is_some_and(|open| open == phase) {
+                    return Ok(Some(name.clone()));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Waits until the node's change is over, as its own journal says, without asking the API server; how it ended.
+    pub(crate) fn over(&self, node: &str) -> Result<String, Failed> {
+        let node = self.cluster.node(node)?;
+        let ended = node.until("the change is not over", ROLLOUT, || {
+            let journal = journal(node)?;
+            let last = journal["body"]["history"].as_array().and_then(|history| history.last());
+            let phase = last.and_then(|change| change["phase"].as_str());
+            Ok(phase.filter(|_| journal["body"]["open"].is_null()).map(str::to_owned))
+        });
+        Ok(ended?)
+    }
+
+    /// Kills the agent of a node, as the kernel does when memory runs out.
+    pub(crate) fn kill_agent(&self, node: &str) -> Result<(), Failed> {
+        let killed = self
+            .cluster
+            .node(node)?
+            .run(&["pkill", "-KILL", "-f", "^/mirrorshift agent"])?;
+        assert_eq!(killed.code, 0, "there is no agent on {node}");
+        Ok(())
+    }
+
+    /// What the agent of a node tells Prometheus.
+    pub(crate) fn metrics(&self, node: &str) -> Result<String, Failed> {
+        let field = format!("--field-selector=spec.nodeName={node}");
+        let ip = "jsonpath={.items[0].status.podIP}";
+        let label = "-lapp.kubernetes.io/name=mirrorshift";
+        let ip = self.kubectl(&["get", "pods", label, &field, "-o", ip])?;
+        let script = "exec 3<>/dev/tcp/$0/9151; printf 'GET /metrics HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3";
+        Ok(self.cluster.node(node)?.run(&["bash", "-c", script, &ip])?.ok()?.stdout)
+    }
+
+    /// One value of them.
+    pub(crate) fn metric(&self, node: &str, name: &str) -> Result<Option<f64>, Failed> {
+        let text = self.metrics(node)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        Ok(line.and_then(|value| value.trim().parse().ok()))
+    }
+
+    /// The run of containerd on a node: another one after each start.
+    pub(crate) fn invocation(&self, node: &str) -> Result<String, Failed> {
+        Ok(self.cluster.node(node)?.show("containerd.service", "InvocationID")?)
+    }
+
+    /// Who holds which slot.
+    pub(crate) fn slots(&self) -> io::Result<BTreeMap<String, String>> {
+        let path = "jsonpath={range .items[*]}{.metadata.name} {.spec.holderIdentity}{\"\\n\"}{end}";
+        let said = self.kubectl(&["get", "leases", "-o", path])?;
+        let pairs = said.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs.map(|(slot, node)| (slot.to_owned(), node.to_owned())).collect())
     }
 
     /// `kubectl get nodemirrors`.
@@ -80,7 +255,7 @@ impl World {
     }
 
     fn scene(&self) -> io::Result<String> {
-        let of_system = ["-n", "mirrorshift-system"];
+        let of_system = ["-n", NAMESPACE];
         let mut scene = String::new();
         for more in [
             &["get", "pods,leases", "-o", "wide"][..],
@@ -104,7 +279,7 @@ impl World {
     pub(crate) fn files(&self) -> io::Result<BTreeMap<String, String>> {
         let script =
             "cd /etc/containerd; find . -type f | sort | while read -r file; do echo \"== $file\"; cat \"$file\"; done";
-        let of_node = |(member, node): (&mirrorshift_tests::lab::cluster::Member, &mirrorshift_tests::lab::Node)| {
+        let of_node = |(member, node): (&Member, &Node)| {
             let text = node.run(&["sh", "-c", script])?.ok()?.stdout;
             io::Result::Ok((member.name.clone(), text))
         };
@@ -154,4 +329,15 @@ impl World {
         }
         Ok((most, taken))
     }
+}
+
+fn journal(node: &Node) -> io::Result<serde_json::Value> {
+    Ok(serde_json::from_slice(
+        &node.read("/var/lib/mirrorshift/journal.json")?,
+    )?)
+}
+
+/// The phase of the change that is not over. The journal is replaced whole, and is not there before the first change.
+fn open_phase(node: &Node) -> Option<String> {
+    Some(journal(node).ok()?["body"]["open"]["phase"].as_str()?.to_owned())
 }

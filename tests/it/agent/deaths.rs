@@ -1,0 +1,67 @@
+//! Agents, kubelets and pods that go in the middle of a change. The change goes on without them.
+
+use libtest_mimic::Failed;
+
+use crate::world::World;
+
+/// So long that a restart can be seen.
+const SLOW: u32 = 5;
+
+pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
+    world.apply("observe")?;
+    world.all("Pending")?;
+    let before = world.files()?;
+    world.starts_take(SLOW)?;
+
+    // Killed with the slot in hand, and in two phases of the change.
+    world.policy("mode: migrate\n")?;
+    let holder = world.until("nobody takes a slot", |world| Ok(world.slots()?.into_values().next()))?;
+    world.kill_agent(&holder)?;
+    world.all("Migrated")?;
+    let migrated = world.files()?;
+    for (phase, mode, end) in [
+        ("restarting", "rollback", "RolledBack"),
+        ("verifying", "migrate", "Migrated"),
+    ] {
+        world.policy(&format!("mode: {mode}\n"))?;
+        let node = world.during(phase)?;
+        world.kill_agent(&node)?;
+        world.all(end)?;
+        assert_eq!(
+            &world.files()?,
+            if mode == "migrate" { &migrated } else { &before },
+            "killed while {phase}"
+        );
+    }
+
+    // kubelet goes and comes again; the DaemonSet has another image, so that two releases are at work for a while.
+    world.policy("mode: rollback\n")?;
+    let node = world.during("restarting")?;
+    world
+        .cluster
+        .node(&node)?
+        .run(&["systemctl", "restart", "kubelet"])?
+        .ok()?;
+    world.all("RolledBack")?;
+    world.policy("mode: migrate\n")?;
+    world.during("restarting")?;
+    let other = r#"{"spec": {"template": {"metadata": {"annotations": {"of": "another release"}}}}}"#;
+    world.kubectl(&["patch", "daemonset", "mirrorshift-agent", "-p", other])?;
+    world.all("Migrated")?;
+
+    // No agent is left at all.
+    world.policy("mode: rollback\n")?;
+    let node = world.during("restarting")?;
+    world.kubectl(&["delete", "daemonset", "mirrorshift-agent", "--wait=false"])?;
+    assert_eq!(world.over(&node)?, "settled", "the change went on");
+    world.until("agents are left", |world| {
+        let pods = world.kubectl(&["get", "pods", "-l", "app.kubernetes.io/name=mirrorshift", "-o", "name"])?;
+        Ok(pods.is_empty().then_some(()))
+    })?;
+    assert!(world.slots()?.len() <= 1);
+    world.apply("rollback")?;
+    world.all("RolledBack")?;
+    assert_eq!(world.files()?, before);
+    assert!(world.slots()?.is_empty(), "a slot is kept: {:?}", world.slots()?);
+    world.workload_is_unbroken()
+}
