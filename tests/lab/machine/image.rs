@@ -7,7 +7,7 @@ use crate::lab::{Missing, cache};
 
 /// The folder in the cache. Another recipe is another name, so that an old image is not taken for it; `prepare` and
 /// `tests/run` read the name from here.
-pub(super) const IMAGE: &str = "bookworm-2";
+pub(super) const IMAGE: &str = "bookworm-3";
 
 /// Its parts, which nothing writes to.
 #[derive(Clone, Debug)]
