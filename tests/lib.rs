@@ -2,15 +2,15 @@
 //!
 //! This crate never ships: nothing depends on it, and its dependencies reach no shipped crate.
 
-/// The agent's own side of the cluster's API, for tests that put it before a real API server.
-#[path = "../agent/src/cluster/mod.rs"]
-pub mod cluster;
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
 pub mod live; // the program on whole nodes, as an operator has it there
 mod on_nodes; // example programs on whole nodes
 mod skip; // tests that cannot run here, told of and never passed
 mod tool; // the binary under test, and the files that it works on
+
+/// The agent's own side of the cluster's API, for tests that put it before a real API server.
+pub use mirrorshift_agent::cluster;
 
 pub use corpus::{CorpusTest, corpus, with_corpus};
 pub use on_nodes::{OnNodes, on_nodes};

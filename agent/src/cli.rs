@@ -131,8 +131,7 @@ pub(crate) enum Command {
         /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
         image: String,
     },
-    /// Keep the node that this pod runs on as the policy says: what its `DaemonSet` runs
-    #[command(hide = true)]
+    /// Keep the node that this pod runs on as the policy says: what its DaemonSet runs
     Agent(AgentArgs),
     /// Carry out a change that was ordered: what its unit runs
     #[command(hide = true)]

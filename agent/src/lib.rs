@@ -12,8 +12,7 @@ mod advice;
 mod cli;
 /// The cluster's API: what the agent tells there and asks for.
 pub mod cluster;
-/// The cluster's API against a server that answers what a test says. Beside the module and not in it: another program of the suite
-/// is built from that.
+/// The cluster's API against a server that answers what a test says.
 #[cfg(test)]
 #[path = "cluster/tests/mod.rs"]
 mod cluster_tests;

@@ -18,10 +18,13 @@ mod policy;
 mod report;
 /// Answers to `/metrics`, `/healthz` and `/readyz`.
 mod serve;
+/// Agents whose nodes are made up.
+#[cfg(feature = "simulation")]
+pub mod simulation;
 /// Folders that change, and a containerd that is started.
 mod wake;
 
-use self::host::Machine;
+use self::host::{Host, Machine};
 use self::keeper::{Keeper, Next};
 use self::metrics::Metrics;
 use self::policy::Policies;
@@ -129,7 +132,7 @@ async fn other_node(token: &Path, owner: &Owner) {
 }
 
 /// Looks whenever there is a reason to, for ever.
-async fn turns(keeper: &mut Keeper<Machine>, wakes: &mut Wakes, heartbeat: Duration) {
+async fn turns<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, heartbeat: Duration) {
     let jitter = Jitter::of_the_system();
     let mut soon = Backoff::new(SOON, SOON_MOST);
     loop {
@@ -150,7 +153,7 @@ async fn turns(keeper: &mut Keeper<Machine>, wakes: &mut Wakes, heartbeat: Durat
 }
 
 /// Waits for a reason to look at the node. The object in the cluster is none: it is told again, and no more.
-async fn rest(keeper: &mut Keeper<Machine>, wakes: &mut Wakes, next: Next, wait: Duration) {
+async fn rest<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, next: Next, wait: Duration) {
     let slots = keeper.slots();
     let until = tokio::time::Instant::now() + wait;
     loop {

@@ -55,6 +55,19 @@ impl Wakes {
         wakes
     }
 
+    /// Watches nothing: whoever has the other end says when to look.
+    #[cfg(feature = "simulation")]
+    pub(super) fn told() -> (Sender<()>, Self) {
+        let (tell, came) = mpsc::channel(1);
+        let wakes = Self {
+            watcher: None,
+            came,
+            tell: tell.clone(),
+            unit: None,
+        };
+        (tell, wakes)
+    }
+
     fn watch(&mut self, folder: &Path, mode: RecursiveMode) {
         let Some(watcher) = &mut self.watcher else { return };
         if let Err(error) = watcher.watch(folder, mode) {

@@ -1,0 +1,223 @@
+//! Nodes of no machine, tokens that are bound to them, and an agent for each.
+
+use crate::{NAMESPACE, Outcome};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::api::{ObjectMeta, PostParams};
+use kube::config::AuthInfo;
+use kube::{Api, Client, Config, ResourceExt};
+use mirrorshift_agent::daemon::simulation;
+use mirrorshift_tests::cluster::client::{Access, Cluster, Limits};
+use mirrorshift_tests::cluster::owner::Owner;
+use mirrorshift_tests::lab::ControlPlane;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle, sleep};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc::Sender, oneshot};
+use tokio::task::LocalSet;
+
+const ACCOUNT: &str = "mirrorshift-agent";
+/// As the DaemonSet has it.
+const HEARTBEAT: Duration = Duration::from_mins(10);
+/// How long a change takes.
+const CHANGE: Duration = Duration::from_secs(1);
+/// Nodes that are made at one time.
+const AT_ONCE: usize = 32;
+/// Agents that begin in a second: a DaemonSet's pods do not all start at once either.
+const A_SECOND: u32 = 100;
+
+/// Agents that run until this is dropped.
+pub(crate) struct Crowd {
+    folder: TempDir,
+    wakes: Vec<Sender<()>>,
+    end: Option<oneshot::Sender<()>>,
+    runs: Option<JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// Makes nodes and starts an agent for each; all have told of their node when this returns.
+    pub(crate) fn gather(plane: &ControlPlane, size: u32) -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        fs::create_dir(folder.path().join("policy"))?;
+        fs::write(folder.path().join("ca.crt"), plane.authority())?;
+        write_policy(folder.path(), "mode: observe\n")?;
+        let admin = admin(plane, folder.path())?;
+        let owners = plane.inside(|| -> Result<Vec<Owner>, String> {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| error.to_string())?;
+            let made = runtime.block_on(nodes(admin, folder.path(), size));
+            made.map_err(|error| error.to_string())
+        })??;
+        let crowd = Self::start(plane, folder, owners)?;
+        crowd.wait(plane, size)?;
+        Ok(crowd)
+    }
+
+    fn start(plane: &ControlPlane, folder: TempDir, owners: Vec<Owner>) -> Outcome<Self> {
+        let (end, ended) = oneshot::channel::<()>();
+        let (tell, told) = channel();
+        let path = folder.path().to_owned();
+        // The thread stays in the network that it was started in.
+        let runs = plane.inside(|| {
+            thread::Builder::new().name("agents".to_owned()).spawn(move || {
+                let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
+                    return;
+                };
+                let all = LocalSet::new();
+                all.block_on(&runtime, async move {
+                    let mut wakes = Vec::new();
+                    for (at, owner) in (0_u32..).zip(owners) {
+                        if at % A_SECOND == 0 {
+                            tokio::time::sleep(Duration::from_secs(1)).await;
+                        }
+                        let Ok(cluster) =
+                            access(&path, &owner.name).map(|access| Cluster::new(&access, Limits::default()))
+                        else {
+                            return;
+                        };
+                        let Ok(cluster) = cluster else { return };
+                        let policy = path.join("policy");
+                        let (wake, runs) = simulation::agent(&cluster, NAMESPACE, &owner, &policy, HEARTBEAT, CHANGE);
+                        wakes.push(wake);
+                        tokio::task::spawn_local(runs);
+                    }
+                    tell.send(wakes).ok();
+                    ended.await.ok();
+                });
+            })
+        })??;
+        Ok(Self {
+            wakes: told.recv().map_err(|_none| "no agent could be started")?,
+            folder,
+            end: Some(end),
+            runs: Some(runs),
+        })
+    }
+
+    /// Waits until every node has its object.
+    fn wait(&self, plane: &ControlPlane, size: u32) -> Outcome<()> {
+        for _ in 0..300 {
+            let names = plane.kubectl(&["get", "--raw", "/apis/mirrorshift.dev/v1alpha1/nodemirrors?limit=1"])?;
+            let list: serde_json::Value = serde_json::from_str(&names.ok()?.stdout)?;
+            let there = list["items"].as_array().map_or(0, Vec::len) as u64;
+            if there + list["metadata"]["remainingItemCount"].as_u64().unwrap_or(0) >= u64::from(size) {
+                // What was begun for the last of them comes to an end.
+                sleep(Duration::from_secs(10));
+                return Ok(());
+            }
+            sleep(Duration::from_secs(1));
+        }
+        Err(format!("of {} agents not all have told of their node", self.wakes.len()).into())
+    }
+
+    /// Puts another policy in force, as kubelets do: on all nodes within some seconds.
+    pub(crate) fn policy(&self, rest: &str) -> Outcome<()> {
+        write_policy(self.folder.path(), rest)?;
+        for few in self.wakes.chunks(A_SECOND as usize) {
+            for wake in few {
+                wake.try_send(()).ok();
+            }
+            sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(runs) = self.runs.take() {
+            runs.join().ok();
+        }
+    }
+}
+
+fn write_policy(folder: &Path, rest: &str) -> io::Result<()> {
+    let text = format!("apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\n{rest}");
+    let folder = folder.join("policy");
+    fs::write(folder.join("new"), text)?;
+    fs::rename(folder.join("new"), folder.join("policy.yaml"))
+}
+
+/// What the pod on a node has.
+fn access(folder: &Path, node: &str) -> Outcome<Access> {
+    let access = Access::of_pod("10.96.0.1", "443", folder)?;
+    Ok(Access {
+        token: token(folder, node),
+        ..access
+    })
+}
+
+fn token(folder: &Path, node: &str) -> PathBuf {
+    folder.join(format!("token-{node}"))
+}
+
+/// An administrator with a token.
+fn admin(plane: &ControlPlane, folder: &Path) -> Outcome<Config> {
+    plane.kubectl(&["create", "serviceaccount", "crowd"])?.ok()?;
+    let binding = [
+        "create",
+        "clusterrolebinding",
+        "crowd",
+        "--clusterrole=cluster-admin",
+        "--serviceaccount=default:crowd",
+    ];
+    plane.kubectl(&binding)?.ok()?;
+    let token = plane.kubectl(&["create", "token", "crowd"])?.ok()?.stdout;
+    let access = Access::of_pod("10.96.0.1", "443", folder)?;
+    let mut config = Config::new(access.server);
+    config.root_cert_file = Some(access.authority);
+    config.auth_info = AuthInfo {
+        token: Some(token.trim().to_owned().into()),
+        ..AuthInfo::default()
+    };
+    Ok(config)
+}
+
+async fn nodes(admin: Config, folder: &Path, size: u32) -> Outcome<Vec<Owner>> {
+    let client = Client::try_from(admin)?;
+    let owners = stream::iter(0..size).map(|number| node(client.clone(), folder, number));
+    owners.buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// A Node, and the token of the agent on it.
+async fn node(client: Client, folder: &Path, number: u32) -> Outcome<Owner> {
+    let name = format!("n{number:04}");
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        },
+        ..Node::default()
+    };
+    let node = Api::<Node>::all(client.clone())
+        .create(&PostParams::default(), &node)
+        .await?;
+    let uid = node.uid().unwrap_or_default();
+    let request = TokenRequest {
+        spec: TokenRequestSpec {
+            audiences: Vec::new(),
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Node".to_owned()),
+                name: Some(name.clone()),
+                uid: Some(uid.clone()),
+            }),
+            expiration_seconds: Some(24 * 3600),
+        },
+        ..TokenRequest::default()
+    };
+    let accounts = Api::<ServiceAccount>::namespaced(client, NAMESPACE);
+    let answer = accounts
+        .create_token_request(ACCOUNT, &PostParams::default(), &request)
+        .await?;
+    let text = answer.status.map(|status| status.token).unwrap_or_default();
+    fs::write(token(folder, &name), text)?;
+    Ok(Owner { name, uid })
+}
