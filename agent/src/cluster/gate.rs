@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::client::{Again, Cluster};
 use super::conditions::whole_second;
 use super::error::{Error, Kind};
-use super::nodemirror::{LONGEST_MESSAGE, cut};
+use super::nodemirror::{LONGEST_MESSAGE, Phase, cut};
 use super::owner::Owner;
 use super::watch::{Seen, Watch};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -76,6 +76,24 @@ pub enum Taken {
     Full(Vec<Holder>),
 }
 
+impl Holder {
+    /// Whether its change failed, so that it keeps the slot until a person frees it.
+    pub fn failed(&self) -> bool {
+        [Phase::Undone, Phase::Stuck]
+            .iter()
+            .any(|phase| self.phase == phase.name())
+    }
+}
+
+/// What came of waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A slot seems to be free, and it is this node's turn to try.
+    Free,
+    /// All are held, and other slots than before by nodes that failed.
+    Failed(Vec<Holder>),
+}
+
 /// What is written at a slot that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
@@ -98,6 +116,8 @@ pub struct Gate {
     spread: Backoff,
     /// When this node tries for the slot that is free.
     turn: Option<Instant>,
+    /// The slots that are held by nodes that failed, as the caller knows it.
+    failed: BTreeSet<String>,
 }
 
 impl Gate {
@@ -113,6 +133,7 @@ impl Gate {
             seen: None,
             spread: Backoff::new(SPREAD, SPREAD_MOST),
             turn: None,
+            failed: BTreeSet::new(),
         }
     }
 
@@ -167,7 +188,9 @@ impl Gate {
         } else {
             leases
         };
-        Ok(Taken::Full(leases.values().map(|lease| self.holder(lease)).collect()))
+        let holders = self.holders(&leases);
+        self.failed = failed(&holders);
+        Ok(Taken::Full(holders))
     }
 
     /// Says at the slot what is going on and why it is held.
@@ -219,21 +242,29 @@ impl Gate {
         }
     }
 
-    /// Waits until one of `slots` slots seems to be free and it is this node's turn to try; then [`Gate::take`] it. Costs one watch
-    /// while it waits. May be dropped and called again at any time, and ends with [`Gate::rest`].
+    /// Waits until one of `slots` slots seems to be free and it is this node's turn to try; then [`Gate::take`] it. Also ends when
+    /// a node that holds one has failed, or no longer. Costs one watch while it waits. May be dropped and called again at any time, and ends with [`Gate::rest`].
     ///
     /// # Errors
     ///
     /// That of a call; wait a while before the next.
-    pub async fn wait(&mut self, slots: u16) -> Result<(), Error> {
+    pub async fn wait(&mut self, slots: u16) -> Result<Awaited, Error> {
         loop {
+            if let Some(seen) = self.seen.as_ref().filter(|seen| seen.len() >= usize::from(slots)) {
+                let holders = self.holders(seen);
+                let failed = failed(&holders);
+                if failed != self.failed {
+                    self.failed = failed;
+                    return Ok(Awaited::Failed(holders));
+                }
+            }
             let free = self.seen.as_ref().map(|seen| seen.len() < usize::from(slots));
             let seen = match (free, self.turn) {
                 (Some(true), Some(turn)) => match timeout_at(turn, self.watch.next(&self.cluster)).await {
                     Ok(seen) => seen?,
                     Err(_elapsed) => {
                         self.turn = None;
-                        return Ok(());
+                        return Ok(Awaited::Free);
                     }
                 },
                 (Some(true), None) => {
@@ -341,6 +372,10 @@ impl Gate {
         format!("kubectl -n {} delete lease {slot}", self.namespace)
     }
 
+    fn holders(&self, leases: &BTreeMap<String, Lease>) -> Vec<Holder> {
+        leases.values().map(|lease| self.holder(lease)).collect()
+    }
+
     fn holder(&self, lease: &Lease) -> Holder {
         let said = |key: &str| lease.annotations().get(key).cloned().unwrap_or_default();
         let slot = lease.name_any();
@@ -357,6 +392,11 @@ impl Gate {
             slot,
         }
     }
+}
+
+fn failed(holders: &[Holder]) -> BTreeSet<String> {
+    let failed = holders.iter().filter(|holder| holder.failed());
+    failed.map(|holder| holder.slot.clone()).collect()
 }
 
 fn slot_name(number: u16) -> String {

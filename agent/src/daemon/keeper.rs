@@ -4,7 +4,7 @@ use super::decide::{Facts, Fate, Move, Slot, State, Want, decide};
 use super::host::Host;
 use super::metrics::Metrics;
 use super::policy::{InForce, Policies, Wrong};
-use super::report::{Doing, Telling, drift, halts, report};
+use super::report::{Doing, Telling, drift, report};
 use crate::cluster::error::Error;
 use crate::cluster::events::{Events, Happened};
 use crate::cluster::gate::{self, Gate, Holder, Taken, Why};
@@ -41,6 +41,8 @@ pub(super) struct Keeper<H> {
     /// Why the change that was made with the slot failed, or was refused.
     why: Option<String>,
     declined: bool,
+    /// The node as it was when it began to wait for a slot.
+    waits: Option<Seen>,
     /// What is to be told and was not taken yet.
     unsaid: Option<Report>,
     last: Option<Report>,
@@ -109,6 +111,7 @@ impl<H: Host> Keeper<H> {
             rehearsed: None,
             why: None,
             declined: false,
+            waits: None,
             unsaid: None,
             last: None,
         }
@@ -156,8 +159,8 @@ impl<H: Host> Keeper<H> {
                 Move::Ask => match self.ask(&seen).await {
                     Ok(None) => {}
                     Ok(Some(holders)) => {
-                        self.halted(&holders).await;
-                        let said = self.say(Ok(&seen), &Doing::Wait(holders)).await;
+                        let said = self.wait_for(&seen, holders).await;
+                        self.waits = Some(seen);
                         return if said { Next::Slot } else { Next::Soon };
                     }
                     Err(error) => {
@@ -179,6 +182,19 @@ impl<H: Host> Keeper<H> {
         }
         tracing::warn!("no end after {MOST} moves; looked at again later");
         Next::Soon
+    }
+
+    /// Tells who is waited for now, while nothing else of the node is new.
+    pub(super) async fn waits_for(&mut self, holders: Vec<Holder>) {
+        if let Some(seen) = self.waits.take() {
+            self.wait_for(&seen, holders).await;
+            self.waits = Some(seen);
+        }
+    }
+
+    async fn wait_for(&mut self, seen: &Seen, holders: Vec<Holder>) -> bool {
+        self.halted(&holders).await;
+        self.say(Ok(seen), &Doing::Wait(holders)).await
     }
 
     /// Tells the same once more: somebody has changed the object, or it was not taken before. Whether it is told now.
@@ -321,7 +337,7 @@ impl<H: Host> Keeper<H> {
     }
 
     async fn halted(&mut self, holders: &[Holder]) {
-        let Some(holder) = holders.iter().find(|holder| halts(holder)) else {
+        let Some(holder) = holders.iter().find(|holder| holder.failed()) else {
             return;
         };
         let note = format!("node {} keeps {}; `{}` frees it", holder.node, holder.slot, holder.free);

@@ -33,7 +33,7 @@ use crate::cli::{AgentArgs, Common, LogFormat};
 use crate::cluster::backoff::{Backoff, Jitter};
 use crate::cluster::client::{Access, Cluster, Limits};
 use crate::cluster::events::Events;
-use crate::cluster::gate::Gate;
+use crate::cluster::gate::{Awaited, Gate};
 use crate::cluster::mirror::Mirror;
 use crate::cluster::owner::Owner;
 use crate::exit::Exit;
@@ -52,6 +52,8 @@ const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const CONTAINERD: &str = "/etc/containerd";
 /// The kubelet renews a token within the hour; a Node that is made again is rare.
 const TOKEN: Duration = Duration::from_mins(1);
+/// Within this those who wait tell that the fleet stands still.
+const HALTED: Duration = Duration::from_secs(10);
 /// After a failure that passes by itself.
 const SOON: Duration = Duration::from_secs(2);
 const SOON_MOST: Duration = Duration::from_mins(2);
@@ -148,20 +150,26 @@ async fn turns<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, heartbeat: Du
                 heartbeat / 2 + jitter.below(heartbeat)
             }
         };
-        rest(keeper, wakes, next, wait).await;
+        rest(keeper, wakes, next, wait, &jitter).await;
     }
 }
 
 /// Waits for a reason to look at the node. The object in the cluster is none: it is told again, and no more.
-async fn rest<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, next: Next, wait: Duration) {
+async fn rest<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, next: Next, wait: Duration, jitter: &Jitter) {
     let slots = keeper.slots();
     let until = tokio::time::Instant::now() + wait;
     loop {
         let disturbed = tokio::select! {
             () = tokio::time::sleep_until(until) => return,
             () = wakes.next() => return,
-            free = keeper.gate.wait(slots), if next == Next::Slot => match free {
-                Ok(()) => return,
+            awaited = keeper.gate.wait(slots), if next == Next::Slot => match awaited {
+                Ok(Awaited::Free) => return,
+                Ok(Awaited::Failed(holders)) => {
+                    // All who wait see this at one time.
+                    tokio::time::sleep(jitter.below(HALTED)).await;
+                    keeper.waits_for(holders).await;
+                    continue;
+                }
                 Err(error) => Err(error),
             },
             disturbed = keeper.mirror.disturbed() => disturbed,

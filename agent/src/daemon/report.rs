@@ -211,7 +211,7 @@ fn files(planned: Option<&Planned>) -> String {
 }
 
 fn waits_for(holders: &[Holder]) -> String {
-    if let Some(holder) = holders.iter().find(|holder| halts(holder)) {
+    if let Some(holder) = holders.iter().find(|holder| holder.failed()) {
         return format!(
             "the fleet stands still: node {} holds {} and failed: {}; `{}` frees it",
             holder.node, holder.slot, holder.reason, holder.free
@@ -219,13 +219,6 @@ fn waits_for(holders: &[Holder]) -> String {
     }
     let names: Vec<&str> = holders.iter().map(|holder| holder.node.as_str()).collect();
     format!("waits for a slot; {} is being changed", names.join(", "))
-}
-
-/// Whether a slot is kept by a node that failed.
-pub(super) fn halts(holder: &Holder) -> bool {
-    [Phase::Undone, Phase::Stuck]
-        .iter()
-        .any(|phase| holder.phase == phase.name())
 }
 
 fn migrated(telling: &Telling<'_>, message: &str) -> Stated {
@@ -260,7 +253,7 @@ fn progressing(telling: &Telling<'_>) -> Stated {
     match telling.doing {
         Doing::Change => Stated::yes(Reason::Changing, "the node is being changed"),
         Doing::Wait(holders) => {
-            let reason = if holders.iter().any(halts) {
+            let reason = if holders.iter().any(Holder::failed) {
                 Reason::FleetHalted
             } else {
                 Reason::WaitingForSlot

@@ -24,6 +24,7 @@ pub(crate) fn drift(world: &mut World) -> Result<(), Failed> {
         let copies = node.run(&["sh", "-c", "ls /var/lib/mirrorshift/copies"])?;
         Ok((!copies.stdout.is_empty()).then_some(()))
     })?;
+    let ours = node.read(hosts)?;
     node.write(hosts, THEIRS)?;
     world.event("DriftRepaired", Some(NODE))?;
     assert_eq!(world.files()?, migrated, "it was not put back");
@@ -41,12 +42,7 @@ pub(crate) fn drift(world: &mut World) -> Result<(), Failed> {
     assert_eq!(world.metric(NODE, "mirrorshift_fight")?, Some(1.0));
 
     // They give in.
-    let ours = migrated[NODE].as_str();
-    let ours = ours
-        .split(&format!("== {}", hosts.replace("/etc/containerd", ".")))
-        .nth(1);
-    let ours = ours.and_then(|rest| rest.split("\n== ").next()).unwrap_or_default();
-    node.write(hosts, ours.trim_start_matches('\n'))?;
+    node.write(hosts, &ours)?;
     world.until("the fight goes on", |world| {
         world.condition(NODE, "Degraded", "False", "Well")
     })?;

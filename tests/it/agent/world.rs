@@ -207,11 +207,10 @@ impl World {
 
     /// Kills the agent of a node, as the kernel does when memory runs out.
     pub(crate) fn kill_agent(&self, node: &str) -> Result<(), Failed> {
-        let killed = self
-            .cluster
-            .node(node)?
-            .run(&["pkill", "-KILL", "-f", "^/mirrorshift agent"])?;
-        assert_eq!(killed.code, 0, "there is no agent on {node}");
+        let script = "for process in /proc/[0-9]*; do \
+            case $(tr '\\0' ' ' < $process/cmdline 2> /dev/null) in '/mirrorshift agent '*) kill -KILL ${process#/proc/} && echo killed;; esac; done";
+        let killed = self.cluster.node(node)?.run(&["sh", "-c", script])?.ok()?;
+        assert_eq!(killed.stdout, "killed\n", "there is no agent on {node}");
         Ok(())
     }
 

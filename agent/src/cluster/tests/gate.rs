@@ -2,7 +2,7 @@
 
 use super::{Answer, FOREVER, Log, Then, asked, cluster, event, owner, owner_reference, status};
 use crate::cluster::error::Kind;
-use crate::cluster::gate::{FREE, Gate, PHASE, REASON, Slot, Taken, Why};
+use crate::cluster::gate::{Awaited, FREE, Gate, PHASE, REASON, Slot, Taken, Why};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn lease(name: &str, node: &str, uid: &str) -> Value {
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {
             "name": name, "uid": format!("uid-of-{name}"), "resourceVersion": "9", "ownerReferences": [reference],
-            "annotations": { PHASE: "Undone", REASON: "It failed.", FREE: "rm -rf /" },
+            "annotations": { PHASE: "Changing", REASON: "It failed.", FREE: "rm -rf /" },
         },
         "spec": { "holderIdentity": node },
     })
@@ -121,7 +121,7 @@ async fn full_is_full_and_says_by_whom() {
         assert_eq!((holders[0].slot.as_str(), holders[0].node.as_str()), ("slot-2", "n2"));
         assert_eq!(
             (holders[0].phase.as_str(), holders[0].reason.as_str()),
-            ("Undone", "It failed.")
+            ("Changing", "It failed.")
         );
         assert_eq!(holders[0].free, "kubectl -n ns delete lease slot-2");
     }
@@ -261,6 +261,35 @@ async fn it_waits_until_a_slot_is_free() {
     timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
     assert_eq!(asked(&log).len(), 2);
     gate.rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_learns_once_that_the_fleet_stands_still() {
+    let changing = lease("slot-0", "n2", "u2");
+    let mut failed = changing.clone();
+    failed["metadata"]["annotations"][PHASE] = json!("Undone");
+    let mut told = failed.clone();
+    told["metadata"]["annotations"][REASON] = json!("It failed for another reason.");
+    let (mut gate, _log) = gate(vec![
+        list(&[changing]),
+        Answer::Watch(
+            vec![
+                event("MODIFIED", &failed),
+                event("MODIFIED", &told),
+                event("DELETED", &told),
+            ],
+            Then::Goes,
+        ),
+    ]);
+    let said = timeout(FOREVER, gate.wait(1)).await.expect("an end").unwrap();
+    let Awaited::Failed(holders) = said else {
+        panic!("{said:?}");
+    };
+    assert_eq!(holders.len(), 1);
+    assert!(holders[0].failed() && holders[0].node == "n2");
+    // The same failure is no news, and a slot that is freed is.
+    let free = timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
+    assert_eq!(free, Awaited::Free);
 }
 
 #[tokio::test(start_paused = true)]
