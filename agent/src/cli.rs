@@ -131,7 +131,7 @@ pub(crate) enum Command {
         /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
         image: String,
     },
-    /// Keep the node that this pod runs on as the policy says: what its DaemonSet runs
+    /// Keep the node that this pod runs on as the policy says: what the pods of manifests/ run
     Agent(AgentArgs),
     /// Carry out a change that was ordered: what its unit runs
     #[command(hide = true)]

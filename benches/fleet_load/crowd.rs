@@ -23,13 +23,13 @@ use tokio::sync::{mpsc::Sender, oneshot};
 use tokio::task::LocalSet;
 
 const ACCOUNT: &str = "mirrorshift-agent";
-/// As the DaemonSet has it.
+/// As the manifests have it.
 const HEARTBEAT: Duration = Duration::from_mins(10);
 /// How long a change takes.
 const CHANGE: Duration = Duration::from_secs(1);
 /// Nodes that are made at one time.
 const AT_ONCE: usize = 32;
-/// Agents that begin in a second: a DaemonSet's pods do not all start at once either.
+/// Agents that begin in a second: the pods of a cluster do not all start at once either.
 const A_SECOND: u32 = 100;
 
 /// Agents that run until this is dropped.

@@ -53,8 +53,8 @@ impl Figures {
         let mut events = plane.audit().since(self.mark)?;
         events.retain(|event| event.user.username.starts_with(&by));
         Ok(Self {
-            span,
             processor,
+            span,
             memory,
             events,
             ..self
