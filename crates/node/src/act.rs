@@ -102,7 +102,11 @@ impl Hand<'_> {
                 change.note = why;
             }),
             Move::Announce => self.announce(Phase::Restarting),
-            Move::Restore => self.announce(Phase::Restoring),
+            Move::Restore => {
+                // Copies and folders that are gone are gone for good: nobody looks for them from here on.
+                self.clear_copies()?;
+                self.announce(Phase::Restoring)
+            }
             Move::Verify => self.enter(Phase::Verifying),
             Move::Guard => {
                 let change = self.change.clone();

@@ -76,7 +76,8 @@ fn look(unit: &str, command: &[String]) -> String {
 }
 
 /// Puts both in place, synced. systemd must read its files again before they count. The two files come first and the mark
-/// goes last: by them whoever comes after a kill sees that there is something to take away.
+/// goes last: by them whoever comes after a kill sees that there is something to take away. The link to the one that takes both
+/// away comes first and goes last.
 pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), Trouble> {
     let words = commands.at_boot.iter().chain(&commands.after_boot);
     if !words.flat_map(|word| word.chars()).all(is_plain) {
@@ -98,7 +99,8 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Chang
     let io = |action| Trouble::io(action, join(FOLDER, &wants));
     make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
     let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
-    for (name, _) in units {
+    for (name, _) in units.iter().rev() {
+        let name = *name;
         remove(&wanted, name).map_err(io("clear"))?;
         fs::symlinkat(format!("../{name}"), &wanted, name).map_err(io("link from"))?;
     }
