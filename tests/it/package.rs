@@ -131,10 +131,11 @@ fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
         let text = String::from_utf8(live.node.read(file)?)?;
         assert!(text.to_lowercase().contains("mirrorshift"), "{file}: {text}");
     }
-    // A page for each command that a person types, and none for those that units run.
+    // A page for each command that a person types or writes into a manifest, and none for those that units run.
     let pages = run(&["ls", "/usr/share/man/man1"])?.stdout;
     let ours: Vec<&str> = pages.lines().filter(|page| page.starts_with("mirrorshift")).collect();
     let commands = [
+        "-agent",
         "-check",
         "-explain",
         "-migrate",
