@@ -29,6 +29,10 @@ pub(crate) fn run(id: &str) -> Report {
 fn carry_out(order: &Order, progress: &mut Progress) -> Result<End, Failure> {
     let root = Root::open("/")?;
     progress.tell("looking", "reading the node's files");
+    // To end somebody's change may take a restart, and what mends holds no slot.
+    if matches!(order.task, Task::Mend) && status(&root)?.unfinished.is_some() {
+        return Err(meanwhile());
+    }
     let left = bring_to_an_end(&root, order, progress)?;
     match &order.task {
         Task::Migrate { wanted, expects } => {

@@ -181,7 +181,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until some node's change is in a phase of the journal that begins with this, or later; that node.
+    /// Waits until some node's change is in this phase, as its journal says; that node.
     pub(crate) fn during(&self, phase: &str) -> Result<String, Failed> {
         self.until(&format!("no change is {phase}"), |world| {
             for (Member { name, .. }, node) in world.cluster.members() {
