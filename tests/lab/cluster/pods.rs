@@ -24,7 +24,7 @@ pub struct PodContainer {
 }
 
 impl PodContainer {
-    /// For [`Node::log_is_unbroken`] and [`Node::log_flows`], when it counts.
+    /// For [`Node::counted`] and [`Node::log_flows`], when it counts.
     pub fn workload(&self) -> Workload {
         Workload {
             sandbox: String::new(),

@@ -28,7 +28,7 @@ pub(in crate::lab) use self::options::Link;
 pub use self::options::{BASE, NodeOptions};
 pub(in crate::lab) use self::reach::until;
 pub(in crate::lab) use self::workload::COUNT;
-pub use self::workload::{IMAGE, NodeCri, Process, Workload};
+pub use self::workload::{Counted, IMAGE, NodeCri, Process, Workload};
 use super::inside::hold::{Ground, Order};
 use super::{Containerd, Lab, Missing, Pki, Request};
 

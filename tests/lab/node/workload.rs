@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tonic::Status;
@@ -17,6 +18,8 @@ use crate::lab::scene::Image;
 pub const IMAGE: &str = "lab.test/tools:1";
 /// Its archive in a node.
 pub(super) const ARCHIVE: &str = "/lab/tools.tar";
+/// A log that had no line for so long stood still. A restart of containerd takes longer, and two numbers are a tenth of it apart.
+const STILL: SignedDuration = SignedDuration::from_millis(100);
 /// How long one call may take.
 const CALL: Duration = Duration::from_mins(1);
 
@@ -40,6 +43,16 @@ pub struct Workload {
     pub container: String,
     /// The container's log, by its path in the node.
     pub log: String,
+}
+
+/// What a counting container has logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// The last number.
+    pub last: u64,
+    /// Numbers that are missing where the log stood still, as it does while containerd is restarted. containerd loses what it
+    /// has read and not yet written when it is stopped, whoever stops it: `tests/campaign/kills` counts that of bare restarts.
+    pub lost: u64,
 }
 
 /// The main process of a sandbox or container.
@@ -150,27 +163,26 @@ impl Node {
         Ok(pids)
     }
 
-    /// How many numbers a workload has logged, each after the one before.
+    /// What a workload has logged.
     ///
     /// # Errors
     ///
-    /// Naming the first place where a number is missing, doubled or broken.
-    pub fn log_is_unbroken(&self, workload: &Workload) -> io::Result<u64> {
+    /// Naming the first place where a number is doubled or broken, or is missing where the log flowed.
+    pub fn counted(&self, workload: &Workload) -> io::Result<Counted> {
         let log = String::from_utf8(self.read(&workload.log)?).map_err(io::Error::other)?;
-        unbroken(&log).map_err(io::Error::other)
+        counted(&log).map_err(io::Error::other)
     }
 
-    /// Waits until a workload has logged `more` numbers beyond those that are there, with none missing in all; how many
-    /// there are then.
+    /// Waits until a workload has counted `more` numbers beyond those that are there; what it has logged then.
     ///
     /// # Errors
     ///
     /// When they do not come in time, or at once when the log is broken.
-    pub fn log_flows(&self, workload: &Workload, more: u64, within: Duration) -> io::Result<u64> {
-        let start = self.log_is_unbroken(workload)?;
+    pub fn log_flows(&self, workload: &Workload, more: u64, within: Duration) -> io::Result<Counted> {
+        let start = self.counted(workload)?.last;
         let look = || {
-            Ok(match self.log_is_unbroken(workload) {
-                Ok(now) if now < start + more => None,
+            Ok(match self.counted(workload) {
+                Ok(now) if now.last < start + more => None,
                 other => Some(other),
             })
         };
@@ -238,50 +250,77 @@ fn sandbox<'a>(name: &'a str, host_network: bool, logs: &'a str) -> Sandbox<'a> 
     }
 }
 
-/// How many numbers a log in CRI's format (`time stream tag text`) has, if they are 1, 2, 3 and so on. A last line without
-/// an end is still being written.
-fn unbroken(log: &str) -> Result<u64, String> {
+/// Reads a log in CRI's format (`time stream tag text`), whose texts are to be 1, 2, 3 and so on. A last line without an end
+/// is still being written.
+fn counted(log: &str) -> Result<Counted, String> {
     let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-    let mut count = 0;
+    let mut counted = Counted::default();
+    let mut before: Option<Timestamp> = None;
     for line in whole.lines() {
-        let text = line.splitn(4, ' ').nth(3).unwrap_or_default();
-        let number = text.parse::<u64>().ok();
-        if number != Some(count + 1) {
-            return Err(format!("after {count} comes `{line}`"));
+        let broken = || format!("after {} comes `{line}`", counted.last);
+        let mut fields = line.splitn(4, ' ');
+        let time: Timestamp = fields.next().and_then(|time| time.parse().ok()).ok_or_else(broken)?;
+        let number: u64 = fields.nth(2).and_then(|text| text.parse().ok()).ok_or_else(broken)?;
+        let missing = number.checked_sub(counted.last + 1).ok_or_else(broken)?;
+        let stood_still = before.is_some_and(|before| time.duration_since(before) >= STILL);
+        if missing > 0 && !stood_still {
+            return Err(broken());
         }
-        count += 1;
+        counted.last = number;
+        counted.lost += missing;
+        before = Some(time);
     }
-    Ok(count)
+    Ok(counted)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unbroken;
+    use super::{Counted, counted};
 
+    /// Lines ten milliseconds apart, and a second where there is none.
     fn log(numbers: &[&str]) -> String {
-        let line = |number: &&str| format!("2026-01-02T03:04:05.678901234Z stdout F {number}\n");
-        numbers.iter().map(line).collect()
+        let mut time = 0;
+        let mut line = |number: &&str| {
+            time += if number.is_empty() { 1000 } else { 10 };
+            let (seconds, millis) = (time / 1000, time % 1000);
+            let line = format!("2026-01-02T03:04:{seconds:02}.{millis:03}901234Z stdout F {number}\n");
+            (!number.is_empty()).then_some(line)
+        };
+        numbers.iter().filter_map(&mut line).collect()
+    }
+
+    const fn all(last: u64) -> Counted {
+        Counted { last, lost: 0 }
     }
 
     #[test]
     fn a_log_without_gaps_is_counted() {
-        assert_eq!(unbroken(""), Ok(0));
-        assert_eq!(unbroken(&log(&["1", "2", "3"])), Ok(3));
-        assert_eq!(unbroken(&format!("{}2026-01-02T03", log(&["1"]))), Ok(1));
+        assert_eq!(counted(""), Ok(all(0)));
+        assert_eq!(counted(&log(&["1", "2", "3"])), Ok(all(3)));
+        assert_eq!(counted(&log(&["1", "", "2", "3"])), Ok(all(3)));
+        assert_eq!(counted(&format!("{}2026-01-02T03", log(&["1"]))), Ok(all(1)));
+    }
+
+    #[test]
+    fn what_a_restart_has_lost_is_told() {
+        let lost = counted(&log(&["1", "2", "", "5", "6", "", "8"]));
+        assert_eq!(lost, Ok(Counted { last: 8, lost: 3 }));
     }
 
     #[test]
     fn every_kind_of_gap_is_seen() {
         for numbers in [
             &["2"][..],
+            &["", "2"],
             &["1", "3"],
             &["1", "1"],
-            &["1", "2", "1"],
-            &["1", ""],
+            &["1", "", "1"],
+            &["1", "2", "", "1"],
             &["1", "2x"],
+            &["1", "", "2x"],
         ] {
-            assert!(unbroken(&log(numbers)).is_err(), "{numbers:?}");
+            assert!(counted(&log(numbers)).is_err(), "{numbers:?}");
         }
-        assert!(unbroken("1\n2\n").is_err());
+        assert!(counted("1\n2\n").is_err());
     }
 }
