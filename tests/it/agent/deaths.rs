@@ -4,8 +4,8 @@ use libtest_mimic::Failed;
 
 use crate::world::World;
 
-/// So long that a restart can be seen.
-const SLOW: u32 = 5;
+/// Seconds; so long that a restart can be seen.
+const SLOW: u32 = 3;
 
 pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
     world.apply("observe")?;

@@ -11,8 +11,8 @@ use mirrorshift_tests::lab::cluster::Part;
 
 use crate::world::World;
 
-/// So long that a restart can be seen.
-const SLOW: u32 = 5;
+/// Seconds; so long that a restart can be seen.
+const SLOW: u32 = 3;
 
 pub(crate) fn outages(world: &mut World) -> Result<(), Failed> {
     world.apply("observe")?;

@@ -164,18 +164,22 @@ impl World {
         })
     }
 
-    /// Has every start of containerd take this long, whatever its files; 0 is as before.
+    /// Has every start of containerd take this long, and as long again until it answers, so that a restart and what comes
+    /// after it can be seen; 0 is as before.
     pub(crate) fn starts_take(&self, seconds: u32) -> Result<(), Failed> {
-        let slow = format!("ExecStartPre=/bin/sleep {seconds}");
+        let slow = format!(
+            "ExecStartPre=/bin/sleep {seconds}\nExecStartPost=/bin/sh -c 'kill -STOP $MAINPID; \
+             setsid sh -c \"sleep {seconds}; kill -CONT $MAINPID\" > /dev/null 2>&1 &'"
+        );
         self.spoil(if seconds == 0 { "" } else { &slow })
     }
 
-    /// Puts a line into containerd's unit on every node, or takes it out.
-    pub(crate) fn spoil(&self, line: &str) -> Result<(), Failed> {
+    /// Puts lines into containerd's unit on every node, or takes them out.
+    pub(crate) fn spoil(&self, lines: &str) -> Result<(), Failed> {
         for (_, node) in self.cluster.members() {
             let folder = "/etc/systemd/system/containerd.service.d";
             node.run(&["mkdir", "-p", folder])?.ok()?;
-            node.write(&format!("{folder}/spoiled.conf"), format!("[Service]\n{line}\n"))?;
+            node.write(&format!("{folder}/spoiled.conf"), format!("[Service]\n{lines}\n"))?;
             node.run(&["systemctl", "daemon-reload"])?.ok()?;
         }
         Ok(())

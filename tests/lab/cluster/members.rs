@@ -180,6 +180,8 @@ fn kubelet() -> String {
         "failCgroupV1": false,
         "failSwapOn": false,
         "resolvConf": "",
+        // A ConfigMap's new text is in its pods so much later; a minute unless told.
+        "syncFrequency": "5s",
         // Nothing is to be cleaned away for want of room on the machine's disk.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

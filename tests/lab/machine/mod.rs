@@ -296,11 +296,17 @@ impl Machine {
     }
 
     fn booted(&mut self) -> io::Result<()> {
-        let looked = self.wait_for_systemd();
-        looked.map_err(|error| {
-            let console = self.console();
-            io::Error::new(error.kind(), format!("the machine does not boot: {error}\n{console}"))
-        })
+        self.wait_for_systemd()
+            .map_err(|error| self.with_console("the machine does not boot", &error))
+    }
+
+    fn goes_on(&mut self) -> io::Result<()> {
+        self.emulator.as_mut().ok_or_else(down)?.go_on(STATE)?;
+        self.run(&["true"])?.ok().map(drop)
+    }
+
+    fn with_console(&self, what: &str, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{what}: {error}\n{}", self.console()))
     }
 
     fn wait_for_systemd(&mut self) -> io::Result<()> {
@@ -322,7 +328,7 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// When it does not answer.
+    /// When it does not answer; its console is in the message.
     pub fn thaw(self: &Arc<Self>) -> io::Result<Machine> {
         let folder = Folder::make()?;
         disks::over(&folder.path, |disk| (self.folder.path.join(disks::file(disk)), "qcow2"))?;
@@ -334,8 +340,9 @@ impl Frozen {
             of: Some(Arc::clone(self)),
         };
         machine.start(Start::From(self.folder.path.join("state")))?;
-        machine.emulator.as_mut().ok_or_else(down)?.go_on(STATE)?;
-        machine.run(&["true"])?.ok()?;
+        machine
+            .goes_on()
+            .map_err(|error| machine.with_console("the machine does not go on", &error))?;
         Ok(machine)
     }
 }

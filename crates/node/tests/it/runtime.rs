@@ -131,7 +131,7 @@ impl Runtime for StandIn {
     }
 }
 
-fn plan() -> ChangePlan {
+pub(crate) fn plan() -> ChangePlan {
     ChangePlan {
         digest: Digest::of(b"plan"),
         containerd: "1.7.24".to_owned(),

@@ -3,10 +3,14 @@
 //! One change is traced, and the log is read by rules. Then each fsync in turn is struck from the log: the rules must
 //! notice, or the fsync was for nothing.
 
-use crate::common::{copy, example, old_root, show, skip, strace_works};
+use crate::common::{CREATED, copy, example, old_root, show, skip, strace_works};
+use crate::runtime::{OLD, StandIn, plan};
+use mirrorshift_node::{ChangeError, Root, Session};
+use mirrorshift_plan::{Expect, Step};
 use std::collections::{BTreeMap, BTreeSet};
+use std::env::{current_exe, var_os};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One successful system call: its name, its arguments and its result, with descriptors as `N</path>`.
@@ -166,15 +170,15 @@ fn subject(call: &Call) -> Option<String> {
     Some(format!("{folder}/{name}"))
 }
 
-fn trace(example: &Path, command: &str, root: &Path, log: &Path) -> Vec<Call> {
+fn trace(program: &mut Command, log: &Path) -> Vec<Call> {
     let calls = "trace=openat,openat2,write,fallocate,fchmod,fchown,fsetxattr,fremovexattr,fsync,fdatasync,linkat,\
                  rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat";
     let status = Command::new("strace")
         .args(["-f", "-y", "-qq", "-s", "0", "-e", calls, "-o"])
         .arg(log)
-        .arg(example)
-        .arg(command)
-        .arg(root)
+        .arg(program.get_program())
+        .args(program.get_args())
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .stdout(std::process::Stdio::null())
         .status()
         .unwrap();
@@ -195,7 +199,7 @@ fn every_fsync_is_there_and_is_needed() {
     copy(&old, &root);
     let example = example();
     for command in ["apply", "rollback"] {
-        let calls = trace(&example, command, &root, &dir.path().join("log"));
+        let calls = trace(Command::new(&example).arg(command).arg(&root), &dir.path().join("log"));
         assert_eq!(broken_rules(&calls), Vec::<String>::new(), "{command}");
         let syncs: Vec<_> = (0..calls.len()).filter(|at| calls[*at].name == "fsync").collect();
         for at in &syncs {
@@ -217,4 +221,53 @@ fn every_fsync_is_there_and_is_needed() {
         ));
         assert!(syncs.len() > 20, "{}", syncs.len());
     }
+}
+
+/// Where [`a_change_is_undone_by_its_verification`] is to work, when it is traced.
+const TRACED_ROOT: &str = "MIRRORSHIFT_TRACED_ROOT";
+
+#[test]
+fn a_change_is_undone_by_its_verification() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = var_os(TRACED_ROOT).map_or_else(|| dir.path().to_owned(), PathBuf::from);
+    old_root(&node);
+    let mut plan = plan();
+    let made = Step {
+        path: format!("/{CREATED}"),
+        expect: Expect::Absent,
+        content: Some(b"server = \"https://registry-1.docker.io\"\n".to_vec()),
+        why: "a test".to_owned(),
+    };
+    plan.steps.insert(0, made);
+    let root = Root::open(&node).unwrap();
+    let mut containerd = StandIn::new(&node, &[OLD]);
+    let session = Session::open(&root, 1, "one").unwrap();
+    let undone = session.with(&mut containerd).apply(&plan);
+    assert!(matches!(undone, Err(ChangeError::Undone { .. })), "{undone:?}");
+    assert!(!node.join(CREATED).exists());
+}
+
+/// Whoever comes after a restart was announced looks for no copies and no folders any more: what the undo took away of them
+/// is on the disk before.
+#[test]
+fn an_undo_syncs_before_it_goes_on() {
+    if !strace_works() {
+        return skip("the trace of an undo", "strace is not there or may not trace");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Command::new(current_exe().unwrap());
+    program.args(["--exact", "trace::a_change_is_undone_by_its_verification"]);
+    program.env(TRACED_ROOT, dir.path().join("node"));
+    let node = dir.path().join("node").display().to_string();
+    let calls: Vec<Call> = trace(&mut program, &dir.path().join("log"))
+        .into_iter()
+        // The test writes files of its own there, before.
+        .skip_while(|call| !(call.name == "mkdirat" && call.args.contains(&node)))
+        .collect();
+    let journals = calls
+        .iter()
+        .filter(|call| call.args.contains("\"journal.json\""))
+        .count();
+    assert!(journals > 10, "the journal was written {journals} times");
+    assert_eq!(broken_rules(&calls), Vec::<String>::new());
 }
