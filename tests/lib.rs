@@ -2,6 +2,7 @@
 //!
 //! This crate never ships: nothing depends on it, and its dependencies reach no shipped crate.
 
+pub mod agents; // the agent in a real cluster
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
 pub mod live; // the program on whole nodes, as an operator has it there

@@ -27,6 +27,16 @@ pub(super) struct Wakes {
     tell: Sender<()>,
     /// The unit that is listened for.
     unit: Option<String>,
+    storm: Option<Storm>,
+}
+
+/// Events that came and were not told of yet.
+#[derive(Clone, Copy, Debug)]
+struct Storm {
+    /// It is over then, when nothing more comes.
+    quiet: Instant,
+    /// It is told of then, whatever comes.
+    end: Instant,
 }
 
 impl Wakes {
@@ -48,6 +58,7 @@ impl Wakes {
             came,
             tell,
             unit: None,
+            storm: None,
         };
         for (folder, mode) in folders {
             wakes.watch(folder, *mode);
@@ -64,6 +75,7 @@ impl Wakes {
             came,
             tell: tell.clone(),
             unit: None,
+            storm: None,
         };
         (tell, wakes)
     }
@@ -101,13 +113,24 @@ impl Wakes {
         }
     }
 
-    /// Waits until something changed and it is quiet again.
+    /// Waits until something changed and it is quiet again. May be dropped and called again at any time: what came is not
+    /// forgotten, and no storm begins anew by it.
     pub(super) async fn next(&mut self) {
-        if self.came.recv().await.is_none() {
+        if self.storm.is_none() && self.came.recv().await.is_none() {
             return;
         }
-        let end = Instant::now() + LONGEST;
-        while let Ok(Some(())) = timeout_at(end.min(Instant::now() + QUIET), self.came.recv()).await {}
+        let now = Instant::now();
+        let storm = self.storm.get_or_insert(Storm {
+            quiet: now + QUIET,
+            end: now + LONGEST,
+        });
+        while let Ok(Some(())) = timeout_at(storm.end.min(storm.quiet), self.came.recv()).await {
+            if Instant::now() >= storm.end {
+                break;
+            }
+            storm.quiet = Instant::now() + QUIET;
+        }
+        self.storm = None;
     }
 }
 
@@ -144,6 +167,20 @@ mod tests {
         fs::read(path("policy.yaml")).unwrap();
         let read = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
         assert!(read.is_err(), "reading wakes");
+    }
+
+    /// Whoever waits for something else as well drops this wait each time that comes.
+    #[tokio::test]
+    async fn what_came_outlasts_a_wait_that_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wakes = Wakes::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
+        fs::write(folder.path().join("file"), "x").unwrap();
+        let mut dropped = 0;
+        while tokio::time::timeout(QUIET / 5, wakes.next()).await.is_err() {
+            dropped += 1;
+            assert!(dropped < 100, "it is never told of");
+        }
+        assert!(dropped > 1, "it was told of before it was quiet");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Failed;
 
-use crate::world::World;
+use mirrorshift_tests::agents::World;
 
 /// Seconds; so long that a restart can be seen.
 const SLOW: u32 = 3;

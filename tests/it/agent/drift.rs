@@ -2,7 +2,7 @@
 
 use libtest_mimic::Failed;
 
-use crate::world::World;
+use mirrorshift_tests::agents::World;
 
 const NODE: &str = "n24";
 const THEIRS: &str = "server = \"https://theirs.invalid\"\n";

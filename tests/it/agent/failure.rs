@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 
-use crate::world::World;
+use mirrorshift_tests::agents::World;
 
 /// A containerd that does not come up with the new files, which no rehearsal can tell.
 const REFUSES: &str =

@@ -9,20 +9,18 @@
 mod deaths; // agents, kubelets and pods that go in the middle of a change
 mod drift; // files that somebody else writes
 mod failure; // a change that fails, and the fleet that stands still
-mod image; // of the agent
 mod outage; // an API server that goes away or does not do well
 mod policies; // policies that are wrong, gone, or other ones
 mod rollout; // there and back
 mod slots; // Leases, Nodes and objects that others write
-mod world; // a cluster with the agent in it
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use mirrorshift_tests::agents::{AgentImage, World};
 use mirrorshift_tests::all_skipped;
 use mirrorshift_tests::lab::Clusters;
-use world::World;
 
 /// A name, the nodes of its cluster, and what is tried.
 type Case = (
@@ -53,7 +51,7 @@ fn main() -> ExitCode {
         Ok(clusters) => Arc::new(clusters),
         Err(why) => return all_skipped("agent", &why.to_string()),
     };
-    let image = match image::made() {
+    let image = match AgentImage::made() {
         Ok(image) => Arc::new(image),
         Err(error) => {
             eprintln!("there is no image of the agent: {error}");

@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use mirrorshift_tests::lab::Front;
 use mirrorshift_tests::lab::cluster::Part;
 
-use crate::world::World;
+use mirrorshift_tests::agents::World;
 
 /// Seconds; so long that a restart can be seen.
 const SLOW: u32 = 3;

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Failed;
 
-use crate::world::World;
+use mirrorshift_tests::agents::World;
 
 /// The last good one stays in force, and everybody is told what is wrong with the one that lies there.
 pub(crate) fn policies(world: &mut World) -> Result<(), Failed> {
@@ -60,5 +60,6 @@ fn what_is_written_by_hand(world: &World) -> Result<(), Failed> {
     }
     world.all("Migrated")?;
     world.kubectl(&["delete", "nodemirror", "n16"])?;
-    world.all("Migrated")
+    world.all("Migrated")?;
+    Ok(())
 }

@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use mirrorshift_tests::lab::Image;
 use mirrorshift_tests::lab::cluster::{Member, UPSTREAM, endpoint};
 
-use crate::world::World;
+use mirrorshift_tests::agents::World;
 
 /// What runs meanwhile does not notice, and what is pulled comes by the same caches before and after.
 pub(crate) fn there_and_back(world: &mut World) -> Result<(), Failed> {

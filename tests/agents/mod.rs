@@ -1,33 +1,44 @@
-//! A cluster with a workload, and the agent's image on every node.
+//! A cluster with a workload, and the agent's image on every node: as an operator has it before anything is applied.
+
+#![expect(clippy::print_stdout, reason = "how long a rollout took is what its tests report")]
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "each fails when the cluster or a node does not answer, or with what did not come in time"
+)]
+
+mod image; // the agent's, as the Dockerfile makes it
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use self::image::AgentImage;
+use self::image::NAME;
+use crate::lab::cluster::{Mark, Member, PodContainer, containers, counting};
+use crate::lab::{Cluster, ClusterOptions, Clusters, Node};
 use libtest_mimic::Failed;
-use mirrorshift_tests::lab::cluster::Member;
-use mirrorshift_tests::lab::cluster::{Mark, PodContainer, containers, counting};
-use mirrorshift_tests::lab::{Cluster, ClusterOptions, Clusters, Node};
-
-use crate::image::{AgentImage, NAME};
 
 /// Longer than a rollout has ever taken.
 const ROLLOUT: Duration = Duration::from_mins(5);
 const WORKLOAD: &str = "works";
-const NAMESPACE: &str = "mirrorshift-system";
+/// Where the agents are.
+pub const NAMESPACE: &str = "mirrorshift-system";
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(200);
 
-pub(crate) struct World {
-    pub(crate) cluster: Cluster,
+/// A cluster with a workload on each node.
+#[derive(Debug)]
+pub struct World {
+    /// The cluster.
+    pub cluster: Cluster,
     /// The workload's containers before, by node.
     works: BTreeMap<String, PodContainer>,
 }
 
 impl World {
     /// With the nodes of these names.
-    pub(crate) fn of(clusters: &Clusters, image: &AgentImage, nodes: &[&str]) -> Result<Self, Failed> {
+    pub fn of(clusters: &Clusters, image: &AgentImage, nodes: &[&str]) -> Result<Self, Failed> {
         let mut options = ClusterOptions::default();
         options
             .members
@@ -53,7 +64,7 @@ impl World {
     }
 
     /// Applies an overlay of the manifests.
-    pub(crate) fn apply(&self, overlay: &str) -> Result<(), Failed> {
+    pub fn apply(&self, overlay: &str) -> Result<(), Failed> {
         let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../manifests/overlays", overlay]
             .iter()
             .collect();
@@ -61,8 +72,8 @@ impl World {
         Ok(())
     }
 
-    /// Waits until every node's object is in a phase.
-    pub(crate) fn all(&self, phase: &str) -> Result<(), Failed> {
+    /// Waits until every node's object is in a phase; how long that took.
+    pub fn all(&self, phase: &str) -> Result<Duration, Failed> {
         let began = Instant::now();
         self.until(&format!("not all are {phase}"), |world| {
             let phases = world.phases()?;
@@ -70,15 +81,11 @@ impl World {
             Ok(all.then_some(()))
         })?;
         println!("all {phase} after {:.1} s", began.elapsed().as_secs_f32());
-        Ok(())
+        Ok(began.elapsed())
     }
 
     /// Looks until there is something to see.
-    pub(crate) fn until<T>(
-        &self,
-        what: &str,
-        mut look: impl FnMut(&Self) -> io::Result<Option<T>>,
-    ) -> Result<T, Failed> {
+    pub fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> io::Result<Option<T>>) -> Result<T, Failed> {
         let began = Instant::now();
         loop {
             if let Some(found) = look(self)? {
@@ -92,7 +99,7 @@ impl World {
     }
 
     /// By node. Nothing while the API server does not answer.
-    pub(crate) fn phases(&self) -> io::Result<BTreeMap<String, String>> {
+    pub fn phases(&self) -> io::Result<BTreeMap<String, String>> {
         let phases = "jsonpath={range .items[*]}{.metadata.name} {.status.phase}{\"\\n\"}{end}";
         let ran = self.cluster.plane.kubectl(&["get", "nodemirrors", "-o", phases])?;
         let pairs = ran.stdout.lines().filter_map(|line| line.split_once(' '));
@@ -100,7 +107,7 @@ impl World {
     }
 
     /// Waits until a condition of every node has this status and reason; the messages, by node.
-    pub(crate) fn told(&self, condition: &str, status: &str, reason: &str) -> Result<BTreeMap<String, String>, Failed> {
+    pub fn told(&self, condition: &str, status: &str, reason: &str) -> Result<BTreeMap<String, String>, Failed> {
         let what = format!("not all have {condition} {status} {reason}");
         self.until(&what, |world| {
             let mut all = BTreeMap::new();
@@ -115,13 +122,7 @@ impl World {
     }
 
     /// The message of a node's condition, when it has this status and reason.
-    pub(crate) fn condition(
-        &self,
-        node: &str,
-        condition: &str,
-        status: &str,
-        reason: &str,
-    ) -> io::Result<Option<String>> {
+    pub fn condition(&self, node: &str, condition: &str, status: &str, reason: &str) -> io::Result<Option<String>> {
         let path = format!(
             "jsonpath={{range .status.conditions[?(@.type==\"{condition}\")]}}{{.status}} {{.reason}} {{.message}}{{end}}"
         );
@@ -131,7 +132,7 @@ impl World {
     }
 
     /// Puts another policy in force: what follows its kind.
-    pub(crate) fn policy(&self, rest: &str) -> Result<(), Failed> {
+    pub fn policy(&self, rest: &str) -> Result<(), Failed> {
         let text = format!("apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\n{rest}");
         let map = serde_json::json!({
             "apiVersion": "v1", "kind": "ConfigMap",
@@ -143,13 +144,13 @@ impl World {
     }
 
     /// kubectl in the agents' namespace.
-    pub(crate) fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
+    pub fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
         let ran = self.cluster.plane.kubectl(&[&["-n", NAMESPACE], arguments].concat())?;
         Ok(ran.ok()?.stdout)
     }
 
     /// Waits until there is an Event of this reason about every node, or about the one that is named.
-    pub(crate) fn event(&self, reason: &str, node: Option<&str>) -> Result<(), Failed> {
+    pub fn event(&self, reason: &str, node: Option<&str>) -> Result<(), Failed> {
         let path = "jsonpath={range .items[*]}{.regarding.name} {.reason}{\"\\n\"}{end}";
         self.until(&format!("no Event {reason}"), |world| {
             let events = ["get", "events.events.k8s.io", "-A", "-o", path];
@@ -164,18 +165,18 @@ impl World {
         })
     }
 
-    /// Has every start of containerd take this long, and as long again until it answers, so that a restart and what comes
-    /// after it can be seen; 0 is as before.
-    pub(crate) fn starts_take(&self, seconds: u32) -> Result<(), Failed> {
+    /// Has every start of containerd take this long, and as long again until its network is ready, so that a restart and
+    /// what comes after it can be seen; 0 is as before.
+    pub fn starts_take(&self, seconds: u32) -> Result<(), Failed> {
         let slow = format!(
-            "ExecStartPre=/bin/sleep {seconds}\nExecStartPost=/bin/sh -c 'kill -STOP $MAINPID; \
-             setsid sh -c \"sleep {seconds}; kill -CONT $MAINPID\" > /dev/null 2>&1 &'"
+            "ExecStartPre=/bin/sh -c 'sleep {seconds}; mkdir -p /run/away; mv /etc/cni/net.d/* /run/away/ || :'\n\
+             ExecStartPost=/bin/sh -c '(sleep {seconds}; mv /run/away/* /etc/cni/net.d/) > /dev/null 2>&1 &'"
         );
         self.spoil(if seconds == 0 { "" } else { &slow })
     }
 
     /// Puts lines into containerd's unit on every node, or takes them out.
-    pub(crate) fn spoil(&self, lines: &str) -> Result<(), Failed> {
+    pub fn spoil(&self, lines: &str) -> Result<(), Failed> {
         for (_, node) in self.cluster.members() {
             let folder = "/etc/systemd/system/containerd.service.d";
             node.run(&["mkdir", "-p", folder])?.ok()?;
@@ -186,7 +187,7 @@ impl World {
     }
 
     /// Waits until some node's change is in this phase, as its journal says; that node.
-    pub(crate) fn during(&self, phase: &str) -> Result<String, Failed> {
+    pub fn during(&self, phase: &str) -> Result<String, Failed> {
         self.until(&format!("no change is {phase}"), |world| {
             for (Member { name, .. }, node) in world.cluster.members() {
                 if open_phase(node).is_some_and(|open| open == phase) {
@@ -198,7 +199,7 @@ impl World {
     }
 
     /// Waits until the node's change is over, as its own journal says, without asking the API server; how it ended.
-    pub(crate) fn over(&self, node: &str) -> Result<String, Failed> {
+    pub fn over(&self, node: &str) -> Result<String, Failed> {
         let node = self.cluster.node(node)?;
         let ended = node.until("the change is not over", ROLLOUT, || {
             let journal = journal(node)?;
@@ -210,16 +211,18 @@ impl World {
     }
 
     /// Kills the agent of a node, as the kernel does when memory runs out.
-    pub(crate) fn kill_agent(&self, node: &str) -> Result<(), Failed> {
+    pub fn kill_agent(&self, node: &str) -> Result<(), Failed> {
         let script = "for process in /proc/[0-9]*; do \
             case $(tr '\\0' ' ' < $process/cmdline 2> /dev/null) in '/mirrorshift agent '*) kill -KILL ${process#/proc/} && echo killed;; esac; done";
         let killed = self.cluster.node(node)?.run(&["sh", "-c", script])?.ok()?;
-        assert_eq!(killed.stdout, "killed\n", "there is no agent on {node}");
+        if killed.stdout != "killed\n" {
+            return Err(format!("not one agent on {node}: {}", killed.stdout).into());
+        }
         Ok(())
     }
 
     /// What the agent of a node tells Prometheus.
-    pub(crate) fn metrics(&self, node: &str) -> Result<String, Failed> {
+    pub fn metrics(&self, node: &str) -> Result<String, Failed> {
         let field = format!("--field-selector=spec.nodeName={node}");
         let ip = "jsonpath={.items[0].status.podIP}";
         let label = "-lapp.kubernetes.io/name=mirrorshift";
@@ -229,19 +232,19 @@ impl World {
     }
 
     /// One value of them.
-    pub(crate) fn metric(&self, node: &str, name: &str) -> Result<Option<f64>, Failed> {
+    pub fn metric(&self, node: &str, name: &str) -> Result<Option<f64>, Failed> {
         let text = self.metrics(node)?;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         Ok(line.and_then(|value| value.trim().parse().ok()))
     }
 
     /// The run of containerd on a node: another one after each start.
-    pub(crate) fn invocation(&self, node: &str) -> Result<String, Failed> {
+    pub fn invocation(&self, node: &str) -> Result<String, Failed> {
         Ok(self.cluster.node(node)?.show("containerd.service", "InvocationID")?)
     }
 
     /// Who holds which slot.
-    pub(crate) fn slots(&self) -> io::Result<BTreeMap<String, String>> {
+    pub fn slots(&self) -> io::Result<BTreeMap<String, String>> {
         let path = "jsonpath={range .items[*]}{.metadata.name} {.spec.holderIdentity}{\"\\n\"}{end}";
         let said = self.kubectl(&["get", "leases", "-o", path])?;
         let pairs = said.lines().filter_map(|line| line.split_once(' '));
@@ -249,7 +252,7 @@ impl World {
     }
 
     /// `kubectl get nodemirrors`.
-    pub(crate) fn progress(&self) -> io::Result<String> {
+    pub fn progress(&self) -> io::Result<String> {
         Ok(self
             .cluster
             .plane
@@ -279,7 +282,7 @@ impl World {
     }
 
     /// What containerd's folder holds, by node: every file with its text.
-    pub(crate) fn files(&self) -> io::Result<BTreeMap<String, String>> {
+    pub fn files(&self) -> io::Result<BTreeMap<String, String>> {
         let script =
             "cd /etc/containerd; find . -type f | sort | while read -r file; do echo \"== $file\"; cat \"$file\"; done";
         let of_node = |(member, node): (&Member, &Node)| {
@@ -302,18 +305,20 @@ impl World {
     }
 
     /// The same processes, and every line that they wrote.
-    pub(crate) fn workload_is_unbroken(&self) -> Result<(), Failed> {
+    pub fn workload_is_unbroken(&self) -> Result<(), Failed> {
         let now = self.workload()?;
         for (member, node) in self.cluster.members() {
             let (before, now) = (&self.works[&member.name], &now[&member.name]);
-            assert_eq!(before.process, now.process, "{}", member.name);
+            if before.process != now.process {
+                return Err(format!("{} has another process: {before:?}, {now:?}", member.name).into());
+            }
             node.log_flows(&now.workload(), 20, Duration::from_mins(1))?;
         }
         Ok(())
     }
 
     /// How many slots were held at one time, at most, and how many were taken, by the API server's own record.
-    pub(crate) fn held_at_once(&self, since: Mark) -> io::Result<(usize, usize)> {
+    pub fn held_at_once(&self, since: Mark) -> io::Result<(usize, usize)> {
         let (mut held, mut most, mut taken) = (0_usize, 0, 0);
         for event in self.cluster.plane.audit().since(since)? {
             let of_slot = event.object_ref.resource == "leases" && event.object_ref.name.starts_with("slot-");

@@ -1,0 +1,168 @@
+//! What the agent costs a node and its cluster: what `benches/agent-figures` runs.
+//!
+//! A measurement and no test: it judges nothing. In a real cluster of four nodes, each with another release of containerd, the
+//! agents are left alone for a while, then given the policy to migrate, then one that changes a single hosts.toml.
+
+mod process; // an agent's process, as the kernel sees it
+
+use mirrorshift_tests::agents::{AgentImage, NAMESPACE, World};
+use mirrorshift_tests::lab::Clusters;
+use mirrorshift_tests::lab::cluster::{Mark, endpoint};
+use process::Process;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// What an agent does when it begins is over by then.
+const SETTLE: Duration = Duration::from_secs(30);
+/// The image that no node of the lab has a mirror for by name.
+const REGISTRY: &str = "quay.io";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(stderr(), "cannot measure: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `SECONDS`, beside what cargo adds.
+fn run() -> Outcome<()> {
+    let seconds = std::env::args().skip(1).find(|word| word != "--bench");
+    let rest = Duration::from_secs(seconds.ok_or("SECONDS are missing")?.parse()?);
+    let clusters = Clusters::open(env!("CARGO_BIN_EXE_lab-run")).map_err(|missing| missing.to_string())?;
+    let image = AgentImage::made()?;
+    let names = ["n16", "n17", "n21", "n24"];
+    let world = World::of(&clusters, &image, &names).map_err(told)?;
+    world.apply("observe").map_err(told)?;
+    world.all("Pending").map_err(told)?;
+    sleep(SETTLE);
+
+    let mut out = stdout();
+    writeln!(
+        out,
+        "| when | seconds | node | resident (of it private), most ever | processor time | requests |\n|---|---|---|---|---|---|"
+    )?;
+    let figures = Figures::begin(&world, &names)?;
+    sleep(rest);
+    figures.end(&world, "at rest", &mut out)?;
+
+    let figures = Figures::begin(&world, &names)?;
+    let began = Instant::now();
+    world.apply("migrate").map_err(told)?;
+    world.all("Migrated").map_err(told)?;
+    let migrated = began.elapsed();
+    figures.end(&world, "in a rollout", &mut out)?;
+    writeln!(
+        out,
+        "\nFrom `kubectl apply` until all are migrated, one at a time: {:.1} s.",
+        migrated.as_secs_f64()
+    )?;
+
+    world
+        .policy(&format!(
+            "mode: migrate\nregistries:\n  - host: {REGISTRY}\n    mirrors: [{{url: \"{}\"}}]\n",
+            endpoint("all")
+        ))
+        .map_err(told)?;
+    for name in names {
+        let (brought, written) = in_force(&world, name)?;
+        writeln!(
+            out,
+            "{name}: another policy is in force {:.0} ms after the kubelet brought it.",
+            (written - brought) * 1e3
+        )?;
+    }
+    Ok(())
+}
+
+/// When a node's kubelet brought a policy, and when the file that it asks for was there; seconds of one clock.
+fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
+    let look = format!(
+        "grep -q '{}' /etc/containerd/certs.d/{REGISTRY}/hosts.toml && \
+         stat -c %.9Y /var/lib/kubelet/pods/*/volumes/kubernetes.io~configmap/policy/..data /etc/containerd/certs.d/{REGISTRY}/hosts.toml",
+        endpoint("all")
+    );
+    let there = world.until("the policy is not in force", |world| {
+        let ran = world.cluster.node(name)?.run(&["sh", "-c", &look])?;
+        Ok((ran.code == 0).then_some(ran.stdout))
+    });
+    let there = there.map_err(told)?;
+    let times: Vec<f64> = there.lines().map(str::parse).collect::<Result<_, _>>()?;
+    match times[..] {
+        [brought, written] => Ok((brought, written)),
+        _ => Err(format!("{name}: {there}").into()),
+    }
+}
+
+/// A measurement that goes on.
+struct Figures {
+    mark: Mark,
+    began: Instant,
+    processes: BTreeMap<String, Process>,
+}
+
+impl Figures {
+    fn begin(world: &World, names: &[&str]) -> Outcome<Self> {
+        let process = |name: &&str| Ok(((*name).to_owned(), Process::of_agent(world.cluster.node(name)?)?));
+        Ok(Self {
+            mark: world.cluster.plane.audit().mark()?,
+            began: Instant::now(),
+            processes: names.iter().map(process).collect::<Outcome<_>>()?,
+        })
+    }
+
+    fn end(&self, world: &World, when: &str, out: &mut impl Write) -> Outcome<()> {
+        let seconds = self.began.elapsed().as_secs();
+        // The log is written a moment after the answer.
+        sleep(Duration::from_millis(500));
+        let by = format!("system:serviceaccount:{NAMESPACE}:");
+        let mut requests = BTreeMap::<&str, BTreeMap<String, u32>>::new();
+        let events = world.cluster.plane.audit().since(self.mark)?;
+        for event in events.iter().filter(|event| event.user.username.starts_with(&by)) {
+            // A watch counts when it begins.
+            if let Some(node) = event
+                .node()
+                .filter(|_| (event.stage == "ResponseComplete") != (event.verb == "watch"))
+            {
+                let what = format!("{} {}", event.verb, event.object_ref.resource);
+                *requests.entry(node).or_default().entry(what).or_default() += 1;
+            }
+        }
+        for (name, before) in &self.processes {
+            let now = Process::of_agent(world.cluster.node(name)?)?;
+            let asked = requests.get(name.as_str()).into_iter().flatten();
+            let asked: Vec<String> = asked.map(|(what, count)| format!("{count} {what}")).collect();
+            writeln!(
+                out,
+                "| {when} | {seconds} | {name} | {:.1} ({:.1}), {:.1} MiB | {} ms | {} |",
+                mebibytes(now.resident),
+                mebibytes(now.private),
+                mebibytes(now.most),
+                now.processor.saturating_sub(before.processor).as_millis(),
+                if asked.is_empty() {
+                    "none".to_owned()
+                } else {
+                    asked.join(", ")
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn mebibytes(kibibytes: u32) -> f64 {
+    f64::from(kibibytes) / 1024.0
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn told(failed: libtest_mimic::Failed) -> Box<dyn Error> {
+    failed.message().unwrap_or("it failed").into()
+}
