@@ -1,4 +1,4 @@
-//! The agent's image, as the Dockerfile makes it: one program and nothing else.
+//! The agent's image: the one that was built from the Dockerfile, or one as it makes it, a program and nothing else.
 
 use std::fs;
 use std::io;
@@ -7,18 +7,32 @@ use std::process::Command;
 
 use crate::static_program;
 
+/// Names an image of the Dockerfile: `tests/run package` has `packaging/image` build it, and says where it is.
+pub const BUILT: &str = "MIRRORSHIFT_IMAGE";
+
 /// An archive that containerd imports.
 #[derive(Debug)]
 pub struct AgentImage {
-    folder: tempfile::TempDir,
+    archive: PathBuf,
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// The name of it that the manifests have.
 pub(super) const NAME: &str = "docker.io/library/mirrorshift:0.1.0";
 
 impl AgentImage {
-    /// Makes it of the static program.
+    /// Takes the one that was built, or makes one of the static program.
     pub fn made() -> io::Result<Self> {
+        match std::env::var_os(BUILT) {
+            Some(archive) => Ok(Self {
+                archive: archive.into(),
+                _folder: None,
+            }),
+            None => Self::of_the_program(),
+        }
+    }
+
+    fn of_the_program() -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path().join("root");
         fs::create_dir(&root)?;
@@ -33,17 +47,16 @@ impl AgentImage {
         fs::write(folder.path().join("config.json"), config.to_string())?;
         let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]);
         fs::write(folder.path().join("manifest.json"), manifest.to_string())?;
-        let made = Self { folder };
-        tar(
-            made.folder.path(),
-            &made.archive(),
-            &["config.json", "layer.tar", "manifest.json"],
-        )?;
-        Ok(made)
+        let archive = folder.path().join("image.tar");
+        tar(folder.path(), &archive, &["config.json", "layer.tar", "manifest.json"])?;
+        Ok(Self {
+            archive,
+            _folder: Some(folder),
+        })
     }
 
-    pub(super) fn archive(&self) -> PathBuf {
-        self.folder.path().join("image.tar")
+    pub(super) fn archive(&self) -> &Path {
+        &self.archive
     }
 }
 

@@ -13,8 +13,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use self::image::AgentImage;
 use self::image::NAME;
+pub use self::image::{AgentImage, BUILT};
 use crate::lab::cluster::{Mark, Member, PodContainer, containers, counting};
 use crate::lab::{Cluster, ClusterOptions, Clusters, Node};
 use libtest_mimic::Failed;
@@ -53,7 +53,7 @@ impl World {
         cluster.plane.kubectl(&wait)?.ok()?;
         let names: Vec<String> = cluster.members().map(|(member, _)| member.name.clone()).collect();
         for name in &names {
-            cluster.import(name, &image.archive(), NAME)?;
+            cluster.import(name, image.archive(), NAME)?;
         }
         let mut world = Self {
             cluster,

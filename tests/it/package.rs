@@ -1,15 +1,20 @@
-//! The Debian package on whole nodes: what it installs, the unit that migrates once, and what is left without it.
+//! What is shipped. The Debian package on whole nodes: what it installs, the unit that migrates once, and what is left without
+//! it. The image: what is in it; the tests of the agent run it.
 //!
-//! Which package is in `MIRRORSHIFT_DEB`: `tests/run package` builds it and says so.
+//! Which package is in `MIRRORSHIFT_DEB`, which image in `MIRRORSHIFT_IMAGE`: `tests/run package` builds them and says so.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use mirrorshift_tests::agents::BUILT;
 use mirrorshift_tests::lab::{Containerd, NodeOptions, Nodes};
 use mirrorshift_tests::live::{CONFIG, CRI, Case, Live};
-use mirrorshift_tests::{Ran, all_skipped};
+use mirrorshift_tests::{Ran, all_skipped, skipped};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 /// The release line of the nodes: nothing here depends on it.
@@ -57,11 +62,16 @@ fn main() -> ExitCode {
         }),
         Err(why) => return all_skipped("package", &why.to_string()),
     };
-    let trials = TRIALS.map(|(name, run)| {
+    let mut trials = Vec::from(TRIALS.map(|(name, run)| {
         let packaged = Arc::clone(&packaged);
         Trial::test(format!("package::{name}"), move || run(&packaged))
+    }));
+    let name = "package::the_image_is_the_program_alone";
+    trials.push(match std::env::var_os(BUILT) {
+        Some(archive) => Trial::test(name, move || the_image_is_the_program_alone(archive.as_ref())),
+        None => skipped(name, &format!("{BUILT} names no image: `packaging/image` builds one")),
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 impl Packaged {
@@ -182,6 +192,39 @@ fn is_static(elf: &[u8]) -> bool {
     let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
     assert!(count > 0, "there are no program headers");
     (0..count).all(|index| number(table + index * size, 4) != INTERPRETER)
+}
+
+/// What the Dockerfile makes, on this machine's own processor: a static program that runs, no other file, and no user but root.
+fn the_image_is_the_program_alone(archive: &Path) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let tar = |arguments: &[&OsStr]| -> Result<String, Failed> {
+        let ran = Command::new("tar").current_dir(&folder).args(arguments).output()?;
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+    };
+    let json =
+        |name: &str| -> Result<Value, Failed> { Ok(serde_json::from_slice(&fs::read(folder.path().join(name))?)?) };
+    tar(&["-xf".as_ref(), archive.as_ref()])?;
+    let image = json("manifest.json")?[0].take();
+    let config = json(image["Config"].as_str().ok_or("no configuration")?)?["config"].take();
+    assert_eq!(
+        (&config["User"], &config["Entrypoint"]),
+        (&json!("0:0"), &json!(["/mirrorshift"]))
+    );
+    assert_eq!(config["Cmd"], json!(["agent"]));
+    let layers = image["Layers"].as_array().ok_or("no layers")?;
+    assert_eq!(layers.len(), 1, "{image}");
+    let layer = layers[0].as_str().ok_or("no layer")?;
+    assert_eq!(tar(&["-tf".as_ref(), layer.as_ref()])?, "mirrorshift\n");
+    tar(&["-xf".as_ref(), layer.as_ref()])?;
+    let program = folder.path().join("mirrorshift");
+    assert!(is_static(&fs::read(&program)?), "it needs a dynamic linker");
+    let version = Command::new(&program).arg("--version").output()?;
+    assert_eq!(
+        String::from_utf8_lossy(&version.stdout),
+        concat!("mirrorshift ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    Ok(())
 }
 
 /// Types a word and runs a command on a terminal of so many columns: its exit code and all that came up there.
