@@ -2,10 +2,10 @@
 //! are the machine's own: it does the same in a second of its time, however busy the one below is.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Machine;
 use super::port;
-use super::{Machine, RUN, down};
 use crate::tool::Ran;
 
 /// Where what it says is kept.
@@ -105,9 +105,7 @@ impl Machine {
              while IFS= read -r line; do printf '%s\\n' \"$line\"; done < err; exit $code",
             after.as_secs_f64()
         );
-        let port = &mut self.emulator.as_mut().ok_or_else(down)?.port;
-        let number = port.ask(&script)?;
-        let Ran { code, stdout, .. } = port.answer(number, Instant::now() + RUN)?;
+        let Ran { code, stdout, .. } = self.answer(&script)?;
         self.cut()?;
         Ok(CutOff {
             code: (code != GOES_ON).then_some(code),

@@ -130,8 +130,13 @@ impl Machine {
     ///
     /// When the machine does not answer. How the program ended is in the answer; 124 is for one that took too long.
     pub fn run(&mut self, command: &[&str]) -> io::Result<Ran> {
+        self.answer(&port::script(command))
+            .map_err(|error| self.with_console("the machine does not answer", &error))
+    }
+
+    fn answer(&mut self, script: &str) -> io::Result<Ran> {
         let port = &mut self.emulator.as_mut().ok_or_else(down)?.port;
-        let number = port.ask(&port::script(command))?;
+        let number = port.ask(script)?;
         port.answer(number, Instant::now() + RUN)
     }
 
@@ -256,7 +261,9 @@ impl Machine {
     /// When its state cannot be written.
     pub fn freeze_midway(mut self) -> io::Result<Arc<Frozen>> {
         let mut emulator = self.emulator.take().ok_or_else(down)?;
-        emulator.save(&self.folder.path.join("state"), STATE)?;
+        emulator
+            .save(&self.folder.path.join("state"), STATE)
+            .map_err(|error| self.with_console("its state is not kept", &error))?;
         Ok(Arc::new(Frozen {
             folder: self.folder,
             image: self.image,

@@ -24,7 +24,8 @@ impl Monitor {
     /// Asks and waits for what comes back.
     pub(super) fn ask(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
         let question = json!({"execute": command, "arguments": arguments});
-        writeln!(self.0.get_mut(), "{question}")?;
+        // In one call: QEMU does what it is asked at the closing brace, and one that quits reads no more.
+        self.0.get_mut().write_all(format!("{question}\n").as_bytes())?;
         loop {
             let mut message = self.message()?;
             if let Some(error) = message.get("error") {
