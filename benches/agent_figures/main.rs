@@ -20,7 +20,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What an agent does when it begins is over by then.
 const SETTLE: Duration = Duration::from_secs(30);
-/// The image that no node of the lab has a mirror for by name.
+/// No node of the lab has a mirror for it by name, so each gets a file for it.
 const REGISTRY: &str = "quay.io";
 
 fn main() -> ExitCode {
@@ -68,7 +68,7 @@ fn run() -> Outcome<()> {
 
     world
         .policy(&format!(
-            "mode: migrate\nregistries:\n  - host: {REGISTRY}\n    mirrors: [{{url: \"{}\"}}]\n",
+            "mode: migrate\nregistries:\n  - host: {REGISTRY}\n    mirrors: [{{url: \"{}\"}}]\n    tags: upstream\n",
             endpoint("all")
         ))
         .map_err(told)?;
