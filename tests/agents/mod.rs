@@ -304,7 +304,7 @@ impl World {
         Ok(all)
     }
 
-    /// The same processes, and every line that they wrote.
+    /// The same processes, whose lines are all there but for what restarts of containerd themselves lose: see `Counted::lost`.
     pub fn workload_is_unbroken(&self) -> Result<(), Failed> {
         let now = self.workload()?;
         for (member, node) in self.cluster.members() {

@@ -180,7 +180,6 @@ mod tests {
             dropped += 1;
             assert!(dropped < 100, "it is never told of");
         }
-        assert!(dropped > 1, "it was told of before it was quiet");
     }
 
     #[tokio::test]
