@@ -281,6 +281,21 @@ impl World {
         Ok(scene)
     }
 
+    /// The lines in which agents that run now complain.
+    pub fn warnings(&self) -> io::Result<String> {
+        let logs = [
+            "logs",
+            "-l",
+            "app.kubernetes.io/name=mirrorshift",
+            "--tail=-1",
+            "--prefix",
+        ];
+        let ran = self.cluster.plane.kubectl(&[&["-n", NAMESPACE], &logs[..]].concat())?;
+        let complains = |line: &&str| ["\"WARN\"", "\"ERROR\""].iter().any(|level| line.contains(level));
+        let lines: Vec<&str> = ran.stdout.lines().filter(complains).collect();
+        Ok(lines.join("\n"))
+    }
+
     /// What containerd's folder holds, by node: every file with its text.
     pub fn files(&self) -> io::Result<BTreeMap<String, String>> {
         let script =

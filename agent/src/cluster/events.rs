@@ -2,7 +2,7 @@
 
 use super::backoff::Jitter;
 use super::client::{Again, Cluster};
-use super::error::Error;
+use super::error::{Error, Kind};
 use super::nodemirror::cut;
 use super::owner::Owner;
 use jiff::Timestamp;
@@ -158,9 +158,16 @@ impl Events {
         let event = self.event(happened, note, now);
         let params = PostParams::default();
         let doing = format!("make an Event {}", happened.name());
-        self.cluster
-            .call(&doing, Again::WhenNotDone, || self.api.create(&params, &event))
-            .await?;
+        // Its name is its own, so that one which is there already is this one.
+        let made = self
+            .cluster
+            .call(&doing, Again::Harmless, || self.api.create(&params, &event))
+            .await;
+        match made {
+            Ok(_) => {}
+            Err(error) if error.kind == Kind::Exists => {}
+            Err(error) => return Err(error),
+        }
         self.said.push_back((clock, happened, note.to_owned()));
         Ok(true)
     }

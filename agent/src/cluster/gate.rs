@@ -247,7 +247,7 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// That of a call; wait a while before the next.
+    /// That of a call. The next comes after a while that grows.
     pub async fn wait(&mut self, slots: u16) -> Result<Awaited, Error> {
         loop {
             if let Some(seen) = self.seen.as_ref().filter(|seen| seen.len() >= usize::from(slots)) {

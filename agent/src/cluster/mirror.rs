@@ -115,7 +115,7 @@ impl Mirror {
     ///
     /// # Errors
     ///
-    /// That of a call; wait a while before the next.
+    /// That of a call. The next comes after a while that grows.
     pub async fn disturbed(&mut self) -> Result<(), Error> {
         loop {
             let disturbed = match self.watch.next(&self.cluster).await? {

@@ -49,7 +49,7 @@ pub(crate) struct Watch<K> {
     /// From where to go on; none before the first list.
     version: Option<String>,
     open: Option<Open<K>>,
-    /// A server that ends each watch at once is not asked without pause.
+    /// A server that ends each watch at once, or does not answer, is not asked without pause.
     not_before: Option<Instant>,
     backoff: Backoff,
 }
@@ -88,7 +88,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     ///
     /// # Errors
     ///
-    /// That of a call. After one the watch goes on where it was; the caller waits before.
+    /// That of a call. After one the watch goes on where it was, and asks less and less: nobody has to wait before.
     pub(crate) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
         loop {
             if let Some(instant) = self.not_before {
@@ -96,10 +96,17 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
                 self.not_before = None;
             }
             let Some(version) = self.version.clone() else {
-                return self.list(cluster).await;
+                let listed = self.list(cluster).await;
+                if listed.is_err() {
+                    self.pause(cluster);
+                }
+                return listed;
             };
             if self.open.is_none() {
-                self.open = Some(self.begin(cluster, &version).await?);
+                match self.begin(cluster, &version).await {
+                    Ok(open) => self.open = Some(open),
+                    Err(error) => self.failed(cluster, error)?,
+                }
             }
             let Some(open) = &mut self.open else { continue };
             // It ended as it should, or was cut off, or nothing was heard of it for too long.

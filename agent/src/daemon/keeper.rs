@@ -84,7 +84,7 @@ pub(super) enum Next {
     Rest,
     /// When a slot may be free, besides.
     Slot,
-    /// In a moment: the API server did not answer, or the node is busy.
+    /// In a moment, and ever later: the API server did not answer, or the node is busy or cannot be changed as it is.
     Soon,
 }
 
@@ -221,7 +221,9 @@ impl<H: Host> Keeper<H> {
         let said = self.say(Ok(seen), &Doing::Rest(state)).await;
         match state {
             _ if !said => Next::Soon,
-            State::NoGate | State::Busy => Next::Soon,
+            // What stands in the way may be gone in a moment: a node whose network is not ready yet, a runtime that starts.
+            State::NoGate | State::Busy | State::Refused => Next::Soon,
+            State::Unfinished if self.declined => Next::Soon,
             _ => Next::Rest,
         }
     }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt::{self, Write};
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A label's value that is known when the program is written.
@@ -46,7 +47,8 @@ pub(super) struct Metrics {
     changes: Family<OfOutcome, Counter>,
     repairs: Counter,
     fight: Gauge,
-    looked: Gauge,
+    /// Exact, so that two looks within a second are told apart.
+    looked: Gauge<f64, AtomicU64>,
     api: Family<OfKind, Counter>,
 }
 
@@ -130,7 +132,7 @@ impl Metrics {
 
     pub(super) fn looked(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.looked.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        self.looked.set(now.as_secs_f64());
     }
 
     pub(super) fn api_failed(&self, kind: Kind) {
@@ -143,7 +145,7 @@ impl Metrics {
 
     /// Whether the node was ever looked at.
     pub(super) fn has_looked(&self) -> bool {
-        self.looked.get() != 0
+        self.looked.get() > 0.0
     }
 
     /// As Prometheus reads it.

@@ -178,11 +178,8 @@ async fn rest<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, next: Next, wa
             Ok(()) => {
                 keeper.say_again().await;
             }
-            Err(error) => {
-                tracing::warn!(kind = error.kind.name(), "{error}");
-                // Watches wait by themselves before they ask again.
-                tokio::time::sleep(SOON).await;
-            }
+            // Watches wait by themselves before they ask again, and ever longer.
+            Err(error) => tracing::warn!(kind = error.kind.name(), "{error}"),
         }
     }
 }

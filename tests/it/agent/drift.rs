@@ -19,10 +19,11 @@ pub(crate) fn drift(world: &mut World) -> Result<(), Failed> {
     let hosts = node.run(&["sh", "-c", script])?.ok()?.stdout;
     let hosts = hosts.trim();
 
-    // A look that was made since keeps copies; without one there is nothing to put back.
-    world.until("no copies are kept", |_| {
-        let copies = node.run(&["sh", "-c", "ls /var/lib/mirrorshift/copies"])?;
-        Ok((!copies.stdout.is_empty()).then_some(()))
+    // A look that was made since keeps copies, one after the other; without one there is nothing to put back.
+    let kept = format!("for copy in /var/lib/mirrorshift/copies/*; do cmp -s $copy {hosts} && echo kept; done");
+    world.until("no copy is kept", |_| {
+        let copies = node.run(&["sh", "-c", &kept])?;
+        Ok((copies.stdout == "kept\n").then_some(()))
     })?;
     let ours = node.read(hosts)?;
     node.write(hosts, THEIRS)?;

@@ -61,7 +61,10 @@ fn main() -> ExitCode {
     let trials = CASES.map(|(name, nodes, run)| {
         let (clusters, image) = (Arc::clone(&clusters), Arc::clone(&image));
         Trial::test(format!("agent::{name}"), move || {
-            run(&mut World::of(&clusters, &image, nodes)?)
+            let mut world = World::of(&clusters, &image, nodes)?;
+            let ended = run(&mut world);
+            println!("{name}, what agents warned of:\n{}", world.warnings()?);
+            ended
         })
     });
     libtest_mimic::run(&arguments, trials.into()).exit_code()

@@ -1,6 +1,6 @@
 //! Events, and how many.
 
-use super::{Answer, asked, cluster, owner};
+use super::{Answer, asked, cluster, owner, status};
 use crate::cluster::events::{Events, Happened};
 use jiff::Timestamp;
 use serde_json::json;
@@ -73,7 +73,7 @@ async fn the_same_is_said_once_an_hour_and_a_storm_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_was_not_made_may_be_said_again() {
-    let (cluster, log) = cluster([Answer::Broken, made()]);
+    let (cluster, log) = cluster([Answer::Broken, Answer::Broken, Answer::Broken, made()]);
     let mut events = Events::new(cluster, owner());
     assert!(
         events
@@ -87,7 +87,19 @@ async fn one_that_was_not_made_may_be_said_again() {
             .await
             .unwrap()
     );
-    assert_eq!(asked(&log).len(), 2);
+    assert_eq!(asked(&log).len(), 4);
+}
+
+/// Nobody knows whether it was made when a connection breaks, and its name tells.
+#[tokio::test(start_paused = true)]
+async fn one_is_made_once() {
+    let (cluster, log) = cluster([Answer::Broken, status(409, "AlreadyExists")]);
+    let mut events = Events::new(cluster, owner());
+    let told = events.tell(Happened::DriftRepaired, "a", Timestamp::UNIX_EPOCH).await;
+    assert!(told.unwrap());
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[0].body["metadata"]["name"], log[1].body["metadata"]["name"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,3 +169,26 @@ async fn an_outage_goes_to_the_caller_and_then_it_goes_on() {
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now a");
     assert_eq!(begun_from(&log), ["list", "5", "5", "5", "5"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_asked_less_and_less() {
+    let away = |answers: usize| (0..answers).map(|_| status(500, "InternalError"));
+    let (mut watch, cluster, log) = watch([list("5", &[])].into_iter().chain(away(300)).collect());
+    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_mins(10) {
+        assert!(next(&mut watch, &cluster).await.is_err());
+    }
+    // Three attempts, and a pause of up to 1, 2, 4 … 60 s, at random.
+    let asked = begun_from(&log).len();
+    assert!(asked < 150, "{asked}");
+
+    // As much is asked of one that does not even list.
+    let (mut watch, cluster, log) = self::watch(away(300).collect());
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_mins(10) {
+        assert!(next(&mut watch, &cluster).await.is_err());
+    }
+    let asked = begun_from(&log).len();
+    assert!(asked < 150, "{asked}");
+}
