@@ -11,6 +11,7 @@ mod drift; // files that somebody else writes
 mod failure; // a change that fails, and the fleet that stands still
 mod outage; // an API server that goes away or does not do well
 mod policies; // policies that are wrong, gone, or other ones
+mod refusal; // a node that cannot be changed as it is
 mod rollout; // there and back
 mod slots; // Leases, Nodes and objects that others write
 
@@ -29,10 +30,11 @@ type Case = (
     fn(&mut World) -> Result<(), Failed>,
 );
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     ("there_and_back", &["n16", "n17", "n21", "n24"], rollout::there_and_back),
     ("policies", &["n16", "n24"], policies::policies),
     ("drift", &["n17", "n24"], drift::drift),
+    ("a_refusal_that_passes", &["n17", "n24"], refusal::refusal),
     (
         "a_failure_halts_the_fleet",
         &["n16", "n17", "n21", "n24"],
