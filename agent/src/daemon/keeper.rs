@@ -41,6 +41,9 @@ pub(super) struct Keeper<H> {
     /// Why the change that was made with the slot failed, or was refused.
     why: Option<String>,
     declined: bool,
+    /// Why the node could not be changed when it was looked at last. The same reason is one Event, although its words may have
+    /// figures in them that are never the same.
+    refusal: Option<String>,
     /// The node as it was when it began to wait for a slot.
     waits: Option<Seen>,
     /// What is to be told and was not taken yet.
@@ -50,6 +53,7 @@ pub(super) struct Keeper<H> {
 
 /// What is known of the slot.
 enum Held {
+    /// It may be held: the gate was not asked, or did not answer.
     Unknown,
     Free,
     /// With the last change that there was before it was taken, where that is known.
@@ -111,6 +115,7 @@ impl<H: Host> Keeper<H> {
             rehearsed: None,
             why: None,
             declined: false,
+            refusal: None,
             waits: None,
             unsaid: None,
             last: None,
@@ -164,6 +169,8 @@ impl<H: Host> Keeper<H> {
                         return if said { Next::Slot } else { Next::Soon };
                     }
                     Err(error) => {
+                        // The answer that it has one may be what was lost.
+                        self.slot = Held::Unknown;
                         self.api_failed(&error);
                         self.say(Ok(&seen), &Doing::Rest(State::NoGate)).await;
                         return Next::Soon;
@@ -210,20 +217,29 @@ impl<H: Host> Keeper<H> {
         if state == State::Contested {
             self.happened(Happened::DriftFight, &drift(seen)).await;
         }
-        if state == State::Refused {
-            let why = match &seen.answer {
-                Answer::Refused(refused) => Some(refused.message.clone()),
-                Answer::Do(_) => self.why.clone(),
-            };
-            self.happened(Happened::MigrationRefused, &why.unwrap_or_default())
-                .await;
+        let refusal = match &seen.answer {
+            _ if self.declined => Some(("declined", self.why.clone().unwrap_or_default())),
+            Answer::Refused(refused) if state == State::Refused => {
+                Some((refused.reason.as_str(), refused.message.clone()))
+            }
+            _ => None,
+        };
+        let again = match (&refusal, &self.refusal) {
+            (Some((reason, _)), Some(before)) => reason == before,
+            _ => false,
+        };
+        if let Some((_, why)) = refusal.as_ref().filter(|_| !again) {
+            self.happened(Happened::MigrationRefused, why).await;
         }
+        self.refusal = refusal.map(|(reason, _)| reason.to_owned());
         let said = self.say(Ok(seen), &Doing::Rest(state)).await;
         match state {
             _ if !said => Next::Soon,
-            // What stands in the way may be gone in a moment: a node whose network is not ready yet, a runtime that starts.
-            State::NoGate | State::Busy | State::Refused => Next::Soon,
-            State::Unfinished if self.declined => Next::Soon,
+            // It may hold one, and others wait for that.
+            _ if matches!(self.slot, Held::Unknown) => Next::Soon,
+            State::NoGate | State::Busy => Next::Soon,
+            // What stands in the way may be gone in a moment. To be refused by the change itself takes a slot and a rehearsal.
+            State::Refused | State::Unfinished if self.refusal.is_some() && !(self.declined && again) => Next::Soon,
             _ => Next::Rest,
         }
     }
@@ -404,3 +420,6 @@ impl<H: Host> Keeper<H> {
 fn source(error: &dyn std::error::Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,12 +108,13 @@ impl<H: Host> Keeper<H> {
             .trim_start_matches("error: ")
             .to_owned();
         let (happened, outcome) = match (end.exit, kind) {
-            (Exit::Done, Kind::Migration) => (Happened::MigrationDone, "done"),
-            (Exit::Done, Kind::Rollback) => (Happened::RolledBack, "rolled_back"),
-            (Exit::Done, Kind::Mending) => (Happened::DriftRepaired, "mended"),
-            (Exit::Undone, _) => (Happened::MigrationUndone, "undone"),
-            (Exit::Stuck, _) => (Happened::MigrationStuck, "stuck"),
-            _ => (Happened::MigrationRefused, "refused"),
+            (Exit::Done, Kind::Migration) => (Some(Happened::MigrationDone), "done"),
+            (Exit::Done, Kind::Rollback) => (Some(Happened::RolledBack), "rolled_back"),
+            (Exit::Done, Kind::Mending) => (Some(Happened::DriftRepaired), "mended"),
+            (Exit::Undone, _) => (Some(Happened::MigrationUndone), "undone"),
+            (Exit::Stuck, _) => (Some(Happened::MigrationStuck), "stuck"),
+            // Told when nothing else is to be done.
+            _ => (None, "refused"),
         };
         self.metrics.change(outcome);
         tracing::info!(change = id, exit = end.exit.code(), outcome, "ended: {said}");
@@ -128,6 +129,7 @@ impl<H: Host> Keeper<H> {
                 self.declined = end.exit != Exit::Locked;
             }
         }
+        let Some(happened) = happened else { return };
         let more = if happened == Happened::DriftRepaired {
             drift
         } else {
