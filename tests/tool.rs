@@ -2,6 +2,7 @@
 
 use crate::lab::Files;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -102,8 +103,7 @@ pub fn static_program() -> io::Result<PathBuf> {
     let folder = folder
         .and_then(Path::parent)
         .ok_or_else(|| io::Error::other("not built by cargo"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let built = cargo(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args([
             "build",
             "--quiet",
@@ -135,17 +135,30 @@ pub fn built_example(name: &str) -> io::Result<PathBuf> {
     build("--example", name).map_err(io::Error::other)
 }
 
+/// Cargo, without what it tells a test about its package: build scripts that ask for such variables would run again, and all that
+/// depends on them would be compiled again, here and at the next run of the suite.
+fn cargo(program: OsString) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name.to_str().is_some_and(|name| told.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// A program beside the suite's own, as its sources are now: cargo builds the programs of the package under test alone, so
 /// without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
 fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
     let profile = profile.ok_or_else(|| format!("{} was not built by cargo", own.display()))?;
-    if let Some(cargo) = std::env::var_os("CARGO") {
+    if let Some(program) = std::env::var_os("CARGO") {
         let folder = profile.file_name().unwrap_or_default();
         let named = if folder == "debug" { "dev".as_ref() } else { folder };
         // Of the whole workspace, as `tests/run` has it, so that dependencies get the same features.
-        let built = Command::new(cargo)
+        let built = cargo(program)
             .args(["build", "--quiet", "--workspace", kind, name, "--profile"])
             .arg(named)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
