@@ -46,9 +46,9 @@ fn not_started(error: BusError) -> Failure {
 
 /// Puts a copy of this program where systemd starts it from.
 pub(crate) fn install(root: &Root) -> Result<(), Failure> {
-    let program = std::fs::read("/proc/self/exe")
+    let mut program = std::fs::File::open("/proc/self/exe")
         .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
-    Ok(mirrorshift_node::install(root, &program)?)
+    Ok(mirrorshift_node::install(root, &mut program)?)
 }
 
 fn properties(bus: &Bus, order: &Order) -> Vec<Property> {

@@ -16,6 +16,7 @@ use mirrorshift_plan::change::{Mark, Move, Phase, Service};
 use rustix::fs;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
+use std::io::Cursor;
 
 /// A change in hand: what the moves work on.
 pub(crate) struct Hand<'a> {
@@ -289,7 +290,7 @@ impl Hand<'_> {
     fn stage_bytes(&self, step: &StepRecord, bytes: &[u8], attributes: &Attributes) -> Result<(), Trouble> {
         let (folder, name) = split(&step.beside);
         let folder = self.root.folder(folder).map_err(Trouble::io("open", folder))?;
-        stage(&folder, name, &step.beside, bytes, attributes)
+        stage(&folder, name, &step.beside, &mut Cursor::new(bytes), attributes)
     }
 
     /// Syncs every folder that copies were staged in.

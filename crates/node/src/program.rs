@@ -4,28 +4,29 @@
 use crate::lock::{self, NotLocked};
 use crate::outcome::OpenError;
 use crate::root::{Root, join};
-use crate::stage::{Attributes, remove, stage};
+use crate::stage::{Attributes, remove, same, stage};
 use crate::state::{STATE, make_folder, open_in};
 use crate::trouble::Trouble;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags, StatVfsMountFlags};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Seek};
 
 const FOLDER: &str = "bin";
 const NAME: &str = "mirrorshift";
 /// Where the copy lies.
 pub const PROGRAM: &str = "/var/lib/mirrorshift/bin/mirrorshift";
 
-/// Puts `program` at [`PROGRAM`], for its owner alone, unless it is there already.
+/// Puts what `program` holds at [`PROGRAM`], for its owner alone, unless it is there already.
 ///
 /// # Guarantees
+/// It is read a part at a time, as it may be many times as large as all else that its caller holds.
 /// There is the old program or the new one at any moment, as a change may be guarded by it. While somebody changes the
 /// node, theirs is left alone.
 ///
 /// # Errors
 /// [`OpenError::Locked`] while another process changes this node; a file system on which no program runs.
-pub fn install(root: &Root, program: &[u8]) -> Result<(), OpenError> {
+pub fn install(root: &Root, program: &mut File) -> Result<(), OpenError> {
     let (state, _lock) = lock::take(root).map_err(|not| match not {
         NotLocked::Held(pid) => OpenError::Locked { pid },
         NotLocked::Trouble(trouble) => trouble.into(),
@@ -54,23 +55,16 @@ pub fn install(root: &Root, program: &[u8]) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn holds(folder: &OwnedFd, program: &[u8]) -> bool {
+fn holds(folder: &OwnedFd, program: &mut File) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(fd) = fs::openat(folder, NAME, flags, Mode::empty()) else {
         return false;
     };
     let runs = fs::fstat(&fd).is_ok_and(|stat| stat.st_mode & 0o700 == 0o700);
-    runs && reads(File::from(fd), program).unwrap_or(false)
+    runs && holds_the_same(File::from(fd), program).unwrap_or(false)
 }
 
-/// Whether a file has these bytes and no more. A part at a time: whoever asks may have little memory.
-fn reads(mut file: File, bytes: &[u8]) -> io::Result<bool> {
-    let mut part = [0; 16 * 1024];
-    for expected in bytes.chunks(part.len()) {
-        let part = &mut part[..expected.len()];
-        if file.read_exact(part).is_err() || part != expected {
-            return Ok(false);
-        }
-    }
-    Ok(file.read(&mut part)? == 0)
+fn holds_the_same(mut file: File, program: &mut File) -> io::Result<bool> {
+    program.rewind()?;
+    same(&mut file, program)
 }

@@ -2,13 +2,12 @@
 
 use crate::snapshot::xattrs;
 use crate::trouble::Trouble;
-use mirrorshift_plan::Digest;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek};
 
 /// How a copy is to look.
 #[derive(Clone, Debug)]
@@ -24,24 +23,25 @@ pub(crate) enum Attributes {
     New { mode: u32 },
 }
 
-/// Puts `bytes` at `name` in `folder`, which must be free.
+/// Puts what `content` holds at `name` in `folder`, which must be free.
 ///
 /// # Guarantees
 /// The name appears only when the file is whole: bytes and attributes are set, read back, compared and synced before.
+/// `content` is read twice, a part at a time.
 /// The folder is the caller's to sync, once for all copies in it. A kill leaves nothing, or, on file systems without `O_TMPFILE`, an unfinished file
 /// named by [`part`].
 pub(crate) fn stage(
     folder: &OwnedFd,
     name: &str,
     shown: &str,
-    bytes: &[u8],
+    content: &mut (impl Read + Seek),
     attributes: &Attributes,
 ) -> Result<(), Trouble> {
     let private = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match fs::openat(folder, ".", flags | OFlags::TMPFILE, private) {
         Ok(fd) => {
-            let fd = fill(fd, shown, bytes, attributes)?;
+            let fd = fill(fd, shown, content, attributes)?;
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
             match fs::linkat(CWD, &link, folder, name, AtFlags::SYMLINK_FOLLOW) {
                 Ok(()) => return Ok(()),
@@ -58,7 +58,7 @@ pub(crate) fn stage(
     remove(folder, &part).map_err(Trouble::io("clear the way for", shown))?;
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let fd = fs::openat(folder, &part, flags, private).map_err(Trouble::io("write", shown))?;
-    if let Err(trouble) = fill(fd, shown, bytes, attributes) {
+    if let Err(trouble) = fill(fd, shown, content, attributes) {
         // What was written is of no use; that it could not be taken away too would hide why.
         remove(folder, &part).ok();
         return Err(trouble);
@@ -72,15 +72,12 @@ pub(crate) fn part(name: &str) -> String {
     format!("{name}.part")
 }
 
-fn fill(fd: OwnedFd, shown: &str, bytes: &[u8], attributes: &Attributes) -> Result<OwnedFd, Trouble> {
-    if !bytes.is_empty() {
-        // So that a full disk shows here and not at some later write-back.
-        match fs::fallocate(&fd, FallocateFlags::empty(), 0, bytes.len() as u64) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            Err(error) => return Err(Trouble::io("write", shown)(error)),
-        }
-    }
-    let mut file = File::from(fd);
+fn fill(
+    fd: OwnedFd,
+    shown: &str,
+    content: &mut (impl Read + Seek),
+    attributes: &Attributes,
+) -> Result<OwnedFd, Trouble> {
     let io = |action| {
         move |source| Trouble::Io {
             action,
@@ -88,17 +85,23 @@ fn fill(fd: OwnedFd, shown: &str, bytes: &[u8], attributes: &Attributes) -> Resu
             source,
         }
     };
-    file.write_all(bytes).map_err(io("write"))?;
+    let size = content.seek(io::SeekFrom::End(0)).map_err(io("copy to"))?;
+    content.rewind().map_err(io("copy to"))?;
+    if size != 0 {
+        // So that a full disk shows here and not at some later write-back.
+        match fs::fallocate(&fd, FallocateFlags::empty(), 0, size) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(Trouble::io("write", shown)(error)),
+        }
+    }
+    let mut file = File::from(fd);
+    io::copy(content, &mut file).map_err(io("write"))?;
     dress(&file, shown, attributes)?;
     // A sync that failed is never tried again: the kernel has dropped the pages and would report success.
     fs::fsync(&file).map_err(Trouble::io("sync", shown))?;
     file.rewind().map_err(io("read back"))?;
-    let mut back = Vec::with_capacity(bytes.len());
-    (&file)
-        .take(bytes.len() as u64 + 1)
-        .read_to_end(&mut back)
-        .map_err(io("read back"))?;
-    if Digest::of(&back) != Digest::of(bytes) {
+    content.rewind().map_err(io("read back"))?;
+    if !same(&mut file, content).map_err(io("read back"))? {
         return Err(Trouble::Unsuitable {
             path: shown.to_owned(),
             what: "does not read back as it was written".to_owned(),
@@ -106,6 +109,26 @@ fn fill(fd: OwnedFd, shown: &str, bytes: &[u8], attributes: &Attributes) -> Resu
         });
     }
     Ok(file.into())
+}
+
+/// Bytes that are compared at a time: whoever asks may have little memory.
+const PART: u64 = 64 * 1024;
+
+/// Whether two readers have the same to give, from where they are to their end.
+pub(crate) fn same(one: &mut impl Read, other: &mut impl Read) -> io::Result<bool> {
+    let (mut part, mut theirs) = (Vec::new(), Vec::new());
+    loop {
+        part.clear();
+        theirs.clear();
+        one.take(PART).read_to_end(&mut part)?;
+        other.take(PART).read_to_end(&mut theirs)?;
+        if part != theirs {
+            return Ok(false);
+        }
+        if part.is_empty() {
+            return Ok(true);
+        }
+    }
 }
 
 /// Sets owner, then mode (a change of owner clears bits of it), then extended attributes (an ACL holds the mask that a

@@ -10,6 +10,7 @@ use crate::state::{STATE, make_folder};
 use crate::trouble::Trouble;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use std::io::Cursor;
 use std::time::Duration;
 
 const FOLDER: &str = "/etc/systemd/system";
@@ -94,7 +95,8 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Chang
     for (name, text) in &units {
         let shown = join(FOLDER, name);
         remove(&folder, name).map_err(Trouble::io("clear", shown.as_str()))?;
-        stage(&folder, name, &shown, text.as_bytes(), &Attributes::New { mode: 0o644 })?;
+        let mut content = Cursor::new(text.as_bytes());
+        stage(&folder, name, &shown, &mut content, &Attributes::New { mode: 0o644 })?;
     }
     let io = |action| Trouble::io(action, join(FOLDER, &wants));
     make_folder(&folder, &wants, 0o755).map_err(io("make"))?;

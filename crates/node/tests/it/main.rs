@@ -16,6 +16,8 @@ mod kill_points;
 mod mend;
 /// Mounts, full and read-only file systems.
 mod mounts;
+/// The program's own copy.
+mod program;
 /// What a purge takes away.
 mod purge;
 /// Settled changes that are taken back where a containerd runs.

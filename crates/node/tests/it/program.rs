@@ -1,0 +1,94 @@
+//! The program's own copy: there, whole, and left alone where it is the same.
+
+use mirrorshift_node::{OpenError, PROGRAM, Root, Session, install};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// More than is read at a time, and no multiple of it.
+const LONG: usize = 3 * 64 * 1024 + 7;
+
+struct Node {
+    dir: tempfile::TempDir,
+    root: Root,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("var/lib")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        Self { dir, root }
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.dir.path().join(PROGRAM.trim_start_matches('/'))
+    }
+
+    /// Installs these bytes.
+    fn install(&self, bytes: &[u8]) -> Result<(), OpenError> {
+        let mut program = tempfile::tempfile().unwrap();
+        program.write_all(bytes).unwrap();
+        install(&self.root, &mut program)
+    }
+
+    fn inode(&self) -> u64 {
+        fs::metadata(self.copy()).unwrap().ino()
+    }
+}
+
+fn bytes(seed: u8, length: usize) -> Vec<u8> {
+    (0..=250_u8).cycle().map(|byte| byte ^ seed).take(length).collect()
+}
+
+#[test]
+fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
+    let node = Node::new();
+    node.install(&bytes(0, LONG)).unwrap();
+    assert_eq!(fs::read(node.copy()).unwrap(), bytes(0, LONG));
+    assert_eq!(fs::metadata(node.copy()).unwrap().mode() & 0o7777, 0o700);
+
+    let first = node.inode();
+    node.install(&bytes(0, LONG)).unwrap();
+    assert_eq!(node.inode(), first, "the same program was written again");
+
+    // Longer, shorter, and another one at its very end.
+    let mut ends_otherwise = bytes(0, LONG);
+    ends_otherwise[LONG - 1] ^= 1;
+    for other in [bytes(0, LONG + 1), bytes(0, LONG - 1), ends_otherwise] {
+        let before = node.inode();
+        node.install(&other).unwrap();
+        assert_eq!(fs::read(node.copy()).unwrap(), other);
+        assert_ne!(node.inode(), before, "written in place");
+    }
+
+    // The same bytes that nobody may run are of no use.
+    let now = fs::read(node.copy()).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(node.copy(), mode).unwrap();
+    node.install(&now).unwrap();
+    assert_eq!(fs::metadata(node.copy()).unwrap().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn while_somebody_changes_the_node_theirs_stays() {
+    let node = Node::new();
+    node.install(&bytes(0, LONG)).unwrap();
+    let session = Session::open(&node.root, 1, "one").unwrap();
+    assert!(matches!(node.install(&bytes(1, LONG)), Err(OpenError::Locked { .. })));
+    drop(session);
+    assert_eq!(fs::read(node.copy()).unwrap(), bytes(0, LONG));
+}
+
+#[test]
+fn a_program_that_cannot_be_read_changes_nothing() {
+    let node = Node::new();
+    node.install(&bytes(0, LONG)).unwrap();
+    let mut folder = File::open(node.dir.path()).unwrap();
+    let error = install(&node.root, &mut folder).unwrap_err();
+    assert!(error.to_string().contains(PROGRAM), "{error}");
+    assert_eq!(fs::read(node.copy()).unwrap(), bytes(0, LONG));
+    let folder = node.copy().parent().unwrap().to_owned();
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "something is left beside it");
+}
