@@ -15,18 +15,8 @@ fn past(id: &str, phase: Phase) -> Past {
 fn seen(answer: Answer) -> Seen {
     Seen {
         containerd: Some("1.7.24".to_owned()),
-        unit: None,
         invocation: Some("a".to_owned()),
-        serves: true,
-        mirrors: None,
-        under_way: false,
-        unfinished: None,
-        in_force: None,
-        last: None,
-        drifted: Vec::new(),
-        mended_ago: None,
-        answer,
-        findings: Vec::new(),
+        ..Seen::serving(answer)
     }
 }
 

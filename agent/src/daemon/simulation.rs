@@ -59,22 +59,15 @@ impl Host for MadeUp {
         };
         Ok(Seen {
             containerd: Some("2.4.2".to_owned()),
-            unit: None,
             invocation: Some("made up".to_owned()),
-            serves: true,
             mirrors: Some(if past.is_some() {
                 Mirrors::ConfigPath
             } else {
                 Mirrors::Legacy
             }),
-            under_way: false,
-            unfinished: None,
             in_force: past.clone(),
             last: past,
-            drifted: Vec::new(),
-            mended_ago: None,
-            answer: Answer::Do(planned),
-            findings: Vec::new(),
+            ..Seen::serving(Answer::Do(planned))
         })
     }
 

@@ -105,15 +105,13 @@ fn look(question: &Question) -> Result<Seen, Failure> {
         unit: facts.unit.known().map(|unit| unit.id.clone()),
         invocation: facts.unit.known().and_then(|unit| unit.invocation_id.clone()),
         serves: facts.cri.status.known().is_some_and(|status| status.runtime.ready),
-        mirrors: None,
         under_way: follow::runs() == Some(true),
         unfinished: journal.unfinished.as_ref().map(Past::of),
         in_force: journal.in_force().map(Past::of),
         last: journal.history.last().map(Past::of),
         drifted: drifted(&root, &journal).into_iter().map(Drifted::from).collect(),
         mended_ago: mended_ago(&journal),
-        answer: Answer::Do(Planned::default()),
-        findings: Vec::new(),
+        ..Seen::serving(Answer::Do(Planned::default()))
     };
     let node = match Node::read(&root, &common) {
         Ok(node) => node,

@@ -143,6 +143,25 @@ pub(crate) struct Found {
 const TRUCE: u64 = 3600;
 
 impl Seen {
+    /// A node that serves, where nothing was ever changed, and of which nothing else is known.
+    pub(crate) fn serving(answer: Answer) -> Self {
+        Self {
+            containerd: None,
+            unit: None,
+            invocation: None,
+            serves: true,
+            mirrors: None,
+            under_way: false,
+            unfinished: None,
+            in_force: None,
+            last: None,
+            drifted: Vec::new(),
+            mended_ago: None,
+            answer,
+            findings: Vec::new(),
+        }
+    }
+
     /// Whether something can be put back.
     pub(crate) fn is_mendable(&self) -> bool {
         self.drifted.iter().any(|drifted| drifted.mendable)

@@ -12,21 +12,7 @@ struct Well;
 
 impl Host for Well {
     async fn look(&self, _goal: Goal, _rehearse: bool) -> Result<Seen, Refused> {
-        Ok(Seen {
-            containerd: Some("2.4.2".to_owned()),
-            unit: None,
-            invocation: None,
-            serves: true,
-            mirrors: None,
-            under_way: false,
-            unfinished: None,
-            in_force: None,
-            last: None,
-            drifted: Vec::new(),
-            mended_ago: None,
-            answer: seen::Answer::Do(Planned::default()),
-            findings: Vec::new(),
-        })
+        Ok(Seen::serving(seen::Answer::Do(Planned::default())))
     }
 
     async fn change(&self, _order: Order) -> Result<End, Refused> {
