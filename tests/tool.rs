@@ -57,9 +57,21 @@ impl Tool {
     ///
     /// When it cannot be built.
     pub fn program() -> io::Result<&'static Path> {
-        static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let given = || std::env::var_os("MIRRORSHIFT_PROGRAM").map(PathBuf::from);
-        match PROGRAM.get_or_init(|| given().map_or_else(|| build("--bin", "mirrorshift"), Ok)) {
+        static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
+        match GIVEN.get_or_init(|| std::env::var_os("MIRRORSHIFT_PROGRAM").map(PathBuf::from)) {
+            Some(given) => Ok(given),
+            None => Self::built(),
+        }
+    }
+
+    /// The program as its sources are now, linked as cargo does by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn built() -> io::Result<&'static Path> {
+        static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        match BUILT.get_or_init(|| build("--bin", "mirrorshift")) {
             Ok(program) => Ok(program),
             Err(why) => Err(io::Error::other(why.clone())),
         }

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::static_program;
+use crate::live::small;
+use crate::{Tool, folder_of, static_program};
 
 /// Names an image of the Dockerfile: `tests/run package` has `packaging/image` build it, and says where it is.
 pub const BUILT: &str = "MIRRORSHIFT_IMAGE";
@@ -33,15 +34,39 @@ impl AgentImage {
     }
 
     fn of_the_program() -> io::Result<Self> {
+        Self::of(&[], |root| {
+            fs::copy(static_program()?, root.join("mirrorshift"))?;
+            Ok(())
+        })
+    }
+
+    /// Another program of the same sources, whose clock is an hour ahead: it is not static, as only a library before its C library
+    /// can tell it another time.
+    pub fn an_hour_ahead() -> io::Result<Self> {
+        Self::of(&ahead("/libfaketime.so.1"), |root| {
+            let (program, shim) = (small(Tool::built()?)?, another_time()?);
+            for library in [libraries(&program)?, libraries(&shim)?].concat() {
+                let there = root.join(library.trim_start_matches('/'));
+                fs::create_dir_all(folder_of(&there))?;
+                fs::copy(&library, there)?;
+            }
+            fs::copy(program, root.join("mirrorshift"))?;
+            fs::copy(shim, root.join("libfaketime.so.1"))?;
+            Ok(())
+        })
+    }
+
+    /// An image of what `fill` puts into its root, with these variables of the environment.
+    fn of(variables: &[String], fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path().join("root");
         fs::create_dir(&root)?;
-        fs::copy(static_program()?, root.join("mirrorshift"))?;
-        tar(&root, &folder.path().join("layer.tar"), &["mirrorshift"])?;
+        fill(&root)?;
+        tar(&root, &folder.path().join("layer.tar"), &["."])?;
         let layer = mirrorshift_plan::Digest::of(&fs::read(folder.path().join("layer.tar"))?);
         let config = serde_json::json!({
             "architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z",
-            "config": {"Entrypoint": ["/mirrorshift"], "Cmd": ["agent"], "User": "0:0"},
+            "config": {"Entrypoint": ["/mirrorshift"], "Cmd": ["agent"], "User": "0:0", "Env": variables},
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
         });
         fs::write(folder.path().join("config.json"), config.to_string())?;
@@ -58,6 +83,39 @@ impl AgentImage {
     pub(super) fn archive(&self) -> &Path {
         &self.archive
     }
+}
+
+/// The variables with which a program that is not static runs an hour ahead, by the library at this path.
+pub(super) fn ahead(library: &str) -> Vec<String> {
+    vec![
+        format!("LD_PRELOAD={library}"),
+        "FAKETIME=+1h".to_owned(),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+    ]
+}
+
+/// The library that tells programs another time, of Debian's package `libfaketime`.
+pub(super) fn another_time() -> io::Result<PathBuf> {
+    let library = format!(
+        "/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1",
+        std::env::consts::ARCH
+    );
+    if Path::new(&library).exists() {
+        return Ok(library.into());
+    }
+    Err(io::Error::other(format!("no {library} (Debian: libfaketime)")))
+}
+
+/// What a program is linked with, its loader included.
+fn libraries(program: &Path) -> io::Result<Vec<String>> {
+    let ran = Command::new("ldd").arg(program).output()?;
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let paths = said.split_whitespace().filter(|word| word.starts_with('/'));
+    let paths: Vec<String> = paths.map(str::to_owned).collect();
+    if paths.is_empty() {
+        return Err(io::Error::other(format!("`ldd` names no library: {said}")));
+    }
+    Ok(paths)
 }
 
 fn tar(of: &Path, to: &Path, names: &[&str]) -> io::Result<()> {

@@ -13,8 +13,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use self::image::NAME;
 pub use self::image::{AgentImage, BUILT};
+use self::image::{NAME, ahead, another_time};
 use crate::lab::cluster::{Mark, Member, PodContainer, containers, counting};
 use crate::lab::{Cluster, ClusterOptions, Clusters, Node};
 use libtest_mimic::Failed;
@@ -61,6 +61,40 @@ impl World {
         };
         world.works = world.workload()?;
         Ok(world)
+    }
+
+    /// Gives a node another image under the name that the manifests have. Before they are applied: what runs goes on.
+    pub fn exchange_image(&self, node: &str, image: &AgentImage) -> Result<(), Failed> {
+        self.cluster.import(node, image.archive(), NAME)?;
+        Ok(())
+    }
+
+    /// Gives the agent's image another name on every node: the image of the next release.
+    pub fn next_image(&self) -> Result<String, Failed> {
+        let next = "docker.io/library/mirrorshift:next";
+        for (_, node) in self.cluster.members() {
+            node.run(&["ctr", "--namespace=k8s.io", "images", "tag", NAME, next])?
+                .ok()?;
+        }
+        Ok(next.to_owned())
+    }
+
+    /// Sets what a node's systemd starts from now on an hour ahead, unless it is static.
+    pub fn an_hour_ahead(&self, node: &str) -> Result<(), Failed> {
+        let there = "/usr/local/lib/libfaketime.so.1";
+        let node = self.cluster.node(node)?;
+        node.copy_in(&another_time()?, there)?;
+        let variables = ahead(there);
+        let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
+        node.run(&[&["systemctl", "set-environment"][..], &variables].concat())?
+            .ok()?;
+        Ok(())
+    }
+
+    /// The digest of the program that a node's changes run from.
+    pub fn program(&self, node: &str) -> Result<String, Failed> {
+        let digest = ["sha256sum", "/var/lib/mirrorshift/bin/mirrorshift"];
+        Ok(self.cluster.node(node)?.run(&digest)?.ok()?.stdout)
     }
 
     /// Applies an overlay of the manifests.

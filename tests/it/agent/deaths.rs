@@ -34,7 +34,7 @@ pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
         );
     }
 
-    // kubelet goes and comes again; the DaemonSet has another image, so that two releases are at work for a while.
+    // kubelet goes and comes again; the DaemonSet gets another image.
     world.policy("mode: rollback\n")?;
     let node = world.during("restarting")?;
     world
@@ -45,9 +45,14 @@ pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
     world.all("RolledBack")?;
     world.policy("mode: migrate\n")?;
     world.during("restarting")?;
-    let other = r#"{"spec": {"template": {"metadata": {"annotations": {"of": "another release"}}}}}"#;
-    world.kubectl(&["patch", "daemonset", "mirrorshift-agent", "-p", other])?;
+    let image = world.next_image()?;
+    world.kubectl(&["set", "image", "daemonset/mirrorshift-agent", &format!("agent={image}")])?;
     world.all("Migrated")?;
+    world.until("no agent is of the next image", |world| {
+        let images = "jsonpath={.items[*].spec.containers[0].image}";
+        let images = world.kubectl(&["get", "pods", "-lapp.kubernetes.io/name=mirrorshift", "-o", images])?;
+        Ok(images.contains(&image).then_some(()))
+    })?;
 
     // No agent is left at all.
     world.policy("mode: rollback\n")?;

@@ -6,6 +6,7 @@
     reason = "a test program's output is its report"
 )]
 
+mod clock; // another program and another time on one node
 mod deaths; // agents, kubelets and pods that go in the middle of a change
 mod drift; // files that somebody else writes
 mod failure; // a change that fails, and the fleet that stands still
@@ -30,7 +31,7 @@ type Case = (
     fn(&mut World) -> Result<(), Failed>,
 );
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     ("there_and_back", &["n16", "n17", "n21", "n24"], rollout::there_and_back),
     ("policies", &["n16", "n24"], policies::policies),
     ("drift", &["n17", "n24"], drift::drift),
@@ -42,6 +43,7 @@ const CASES: [Case; 8] = [
     ),
     ("who_dies_in_the_middle", &["n17", "n24"], deaths::in_the_middle),
     ("an_api_server_that_is_away", &["n16", "n21"], outage::outages),
+    ("another_program_and_another_time", &["n17", "n24"], clock::is_off),
     ("slots_and_objects_of_others", &["n21", "n24"], slots::of_others),
 ];
 

@@ -1,0 +1,37 @@
+//! Two programs at work, one of them an hour ahead of all others.
+
+use libtest_mimic::Failed;
+use mirrorshift_tests::agents::{AgentImage, World};
+
+const NODE: &str = "n24";
+/// Seconds; so long that two restarts would meet if nothing kept them apart.
+const SLOW: u32 = 3;
+
+/// The fleet does what it would do otherwise: nothing that is decided depends on what anybody's clock says.
+pub(crate) fn is_off(world: &mut World) -> Result<(), Failed> {
+    world.exchange_image(NODE, &AgentImage::an_hour_ahead()?)?;
+    world.an_hour_ahead(NODE)?;
+    world.apply("observe")?;
+    world.all("Pending")?;
+    let before = world.files()?;
+    assert_ne!(world.program("n17")?, world.program(NODE)?, "both run the same program");
+    let times = "jsonpath={.items[*].status.conditions[?(@.type==\"Progressing\")].lastTransitionTime}";
+    let times = world.kubectl(&["get", "nodemirrors", "-o", times])?;
+    let times: Vec<jiff::Timestamp> = times.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [here, ahead] = times[..] else {
+        return Err(format!("not a time of each node: {times:?}").into());
+    };
+    let minutes = (ahead - here).total(jiff::Unit::Minute)?;
+    assert!((55.0..65.0).contains(&minutes), "{minutes} minutes ahead");
+
+    world.starts_take(SLOW)?;
+    for (mode, end) in [("migrate", "Migrated"), ("rollback", "RolledBack")] {
+        let mark = world.cluster.plane.audit().mark()?;
+        world.policy(&format!("mode: {mode}\n"))?;
+        world.all(end)?;
+        assert_eq!(world.held_at_once(mark)?, (1, 2), "{mode}");
+        assert!(world.slots()?.is_empty(), "{mode}: a slot is kept");
+    }
+    assert_eq!(world.files()?, before);
+    world.workload_is_unbroken()
+}
