@@ -153,7 +153,10 @@ fn cargo(program: OsString) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if name.to_str().is_some_and(|name| told.iter().any(|start| name.starts_with(start))) {
+        if name
+            .to_str()
+            .is_some_and(|name| told.iter().any(|start| name.starts_with(start)))
+        {
             command.env_remove(name);
         }
     }
