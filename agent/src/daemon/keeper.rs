@@ -41,9 +41,8 @@ pub(super) struct Keeper<H> {
     /// Why the change that was made with the slot failed, or was refused.
     why: Option<String>,
     declined: bool,
-    /// Why the node could not be changed when it was looked at last. The same reason is one Event, although its words may have
-    /// figures in them that are never the same.
-    refusal: Option<String>,
+    /// Why the node could not be changed when it was looked at last.
+    refusal: Option<Refusal>,
     /// The node as it was when it began to wait for a slot.
     waits: Option<Seen>,
     /// What is to be told and was not taken yet.
@@ -62,6 +61,13 @@ enum Held {
 
 /// The last change before a slot was taken; none when there had been none.
 struct Before(Option<String>);
+
+/// Why a node cannot be changed. The same reason is one Event, although its words may have figures in them that are never the same.
+struct Refusal {
+    reason: String,
+    /// The API server took the Event: otherwise it is told again with the next look.
+    told: bool,
+}
 
 /// A plan that was tried, and with which containerd.
 #[derive(PartialEq, Eq)]
@@ -213,7 +219,6 @@ impl<H: Host> Keeper<H> {
     }
 
     async fn rest(&mut self, seen: &Seen, state: State) -> Next {
-        self.metrics.fight(state == State::Contested);
         if state == State::Contested {
             self.happened(Happened::DriftFight, &drift(seen)).await;
         }
@@ -224,14 +229,15 @@ impl<H: Host> Keeper<H> {
             }
             _ => None,
         };
-        let again = match (&refusal, &self.refusal) {
-            (Some((reason, _)), Some(before)) => reason == before,
-            _ => false,
-        };
-        if let Some((_, why)) = refusal.as_ref().filter(|_| !again) {
-            self.happened(Happened::MigrationRefused, why).await;
+        let before = self.refusal.take();
+        let before = before.filter(|before| refusal.as_ref().is_some_and(|(reason, _)| before.reason == *reason));
+        let again = before.is_some();
+        if let Some((reason, why)) = refusal {
+            let told =
+                before.is_some_and(|before| before.told) || self.happened(Happened::MigrationRefused, &why).await;
+            let reason = reason.to_owned();
+            self.refusal = Some(Refusal { reason, told });
         }
-        self.refusal = refusal.map(|(reason, _)| reason.to_owned());
         let said = self.say(Ok(seen), &Doing::Rest(state)).await;
         match state {
             _ if !said => Next::Soon,
@@ -371,10 +377,13 @@ impl<H: Host> Keeper<H> {
         }
     }
 
-    async fn happened(&mut self, happened: Happened, note: &str) {
-        if let Err(error) = self.events.tell(happened, note, Timestamp::now()).await {
-            self.api_failed(&error);
+    /// Makes an Event of it; whether it was told, now or within the hour.
+    async fn happened(&mut self, happened: Happened, note: &str) -> bool {
+        let told = self.events.tell(happened, note, Timestamp::now()).await;
+        if let Err(error) = &told {
+            self.api_failed(error);
         }
+        told.is_ok()
     }
 
     /// Tells how the node is; whether the API server took it.
@@ -392,6 +401,7 @@ impl<H: Host> Keeper<H> {
             why: self.why.as_deref(),
         });
         self.metrics.phase(report.status.phase);
+        self.metrics.fight(matches!(doing, Doing::Rest(State::Contested)));
         self.tell(report).await
     }
 

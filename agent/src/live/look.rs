@@ -111,7 +111,10 @@ fn look(question: &Question) -> Result<Seen, Failure> {
         last: journal.history.last().map(Past::of),
         drifted: drifted(&root, &journal).into_iter().map(Drifted::from).collect(),
         mended_ago: mended_ago(&journal),
-        ..Seen::serving(Answer::Do(Planned::default()))
+        // What follows is for what can be read.
+        mirrors: None,
+        findings: Vec::new(),
+        answer: Answer::Do(Planned::default()),
     };
     let node = match Node::read(&root, &common) {
         Ok(node) => node,
@@ -264,7 +267,7 @@ impl Found {
         Self {
             id: finding.id.as_str().to_owned(),
             severity: finding.severity.as_str().to_owned(),
-            message: free_text(&format!("{place}{}; {}", finding.what, finding.remedy)),
+            message: free_text(&format!("{place}{} {}", finding.what, finding.remedy)),
         }
     }
 }

@@ -1,56 +1,35 @@
 //! The loop on a node that is made up, before an API server that answers what a test says.
 
 use super::*;
-use crate::cluster_tests::{Answer, asked, cluster, owner, owner_reference, status};
+use crate::cluster_tests::{Answer, Log, asked, cluster, owner, owner_reference, status};
+use crate::exit::Exit;
 use crate::live::order::Order;
 use crate::live::progress::End;
 use crate::live::seen::{self, Planned};
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-/// A node that serves, and where nothing is to be done.
-struct Well;
+/// A node that serves, and of which every look tells the same.
+struct Same(seen::Answer);
 
-impl Host for Well {
+impl Host for Same {
     async fn look(&self, _goal: Goal, _rehearse: bool) -> Result<Seen, Refused> {
-        Ok(Seen::serving(seen::Answer::Do(Planned::default())))
+        Ok(Seen::serving(self.0.clone()))
     }
 
     async fn change(&self, _order: Order) -> Result<End, Refused> {
-        panic!("a change of a node where nothing is to be done");
+        panic!("a change of a node where nothing can be done");
     }
 
     async fn settle(&self) {}
 }
 
-/// While nobody knows whether the node holds a slot, others may wait for it.
-#[tokio::test(start_paused = true)]
-async fn a_gate_that_did_not_answer_is_asked_again_soon() {
-    let object = |version: &str| {
-        json!({
-            "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirror", "spec": {},
-            "metadata": {
-                "name": "n1", "uid": "m1", "generation": 1, "resourceVersion": version,
-                "ownerReferences": [owner_reference()],
-            },
-        })
-    };
-    let none = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": [] });
-    let away = || status(500, "InternalError");
-    let (cluster, log) = cluster([
-        // The slots, three times.
-        away(),
-        away(),
-        away(),
-        // The object is made and told.
-        status(404, "NotFound"),
-        Answer::Json(201, object("1")),
-        Answer::Json(200, object("2")),
-        // The slots.
-        Answer::Json(200, none),
-    ]);
+/// The keeper of such a node.
+fn keeper(seen: seen::Answer, answers: impl IntoIterator<Item = Answer>) -> (Keeper<Same>, Log, TempDir) {
+    let (cluster, log) = cluster(answers);
     let policy = tempfile::tempdir().unwrap();
-    let mut keeper = Keeper::new(
-        Well,
+    let keeper = Keeper::new(
+        Same(seen),
         Policies::of(policy.path()),
         Gate::new(cluster.clone(), "mirrorshift-system", owner()),
         Mirror::new(cluster.clone(), owner()),
@@ -58,8 +37,76 @@ async fn a_gate_that_did_not_answer_is_asked_again_soon() {
         Arc::new(Metrics::new()),
         "/etc/containerd/config.toml",
     );
+    (keeper, log, policy)
+}
+
+fn object(version: &str) -> Value {
+    json!({
+        "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirror", "spec": {},
+        "metadata": {
+            "name": "n1", "uid": "m1", "generation": 1, "resourceVersion": version,
+            "ownerReferences": [owner_reference()],
+        },
+    })
+}
+
+/// The object is made and told.
+fn told() -> [Answer; 3] {
+    [
+        status(404, "NotFound"),
+        Answer::Json(201, object("1")),
+        Answer::Json(200, object("2")),
+    ]
+}
+
+fn no_slots() -> Answer {
+    let none = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": [] });
+    Answer::Json(200, none)
+}
+
+/// A call is made three times.
+fn away() -> [Answer; 3] {
+    [(); 3].map(|()| status(500, "InternalError"))
+}
+
+/// While nobody knows whether the node holds a slot, others may wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_did_not_answer_is_asked_again_soon() {
+    let nothing = seen::Answer::Do(Planned::default());
+    let answers = away().into_iter().chain(told()).chain([no_slots()]);
+    let (mut keeper, log, _policy) = keeper(nothing, answers);
     assert_eq!(keeper.turn().await, Next::Soon);
     assert_eq!(asked(&log).len(), 6, "{:?}", asked(&log));
     assert_eq!(keeper.turn().await, Next::Rest);
     assert_eq!(asked(&log).len(), 7, "{:?}", asked(&log));
+}
+
+/// A refusal is one Event, and an API server that was away does not make it none.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_until_it_is_taken() {
+    let refused = seen::Answer::Refused(Refused {
+        exit: Exit::Refused,
+        reason: "foreign".to_owned(),
+        message: "the file is somebody else's".to_owned(),
+        hint: None,
+    });
+    let event = || {
+        let body = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "n1.1", "namespace": "default"},
+            "eventTime": null,
+        });
+        Answer::Json(201, body)
+    };
+    let answers = [no_slots()].into_iter().chain(away()).chain(told()).chain([event()]);
+    let (mut keeper, log, _policy) = keeper(refused, answers);
+    let events = || {
+        let all = asked(&log);
+        all.iter().filter(|asked| asked.contains("/events")).count()
+    };
+    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(events(), 3, "{:?}", asked(&log));
+    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(events(), 4, "{:?}", asked(&log));
+    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(asked(&log).len(), 8, "{:?}", asked(&log));
 }
