@@ -15,14 +15,8 @@ pub(crate) fn is_off(world: &mut World) -> Result<(), Failed> {
     world.all("Pending")?;
     let before = world.files()?;
     assert_ne!(world.program("n17")?, world.program(NODE)?, "both run the same program");
-    let times = "jsonpath={.items[*].status.conditions[?(@.type==\"Progressing\")].lastTransitionTime}";
-    let times = world.kubectl(&["get", "nodemirrors", "-o", times])?;
-    let times: Vec<jiff::Timestamp> = times.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    let [here, ahead] = times[..] else {
-        return Err(format!("not a time of each node: {times:?}").into());
-    };
-    let minutes = (ahead - here).total(jiff::Unit::Minute)?;
-    assert!((55.0..65.0).contains(&minutes), "{minutes} minutes ahead");
+    // What the agents say of their own time.
+    an_hour_apart(world, "conditions[?(@.type==\"Progressing\")].lastTransitionTime")?;
 
     world.starts_take(SLOW)?;
     for (mode, end) in [("migrate", "Migrated"), ("rollback", "RolledBack")] {
@@ -31,7 +25,22 @@ pub(crate) fn is_off(world: &mut World) -> Result<(), Failed> {
         world.all(end)?;
         assert_eq!(world.held_at_once(mark)?, (1, 2), "{mode}");
         assert!(world.slots()?.is_empty(), "{mode}: a slot is kept");
+        // What the changes said of theirs.
+        an_hour_apart(world, "lastChangeTime")?;
     }
     assert_eq!(world.files()?, before);
     world.workload_is_unbroken()
+}
+
+/// A time in the status of both nodes, one after the other.
+fn an_hour_apart(world: &World, path: &str) -> Result<(), Failed> {
+    let path = format!("jsonpath={{.items[*].status.{path}}}");
+    let said = world.kubectl(&["get", "nodemirrors", "-o", &path])?;
+    let times: Vec<jiff::Timestamp> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [here, ahead] = times[..] else {
+        return Err(format!("not a time of each node: {times:?}").into());
+    };
+    let minutes = (ahead - here).total(jiff::Unit::Minute)?;
+    assert!((55.0..65.0).contains(&minutes), "{path}: {minutes} minutes ahead");
+    Ok(())
 }
