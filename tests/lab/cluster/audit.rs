@@ -70,6 +70,8 @@ pub struct AuditEvent {
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuditUser {
     /// `system:serviceaccount:NAMESPACE:NAME`, `system:node:NAME`, …
+    /// Nothing when the API server turned the request away before it knew.
+    #[serde(default)]
     pub username: String,
     #[serde(default)]
     extra: Value,
