@@ -21,10 +21,20 @@ impl Jitter {
 
     /// Some time from zero up to `most`.
     pub fn below(&self, most: Duration) -> Duration {
-        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.up_to(u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// One of them, each as likely as the others; none of none.
+    pub fn pick<'a, T>(&self, of: &'a [T]) -> Option<&'a T> {
+        let place = self.up_to(u64::try_from(of.len()).ok()?);
+        of.get(usize::try_from(place).ok()?)
+    }
+
+    /// Below `end`, or 0.
+    fn up_to(&self, end: u64) -> u64 {
         // The high word of the product is spread as evenly as the number is.
-        let scaled = (u128::from(self.next()) * u128::from(nanos)) >> 64;
-        Duration::from_nanos(u64::try_from(scaled).unwrap_or(nanos))
+        let scaled = (u128::from(self.next()) * u128::from(end)) >> 64;
+        u64::try_from(scaled).unwrap_or(end)
     }
 
     /// `SplitMix64`: one addition, and a mix that spreads each bit over all.

@@ -72,7 +72,7 @@ pub enum Taken {
     New(Slot),
     /// This node held it already: an agent took it before and has not given it back.
     Held(Slot),
-    /// All are held by others.
+    /// Others hold all of them, or were faster at the one that it tried. These hold one now.
     Full(Vec<Holder>),
 }
 
@@ -148,6 +148,9 @@ impl Gate {
 
     /// Takes one of `slots` slots. `now` is only told to people.
     ///
+    /// Of those that are free it tries one, at random: a thousand nodes that read a new policy in the same moment make a thousand
+    /// attempts, and not that many for each slot. Who is beaten to it waits as [`Gate::wait`] says.
+    ///
     /// # Guarantees
     ///
     /// Not more than `slots` nodes hold a slot at one time, as long as all ask for the same number; a node that asks for
@@ -169,25 +172,21 @@ impl Gate {
             self.rest();
             return Ok(Taken::Held(slot));
         }
-        if leases.len() < usize::from(slots) {
-            self.owner.still_stands(&self.cluster).await?;
-            for number in 0..slots {
-                let name = slot_name(number);
-                if leases.contains_key(&name) {
-                    continue;
-                }
-                if let Some(slot) = self.make(&name, why, now).await? {
-                    self.rest();
-                    return Ok(Taken::New(slot));
-                }
-            }
-        }
-        self.lost();
         let leases = if leases.len() < usize::from(slots) {
+            self.owner.still_stands(&self.cluster).await?;
+            let names = (0..slots).map(slot_name);
+            let free: Vec<String> = names.filter(|name| !leases.contains_key(name)).collect();
+            if let Some(name) = self.cluster.jitter().pick(&free)
+                && let Some(slot) = self.make(name, why, now).await?
+            {
+                self.rest();
+                return Ok(Taken::New(slot));
+            }
             self.list().await?
         } else {
             leases
         };
+        self.lost();
         let holders = self.holders(&leases);
         self.failed = failed(&holders);
         Ok(Taken::Full(holders))

@@ -43,9 +43,9 @@ pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
         .run(&["systemctl", "restart", "kubelet"])?
         .ok()?;
     world.all("RolledBack")?;
+    let image = world.next_image()?;
     world.policy("mode: migrate\n")?;
     world.during("restarting")?;
-    let image = world.next_image()?;
     world.kubectl(&["set", "image", "daemonset/mirrorshift-agent", &format!("agent={image}")])?;
     world.all("Migrated")?;
     world.until("no agent is of the next image", |world| {

@@ -141,6 +141,7 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
         .map(|number| world.agent(&format!("n{number}")))
         .collect::<Result<_, _>>()?;
     let mark = world.plane.audit().mark()?;
+    let mut made_by_word = 0;
     world.run(async || {
         let mut gates: Vec<Gate> = agents.iter().map(Agent::gate).collect();
         for _ in 0..ROUNDS {
@@ -155,16 +156,20 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
             }
             let mut names: Vec<&str> = slots.iter().map(|(_, slot)| slot.name()).collect();
             names.sort_unstable();
-            assert_eq!(names, ["slot-0", "slot-1", "slot-2"]);
+            // Nobody tries a second one, so one that nobody tried is free.
+            assert!(!names.is_empty(), "nobody has one");
+            assert!(names.windows(2).all(|two| two[0] != two[1]), "{names:?}");
+            made_by_word += names.len();
             for (number, slot) in slots {
                 gates[number].give_back(slot).await.expect("given back");
             }
         }
     })?;
     // As the API server itself has written it down: between each making and deleting never more than three.
-    let (mut held, mut most, mut made) = (0_i32, 0, 0);
+    let (mut held, mut most, mut made, mut tried) = (0_i32, 0, 0, 0);
     for event in world.plane.audit().since(mark)? {
         if event.object_ref.resource == "leases" && event.object_ref.namespace == NAMESPACE {
+            tried += usize::from(event.verb == "create" && event.code().is_some());
             match (event.verb.as_str(), event.code()) {
                 ("create", Some(201)) => (held, made) = (held + 1, made + 1),
                 ("delete", Some(200)) => held -= 1,
@@ -173,7 +178,9 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
             most = most.max(held);
         }
     }
-    assert_eq!((most, made), (3, 3 * ROUNDS));
+    assert!(most <= i32::from(SLOTS), "{most} at one time");
+    assert_eq!(made, made_by_word);
+    assert!(tried <= agents.len() * ROUNDS, "{tried} tries");
     Ok(())
 }
 

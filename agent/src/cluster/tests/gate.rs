@@ -5,6 +5,7 @@ use crate::cluster::error::Kind;
 use crate::cluster::gate::{Awaited, FREE, Gate, PHASE, REASON, Slot, Taken, Why};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -130,18 +131,40 @@ async fn full_is_full_and_says_by_whom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_second_tries_the_next_and_then_waits() {
+async fn who_comes_second_waits_and_tries_no_other() {
     let (mut gate, log) = gate(vec![
         list(&[]),
         node("u1"),
         status(409, "AlreadyExists"),
-        status(409, "AlreadyExists"),
-        list(&[lease("slot-0", "n2", "u2"), lease("slot-1", "n3", "u3")]),
+        list(&[lease("slot-0", "n2", "u2")]),
     ]);
-    assert_eq!(name(&take(&mut gate, 2).await.unwrap()), "full");
-    let posts = log.lock().unwrap();
-    assert_eq!(posts[2].body["metadata"]["name"], "slot-0");
-    assert_eq!(posts[3].body["metadata"]["name"], "slot-1");
+    let Ok(Taken::Full(holders)) = take(&mut gate, 2).await else {
+        panic!("taken")
+    };
+    assert_eq!(holders.len(), 1);
+    assert_eq!(asked(&log).iter().filter(|call| call.starts_with("POST")).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_free_slot_is_tried_at_some_time() {
+    let lost = || {
+        [
+            list(&[lease("slot-1", "n2", "u2")]),
+            node("u1"),
+            status(409, "AlreadyExists"),
+            list(&[]),
+        ]
+    };
+    let (mut gate, log) = gate((0..50).flat_map(|_| lost()).collect());
+    for _ in 0..50 {
+        assert_eq!(take(&mut gate, 4).await, Ok(Taken::Full(vec![])));
+    }
+    let heard = log.lock().unwrap();
+    let tried = heard.iter().filter_map(|call| call.body["metadata"]["name"].as_str());
+    assert_eq!(
+        BTreeSet::from_iter(tried),
+        BTreeSet::from(["slot-0", "slot-2", "slot-3"])
+    );
 }
 
 #[tokio::test(start_paused = true)]
