@@ -4,8 +4,8 @@
 //!
 //! Each cut begins with the same machine, thawed, with `/etc` and `/var` on different file systems: one in three as it was
 //! before the command, the others as it was when the command had rehearsed, so that most moments lie where something may
-//! break. Moments are of the machine's own time. `MIRRORSHIFT_CUTS` is how many of each kind a release gets;
-//! `MIRRORSHIFT_SEED` repeats the moments of an earlier run; `MIRRORSHIFT_CUTS_LOG` names a file that has a line for each cut
+//! break. Moments are of the machine's own time. `MIRRORSHIFT_CUTS` is how many of each kind a release gets; without it each
+//! gets one, of one kind and the other of the other. `MIRRORSHIFT_SEED` repeats the kinds and moments of an earlier run; `MIRRORSHIFT_CUTS_LOG` names a file that has a line for each cut
 //! and whose cuts are not done again.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
@@ -83,7 +83,8 @@ fn main() -> ExitCode {
 /// How many cuts, and when.
 struct Campaign {
     program: PathBuf,
-    cuts: u64,
+    /// Of each kind; without a number one of one kind.
+    cuts: Option<u64>,
     seed: String,
     log: Option<PathBuf>,
 }
@@ -91,7 +92,8 @@ struct Campaign {
 impl Campaign {
     fn new(program: PathBuf) -> io::Result<Self> {
         let set = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let cuts = set("MIRRORSHIFT_CUTS").map_or(Ok(1), |text| text.parse().map_err(io::Error::other))?;
+        let cuts = set("MIRRORSHIFT_CUTS").map(|text| text.parse().map_err(io::Error::other));
+        let cuts = cuts.transpose()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
         Ok(Self {
             program,
@@ -105,10 +107,11 @@ impl Campaign {
         let version = &containerd.version;
         let name = |kind: &Kind, number| format!("{version}\t{}\t{number}", kind.name);
         let left = |kind: &Kind| -> Vec<u64> {
-            let all = 1..=self.cuts;
+            let all = 1..=self.cuts.unwrap_or(1);
             all.filter(|number| !self.is_done(&name(kind, *number))).collect()
         };
-        if KINDS.iter().all(|kind| left(kind).is_empty()) {
+        let kinds = self.kinds(version.starts_with(LINES[0]));
+        if kinds.iter().all(|kind| left(kind).is_empty()) {
             return Ok(());
         }
         let mut bench = Bench::new(machines, containerd, &self.program)?;
@@ -119,7 +122,7 @@ impl Campaign {
             eprintln!("containerd {version}: without syncs a change does not hold");
         }
         let mut broken = Vec::new();
-        for kind in &KINDS {
+        for kind in kinds {
             let run = bench.uncut(kind).map_err(|error| {
                 let name = kind.name;
                 format!("{name}, cut when it has ended: {error}")
@@ -148,6 +151,15 @@ impl Campaign {
             return Ok(());
         }
         Err(broken.join("\n").into())
+    }
+
+    /// All kinds when a number was asked for, else one of them, which is another one for the other release.
+    fn kinds(&self, oldest: bool) -> &'static [Kind] {
+        if self.cuts.is_some() {
+            return &KINDS;
+        }
+        let first = (fraction(&self.seed) < 0.5) == oldest;
+        if first { &KINDS[..1] } else { &KINDS[1..] }
     }
 
     fn is_done(&self, name: &str) -> bool {

@@ -49,8 +49,8 @@ const CASES: [Case; 9] = [
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // A cluster waits for most of a trial, and more than two are more than two processors are glad of.
-    arguments.test_threads = arguments.test_threads.or(Some(2));
+    // A cluster waits for most of a trial.
+    arguments.test_threads = arguments.test_threads.or(Some(3));
     let clusters = match Clusters::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(clusters) => Arc::new(clusters),
         Err(why) => return all_skipped("agent", &why.to_string()),
