@@ -135,7 +135,7 @@ impl Events {
         }
     }
 
-    /// Says what happened, unless the same was said within the hour or too much was. Tells whether it did.
+    /// Says what happened, unless the same was said within the hour or too much was. Whether it is told: no when there was too much.
     ///
     /// `note` is one or two sentences, masked by whoever made them.
     ///
@@ -152,7 +152,10 @@ impl Events {
             self.said.pop_front();
         }
         let same = |(_, what, said): &(Instant, Happened, String)| *what == happened && said == note;
-        if self.said.len() >= MOST || self.said.iter().any(same) {
+        if self.said.iter().any(same) {
+            return Ok(true);
+        }
+        if self.said.len() >= MOST {
             return Ok(false);
         }
         let event = self.event(happened, note, now);

@@ -380,10 +380,13 @@ impl<H: Host> Keeper<H> {
     /// Makes an Event of it; whether it was told, now or within the hour.
     async fn happened(&mut self, happened: Happened, note: &str) -> bool {
         let told = self.events.tell(happened, note, Timestamp::now()).await;
-        if let Err(error) = &told {
-            self.api_failed(error);
+        match told {
+            Ok(told) => told,
+            Err(error) => {
+                self.api_failed(&error);
+                false
+            }
         }
-        told.is_ok()
     }
 
     /// Tells how the node is; whether the API server took it.
