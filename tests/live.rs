@@ -2,16 +2,15 @@
 
 use crate::lab::node::{BASE, NODE_LINES, Process, Workload};
 use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
+use crate::on_nodes::arguments_of_waiting_trials;
 use crate::skip::{all_skipped, skipped};
 use crate::tool::{Ran, Tool};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::io;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// Longer than CRI has ever taken.
@@ -59,12 +58,7 @@ pub type Entry = (&'static str, On, fn(&Case) -> Result<(), Failed>);
 /// The main function of a test of the program on nodes. `helper` is the program `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
 pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // A node waits for systemd and containerd for half of a trial.
-    let processors = available_parallelism().map_or(1, NonZero::get);
-    arguments
-        .test_threads
-        .get_or_insert(processors + processors.div_ceil(2));
+    let arguments = arguments_of_waiting_trials();
     let nodes = match Nodes::open(helper) {
         Ok(nodes) => Arc::new(nodes),
         Err(why) => return all_skipped(test, &why.to_string()),

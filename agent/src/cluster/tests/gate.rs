@@ -161,10 +161,8 @@ async fn each_free_slot_is_tried_at_some_time() {
     }
     let heard = log.lock().unwrap();
     let tried = heard.iter().filter_map(|call| call.body["metadata"]["name"].as_str());
-    assert_eq!(
-        BTreeSet::from_iter(tried),
-        BTreeSet::from(["slot-0", "slot-2", "slot-3"])
-    );
+    let tried: BTreeSet<&str> = tried.collect();
+    assert_eq!(tried, BTreeSet::from(["slot-0", "slot-2", "slot-3"]));
 }
 
 #[tokio::test(start_paused = true)]
