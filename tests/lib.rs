@@ -14,6 +14,6 @@ mod tool; // the binary under test, and the files that it works on
 pub use mirrorshift_agent::cluster;
 
 pub use corpus::{CorpusTest, corpus, with_corpus};
-pub use on_nodes::{OnNodes, arguments_of_waiting_trials, on_nodes};
+pub use on_nodes::{OnNodes, on_nodes};
 pub use skip::{all_skipped, skipped};
 pub use tool::{Ran, Tool, built_example, files_below, folder_of, snapshot, static_program};

@@ -2,10 +2,9 @@
 
 use crate::lab::node::{BASE, NODE_LINES, Process, Workload};
 use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
-use crate::on_nodes::arguments_of_waiting_trials;
 use crate::skip::{all_skipped, skipped};
 use crate::tool::{Ran, Tool};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,13 +51,18 @@ pub struct Case {
     pub program: Arc<PathBuf>,
 }
 
+/// How many nodes are tried at a time. Half of the time a node waits, and more would have two processors be late for moments that
+/// trials want to meet.
+const AT_A_TIME: usize = 3;
+
 /// A trial: its name, its releases, what it does.
 pub type Entry = (&'static str, On, fn(&Case) -> Result<(), Failed>);
 
 /// The main function of a test of the program on nodes. `helper` is the program `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
 pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
-    let arguments = arguments_of_waiting_trials();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_A_TIME);
     let nodes = match Nodes::open(helper) {
         Ok(nodes) => Arc::new(nodes),
         Err(why) => return all_skipped(test, &why.to_string()),

@@ -5,28 +5,19 @@ use crate::lab::{Containerd, Nodes};
 use crate::skip::{all_skipped, skipped};
 use crate::tool::built_example;
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 /// What a trial does with a release and the program.
 pub type OnNodes = fn(&Nodes, &Containerd, &Path) -> Result<(), Failed>;
 
-/// The arguments of a test whose trials wait for systemd, containerd or an API server for half of their time: unless they say
-/// otherwise, two trials at a time for each processor.
-pub fn arguments_of_waiting_trials() -> Arguments {
-    let mut arguments = Arguments::from_args();
-    let processors = available_parallelism().map_or(1, NonZero::get);
-    arguments.test_threads.get_or_insert(2 * processors);
-    arguments
-}
-
 /// The main function of a test that runs the example `example` on nodes. `helper` is the program `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
 pub fn on_nodes(helper: &str, example: &str, run: OnNodes) -> ExitCode {
-    let arguments = arguments_of_waiting_trials();
+    let mut arguments = Arguments::from_args();
+    // Half of the time a node waits.
+    arguments.test_threads.get_or_insert(NODE_LINES.len());
     let nodes = match Nodes::open(helper) {
         Ok(nodes) => Arc::new(nodes),
         Err(why) => return all_skipped(example, &why.to_string()),

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// `mirrorshift` for one offline root.
@@ -39,6 +39,17 @@ impl Ran {
         }
         let Self { code, stdout, stderr } = self;
         Err(io::Error::other(format!("exit code {code}: {stdout}{stderr}")))
+    }
+}
+
+impl From<Output> for Ran {
+    /// A program that a signal ended has the code -1.
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 
@@ -91,11 +102,7 @@ impl Tool {
             .args(["--containerd-version", &self.version])
             .output()
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start {}: {error}", program.display())))?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(output.into())
     }
 }
 

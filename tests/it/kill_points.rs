@@ -89,7 +89,9 @@ impl Bench {
         assert_eq!(done.code, 0, "{}", done.stderr);
         let etc = |name: &str| files_below(&dir.path().join(name), "/etc").unwrap();
         let program = dir.path().join("mirrorshift");
-        fs::copy(Tool::program().unwrap(), &program).unwrap();
+        // By another process: were it open for writing here while another thread starts one, the kernel would not run it yet.
+        let copied = Command::new("cp").arg(Tool::program().unwrap()).arg(&program).status();
+        assert!(copied.unwrap().success());
         Self {
             program,
             old: etc("old"),

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::{NODE_LINES, Workload};
 use mirrorshift_tests::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
-use mirrorshift_tests::{all_skipped, arguments_of_waiting_trials, skipped};
+use mirrorshift_tests::{all_skipped, skipped};
 
 /// What a case gets.
 struct Case {
@@ -46,7 +46,9 @@ const OF_THE_LAB: [(&str, Run); 3] = [
 const CRI: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let arguments = arguments_of_waiting_trials();
+    let mut arguments = Arguments::from_args();
+    // Half of the time a node waits.
+    arguments.test_threads.get_or_insert(NODE_LINES.len());
     let nodes = match Nodes::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(nodes) => Arc::new(nodes),
         Err(why) => return all_skipped("nodes", &why.to_string()),

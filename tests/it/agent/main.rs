@@ -51,7 +51,7 @@ const CASES: [Case; 9] = [
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A cluster waits for most of a trial.
-    arguments.test_threads = arguments.test_threads.or(Some(3));
+    arguments.test_threads.get_or_insert(3);
     let clusters = match Clusters::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(clusters) => Arc::new(clusters),
         Err(why) => return all_skipped("agent", &why.to_string()),

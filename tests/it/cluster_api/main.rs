@@ -18,9 +18,9 @@ mod world;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
+use mirrorshift_tests::all_skipped;
 use mirrorshift_tests::lab::ControlPlanes;
-use mirrorshift_tests::{all_skipped, arguments_of_waiting_trials};
 
 type Run = fn(&ControlPlanes) -> Result<(), Failed>;
 
@@ -43,7 +43,9 @@ const CASES: [(&str, Run); 9] = [
 ];
 
 fn main() -> ExitCode {
-    let arguments = arguments_of_waiting_trials();
+    let mut arguments = Arguments::from_args();
+    // An API server is slow to start and to stop, and does little between.
+    arguments.test_threads.get_or_insert(4);
     let planes = match ControlPlanes::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(planes) => Arc::new(planes),
         Err(why) => return all_skipped("cluster_api", &why.to_string()),

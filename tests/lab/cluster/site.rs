@@ -96,11 +96,7 @@ impl Site {
             Ok(file)
         })?;
         let output = command.stdin(given).output()?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(output.into())
     }
 
     /// Starts a program in the cluster's network and groups, with its output in `log/NAME`.

@@ -1,9 +1,8 @@
 //! What a test does in a node: runs programs, reads and writes files, asks CRI and systemd, waits.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -32,12 +31,7 @@ impl Node {
     ///
     /// When it cannot be run at all. How it ended is in the answer; 124 is for one that took too long.
     pub fn run(&self, command: &[&str]) -> io::Result<Ran> {
-        let output = self.command(command)?.output()?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Ok(self.command(command)?.output()?.into())
     }
 
     /// The same, for a test that wants to feed it, follow it or end it by itself.
@@ -96,10 +90,12 @@ impl Node {
     ///
     /// Those of copying.
     pub fn copy_in(&self, program: &Path, inside: &str) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let mut file = File::from(self.open(inside, flags)?);
-        io::copy(&mut File::open(program)?, &mut file)?;
-        file.set_permissions(Permissions::from_mode(0o755))
+        // Were it open for writing here, a process that another thread starts meanwhile would hold it open too, and until that has
+        // begun its own program the kernel would not run this one.
+        let script = "cat > \"$0\"; chmod 755 \"$0\"";
+        let mut copy = self.command(&["sh", "-ec", script, inside])?;
+        Ran::from(copy.stdin(File::open(program)?).output()?).ok()?;
+        Ok(())
     }
 
     /// CRI, whose socket must be there.
