@@ -78,11 +78,11 @@ fn one_release(corpus: &Path, containerd: &Containerd, lab: &Lab, table: &Table)
         .into_iter()
         .zip(lab.boots(containerd, &before));
     let mut dead = Vec::new();
-    for (((new, old), name), files) in booted.zip(&names).zip(&before) {
+    for (((new, old), name), files) in booted.zip(&names).zip(before.iter().zip(&after)) {
         match (new?, old?) {
             (Boot::CriOk, _) => row.loads += 1,
             // What keeps CRI down here kept it down before: a plugin, an address or a file that this machine lacks.
-            (new, old) if same_trouble(&new, &old) || had_trouble(lab, containerd, files, &new) => row.as_before += 1,
+            (new, old) if same_trouble(&new, &old) || is_by_chance(lab, containerd, files, &new) => row.as_before += 1,
             (new, old) => dead.push(format!("{name}: {new}; before: {old}")),
         }
     }
@@ -96,11 +96,12 @@ fn one_release(corpus: &Path, containerd: &Containerd, lab: &Lab, table: &Table)
     }
 }
 
-/// Whether the old files meet the same trouble when they are tried again: a daemon that ends by itself may have answered
-/// for CRI a moment before.
-fn had_trouble(lab: &Lab, containerd: &Containerd, old: &Files, new: &Boot) -> bool {
-    let again = lab.boots(containerd, &vec![old.clone(); 5]);
-    again.iter().flatten().any(|old| same_trouble(new, old))
+/// Whether the old files meet the same trouble, or the new ones none, when they are tried again: a daemon that ends by itself may
+/// have answered for CRI a moment before, or not.
+fn is_by_chance(lab: &Lab, containerd: &Containerd, (old, new): (&Files, &Files), trouble: &Boot) -> bool {
+    let again = |files: &Files| lab.boots(containerd, &vec![files.clone(); 5]);
+    let had = again(old).iter().flatten().any(|old| same_trouble(trouble, old));
+    had || again(new).iter().flatten().any(|new| matches!(new, Boot::CriOk))
 }
 
 fn same_trouble(new: &Boot, old: &Boot) -> bool {
