@@ -63,6 +63,7 @@ impl Crowd {
         let (end, ended) = oneshot::channel::<()>();
         let (tell, told) = channel();
         let path = folder.path().to_owned();
+        let of_all = access(plane, &path)?;
         // The thread stays in the network that it was started in.
         let runs = plane.inside(|| {
             thread::Builder::new().name("agents".to_owned()).spawn(move || {
@@ -76,12 +77,13 @@ impl Crowd {
                         if at % A_SECOND == 0 {
                             tokio::time::sleep(Duration::from_secs(1)).await;
                         }
-                        let Ok(cluster) =
-                            access(&path, &owner.name).map(|access| Cluster::new(&access, Limits::default()))
-                        else {
+                        let access = Access {
+                            token: token(&path, &owner.name),
+                            ..of_all.clone()
+                        };
+                        let Ok(cluster) = Cluster::new(&access, Limits::default()) else {
                             return;
                         };
-                        let Ok(cluster) = cluster else { return };
                         let policy = path.join("policy");
                         let (wake, runs) = simulation::agent(&cluster, NAMESPACE, &owner, &policy, HEARTBEAT, CHANGE);
                         wakes.push(wake);
@@ -145,12 +147,13 @@ fn write_policy(folder: &Path, rest: &str) -> io::Result<()> {
     fs::rename(folder.join("new"), folder.join("policy.yaml"))
 }
 
-/// What the pod on a node has.
-fn access(folder: &Path, node: &str) -> Outcome<Access> {
-    let access = Access::of_pod("10.96.0.1", "443", folder)?;
+/// What all pods have. They ask the API server itself and not its service's address, where a process of the lab would hold two
+/// files for each connection.
+fn access(plane: &ControlPlane, folder: &Path) -> Outcome<Access> {
     Ok(Access {
-        token: token(folder, node),
-        ..access
+        server: plane.server().parse()?,
+        authority: folder.join("ca.crt"),
+        token: folder.join("token"),
     })
 }
 
@@ -170,7 +173,7 @@ fn admin(plane: &ControlPlane, folder: &Path) -> Outcome<Config> {
     ];
     plane.kubectl(&binding)?.ok()?;
     let token = plane.kubectl(&["create", "token", "crowd"])?.ok()?.stdout;
-    let access = Access::of_pod("10.96.0.1", "443", folder)?;
+    let access = access(plane, folder)?;
     let mut config = Config::new(access.server);
     config.root_cert_file = Some(access.authority);
     config.auth_info = AuthInfo {

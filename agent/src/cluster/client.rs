@@ -1,8 +1,9 @@
 //! The connection to the API server, and the one way in which it is called: within a time, a bounded number of times, and
 //! slower when the server says so.
 
-use super::backoff::{Backoff, Jitter};
+use super::backoff::Jitter;
 use super::error::{ComeAgain, Error, Kind};
+use super::pace::Pace;
 use http::{HeaderMap, Response, StatusCode, Uri, header};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -12,7 +13,9 @@ use kube::config::AuthInfo;
 use kube::{Client, Config};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 use tower::{BoxError, ServiceBuilder};
 
 /// Where the API server is and what a pod shows to it.
@@ -86,20 +89,24 @@ pub struct Limits {
     pub attempt: Duration,
     /// How often a call is tried in all.
     pub attempts: u32,
-    /// The first wait between two attempts, at most.
+    /// How long a call waits before an attempt, when the server fails. Whoever calls waits longer.
+    pub patience: Duration,
+    /// Within this the next request is made after the first that failed; doubled with each that fails.
     pub first: Duration,
-    /// The longest wait between two attempts. A server that asks for more is obeyed by whoever calls, not by the call.
-    pub longest: Duration,
+    /// The most that becomes of it: a server that is away for long is asked every half of it, on average.
+    pub slowest: Duration,
 }
 
 impl Default for Limits {
-    /// At most three attempts in less than a minute and a half. Whoever calls waits longer by a [`Backoff`] of its own.
+    /// At most three attempts in less than a minute and a half. Whoever calls waits longer by a
+    /// [`Backoff`](super::backoff::Backoff) of its own.
     fn default() -> Self {
         Self {
             attempt: Duration::from_secs(20),
             attempts: 3,
-            first: Duration::from_millis(500),
-            longest: Duration::from_secs(8),
+            patience: Duration::from_secs(8),
+            first: Duration::from_secs(2),
+            slowest: Duration::from_mins(1),
         }
     }
 }
@@ -113,12 +120,20 @@ pub(crate) enum Again {
     WhenNotDone,
 }
 
-/// The API server, as this program calls it. Clones share the connection.
+/// The API server, as this program calls it. Clones share the connection, and the pace of a server that fails.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
     limits: Limits,
-    jitter: Arc<Jitter>,
+    shared: Arc<Shared>,
+    patient: bool,
+}
+
+struct Shared {
+    jitter: Jitter,
+    pace: Pace,
+    /// Others wait for this node: it does not wait for its turn to ask.
+    hurries: AtomicBool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -126,7 +141,8 @@ impl std::fmt::Debug for Cluster {
         let Self {
             client: _,
             limits,
-            jitter: _,
+            shared: _,
+            patient: _,
         } = self;
         out.debug_struct("Cluster")
             .field("limits", limits)
@@ -185,8 +201,26 @@ impl Cluster {
         Self {
             client,
             limits,
-            jitter: Arc::new(jitter),
+            shared: Arc::new(Shared {
+                jitter,
+                pace: Pace::new(limits.first, limits.slowest),
+                hurries: AtomicBool::new(false),
+            }),
+            patient: false,
         }
+    }
+
+    /// The same, for calls that nobody waits for: they wait for their turn however late it comes.
+    pub(crate) fn patient(&self) -> Self {
+        Self {
+            patient: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether others wait for this node, so that it asks a server that fails as well, once for each call. For a few of many.
+    pub(crate) fn hurry(&self, hurries: bool) {
+        self.shared.hurries.store(hurries, Ordering::Relaxed);
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -194,42 +228,49 @@ impl Cluster {
     }
 
     pub(crate) fn jitter(&self) -> &Jitter {
-        &self.jitter
+        &self.shared.jitter
     }
 
-    /// Makes a call: each attempt within its time, another one as `again` and the number of attempts allow.
+    /// Makes a call: each attempt within its time and at its turn, another one as `again` and the number of attempts allow.
     ///
     /// # Errors
     ///
-    /// The last attempt's.
+    /// The last attempt's; [`Kind::Paused`] when its turn would have come too late for the first.
     pub(crate) async fn call<T>(
         &self,
         doing: &str,
         again: Again,
         attempt: impl AsyncFn() -> kube::Result<T>,
     ) -> Result<T, Error> {
+        let Shared { jitter, pace, hurries } = &*self.shared;
         let limits = self.limits;
-        let mut backoff = Backoff::new(limits.first, limits.longest);
-        let mut made = 1;
-        loop {
-            let error = match tokio::time::timeout(limits.attempt, attempt()).await {
-                Ok(Ok(answer)) => return Ok(answer),
+        let mut failed = None;
+        for _ in 0..limits.attempts {
+            let until = (!self.patient).then(|| Instant::now() + limits.patience);
+            let at_once = failed.is_none() && !self.patient && hurries.load(Ordering::Relaxed);
+            if !at_once && !pace.turn(until, jitter).await {
+                break;
+            }
+            let error = match timeout(limits.attempt, attempt()).await {
+                Ok(Ok(answer)) => {
+                    pace.answered();
+                    return Ok(answer);
+                }
                 Ok(Err(error)) => Error::of(doing, &error),
                 Err(_elapsed) => Error::silent(doing, limits.attempt),
             };
-            let worth = match error.kind {
-                // Longer than a call may take is for the caller to wait.
-                Kind::Busy(after) => after.is_none_or(|after| after <= limits.longest),
-                Kind::Unreachable => true,
-                Kind::Failed | Kind::Silent | Kind::Broken => again == Again::Harmless,
-                _ => false,
-            };
-            if !worth || made >= limits.attempts {
+            if !error.kind.is_outage() {
+                pace.answered();
                 return Err(error);
             }
-            tokio::time::sleep(backoff.next(error.asked(), &self.jitter)).await;
-            made += 1;
+            pace.failed(error.asked(), jitter);
+            let may_be_done = matches!(error.kind, Kind::Failed | Kind::Silent | Kind::Broken);
+            if may_be_done && again == Again::WhenNotDone {
+                return Err(error);
+            }
+            failed = Some(error);
         }
+        Err(failed.unwrap_or_else(|| Error::paused(doing)))
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Kind {
     Silent,
     /// Nothing was sent: there was no connection to be had.
     Unreachable,
+    /// Nothing was sent: what was sent before failed, and it is too early to ask again.
+    Paused,
     /// The connection broke; what was asked may have been done.
     Broken,
     /// An answer that cannot be read.
@@ -64,6 +66,7 @@ impl Kind {
             Self::Failed => "failed",
             Self::Silent => "silent",
             Self::Unreachable => "unreachable",
+            Self::Paused => "paused",
             Self::Broken => "broken",
             Self::Unreadable => "unreadable",
             Self::OtherNode => "other_node",
@@ -73,7 +76,7 @@ impl Kind {
     /// Whether the API server as a whole is away or overloaded, so that any call would fail.
     pub fn is_outage(self) -> bool {
         match self {
-            Self::Busy(_) | Self::Failed | Self::Silent | Self::Unreachable | Self::Broken => true,
+            Self::Busy(_) | Self::Failed | Self::Silent | Self::Unreachable | Self::Paused | Self::Broken => true,
             Self::Absent
             | Self::Exists
             | Self::Conflict
@@ -121,6 +124,11 @@ impl Error {
             kind: Kind::Silent,
             cause: Cause::Silence(limit),
         }
+    }
+
+    pub(super) fn paused(doing: &str) -> Self {
+        let words = "not asked: the API server failed a moment ago";
+        Self::new(doing, Kind::Paused, words)
     }
 
     pub(super) fn new(doing: &str, kind: Kind, words: impl Into<String>) -> Self {
@@ -249,6 +257,7 @@ mod tests {
             Kind::Failed,
             Kind::Silent,
             Kind::Unreachable,
+            Kind::Paused,
             Kind::Broken,
             Kind::Unreadable,
             Kind::OtherNode,

@@ -143,7 +143,10 @@ impl Gate {
     ///
     /// That of a call; then nobody knows.
     pub async fn held(&self) -> Result<Option<Slot>, Error> {
-        Ok(self.own(&self.list().await?).into_iter().next())
+        let (leases, _) = self.list().await?;
+        let own = self.own(&leases).into_iter().next();
+        self.cluster.hurry(own.is_some());
+        Ok(own)
     }
 
     /// Takes one of `slots` slots. `now` is only told to people.
@@ -161,7 +164,7 @@ impl Gate {
     /// That of a call: then this node holds no slot that it may use. It may turn out later to hold one after all, when the
     /// answer was lost; the next [`Gate::take`] or [`Gate::held`] finds it.
     pub async fn take(&mut self, slots: u16, why: &Why, now: Timestamp) -> Result<Taken, Error> {
-        let leases = self.list().await?;
+        let (mut leases, mut version) = self.list().await?;
         let mut own = self.own(&leases);
         if !own.is_empty() {
             let slot = own.remove(0);
@@ -169,26 +172,29 @@ impl Gate {
             for surplus in own {
                 self.give_back(surplus).await?;
             }
-            self.rest();
+            self.has_one();
             return Ok(Taken::Held(slot));
         }
-        let leases = if leases.len() < usize::from(slots) {
+        if leases.len() < usize::from(slots) {
             self.owner.still_stands(&self.cluster).await?;
             let names = (0..slots).map(slot_name);
             let free: Vec<String> = names.filter(|name| !leases.contains_key(name)).collect();
             if let Some(name) = self.cluster.jitter().pick(&free)
                 && let Some(slot) = self.make(name, why, now).await?
             {
-                self.rest();
+                self.has_one();
                 return Ok(Taken::New(slot));
             }
-            self.list().await?
-        } else {
-            leases
-        };
+            (leases, version) = self.list().await?;
+        }
         self.lost();
         let holders = self.holders(&leases);
         self.failed = failed(&holders);
+        // Whoever waits has seen the list already.
+        if self.seen.is_none() {
+            self.watch.go_on_from(version);
+            self.seen = Some(leases);
+        }
         Ok(Taken::Full(holders))
     }
 
@@ -235,9 +241,11 @@ impl Gate {
             .call(&doing, Again::Harmless, || self.leases.delete(&slot.name, &params))
             .await;
         match outcome {
-            Ok(_deleted) => Ok(()),
-            Err(error) if matches!(error.kind, Kind::Absent | Kind::Conflict) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if !matches!(error.kind, Kind::Absent | Kind::Conflict) => Err(error),
+            _ => {
+                self.cluster.hurry(false);
+                Ok(())
+            }
         }
     }
 
@@ -291,6 +299,12 @@ impl Gate {
         self.spread.reset();
     }
 
+    /// Others wait for this node now, and it for nobody.
+    fn has_one(&mut self) {
+        self.cluster.hurry(true);
+        self.rest();
+    }
+
     fn lost(&mut self) {
         self.turn = None;
         self.spread.next(None, self.cluster.jitter());
@@ -306,15 +320,16 @@ impl Gate {
         }
     }
 
-    /// The Leases that are slots, by name; as they are now, not as some server remembers them.
-    async fn list(&self) -> Result<BTreeMap<String, Lease>, Error> {
+    /// The Leases that are slots, by name, and the list's version; as they are now, not as some server remembers them.
+    async fn list(&self) -> Result<(BTreeMap<String, Lease>, Option<String>), Error> {
         let params = ListParams::default();
         let doing = "list the slots' Leases";
         let list = self
             .cluster
             .call(doing, Again::Harmless, || self.leases.list(&params))
             .await?;
-        Ok(slots_of(list))
+        let version = list.metadata.resource_version.clone();
+        Ok((slots_of(list), version))
     }
 
     fn own(&self, leases: &BTreeMap<String, Lease>) -> Vec<Slot> {

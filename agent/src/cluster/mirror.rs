@@ -97,13 +97,17 @@ impl Mirror {
             };
             let outcome = self.write(&mut last, report, now).await;
             match outcome {
+                // Somebody wrote, or deleted it: look again.
+                Err(error) if matches!(error.kind, Kind::Conflict | Kind::Absent) => {}
                 Ok(wrote) => {
                     self.last = Some(last);
                     return Ok(if written == Written::Made { written } else { wrote });
                 }
-                // Somebody wrote, or deleted it: look again.
-                Err(error) if matches!(error.kind, Kind::Conflict | Kind::Absent) => {}
-                Err(error) => return Err(error),
+                // Was it written after all, the next write is a conflict.
+                Err(error) => {
+                    self.last = Some(last);
+                    return Err(error);
+                }
             }
         }
         let words = "somebody else writes it again and again";

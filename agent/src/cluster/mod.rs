@@ -24,5 +24,7 @@ pub mod mirror;
 pub mod nodemirror;
 /// Whose agent this is.
 pub mod owner;
+/// How often a server that fails is asked.
+mod pace;
 /// One watch that goes on.
 pub(crate) mod watch;

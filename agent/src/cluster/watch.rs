@@ -49,7 +49,7 @@ pub(crate) struct Watch<K> {
     /// From where to go on; none before the first list.
     version: Option<String>,
     open: Option<Open<K>>,
-    /// A server that ends each watch at once, or does not answer, is not asked without pause.
+    /// A server that ends each watch at once is not asked without pause; one that fails has a pace of its own.
     not_before: Option<Instant>,
     backoff: Backoff,
 }
@@ -77,6 +77,11 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         }
     }
 
+    /// Begins after a list that the caller has made, unless it has begun.
+    pub(crate) fn go_on_from(&mut self, version: Option<String>) {
+        self.version = self.version.take().or(version);
+    }
+
     /// Ends it; the next call of [`Watch::next`] begins with a list again.
     pub(crate) fn close(&mut self) {
         self.open = None;
@@ -96,11 +101,11 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
                 self.not_before = None;
             }
             let Some(version) = self.version.clone() else {
-                let listed = self.list(cluster).await;
-                if listed.is_err() {
-                    self.pause(cluster);
+                match self.list(cluster).await {
+                    Ok(all) => return Ok(all),
+                    Err(error) => self.failed(cluster, error)?,
                 }
-                return listed;
+                continue;
             };
             if self.open.is_none() {
                 match self.begin(cluster, &version).await {
@@ -144,7 +149,10 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         let mut params = ListParams::default().match_any();
         params.field_selector.clone_from(&self.fields);
         let doing = format!("list {}", self.what);
-        let list = cluster.call(&doing, Again::Harmless, || self.api.list(&params)).await?;
+        let list = cluster
+            .patient()
+            .call(&doing, Again::Harmless, || self.api.list(&params))
+            .await?;
         self.version = Some(list.metadata.resource_version.unwrap_or_default());
         Ok(Seen::All(list.items))
     }
@@ -154,6 +162,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         let mut params = WatchParams::default().timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
         params.field_selector.clone_from(&self.fields);
         let events = cluster
+            .patient()
             .call(&self.doing(), Again::Harmless, || self.api.watch(&params, version))
             .await?;
         let begun = Instant::now();
@@ -166,7 +175,10 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
 
     /// Where it was is forgotten: begins again. Anything else goes to the caller.
     fn failed(&mut self, cluster: &Cluster, error: Error) -> Result<(), Error> {
-        self.pause(cluster);
+        let call_failed = self.open.is_none() && error.kind.is_outage();
+        if !call_failed {
+            self.pause(cluster);
+        }
         if error.kind == Kind::Expired {
             self.version = None;
             return Ok(());

@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::accept::accept;
 use super::tls;
 use crate::lab::pki::Pair;
 use crate::lab::scene::Front;
@@ -60,7 +61,8 @@ pub(super) async fn start(listen: SocketAddr, server: SocketAddr, pair: &Pair) -
     let counter = Counter(Arc::default());
     let front = counter.clone();
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = accept(&listener).await;
             // Held, so that a turn either comes before this connection or knows of it.
             let mut state = front.0.lock().unwrap_or_else(PoisonError::into_inner);
             let task = tokio::spawn(connection(

@@ -1,6 +1,7 @@
 //! The part of the lab that runs in namespaces of its own: registries on loopback addresses, and one containerd after
 //! another in front of them. Spoken to by a task on standard input and a report on standard output.
 
+mod accept; // connections that come
 mod answer; // what a registry says
 mod asked; // what a machine's CRI is asked, whose socket nobody outside can reach
 mod daemon; // one containerd from start to end

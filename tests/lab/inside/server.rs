@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::Acceptor;
 
+use super::accept::accept;
 use super::answer::{Answer, answer};
 use crate::lab::content::Content;
 use crate::lab::scene::{Host, Http, Request, What};
@@ -96,7 +97,8 @@ impl Server {
         let listener = TcpListener::bind(SocketAddr::new(address, self.host.port())).await?;
         let server = Arc::new(self);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let stream = accept(&listener).await;
                 let server = Arc::clone(&server);
                 // A connection that breaks off has booked what it brought.
                 tokio::spawn(async move { drop(server.connection(stream).await) });

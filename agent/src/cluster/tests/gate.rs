@@ -340,11 +340,7 @@ async fn of_thousands_few_try_and_a_handful_does_not_wait_long() {
     assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)));
     // One that has lost again and again spreads its tries over a minute.
     let lost = (0..7).flat_map(|_| [list(&[]), node("u1"), status(409, "AlreadyExists"), list(&[])]);
-    let (mut gate, _) = gate(
-        lost.chain([list(&[])])
-            .chain((0..9).map(|_| Answer::Watch(vec![], Then::Goes)))
-            .collect(),
-    );
+    let (mut gate, _) = gate(lost.chain((0..9).map(|_| Answer::Watch(vec![], Then::Goes))).collect());
     for _ in 0..7 {
         assert_eq!(name(&take(&mut gate, 1).await.unwrap()), "full");
     }

@@ -181,7 +181,6 @@ async fn an_error_is_told_and_nothing_is_lost() {
     let (cluster, log) = cluster(vec![
         Answer::Json(200, object(1, &said("a", 100))),
         status(403, "Forbidden"),
-        Answer::Json(200, object(1, &said("a", 100))),
         Answer::Json(200, object(2, &said("b", 100))),
     ]);
     let mut mirror = Mirror::new(cluster, owner());
@@ -191,7 +190,28 @@ async fn an_error_is_told_and_nothing_is_lost() {
         mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
         Written::Patched
     );
-    assert_eq!(asked(&log).len(), 4);
+    // It is not read again for that.
+    assert_eq!(asked(&log).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_although_nobody_knew_is_found() {
+    let answers = [Answer::Json(200, object(1, &said("a", 100)))].into_iter();
+    let nobody_knows = (0..3).map(|_| Answer::Broken);
+    let (cluster, log) = cluster(
+        answers
+            .chain(nobody_knows)
+            .chain([status(409, "Conflict"), Answer::Json(200, object(2, &said("b", 100)))]),
+    );
+    let mut mirror = Mirror::new(cluster, owner());
+    let error = mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Broken);
+    tokio::time::sleep(FOREVER).await;
+    assert_eq!(
+        mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
+        Written::Nothing
+    );
+    assert_eq!(asked(&log).len(), 6);
 }
 
 fn list(version: u64, items: &[Value]) -> Answer {
