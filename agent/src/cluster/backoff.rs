@@ -59,7 +59,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A first wait of up to `first`, and none of more than `longest` beyond what a server asks for.
+    /// A first wait of up to `first`, and none of more than `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -68,10 +68,9 @@ impl Backoff {
         }
     }
 
-    /// The wait after one more failure. `asked` is what the server asked for: never less than that, and spread beyond
-    /// it, as it has told others the same. What it asks for counts up to `longest`.
-    pub fn next(&mut self, asked: Option<Duration>, jitter: &Jitter) -> Duration {
-        let wait = asked.unwrap_or_default().min(self.longest) + jitter.below(self.ceiling);
+    /// The wait after one more failure.
+    pub fn next(&mut self, jitter: &Jitter) -> Duration {
+        let wait = jitter.below(self.ceiling);
         self.ceiling = (self.ceiling * 2).min(self.longest);
         wait
     }
@@ -96,22 +95,11 @@ mod tests {
         for _ in 0..9 {
             ceilings.push(backoff.ceiling.as_secs());
             let ceiling = backoff.ceiling;
-            assert!(backoff.next(None, &jitter) <= ceiling);
+            assert!(backoff.next(&jitter) <= ceiling);
         }
         assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         backoff.reset();
         assert_eq!(backoff, Backoff::new(SECOND, 60 * SECOND));
-    }
-
-    #[test]
-    fn what_the_server_asks_for_is_the_least() {
-        let jitter = Jitter::seeded(1);
-        let mut backoff = Backoff::new(SECOND, 60 * SECOND);
-        for _ in 0..100 {
-            assert!(backoff.next(Some(5 * SECOND), &jitter) >= 5 * SECOND);
-        }
-        // A server that asks for a day is not believed.
-        assert!(backoff.next(Some(86_400 * SECOND), &jitter) <= 120 * SECOND);
     }
 
     #[test]

@@ -276,7 +276,7 @@ impl Gate {
                 },
                 (Some(true), None) => {
                     let mut spread = self.spread;
-                    self.turn = Some(Instant::now() + spread.next(None, self.cluster.jitter()));
+                    self.turn = Some(Instant::now() + spread.next(self.cluster.jitter()));
                     continue;
                 }
                 (Some(false) | None, turn) => {
@@ -307,7 +307,7 @@ impl Gate {
 
     fn lost(&mut self) {
         self.turn = None;
-        self.spread.next(None, self.cluster.jitter());
+        self.spread.next(self.cluster.jitter());
     }
 
     fn note(&mut self, seen: Seen<Lease>) {

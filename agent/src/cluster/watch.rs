@@ -191,6 +191,6 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         if self.open.take().is_some_and(|open| open.begun.elapsed() >= GOOD) {
             self.backoff.reset();
         }
-        self.not_before = Some(Instant::now() + self.backoff.next(None, cluster.jitter()));
+        self.not_before = Some(Instant::now() + self.backoff.next(cluster.jitter()));
     }
 }

@@ -143,7 +143,7 @@ async fn turns<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, heartbeat: Du
             wakes.listen_for(unit);
         }
         let wait = match next {
-            Next::Soon => SOON + soon.next(None, &jitter),
+            Next::Soon => SOON + soon.next(&jitter),
             Next::Rest | Next::Slot => {
                 soon.reset();
                 // Between half of it and one and a half.
