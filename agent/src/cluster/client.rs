@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, ServiceBuilder};
 
@@ -106,7 +107,7 @@ impl Default for Limits {
             attempts: 3,
             patience: Duration::from_secs(8),
             first: Duration::from_secs(2),
-            slowest: Duration::from_mins(1),
+            slowest: Duration::from_secs(30),
         }
     }
 }
@@ -225,6 +226,11 @@ impl Cluster {
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Ends when the server, having failed, answers again. From now on, whether it is waited for or not.
+    pub(crate) fn back(&self) -> Notified<'_> {
+        self.shared.pace.back()
     }
 
     pub(crate) fn jitter(&self) -> &Jitter {

@@ -137,6 +137,11 @@ impl Gate {
         }
     }
 
+    /// The API server that it asks.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// The slot that this node holds, if any: how an agent that was started again finds out.
     ///
     /// # Errors

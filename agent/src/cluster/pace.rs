@@ -6,15 +6,17 @@
 use super::backoff::Jitter;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Notify, futures::Notified};
 use tokio::time::{Instant, sleep_until};
 
 /// No pace at all while the server answers. From its first failure on requests are as far apart as some time below a ceiling that
-/// doubles with each failure and halves with each answer.
+/// doubles with each failure and is a quarter with each answer.
 #[derive(Debug)]
 pub(super) struct Pace {
     first: Duration,
     slowest: Duration,
     now: Mutex<Now>,
+    back: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +34,14 @@ impl Pace {
             first,
             slowest,
             now: Mutex::default(),
+            back: Notify::new(),
         }
+    }
+
+    /// Ends when the server, having failed, has answered so often that there is no pace any more. From now on: what comes before it is
+    /// first waited for is not missed.
+    pub(super) fn back(&self) -> Notified<'_> {
+        self.back.notified()
     }
 
     /// Waits until a request may be made, unless that is later than `until`: then says no, and at once. May be dropped: nobody waits
@@ -59,9 +68,13 @@ impl Pace {
     /// The server answered.
     pub(super) fn answered(&self) {
         let mut now = self.now();
-        now.ceiling /= 2;
+        let failed = !now.ceiling.is_zero();
+        now.ceiling /= 4;
         if now.ceiling < self.first {
             *now = Now::default();
+            if failed {
+                self.back.notify_waiters();
+            }
         }
     }
 
@@ -96,7 +109,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pace() -> (Pace, Jitter) {
-        (Pace::new(2 * SECOND, 60 * SECOND), Jitter::seeded(1))
+        (Pace::new(2 * SECOND, 30 * SECOND), Jitter::seeded(1))
     }
 
     /// How long `count` requests take that wait for their turn.
@@ -121,7 +134,7 @@ mod tests {
     async fn whatever_fails_slows_down_the_rest() {
         let (pace, jitter) = pace();
         let mut before = Duration::ZERO;
-        for ceiling in [2, 4, 8, 16, 32, 60, 60] {
+        for ceiling in [2, 4, 8, 16, 30, 30] {
             pace.failed(None, &jitter);
             assert_eq!(pace.now().ceiling, ceiling * SECOND);
             // Half the ceiling each, on average.
@@ -139,16 +152,23 @@ mod tests {
         for _ in 0..9 {
             pace.failed(None, &jitter);
         }
-        for ceiling in [30, 15, 7, 3, 0] {
+        let mut back = std::pin::pin!(pace.back());
+        for ceiling in [7500, 0] {
+            assert!(!back.as_mut().enable());
             pace.answered();
-            assert_eq!(pace.now().ceiling.as_secs(), ceiling);
+            assert_eq!(pace.now().ceiling.as_millis(), ceiling);
         }
         assert_eq!(take(100, &pace, &jitter).await, Duration::ZERO);
+        assert!(back.as_mut().enable());
+        // Once for each time that it had failed.
+        let mut again = std::pin::pin!(pace.back());
+        pace.answered();
+        assert!(!again.as_mut().enable());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_server_asks_for_is_the_least() {
-        for (asked, least, most) in [(7, 7, 9), (86_400, 60, 62)] {
+        for (asked, least, most) in [(7, 7, 9), (86_400, 30, 32)] {
             let (pace, jitter) = pace();
             pace.failed(Some(asked * SECOND), &jitter);
             let took = take(1, &pace, &jitter).await;
@@ -193,7 +213,7 @@ mod tests {
         let begun = Instant::now();
         let asked = Mutex::new(vec![0_u32; 1000]);
         let agent = async |seed| {
-            let (pace, jitter) = (Pace::new(2 * SECOND, 60 * SECOND), Jitter::seeded(seed));
+            let (pace, jitter) = (Pace::new(2 * SECOND, 30 * SECOND), Jitter::seeded(seed));
             let mut answers = 0;
             while answers < 6 {
                 pace.turn(None, &jitter).await;
@@ -210,8 +230,8 @@ mod tests {
         };
         futures_util::future::join_all((0..2000).map(agent)).await;
         let asked = asked.into_inner().unwrap();
-        // Two minutes of work for the server, of which the last are done in less than four; half of all is put off.
-        assert!(begun.elapsed() < Duration::from_mins(5), "{:?}", begun.elapsed());
+        // Two minutes of work for the server, done in less than three; half of all is put off.
+        assert!(begun.elapsed() < Duration::from_mins(4), "{:?}", begun.elapsed());
         assert!(asked.iter().sum::<u32>() < 36_000, "{asked:?}");
         assert!(asked[30..].iter().all(|asked| *asked < 350), "{asked:?}");
     }

@@ -158,9 +158,13 @@ async fn turns<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, heartbeat: Du
 async fn rest<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, next: Next, wait: Duration, jitter: &Jitter) {
     let slots = keeper.slots();
     let until = tokio::time::Instant::now() + wait;
+    let cluster = keeper.gate.cluster().clone();
+    let mut back = std::pin::pin!(cluster.back());
     loop {
         let disturbed = tokio::select! {
             () = tokio::time::sleep_until(until) => return,
+            // It may be what could not be asked.
+            () = &mut back, if next == Next::Soon => return,
             () = wakes.next() => return,
             awaited = keeper.gate.wait(slots), if next == Next::Slot => match awaited {
                 Ok(Awaited::Free) => return,

@@ -117,9 +117,9 @@ async fn all_calls_together_ask_a_server_that_is_away_less_and_less() {
     };
     let ended: Result<((), (), (), ()), _> = timeout(FOREVER, all).await;
     assert!(ended.is_err());
-    // Two a minute.
+    // Four a minute at most.
     let asked = log.lock().unwrap().len();
-    assert!((90..180).contains(&asked), "{asked}");
+    assert!((180..300).contains(&asked), "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
