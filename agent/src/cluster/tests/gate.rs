@@ -222,6 +222,33 @@ async fn held() -> (Gate, Log, Slot) {
     (gate, log, slot)
 }
 
+/// A server that puts everybody off for a minute is asked all the same by whom others wait for, and by nobody else.
+#[tokio::test(start_paused = true)]
+async fn whoever_holds_a_slot_asks_at_once() {
+    let put_off = || Answer::Later(429, "60");
+    let (mut gate, log) = gate(vec![
+        list(&[]),
+        node("u1"),
+        Answer::Json(201, lease("slot-0", "n1", "u1")),
+        put_off(),
+        put_off(),
+        put_off(),
+        put_off(),
+        Answer::Json(200, lease("slot-0", "n1", "u1")),
+    ]);
+    let Ok(Taken::New(slot)) = take(&mut gate, 1).await else {
+        panic!("not taken")
+    };
+    for _ in 0..4 {
+        let told = gate.tell(&slot, &why()).await;
+        assert!(matches!(told.unwrap_err().kind, Kind::Busy(_)));
+    }
+    gate.give_back(slot).await.unwrap();
+    assert_eq!(asked(&log).len(), 8);
+    assert_eq!(gate.held().await.unwrap_err().kind, Kind::Paused);
+    assert_eq!(asked(&log).len(), 8);
+}
+
 #[tokio::test(start_paused = true)]
 async fn given_back_is_this_lease_and_no_other() {
     let success = || Answer::Json(200, json!({ "kind": "Status", "status": "Success" }));

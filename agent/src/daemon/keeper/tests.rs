@@ -1,13 +1,17 @@
 //! The loop on a node that is made up, before an API server that answers what a test says.
 
 use super::*;
-use crate::cluster_tests::{Answer, Log, asked, cluster, owner, owner_reference, status};
+use crate::cluster::backoff::Jitter;
+use crate::cluster_tests::{Answer, FOREVER, Log, Then, asked, cluster, owner, owner_reference, status};
+use crate::daemon::rest;
+use crate::daemon::wake::Wakes;
 use crate::exit::Exit;
 use crate::live::order::Order;
 use crate::live::progress::End;
 use crate::live::seen::{self, Planned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 /// A node that serves, and of which every look tells the same.
 struct Same(seen::Answer);
@@ -79,6 +83,28 @@ async fn a_gate_that_did_not_answer_is_asked_again_soon() {
     assert_eq!(asked(&log).len(), 6, "{:?}", asked(&log));
     assert_eq!(keeper.turn().await, Next::Rest);
     assert_eq!(asked(&log).len(), 7, "{:?}", asked(&log));
+}
+
+/// What could not be asked is asked when the API server is back, and not only when the turn's own wait is over.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_back_is_a_reason_to_look() {
+    let nothing = seen::Answer::Do(Planned::default());
+    let all = json!({
+        "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirrorList", "metadata": {"resourceVersion": "2"},
+        "items": [object("2")],
+    });
+    let back = [Answer::Json(200, all), Answer::Watch(vec![], Then::Goes)];
+    let answers = told().into_iter().chain(away()).chain(away()).chain(back);
+    let (mut keeper, log, _policy) = keeper(nothing, answers);
+    // The object is told before the server goes away.
+    keeper.slot = Held::Free;
+    assert_eq!(keeper.turn().await, Next::Rest);
+    keeper.slot = Held::Unknown;
+    assert_eq!(keeper.turn().await, Next::Soon);
+    let mut wakes = Wakes::of(&[]);
+    let jitter = Jitter::seeded(1);
+    let rested = rest(&mut keeper, &mut wakes, Next::Soon, 2 * FOREVER, &jitter);
+    assert!(timeout(FOREVER, rested).await.is_ok(), "{:?}", asked(&log));
 }
 
 /// A refusal is one Event, and an API server that was away does not make it none.
