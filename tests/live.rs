@@ -23,6 +23,9 @@ pub const PROGRAM: &str = "/usr/local/bin/mirrorshift";
 /// The unit that it changes a node in.
 pub const UNIT: &str = "mirrorshift-change.service";
 
+/// While it is there, a containerd of [`Case::that_waits`] does not start.
+const HOLD: &str = "/run/hold";
+
 /// Live mirrors: of a wildcard and of one registry.
 pub const MIRRORS: &str = r#"
 [plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]
@@ -126,6 +129,12 @@ impl Case {
             .with(Host::http("10.0.20.10:5000"))
     }
 
+    /// Options for a node whose containerd does not start while [`Live::hold_start`] says so.
+    pub fn that_waits() -> NodeOptions {
+        let waits = format!("[Service]\nExecStartPre=/bin/sh -c 'while [ -e {HOLD} ]; do sleep 0.02; done'\n");
+        Self::legacy().drop_in("containerd.service", "waits", &waits)
+    }
+
     /// Options for a node with mirrors in the root file and in a drop-in: on 1.x the drop-in's count as a whole, on 2.x both
     /// are merged.
     pub fn two_files() -> NodeOptions {
@@ -197,6 +206,37 @@ impl Live {
         self.pids = self.node.pids()?;
         self.workload = Some(workload);
         Ok(())
+    }
+
+    /// Lets no containerd start on a node of [`Case::that_waits`], until [`Live::let_start`] or a reset: so long a change that
+    /// restarts it has not settled, however late a trial comes.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be said.
+    pub fn hold_start(&self) -> io::Result<()> {
+        self.node.write(HOLD, "")
+    }
+
+    /// The end of [`Live::hold_start`].
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be said.
+    pub fn let_start(&self) -> Result<(), Failed> {
+        self.node.run(&["rm", HOLD])?.ok()?;
+        Ok(())
+    }
+
+    /// Waits until config.toml has its new bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it gets none.
+    pub fn until_in_force(&self) -> io::Result<()> {
+        self.node.until("the new files are never in force", CRI, || {
+            Ok((self.node.read(CONFIG)? != self.old).then_some(()))
+        })
     }
 
     /// Runs the program.
@@ -312,6 +352,15 @@ impl Live {
     /// When it does not end, or tells nothing.
     pub fn traced_end(&self, run: &str) -> Result<i64, Failed> {
         self.over()?;
+        self.told(run)
+    }
+
+    /// The exit code that a run that is over has told, or whoever came after it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was told.
+    pub fn told(&self, run: &str) -> Result<i64, Failed> {
         let end = self.node.read(&format!("/run/mirrorshift/{run}/end.json"))?;
         let end: serde_json::Value = serde_json::from_slice(&end)?;
         Ok(end["exit"].as_i64().unwrap_or(-1))

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::live::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
+use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
 use std::process::{ExitCode, Stdio};
 
 const TRIALS: [Entry; 7] = [
@@ -89,17 +89,17 @@ fn nobody_was_asked(case: &Case) -> Result<(), Failed> {
     live.serves("nobody was asked")
 }
 
-/// Starts a change and waits until config.toml has its new bytes.
+/// Starts a change on a node of [`Case::that_waits`] and waits until config.toml has its new bytes. It does not go on before
+/// [`Live::let_start`].
 fn begin(live: &Live) -> Result<(), Failed> {
+    live.hold_start()?;
     let mut child = live.node.command(&[PROGRAM, "migrate", "--yes"])?;
     let mut child = child
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let begun = live.node.until("the new files are never in force", CRI, || {
-        Ok((live.node.read(CONFIG)? != live.old).then_some(()))
-    });
+    let begun = live.until_in_force();
     // Whoever follows may go at any time.
     child.kill()?;
     child.wait()?;
@@ -108,9 +108,10 @@ fn begin(live: &Live) -> Result<(), Failed> {
 
 /// systemd undoes what was killed, at once.
 fn killed(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
+    let live = case.boot(&Case::that_waits())?;
     begin(&live)?;
     live.node.run(&["systemctl", "kill", "--signal=SIGKILL", UNIT])?.ok()?;
+    live.let_start()?;
     live.over()?;
     live.serves("killed")?;
     live.is_old("killed")?;
@@ -142,7 +143,7 @@ fn rolled_back_unfinished(case: &Case) -> Result<(), Failed> {
 
 /// systemd undoes what hangs, when its time is up.
 fn stopped(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
+    let live = case.boot(&Case::that_waits())?;
     begin(&live)?;
     live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?.ok()?;
     let state = live
@@ -150,6 +151,7 @@ fn stopped(case: &Case) -> Result<(), Failed> {
         .run(&["systemctl", "show", "--value", "-p", "RuntimeMaxUSec", UNIT])?
         .stdout;
     assert_ne!(state.trim(), "infinity", "it would hang for ever");
+    live.let_start()?;
     live.node.run(&["systemctl", "stop", UNIT])?.ok()?;
     live.over()?;
     live.serves("stopped")?;
@@ -158,10 +160,9 @@ fn stopped(case: &Case) -> Result<(), Failed> {
 
 /// The guard undoes what a reset has cut off.
 fn reset(case: &Case) -> Result<(), Failed> {
-    let mut live = case.boot(&Case::legacy())?;
+    let mut live = case.boot(&Case::that_waits())?;
     begin(&live)?;
-    live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?;
-    assert_ne!(live.node.read(CONFIG)?, live.old, "too late");
+    live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?.ok()?;
     live.node.reset()?;
     live.node.wait_cri(CRI)?;
     live.nothing_is_left("reset")?;
@@ -174,8 +175,9 @@ fn reset(case: &Case) -> Result<(), Failed> {
 
 /// Whoever left finds it again.
 fn followed_again(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
+    let live = case.boot(&Case::that_waits())?;
     begin(&live)?;
+    live.let_start()?;
     let ran = live.run(&["status", "--follow"])?.ok()?;
     assert!(
         ran.stdout.contains("containerd was restarted and serves as before"),

@@ -8,7 +8,8 @@ use crate::commands::{Report, identity};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times, end_change};
-use mirrorshift_node::{ChangeError, Outcome, PROGRAM, Root, Session, status};
+use mirrorshift_node::{Change, ChangeError, Outcome, PROGRAM, Root, Session, status};
+use mirrorshift_plan::change::Phase;
 use std::time::Duration;
 
 /// For whatever is left of an earlier change, and for the lock.
@@ -42,31 +43,39 @@ pub(crate) fn undo_unsettled(run: &str) -> Result<Report, Failure> {
     end_change(PATIENCE)?;
     let outcome = undo(&root, limits, &mut progress);
     let end = match &outcome {
-        // The run had come to its end by itself, and has told it.
-        Ok(Outcome::Nothing) => End::failed(
-            &Failure::new(Exit::Refused, "ended", "the run ended before it changed anything")
-                .hint("`journalctl -u mirrorshift-change` says why; run the command again"),
-        ),
-        Ok(Outcome::Settled(report)) => End::failed(&Failure::new(
-            Exit::Unexpected,
-            "ended",
-            format!("the run ended after the change {} had settled", report.change),
-        )),
-        Ok(Outcome::Undone(report) | Outcome::RolledBack(report)) => End::failed(
-            &Failure::new(
-                Exit::Undone,
-                "ended",
-                format!(
-                    "the run was ended in the middle, and the change {} was undone: every file is as it was",
-                    report.change
-                ),
-            )
-            .hint("`journalctl -u mirrorshift-change` says what ended it; run the command again"),
-        ),
+        // The run had come to its end by itself and has told it, or was ended before it could tell.
+        Ok(Outcome::Nothing) => match status(&root) {
+            Ok(status) => End::failed(&over(&status.history, run)),
+            Err(error) => End::failed(&error.into()),
+        },
+        Ok(Outcome::Settled(report)) => End::failed(&settled(&report.change)),
+        Ok(Outcome::Undone(report) | Outcome::RolledBack(report)) => End::failed(&undone(&report.change)),
         Err(failure) => End::failed(failure),
     };
     progress.end(&end);
     outcome.map(|_| Report::text(Exit::Done, String::new()))
+}
+
+/// What has become of a run that left nothing to undo.
+fn over(history: &[Change], run: &str) -> Failure {
+    match history.iter().rfind(|change| change.id == run) {
+        Some(change) if change.phase == Phase::Settled => settled(run),
+        Some(_) => undone(run),
+        None => Failure::new(Exit::Refused, "ended", "the run ended before it changed anything")
+            .hint("`journalctl -u mirrorshift-change` says why; run the command again"),
+    }
+}
+
+fn settled(change: &str) -> Failure {
+    let message = format!("the run ended after the change {change} had settled");
+    Failure::new(Exit::Unexpected, "ended", message)
+}
+
+fn undone(change: &str) -> Failure {
+    let message =
+        format!("the run was ended in the middle, and the change {change} was undone: every file is as it was");
+    Failure::new(Exit::Undone, "ended", message)
+        .hint("`journalctl -u mirrorshift-change` says what ended it; run the command again")
 }
 
 /// What the guard does.
@@ -133,4 +142,35 @@ fn boot() -> Result<String, Failure> {
         )
     })?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    /// Whoever is ended between the last line of the journal and its own last word has done what the journal says.
+    #[test]
+    fn what_a_run_has_done_is_told_by_who_comes_after_it() {
+        let change = |id: &str, phase: &str| -> Change {
+            let digest = "0".repeat(64);
+            let change = json!({
+                "id": id, "plan": digest, "containerd": "2.4.2", "began": 1, "ended": 2, "phase": phase,
+                "settled": phase != "undone", "note": null, "folders": [], "new_file_mode": 0o644, "steps": [],
+            });
+            from_value(change).unwrap()
+        };
+        let before = change("before", "settled");
+        let told = |history: &[Change]| {
+            let failure = over(history, "run");
+            (failure.exit, failure.message)
+        };
+
+        assert_eq!(told(&[]).0, Exit::Refused);
+        assert_eq!(told(std::slice::from_ref(&before)).0, Exit::Refused);
+        let (exit, message) = told(&[before.clone(), change("run", "settled")]);
+        assert_eq!(exit, Exit::Unexpected);
+        assert!(message.contains("run had settled"), "{message}");
+        assert_eq!(told(&[before, change("run", "undone")]).0, Exit::Undone);
+    }
 }

@@ -105,9 +105,7 @@ const STOP_BUS: &str = "systemctl stop dbus.socket dbus.service; rm -f /run/dbus
 /// A bus that goes once the new files are in force, under a `migrate` that ends with `code`; and comes back.
 fn bus_is_gone_under(live: &Live, more: &[&str], code: i32) -> Result<(), Failed> {
     let child = background(live, more)?;
-    live.node.until("the new files are never in force", CRI, || {
-        Ok((live.node.read(CONFIG)? != live.old).then_some(()))
-    })?;
+    live.until_in_force()?;
     live.node.run(&["sh", "-c", STOP_BUS])?;
     let said = ended(child, code);
     let start = ["systemctl", "start", "dbus.socket", "dbus.service"];
@@ -233,7 +231,7 @@ pub(crate) fn two_at_once(case: &Case) -> Result<(), Failed> {
 
 /// systemd reads its files again, over and over, while it watches over a change.
 pub(crate) fn reload_in_the_middle(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
+    let live = case.boot(&Case::that_waits())?;
     let child = background(&live, &[])?;
     for _ in 0..20 {
         live.node.run(&["systemctl", "daemon-reload"])?;
@@ -244,10 +242,9 @@ pub(crate) fn reload_in_the_middle(case: &Case) -> Result<(), Failed> {
     live.is_new("reloaded")?;
     // One that is killed right after a reload is undone as well.
     live.run(&["rollback", "--yes"])?.ok()?;
+    live.hold_start()?;
     let child = background(&live, &[])?;
-    live.node.until("the new files are never in force", CRI, || {
-        Ok((live.node.read(CONFIG)? != live.old).then_some(()))
-    })?;
+    live.until_in_force()?;
     live.node
         .run(&[
             "sh",
@@ -255,6 +252,7 @@ pub(crate) fn reload_in_the_middle(case: &Case) -> Result<(), Failed> {
             &format!("systemctl daemon-reload; systemctl kill --signal=SIGKILL {UNIT}"),
         ])?
         .ok()?;
+    live.let_start()?;
     ended(child, 4)?;
     live.serves("undone")?;
     live.is_old("undone")
@@ -293,11 +291,10 @@ pub(crate) fn sandbox_in_creation(case: &Case) -> Result<(), Failed> {
 
 /// Nothing is left that could undo: containerd starts all the same, and the next run closes the change.
 pub(crate) fn guard_deleted(case: &Case) -> Result<(), Failed> {
-    let mut live = case.boot(&Case::legacy())?;
+    let mut live = case.boot(&Case::that_waits())?;
+    live.hold_start()?;
     let mut child = background(&live, &[])?;
-    live.node.until("the new files are never in force", CRI, || {
-        Ok((live.node.read(CONFIG)? != live.old).then_some(()))
-    })?;
+    live.until_in_force()?;
     live.node.run(&["systemctl", "kill", "--signal=SIGSTOP", UNIT])?.ok()?;
     child.kill()?;
     child.wait()?;

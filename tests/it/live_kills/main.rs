@@ -174,7 +174,7 @@ impl<'c> Bench<'c> {
         };
         let owned = matches!(kind, Kind::LeftAlone | Kind::Stopped);
         // With its filter in the kernel strace injects nothing.
-        self.live.traced(&[&trace, &inject], limit, owned)?;
+        let run = self.live.traced(&[&trace, &inject], limit, owned)?;
         let ended = self.live.over()?;
         let struck = ended == if kind == Kind::Stopped { "timeout" } else { "signal" };
         if kind == Kind::Reset {
@@ -208,6 +208,12 @@ impl<'c> Bench<'c> {
                 }
             }
             let which = self.which()?;
+            // Who is ended tells nothing; whoever comes after it tells what became of it.
+            if struck && owned {
+                let told = self.live.told(&run)?;
+                let so: &[i64] = if which == "new" { &[0, 1] } else { &[3, 4] };
+                assert!(so.contains(&told), "{which}, and {told} was told");
+            }
             found = if struck { which } else { found };
         }
         if kind == Kind::Reset {
