@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Holds the groups of all nodes.
-const PARENT: &str = "mirrorshift-lab";
+/// Begins the names of all nodes' groups. A group around them all would be removed by one node while another one goes into it.
+const PREFIX: &str = "mirrorshift-lab-";
 const HIERARCHIES: &str = "/sys/fs/cgroup";
 
 /// Joins groups, whose list ends in `--`, and becomes the rest.
@@ -32,7 +32,7 @@ pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
         // Where the path is not of this namespace, the mount's root is as good.
         let group = mount.join(path.trim_start_matches('/'));
         let group = if group.is_dir() { group } else { mount };
-        group.is_dir().then(|| group.join(PARENT).join(name))
+        group.is_dir().then(|| group.join(format!("{PREFIX}{name}")))
     });
     Ok(hierarchies.collect())
 }
@@ -40,21 +40,19 @@ pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
 /// Makes the groups.
 pub(super) fn make(groups: &[PathBuf]) -> io::Result<()> {
     for group in groups {
-        for folder in group.parent().into_iter().chain([group.as_path()]) {
-            match fs::create_dir(folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
-                }
-                _ => {}
+        match fs::create_dir(group) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", group.display())));
             }
-            // Version 1 lets nobody in before these are set.
-            for setting in ["cpuset.cpus", "cpuset.mems"] {
-                if let (true, Some(above)) = (folder.join(setting).exists(), folder.parent())
-                    && let Ok(value) = fs::read_to_string(above.join(setting))
-                {
-                    // On version 2 they are inherited, and an empty one cannot be written.
-                    drop(fs::write(folder.join(setting), value));
-                }
+            _ => {}
+        }
+        // Version 1 lets nobody in before these are set.
+        for setting in ["cpuset.cpus", "cpuset.mems"] {
+            if let (true, Some(above)) = (group.join(setting).exists(), group.parent())
+                && let Ok(value) = fs::read_to_string(above.join(setting))
+            {
+                // On version 2 they are inherited, and an empty one cannot be written.
+                drop(fs::write(group.join(setting), value));
             }
         }
     }
@@ -96,8 +94,6 @@ pub(super) fn remove(groups: &[PathBuf]) -> io::Result<()> {
             }
             sleep(Duration::from_millis(10));
         }
-        // Other nodes may have theirs in it.
-        drop(group.parent().map(fs::remove_dir));
     }
     Ok(())
 }

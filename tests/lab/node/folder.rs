@@ -33,16 +33,7 @@ impl Folder {
         fs::create_dir(&path)?;
         let lock = locked(&path.join("lock"), FlockOperation::NonBlockingLockExclusive)?;
         let cgroups = cgroups::of(&name)?;
-        let lines: Vec<String> = cgroups
-            .iter()
-            .map(|group| {
-                format!(
-                    "{}
-",
-                    group.display()
-                )
-            })
-            .collect();
+        let lines: Vec<String> = cgroups.iter().map(|group| format!("{}\n", group.display())).collect();
         // Written before any of them is made: who cleans up knows them from here alone.
         fs::write(path.join("cgroups"), lines.concat())?;
         Ok(Self {
