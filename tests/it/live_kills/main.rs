@@ -30,6 +30,8 @@ use tried::Tried;
 const WHOLE: &str = "2.4";
 /// Points of each kind that a sample takes, on [`WHOLE`] and on the others.
 const SAMPLE: (usize, usize) = (2, 1);
+/// How many of them a campaign strikes at once.
+const NODES: usize = 6;
 /// What changes a file or is heard by systemd. What containerd is asked goes by `writev` and changes nothing: a kill before
 /// such a question leaves what a kill before the next of these leaves.
 const CALLS: [&str; 16] = [
@@ -337,12 +339,13 @@ fn kills(case: &Case) -> Result<(), Failed> {
             .map(|(call, numbers)| (call, numbers.len()))
             .collect::<Vec<_>>()
     );
+    let left = Mutex::new(todo.iter());
     let shared = Mutex::new(tried);
     let broken = if report {
         drop(bench);
-        at_once(case, &todo, &shared)?
+        at_once(case, &left, &shared)?
     } else {
-        each(bench, &todo, &shared)?
+        each(bench, &left, &shared)?
     };
     let tried = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     tried.table(&version);
@@ -356,11 +359,15 @@ fn kills(case: &Case) -> Result<(), Failed> {
     Err(broken.join("\n").into())
 }
 
-/// Every point in turn; those that were broken.
-fn each(mut bench: Bench<'_>, todo: &[Point], tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
+/// Points that nobody has taken yet.
+type Left<'p> = Mutex<std::slice::Iter<'p, Point>>;
+
+/// Every point that is left, in turn; those that were broken.
+fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
     let version = &bench.case.containerd.version;
     let mut broken = Vec::new();
-    for point in todo {
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    while let Some(point) = next() {
         if bench.points == POINTS_OF_A_NODE {
             let case = bench.case;
             let lost = bench.end()?;
@@ -388,25 +395,15 @@ fn each(mut bench: Bench<'_>, todo: &[Point], tried: &Mutex<Tried>) -> Result<Ve
     Ok(broken)
 }
 
-/// The same on several nodes at once: a campaign waits more than it works, longest for what was stopped.
-fn at_once(case: &Case, todo: &[Point], tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
-    let parts = KINDS.iter().flat_map(|kind| {
-        let of_kind: Vec<Point> = todo.iter().filter(|point| point.kind == *kind).cloned().collect();
-        let nodes = if *kind == Kind::Stopped { 2 } else { 1 };
-        let size = of_kind.len().div_ceil(nodes).max(1);
-        of_kind.chunks(size).map(<[Point]>::to_vec).collect::<Vec<_>>()
-    });
-    let parts: Vec<Vec<Point>> = parts.collect();
+/// The same on several nodes at once: a campaign waits more than it works.
+fn at_once(case: &Case, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let started: Vec<_> = parts
-            .iter()
-            .map(|part| scope.spawn(move || each(Bench::new(case)?, part, tried)))
-            .collect();
+        let started = [(); NODES].map(|()| scope.spawn(|| each(Bench::new(case)?, left, tried)));
         let mut broken = Vec::new();
         let bare = scope.spawn(|| bare_restarts(case, &over));
-        for part in started {
-            broken.extend(part.join().map_err(|_| "a part of the campaign panicked")??);
+        for node in started {
+            broken.extend(node.join().map_err(|_| "a part of the campaign panicked")??);
         }
         over.store(true, Ordering::Relaxed);
         let lost = bare.join().map_err(|_| "the bare restarts panicked")??;
