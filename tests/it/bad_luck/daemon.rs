@@ -102,11 +102,14 @@ pub(crate) fn no_bus(case: &Case) -> Result<(), Failed> {
 
 const STOP_BUS: &str = "systemctl stop dbus.socket dbus.service; rm -f /run/dbus/system_bus_socket";
 
-/// A bus that goes once the new files are in force, under a `migrate` that ends with `code`; and comes back.
+/// A bus that goes once the new files are in force and before containerd has started with them, under a `migrate` that ends with
+/// `code`; and comes back. For a node of [`Case::that_waits`].
 fn bus_is_gone_under(live: &Live, more: &[&str], code: i32) -> Result<(), Failed> {
+    live.hold_start()?;
     let child = background(live, more)?;
     live.until_in_force()?;
     live.node.run(&["sh", "-c", STOP_BUS])?;
+    live.let_start()?;
     let said = ended(child, code);
     let start = ["systemctl", "start", "dbus.socket", "dbus.service"];
     live.node.run(&start)?.ok()?;
@@ -115,7 +118,7 @@ fn bus_is_gone_under(live: &Live, more: &[&str], code: i32) -> Result<(), Failed
 
 /// The bus goes once the new files are in force: systemd's own program has another way to it, and the change goes on.
 pub(crate) fn bus_goes(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
+    let live = case.boot(&Case::that_waits())?;
     bus_is_gone_under(&live, &[], 0)?;
     live.serves("without a bus")?;
     live.is_new("without a bus")?;
@@ -126,7 +129,7 @@ pub(crate) fn bus_goes(case: &Case) -> Result<(), Failed> {
 
 /// The same with a change that is to be undone: containerd is restarted for that as well.
 pub(crate) fn bus_goes_and_it_is_undone(case: &Case) -> Result<(), Failed> {
-    let live = case.boot(&Case::legacy())?;
+    let live = case.boot(&Case::that_waits())?;
     bus_is_gone_under(&live, &["--verify-image", "nowhere.invalid/none:1"], 4)?;
     live.serves("undone without a bus")?;
     live.is_old("undone without a bus")?;
