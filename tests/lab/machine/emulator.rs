@@ -18,8 +18,8 @@ use super::port::Port;
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(10);
-/// How long it may take until QEMU listens, or ends. It takes 0.1 s.
-const SOON: Duration = Duration::from_secs(20);
+/// How long it may take until QEMU listens, or ends. It takes 0.1 s, on processors that nobody uses first.
+const SOON: Duration = Duration::from_mins(5);
 
 /// The kernel's words. No tests of its own parts, no defence against its own programs and no ACPI, which cost an emulated
 /// processor time.
