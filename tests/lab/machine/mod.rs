@@ -33,8 +33,8 @@ use super::node::Process;
 use super::{Containerd, Files, Missing, Ready};
 use crate::tool::Ran;
 
-/// How long a boot may take. It takes 10 to 15 s on an idle machine, and ten times that on one that others keep busy.
-const BOOT: Duration = Duration::from_mins(10);
+/// How long a boot may take. It takes 10 to 15 s on an idle machine, and minutes where others use the processors first.
+const BOOT: Duration = Duration::from_mins(20);
 /// How long a saved state may take to be read or written. It takes a second, on processors that nobody uses first.
 const STATE: Duration = Duration::from_mins(10);
 /// Longer than the agent gives a script, whose two minutes are of the machine's own time.
