@@ -7,8 +7,13 @@ use libtest_mimic::Failed;
 use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
 use std::process::{ExitCode, Stdio};
 
-const TRIALS: [Entry; 7] = [
+const TRIALS: [Entry; 8] = [
     ("there_and_back", On::Every, there_and_back),
+    (
+        "comes_up_before_a_look",
+        On::Only(&["1.6", "2.4"]),
+        comes_up_before_a_look,
+    ),
     ("nobody_was_asked", On::Only(&["1.7"]), nobody_was_asked),
     ("killed", On::Every, killed),
     ("stopped", On::Only(&["1.7", "2.4"]), stopped),
@@ -74,6 +79,24 @@ fn there_and_back_once(case: &Case) -> Result<u64, Failed> {
     assert_eq!(routes(&mut live, "back")?, before);
     let workload = live.workload.as_ref().ok_or("there is no container")?;
     Ok(live.node.counted(workload)?.lost)
+}
+
+/// After the restart CRI alone is asked until it answers; only then begins a look, with all processes of the node.
+fn comes_up_before_a_look(case: &Case) -> Result<(), Failed> {
+    let live = case.boot(&Case::legacy())?;
+    live.learn_order()?;
+    let trace = ["--string-limit=1024", "--trace=sendmsg,recvfrom,openat"];
+    let run = live.traced(&trace, &[], true)?;
+    assert_eq!(live.traced_end(&run)?, 0);
+    let trace = live.node.read("/root/trace")?;
+    let trace = String::from_utf8_lossy(&trace);
+    let (_, restarted) = trace.rsplit_once("RestartUnit").ok_or("nothing was restarted")?;
+    let (before, _) = restarted.split_once("\"/proc\", ").ok_or("nobody looked")?;
+    assert!(
+        before.contains("RuntimeReady"),
+        "it looked before CRI had answered: {before}"
+    );
+    Ok(())
 }
 
 /// Without a terminal and without `--yes` nothing is done.

@@ -72,6 +72,8 @@ pub use holder::{CHANGE, change_is_left, end_change};
 /// How long containerd is waited for.
 mod deadline;
 pub use deadline::now as since_boot;
+/// Waits for one that was just started.
+mod comes_up;
 /// The containerd of a running node, as a change needs it.
 mod service;
 pub use service::{AtBoot, Expect, Live, Times};

@@ -2,6 +2,7 @@
 
 use super::baseline::{Baseline, Compared};
 use super::bus::{Bus, BusError, Exec, Property};
+use super::comes_up::let_come_up;
 use super::console;
 use super::deadline::{Deadline, now};
 use super::facts::{Ask, Facts};
@@ -23,6 +24,8 @@ pub struct Times {
     pub call: Duration,
     /// For a restart, as far as the loop waits for systemd.
     pub restart: Duration,
+    /// For CRI's first answer after a restart, before all of the node is looked at.
+    pub up: Duration,
     /// From a restart until containerd serves as before. One whose plugins loaded and that is still recovering what ran has
     /// it once more.
     pub serve: Duration,
@@ -37,6 +40,7 @@ impl Default for Times {
         Self {
             call: Duration::from_secs(2),
             restart: Duration::from_secs(90),
+            up: Duration::from_secs(2),
             serve: Duration::from_secs(20),
             pull: Duration::from_mins(2),
             pause: Duration::from_millis(50),
@@ -245,15 +249,21 @@ impl Runtime for Live<'_> {
                 bus.reset_failed(&self.unit).map_err(|_| ())?;
             }
             match bus.restart(&self.unit, self.times.restart) {
-                Ok(()) | Err(BusError::Job { .. } | BusError::Unseen { .. } | BusError::Late { .. }) => Ok(()),
+                Ok(()) => Ok(true),
+                Err(BusError::Job { .. } | BusError::Unseen { .. } | BusError::Late { .. }) => Ok(false),
                 Err(_) => Err(()),
             }
         });
-        if asked.is_ok() {
-            return Ok(());
+        let started = if let Ok(started) = asked {
+            started
+        } else {
+            systemctl::run(&["reset-failed", &self.unit])?;
+            systemctl::run(&["restart", &self.unit])?.status.success()
+        };
+        if let (true, Some(address)) = (started, &self.address) {
+            let_come_up(address, self.times.up, self.times.call);
         }
-        systemctl::run(&["reset-failed", &self.unit])?;
-        systemctl::run(&["restart", &self.unit]).map(drop)
+        Ok(())
     }
 
     fn attempt(&mut self) {
