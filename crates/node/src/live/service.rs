@@ -24,6 +24,9 @@ pub struct Times {
     pub call: Duration,
     /// For a restart, as far as the loop waits for systemd.
     pub restart: Duration,
+    /// From the last look until a restart. Right after a look at the whole node the end of containerd waits longer for grace
+    /// periods of the kernel: CRI was away for some 5 ms more, as docs/cri-away.md has it.
+    pub rest: Duration,
     /// For CRI's first answer after a restart, before all of the node is looked at.
     pub up: Duration,
     /// From a restart until containerd serves as before. One whose plugins loaded and that is still recovering what ran has
@@ -40,6 +43,7 @@ impl Default for Times {
         Self {
             call: Duration::from_secs(2),
             restart: Duration::from_secs(90),
+            rest: Duration::from_millis(100),
             up: Duration::from_secs(2),
             serve: Duration::from_secs(20),
             pull: Duration::from_mins(2),
@@ -244,6 +248,7 @@ impl Runtime for Live<'_> {
     fn restart(&mut self, again: bool) -> Result<(), Trouble> {
         // Of an earlier boot's change this one is the first restart by somebody who watches over it.
         guard::mark(self.root).ok();
+        std::thread::sleep(self.times.rest);
         let asked = self.bus().map_err(|_| ()).and_then(|bus| {
             if again {
                 bus.reset_failed(&self.unit).map_err(|_| ())?;
