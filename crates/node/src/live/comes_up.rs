@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// Between two questions.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// Waits for the first answer of CRI at `address`, no longer than `most` and the call that is under way then, which takes
-/// no longer than `call`. Judges nothing: whatever came of it is for a look to find.
+/// Waits for the first answer of CRI at `address`, no longer than `most` and the turn that is under way then: a connection
+/// and a question, each no longer than `call`. Judges nothing: whatever came of it is for a look to find.
 ///
 /// systemd is content before containerd has recovered what ran. A look asks every shim, and would take processors from a
 /// containerd that is needed: with 100 sandboxes CRI was away for a tenth longer, as docs/cri-away.md has it.
