@@ -4,8 +4,8 @@
 //! whether it stays is the plan's.
 
 use crate::render::routes::url;
-use mirrorshift_containerd::{Finding, FindingId, Origin, Place};
-use mirrorshift_plan::{Plan, RouteChange, Subject};
+use mirrorshift_containerd::{Finding, FindingId, Origin, SourceLocation};
+use mirrorshift_plan::{Plan, RegistryScope, RouteChange};
 
 /// A wildcard that stays in force although its hosts may each know one registry only.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct WildcardAdvice {
     /// The hosts of the wildcard, as URLs.
     pub(crate) hosts: Vec<String>,
     /// Where the first of them stands.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<SourceLocation>,
     /// The registries that are asked there, Docker Hub aside.
     pub(crate) registries: Vec<String>,
 }
@@ -29,7 +29,9 @@ impl WildcardAdvice {
     pub(crate) fn of(plan: &Plan) -> Option<Self> {
         let served = plan.routes.iter().map(asked_by_wildcard);
         let served: Vec<_> = served.filter(|(_, hosts)| !hosts.is_empty()).collect();
-        let (_, hosts) = served.iter().find(|(change, _)| change.registry == Subject::Unnamed)?;
+        let (_, hosts) = served
+            .iter()
+            .find(|(change, _)| change.registry == RegistryScope::Unnamed)?;
         let asks = plan.routes.iter().flat_map(|change| change.before.asks());
         let place = asks
             .filter(|ask| is_wildcard(ask.why.rule))
@@ -44,7 +46,8 @@ impl WildcardAdvice {
 
     /// The advice in sentences. The finding of the same name knows more registries, the pause image's among them.
     pub(crate) fn text(&self, findings: &[Finding]) -> String {
-        let place = |place: &Option<Place>| place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let place =
+            |place: &Option<SourceLocation>| place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
         if let Some(finding) = findings.iter().find(|finding| finding.id == Self::ID) {
             return format!("{}{} {}", place(&finding.place), finding.what, finding.effect);
         }

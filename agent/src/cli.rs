@@ -1,8 +1,8 @@
 //! What may be typed. The only place that looks at the program's arguments.
 
-use crate::commands::Report;
+use crate::commands::CommandOutput;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::{json, mask};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -19,12 +19,12 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     /// What every command takes.
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: CommonArgs,
 }
 
 /// What every command takes.
 #[derive(Debug, Args)]
-pub(crate) struct Common {
+pub(crate) struct CommonArgs {
     /// The node's file system: `/`, or a folder that holds an image or a copy of one
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub(crate) root: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct Common {
     pub(crate) output: Output,
     /// When to use colour; `NO_COLOR` is obeyed
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub(crate) color: When,
+    pub(crate) color: ColorWhen,
 }
 
 /// What is printed.
@@ -53,7 +53,7 @@ pub(crate) enum Output {
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
+pub(crate) enum ColorWhen {
     /// On a terminal.
     Auto,
     /// Always.
@@ -62,12 +62,12 @@ pub(crate) enum When {
     Never,
 }
 
-impl From<When> for anstream::ColorChoice {
-    fn from(when: When) -> Self {
+impl From<ColorWhen> for anstream::ColorChoice {
+    fn from(when: ColorWhen) -> Self {
         match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
+            ColorWhen::Auto => Self::Auto,
+            ColorWhen::Always => Self::Always,
+            ColorWhen::Never => Self::Never,
         }
     }
 }
@@ -85,13 +85,13 @@ pub(crate) enum Command {
         rehearse: bool,
         /// What should differ after the change.
         #[command(flatten)]
-        wishes: Wishes,
+        wishes: PolicyArgs,
     },
     /// Do what `plan` shows
     Migrate {
         /// What should differ after the change.
         #[command(flatten)]
-        wishes: Wishes,
+        wishes: PolicyArgs,
         /// Try a plan that was undone before, because containerd did not serve with it
         #[arg(long, conflicts_with = "no_restart")]
         again: bool,
@@ -159,7 +159,7 @@ pub(crate) enum Command {
     },
     /// What undoes a change at the next boot
     #[command(hide = true, subcommand)]
-    Guard(Guard),
+    Guard(GuardCommand),
     /// Print shell completions
     #[command(hide = true)]
     Completions {
@@ -213,7 +213,7 @@ pub(crate) enum LogFormat {
 
 /// What the guard's units run.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Guard {
+pub(crate) enum GuardCommand {
     /// Put the old bytes back, before containerd starts
     AtBoot,
     /// See whether containerd serves with them
@@ -227,7 +227,7 @@ pub(crate) enum Guard {
 
 /// What should differ after a change. Values are read later: clap would repeat a wrong one, password and all.
 #[derive(Debug, Default, Args)]
-pub(crate) struct Wishes {
+pub(crate) struct PolicyArgs {
     /// A `MirrorPolicy` file (YAML) that says what should differ after the change
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
@@ -263,20 +263,20 @@ pub(crate) struct Consent {
 }
 
 /// Reads the command line, or says what to print instead.
-pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, Report> {
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, CommandOutput> {
     let args: Vec<OsString> = args.collect();
     Cli::try_parse_from(&args).map_err(|error| {
         // Colour is taken away again where it does not belong.
         let text = mask::free_text(&error.render().ansi().to_string());
         if !error.use_stderr() {
-            return Report::text(Exit::Done, text);
+            return CommandOutput::text(Exit::Done, text);
         }
         if wants_json(&args) {
             let plain = mask::free_text(&error.render().to_string());
             let message = plain.trim_start_matches("error: ").trim_end().to_owned();
-            return json::failure(&Failure::usage("arguments", message));
+            return json::failure(&CommandError::usage("arguments", message));
         }
-        Report {
+        CommandOutput {
             exit: Exit::Usage,
             out: String::new(),
             err: text,
@@ -299,7 +299,7 @@ pub(crate) fn command() -> clap::Command {
 pub(crate) fn typed() -> clap::Command {
     let whole = Cli::command();
     let typed = whole.get_subcommands().filter(|command| !command.is_hide_set());
-    Common::augment_args(clap::Command::new("mirrorshift"))
+    CommonArgs::augment_args(clap::Command::new("mirrorshift"))
         .version(env!("CARGO_PKG_VERSION"))
         .subcommands(typed.cloned().collect::<Vec<_>>())
 }

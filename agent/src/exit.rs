@@ -1,6 +1,6 @@
 //! The exit codes. Manifests, units and runbooks quote this table.
 
-use mirrorshift_node::Kind;
+use mirrorshift_node::NodeErrorKind;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::process::ExitCode;
 
@@ -76,14 +76,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl From<Kind> for Exit {
-    fn from(kind: Kind) -> Self {
+impl From<NodeErrorKind> for Exit {
+    fn from(kind: NodeErrorKind) -> Self {
         match kind {
-            Kind::Unfinished => Self::Unexpected,
-            Kind::Refused => Self::Refused,
-            Kind::Undone => Self::Undone,
-            Kind::Stuck => Self::Stuck,
-            Kind::Locked => Self::Locked,
+            NodeErrorKind::Unfinished => Self::Unexpected,
+            NodeErrorKind::Refused => Self::Refused,
+            NodeErrorKind::Undone => Self::Undone,
+            NodeErrorKind::Stuck => Self::Stuck,
+            NodeErrorKind::Locked => Self::Locked,
         }
     }
 }

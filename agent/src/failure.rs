@@ -1,16 +1,16 @@
 //! Why a command did not do what it was asked, ready to be shown as text or JSON.
 
 use crate::exit::Exit;
-use mirrorshift_containerd::Place;
+use mirrorshift_containerd::SourceLocation;
 use mirrorshift_node::live::{BusError, RehearsalError};
-use mirrorshift_node::{ChangeError, OpenError, PurgeError, RootError, StatusError, Trouble};
+use mirrorshift_node::{ChangeError, NodeError, OpenError, PurgeError, RootError, StatusError};
 use mirrorshift_plan::policy::{PolicyError, ValueError};
 use mirrorshift_plan::{Refusal, RouteChange};
 use std::error::Error;
 
 /// Everything that is known about a failure. No part holds a secret: the crates mask what they hand over.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     /// How the program ends.
     pub(crate) exit: Exit,
     /// A stable name.
@@ -18,7 +18,7 @@ pub(crate) struct Failure {
     /// What is wrong, as a fragment.
     pub(crate) message: String,
     /// The file, its line and the column in it, from 1, as far as they are known.
-    pub(crate) place: Option<Box<At>>,
+    pub(crate) place: Option<Box<Location>>,
     /// What containerd does with it, or what it means for the node, as a sentence.
     pub(crate) effect: Option<Box<str>>,
     /// What to do about it.
@@ -29,7 +29,7 @@ pub(crate) struct Failure {
 
 /// Where something is wrong.
 #[derive(Debug)]
-pub(crate) struct At {
+pub(crate) struct Location {
     pub(crate) file: String,
     pub(crate) line: Option<usize>,
     pub(crate) column: Option<usize>,
@@ -45,7 +45,7 @@ pub(crate) struct Excerpt {
     pub(crate) len: usize,
 }
 
-impl Failure {
+impl CommandError {
     pub(crate) fn new(exit: Exit, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -91,7 +91,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-impl From<Box<Refusal>> for Failure {
+impl From<Box<Refusal>> for CommandError {
     fn from(refusal: Box<Refusal>) -> Self {
         let Refusal {
             reason,
@@ -113,7 +113,7 @@ impl From<Box<Refusal>> for Failure {
             }
             None => (None, None),
         };
-        let at = |Place { path, line }| At {
+        let at = |SourceLocation { path, line }| Location {
             file: path,
             line,
             column,
@@ -129,7 +129,7 @@ impl From<Box<Refusal>> for Failure {
     }
 }
 
-impl From<PolicyError> for Failure {
+impl From<PolicyError> for CommandError {
     fn from(error: PolicyError) -> Self {
         let PolicyError {
             file,
@@ -138,13 +138,13 @@ impl From<PolicyError> for Failure {
             hint,
         } = error;
         let at = match place {
-            None => At {
+            None => Location {
                 file,
                 line: None,
                 column: None,
                 excerpt: None,
             },
-            Some(place) => At {
+            Some(place) => Location {
                 file,
                 line: Some(place.line),
                 column: Some(place.column),
@@ -163,7 +163,7 @@ impl From<PolicyError> for Failure {
     }
 }
 
-impl From<RootError> for Failure {
+impl From<RootError> for CommandError {
     fn from(error: RootError) -> Self {
         let failure = match &error {
             RootError::Open { .. } => Self::usage("root", chain(&error)),
@@ -176,7 +176,7 @@ impl From<RootError> for Failure {
     }
 }
 
-impl From<StatusError> for Failure {
+impl From<StatusError> for CommandError {
     fn from(error: StatusError) -> Self {
         let hint = match &error {
             StatusError::Journal(error) => Some(error.hint()),
@@ -189,19 +189,19 @@ impl From<StatusError> for Failure {
     }
 }
 
-impl From<RehearsalError> for Failure {
+impl From<RehearsalError> for CommandError {
     fn from(error: RehearsalError) -> Self {
         Self::new(Exit::Refused, "not-rehearsed", chain(&error)).hint(error.hint())
     }
 }
 
-impl From<BusError> for Failure {
+impl From<BusError> for CommandError {
     fn from(error: BusError) -> Self {
         Self::new(Exit::Refused, "systemd", chain(&error)).hint(error.hint())
     }
 }
 
-impl From<PurgeError> for Failure {
+impl From<PurgeError> for CommandError {
     fn from(error: PurgeError) -> Self {
         let exit = match &error {
             PurgeError::Open(error) => error.kind().into(),
@@ -215,8 +215,8 @@ impl From<PurgeError> for Failure {
     }
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
+impl From<NodeError> for CommandError {
+    fn from(trouble: NodeError) -> Self {
         Self {
             hint: trouble.hint().map(Box::from),
             ..Self::new(Exit::Refused, "node", chain(&trouble))
@@ -224,7 +224,7 @@ impl From<Trouble> for Failure {
     }
 }
 
-impl From<OpenError> for Failure {
+impl From<OpenError> for CommandError {
     fn from(error: OpenError) -> Self {
         let reason = match &error {
             OpenError::Locked { .. } => "locked",
@@ -238,19 +238,19 @@ impl From<OpenError> for Failure {
     }
 }
 
-impl From<ChangeError> for Failure {
+impl From<ChangeError> for CommandError {
     fn from(error: ChangeError) -> Self {
         let reason = match error.trouble() {
-            Trouble::Io { .. } | Trouble::Journal(_) => "io",
-            Trouble::Unsuitable { .. } => "unsuitable-file",
-            Trouble::Foreign { .. } => "edited-by-others",
-            Trouble::Backup { .. } => "backup",
-            Trouble::Leftover { .. } => "leftover",
-            Trouble::Space { .. } => "no-space",
-            Trouble::Stuck { .. } => "stuck",
-            Trouble::Systemd(_) => "systemd",
-            Trouble::Daemon(_) => "containerd",
-            Trouble::Endless | Trouble::Said(_) => "change",
+            NodeError::Io { .. } | NodeError::Journal(_) => "io",
+            NodeError::Unsuitable { .. } => "unsuitable-file",
+            NodeError::ModifiedExternally { .. } => "edited-by-others",
+            NodeError::Backup { .. } => "backup",
+            NodeError::UnexpectedSibling { .. } => "leftover",
+            NodeError::Space { .. } => "no-space",
+            NodeError::EarlierUndoFailed { .. } => "stuck",
+            NodeError::Systemd(_) => "systemd",
+            NodeError::ContainerdUnhealthy(_) => "containerd",
+            NodeError::DidNotConverge | NodeError::Message(_) => "change",
         };
         Self {
             hint: error.trouble().hint().map(Box::from),

@@ -48,7 +48,7 @@ use std::process::ExitCode;
 pub fn run() -> ExitCode {
     let (colour, report) = match cli::parse(std::env::args_os()) {
         Ok(cli) => (cli.common.color, commands::run(&cli)),
-        Err(report) => (cli::When::Auto, report),
+        Err(report) => (cli::ColorWhen::Auto, report),
     };
     let shown =
         print(io::stdout().lock(), colour, &report.out).and_then(|()| print(io::stderr().lock(), colour, &report.err));
@@ -67,7 +67,7 @@ pub fn run() -> ExitCode {
 }
 
 /// Writes `text`, without its colours where they do not belong, in as few calls as the other end takes.
-fn print(mut out: impl RawStream, colour: cli::When, text: &str) -> io::Result<()> {
+fn print(mut out: impl RawStream, colour: cli::ColorWhen, text: &str) -> io::Result<()> {
     let choice = match colour.into() {
         ColorChoice::Auto => AutoStream::choice(&out),
         given => given,

@@ -1,8 +1,8 @@
 //! Reads a node's files: everything that containerd's rules ask for, and the tool's own journal.
 
-use crate::cli::{Common, Wishes};
+use crate::cli::{CommonArgs, PolicyArgs};
 use crate::exit::Exit;
-use crate::failure::{At, Excerpt, Failure};
+use crate::failure::{CommandError, Excerpt, Location};
 use crate::{mask, version};
 use mirrorshift_containerd::{Config, Entry, LoadError, Tree, Version, read};
 use mirrorshift_node::{Root, Status, status};
@@ -26,7 +26,7 @@ const POLICY_LIMIT: u64 = 2 << 20;
 
 /// A node as it was read.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct LoadedNode {
     /// Its containerd.
     pub(crate) version: Version,
     /// Where its containerd's configuration starts.
@@ -40,13 +40,13 @@ pub(crate) struct Node {
     owned: BTreeSet<String>,
 }
 
-impl Node {
+impl LoadedNode {
     /// Reads the node below `root`.
-    pub(crate) fn read(root: &Root, common: &Common) -> Result<Self, Failure> {
+    pub(crate) fn read(root: &Root, common: &CommonArgs) -> Result<Self, CommandError> {
         let version = version::of(common, root.is_live())?;
         if !common.config.starts_with('/') {
             return Err(
-                Failure::usage("config", "--config is not an absolute path").hint("give it as the node sees it")
+                CommandError::usage("config", "--config is not an absolute path").hint("give it as the node sees it")
             );
         }
         let status = status(root)?;
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// The same files as another containerd would read them.
-    pub(crate) fn read_as(&self, root: &Root, version: &Version) -> Result<Self, Failure> {
+    pub(crate) fn read_as(&self, root: &Root, version: &Version) -> Result<Self, CommandError> {
         let (tree, outcome) = files(root, version, &self.config, self.tree.clone())?;
         Ok(Self {
             version: version.clone(),
@@ -95,17 +95,17 @@ impl Node {
     }
 
     /// What is to be done to them.
-    pub(crate) fn plan(&self, policy: &Policy) -> Result<Plan, Failure> {
+    pub(crate) fn plan(&self, policy: &Policy) -> Result<Plan, CommandError> {
         plan(&self.files(), policy).map_err(|refusal| {
-            let mut failure = Failure::from(refusal);
+            let mut failure = CommandError::from(refusal);
             self.show_line(&mut failure);
             failure
         })
     }
 
     /// Adds the line that a refusal names, as it was read, where the refusal does not bring it.
-    fn show_line(&self, failure: &mut Failure) {
-        let Some(at @ At { excerpt: None, .. }) = failure.place.as_deref_mut() else {
+    fn show_line(&self, failure: &mut CommandError) {
+        let Some(at @ Location { excerpt: None, .. }) = failure.place.as_deref_mut() else {
             return;
         };
         let text = self.tree.file(&at.file).map(String::from_utf8_lossy);
@@ -124,17 +124,17 @@ impl Node {
     }
 
     /// The configuration, for commands that mean nothing without one.
-    pub(crate) fn config(&self) -> Result<&Config, Failure> {
+    pub(crate) fn config(&self) -> Result<&Config, CommandError> {
         self.outcome.as_ref().map_err(|error| {
             let refusal = self.plan(&Policy::default()).err();
-            refusal.unwrap_or_else(|| Failure::new(Exit::Refused, "unreadable", error.to_string()))
+            refusal.unwrap_or_else(|| CommandError::new(Exit::Refused, "unreadable", error.to_string()))
         })
     }
 }
 
 type Files = (Tree, Result<Config, Box<LoadError>>);
 
-fn files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result<Files, Failure> {
+fn files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result<Files, CommandError> {
     let (mut paths, mut bytes) = (0, 0);
     for _ in 0..ROUNDS {
         let reading = read(version, config, &tree);
@@ -160,8 +160,8 @@ fn files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result
     )))
 }
 
-fn endless(message: String) -> Failure {
-    Failure::new(Exit::Refused, "too-much", message)
+fn endless(message: String) -> CommandError {
+    CommandError::new(Exit::Refused, "too-much", message)
         .hint("look at its `imports` and at the folders below `config_path`")
 }
 
@@ -169,16 +169,16 @@ fn endless(message: String) -> Failure {
 /// hold passwords.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct PolicySource {
     /// The file's name and bytes.
     file: Option<(String, Vec<u8>)>,
     mirrors: Vec<String>,
     wildcard: Option<String>,
 }
 
-impl Wanted {
+impl PolicySource {
     /// Reads the policy file, when one is named.
-    pub(crate) fn of(wishes: &Wishes) -> Result<Self, Failure> {
+    pub(crate) fn of(wishes: &PolicyArgs) -> Result<Self, CommandError> {
         let named = |path: &PathBuf| {
             let name = path.display().to_string();
             policy_bytes(path, &name).map(|bytes| (name, bytes))
@@ -205,7 +205,7 @@ impl Wanted {
     }
 
     /// The policy: the file's, with the flags on top.
-    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+    pub(crate) fn policy(&self) -> Result<Policy, CommandError> {
         let file = match &self.file {
             Some((name, bytes)) => Some(Policy::parse_bytes(bytes, name)?),
             None => None,
@@ -214,31 +214,31 @@ impl Wanted {
     }
 }
 
-fn policy_of(file: Option<Policy>, wanted: &Wanted) -> Result<Policy, Failure> {
+fn policy_of(file: Option<Policy>, wanted: &PolicySource) -> Result<Policy, CommandError> {
     let mirrors = wanted
         .mirrors
         .iter()
         .map(|text| MirrorFlag::parse(text))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::flag("--mirror", &error))?;
+        .map_err(|error| CommandError::flag("--mirror", &error))?;
     let wildcard = wanted
         .wildcard
         .as_deref()
         .map(Wildcard::parse)
         .transpose()
-        .map_err(|error| Failure::flag("--wildcard", &error))?;
-    Policy::with_flags(file, &mirrors, wildcard).map_err(|error| Failure::flag("--mirror", &error))
+        .map_err(|error| CommandError::flag("--wildcard", &error))?;
+    Policy::with_flags(file, &mirrors, wildcard).map_err(|error| CommandError::flag("--mirror", &error))
 }
 
-fn policy_bytes(path: &Path, name: &str) -> Result<Vec<u8>, Failure> {
+fn policy_bytes(path: &Path, name: &str) -> Result<Vec<u8>, CommandError> {
     let failed = |error: std::io::Error| {
         let error = error.to_string();
         let why = error.split(" (os error").next().unwrap_or_default();
-        Failure::usage("policy-file", format!("cannot read the policy `{name}`: {why}"))
+        CommandError::usage("policy-file", format!("cannot read the policy `{name}`: {why}"))
     };
     // Opening a FIFO would wait for a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "policy-file",
             format!("the policy `{name}` is no regular file"),
         ));

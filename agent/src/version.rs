@@ -1,7 +1,7 @@
 //! Asks a node's own containerd for its version.
 
-use crate::cli::Common;
-use crate::failure::Failure;
+use crate::cli::CommonArgs;
+use crate::failure::CommandError;
 use crate::mask;
 use mirrorshift_containerd::Version;
 use std::io::{self, Read};
@@ -17,11 +17,11 @@ const ANSWER: u64 = 4 << 10;
 const PROGRAMS: [&str; 3] = ["containerd", "/usr/local/bin/containerd", "/usr/bin/containerd"];
 
 /// The version that the command line names, else what the running machine's containerd prints.
-pub(crate) fn of(common: &Common, live: bool) -> Result<Version, Failure> {
+pub(crate) fn of(common: &CommonArgs, live: bool) -> Result<Version, CommandError> {
     match &common.containerd_version {
         Some(text) => parse(text, "--containerd-version"),
         None if live => ask(),
-        None => Err(Failure::usage(
+        None => Err(CommandError::usage(
             "containerd-version",
             "--containerd-version is needed with a root other than `/`: what lies in a folder cannot be asked",
         )
@@ -33,14 +33,14 @@ pub(crate) fn of(common: &Common, live: bool) -> Result<Version, Failure> {
 }
 
 /// A version that somebody typed.
-pub(crate) fn parse(text: &str, flag: &str) -> Result<Version, Failure> {
+pub(crate) fn parse(text: &str, flag: &str) -> Result<Version, CommandError> {
     text.parse()
-        .map_err(|error| Failure::usage("containerd-version", format!("{flag}: {error}")))
+        .map_err(|error| CommandError::usage("containerd-version", format!("{flag}: {error}")))
 }
 
-fn ask() -> Result<Version, Failure> {
+fn ask() -> Result<Version, CommandError> {
     let name_it = "name the version with --containerd-version";
-    let unknown = |why: String| Failure::usage("containerd-version", why).hint(name_it);
+    let unknown = |why: String| CommandError::usage("containerd-version", why).hint(name_it);
     for program in PROGRAMS {
         match answer(program) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

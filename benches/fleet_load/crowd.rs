@@ -8,8 +8,8 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::config::AuthInfo;
 use kube::{Api, Client, Config, ResourceExt};
 use mirrorshift_agent::daemon::simulation;
-use mirrorshift_tests::cluster::client::{Access, Cluster, Limits};
-use mirrorshift_tests::cluster::owner::Owner;
+use mirrorshift_tests::cluster::client::{ApiClient, CallLimits, InClusterConfig};
+use mirrorshift_tests::cluster::owner::NodeIdentity;
 use mirrorshift_tests::lab::ControlPlane;
 use std::fs;
 use std::io;
@@ -48,7 +48,7 @@ impl Crowd {
         fs::write(folder.path().join("ca.crt"), plane.authority())?;
         write_policy(folder.path(), "mode: observe\n")?;
         let admin = admin(plane, folder.path())?;
-        let owners = plane.inside(|| -> Result<Vec<Owner>, String> {
+        let owners = plane.inside(|| -> Result<Vec<NodeIdentity>, String> {
             let runtime = Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| error.to_string())?;
             let made = runtime.block_on(nodes(admin, folder.path(), size));
@@ -59,7 +59,7 @@ impl Crowd {
         Ok(crowd)
     }
 
-    fn start(plane: &ControlPlane, folder: TempDir, owners: Vec<Owner>) -> Outcome<Self> {
+    fn start(plane: &ControlPlane, folder: TempDir, owners: Vec<NodeIdentity>) -> Outcome<Self> {
         let (end, ended) = oneshot::channel::<()>();
         let (tell, told) = channel();
         let path = folder.path().to_owned();
@@ -77,11 +77,11 @@ impl Crowd {
                         if at % A_SECOND == 0 {
                             tokio::time::sleep(Duration::from_secs(1)).await;
                         }
-                        let access = Access {
+                        let access = InClusterConfig {
                             token: token(&path, &owner.name),
                             ..of_all.clone()
                         };
-                        let Ok(cluster) = Cluster::new(&access, Limits::default()) else {
+                        let Ok(cluster) = ApiClient::new(&access, CallLimits::default()) else {
                             return;
                         };
                         let policy = path.join("policy");
@@ -149,8 +149,8 @@ fn write_policy(folder: &Path, rest: &str) -> io::Result<()> {
 
 /// What all pods have. They ask the API server itself and not its service's address, where a process of the lab would hold two
 /// files for each connection.
-fn access(plane: &ControlPlane, folder: &Path) -> Outcome<Access> {
-    Ok(Access {
+fn access(plane: &ControlPlane, folder: &Path) -> Outcome<InClusterConfig> {
+    Ok(InClusterConfig {
         server: plane.server().parse()?,
         authority: folder.join("ca.crt"),
         token: folder.join("token"),
@@ -183,14 +183,14 @@ fn admin(plane: &ControlPlane, folder: &Path) -> Outcome<Config> {
     Ok(config)
 }
 
-async fn nodes(admin: Config, folder: &Path, size: u32) -> Outcome<Vec<Owner>> {
+async fn nodes(admin: Config, folder: &Path, size: u32) -> Outcome<Vec<NodeIdentity>> {
     let client = Client::try_from(admin)?;
     let owners = stream::iter(0..size).map(|number| node(client.clone(), folder, number));
     owners.buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// A Node, and the token of the agent on it.
-async fn node(client: Client, folder: &Path, number: u32) -> Outcome<Owner> {
+async fn node(client: Client, folder: &Path, number: u32) -> Outcome<NodeIdentity> {
     let name = format!("n{number:04}");
     let node = Node {
         metadata: ObjectMeta {
@@ -222,5 +222,5 @@ async fn node(client: Client, folder: &Path, number: u32) -> Outcome<Owner> {
         .await?;
     let text = answer.status.map(|status| status.token).unwrap_or_default();
     fs::write(token(folder, &name), text)?;
-    Ok(Owner { name, uid })
+    Ok(NodeIdentity { name, uid })
 }

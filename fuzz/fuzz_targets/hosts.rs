@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrorshift_containerd::{Route, Tree, hosts_asks, hosts_faults, hosts_route, hosts_wanted};
+use mirrorshift_containerd::{Route, Tree, hosts_asks, hosts_faults, hosts_route, unread_hosts_paths};
 use mirrorshift_fuzz::{Files, version};
 
 const ROOT: &str = "/etc/containerd/certs.d";
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
             tree.insert(path.clone(), files.entry(&path));
         }
         for _ in 0..100 {
-            for path in hosts_wanted(&version, &tree, ROOT, registry) {
+            for path in unread_hosts_paths(&version, &tree, ROOT, registry) {
                 assert!(tree.get(&path).is_none(), "asked again for {path}");
                 tree.insert(path.clone(), files.entry(&path));
             }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrorshift_node::{Root, STATE, status};
+use mirrorshift_node::{Root, STATE_DIR, status};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs;
@@ -12,14 +12,14 @@ use std::sync::LazyLock;
 
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = std::env::temp_dir().join(format!("mirrorshift-fuzz-{}", std::process::id()));
-    let state = root.join(STATE.trim_start_matches('/'));
+    let state = root.join(STATE_DIR.trim_start_matches('/'));
     fs::create_dir_all(&state).expect("a folder");
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("its mode");
     root
 });
 
 fn read(bytes: &[u8]) -> bool {
-    let journal = ROOT.join(STATE.trim_start_matches('/')).join("journal.json");
+    let journal = ROOT.join(STATE_DIR.trim_start_matches('/')).join("journal.json");
     fs::write(&journal, bytes).expect("a journal");
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o600)).expect("its mode");
     let root = Root::open(&*ROOT).expect("a root");

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrorshift_containerd::toml::{self, Kind, Table};
+use mirrorshift_containerd::toml::{self, Table, ValueKind};
 
 // The command line is a program, not a library; this part of it needs nothing else of it.
 #[path = "../../agent/src/mask/mod.rs"]
@@ -14,11 +14,11 @@ const SECRET: &str = "hunter2-8f3a";
 /// Whether a key that names a secret holds ours.
 fn held(table: &Table) -> bool {
     table.iter().any(|(key, value)| match &value.kind {
-        Kind::String(text) => key.eq_ignore_ascii_case("password") && text.contains(SECRET),
-        Kind::Table(table) => held(table),
-        Kind::Array(values) => values
+        ValueKind::String(text) => key.eq_ignore_ascii_case("password") && text.contains(SECRET),
+        ValueKind::Table(table) => held(table),
+        ValueKind::Array(values) => values
             .iter()
-            .any(|value| matches!(&value.kind, Kind::Table(table) if held(table))),
+            .any(|value| matches!(&value.kind, ValueKind::Table(table) if held(table))),
         _ => false,
     })
 }

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use mirrorshift_containerd::Version;
 use mirrorshift_fuzz::{CONFIG, Files, settles};
-use mirrorshift_plan::policy::{MirrorUrl, Policy, RegistryHost};
+use mirrorshift_plan::policy::{MirrorUrl, Policy, RegistryName};
 
 const NODE: &[u8] = br#"version = 2
 [plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         }
     };
     for registry in &policy.registries {
-        assert_eq!(RegistryHost::parse(registry.host.as_str()).as_ref(), Ok(&registry.host));
+        assert_eq!(RegistryName::parse(registry.host.as_str()).as_ref(), Ok(&registry.host));
         for url in registry.mirrors.iter().flatten() {
             assert_eq!(MirrorUrl::parse(&url.to_string()).as_ref(), Ok(url));
         }

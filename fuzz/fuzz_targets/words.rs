@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use mirrorshift_containerd::{Image, Version, is_localhost, is_registry};
 use mirrorshift_fuzz::{CONFIG, Files, VERSIONS, settles};
-use mirrorshift_plan::policy::{MirrorFlag, MirrorUrl, Policy, RegistryHost, WildcardFlag};
+use mirrorshift_plan::policy::{MirrorFlag, MirrorUrl, Policy, RegistryName, WildcardFlag};
 
 fuzz_target!(|text: &str| {
     if let Ok(version) = text.parse::<Version>() {
@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(image.to_string().parse().as_ref(), Ok(&image));
     }
     drop(is_localhost(text));
-    if let Ok(host) = RegistryHost::parse(text) {
+    if let Ok(host) = RegistryName::parse(text) {
         assert!(is_registry(host.as_str()), "{host:?}");
     }
     if let Ok(url) = MirrorUrl::parse(text) {

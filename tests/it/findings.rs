@@ -6,7 +6,7 @@
     reason = "a test program fails by panicking, and its output is its report"
 )]
 
-use mirrorshift_containerd::findings::{View, upgrade};
+use mirrorshift_containerd::findings::{ReleaseView, upgrade};
 use mirrorshift_containerd::{
     Config, DEFAULT_CONFIG, Entry, Finding, FindingId, LoadError, Severity, Tree, Version, findings, read,
 };
@@ -90,7 +90,7 @@ fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path)
             let (now, then) = (pair[0].parse().unwrap(), pair[1].parse().unwrap());
             let mut tree = tree(bytes);
             let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
-            let view = |reading, version| View { reading, version };
+            let view = |reading, version| ReleaseView { reading, version };
             for finding in upgrade(view(&before, &now), view(&after, &then), &tree) {
                 assert!(finding.id.as_str().starts_with("upgrade-"), "{name}: {finding:?}");
             }

@@ -71,7 +71,7 @@ fn answer(version: &str, bytes: &[u8]) -> Result<Value, LoadFault> {
         "mirrors": mirrors,
         "configs": configs,
         "auths": auths,
-        "headers": registry.headers.expose(),
+        "headers": registry.headers.reveal(),
         "config_path": path.map_or("", |path| path.value.as_str()),
     }))
 }
@@ -112,7 +112,7 @@ fn liveness_and_merged_values_equal_what_real_containerd_reports(corpus: &Path) 
                 (Err(_), Some(_)) | (Err(LoadFault::MissingImport(_)), None) => true,
                 // What only 1.x takes is refused by this tool on purpose.
                 (Err(LoadFault::Syntax(error)), None) => {
-                    version.starts_with("v1") && error.taken_by == mirrorshift_containerd::toml::TakenBy::OneOnly
+                    version.starts_with("v1") && error.taken_by == mirrorshift_containerd::toml::AcceptedBy::V1Only
                 }
                 _ => false,
             };

@@ -15,12 +15,12 @@ impl Jitter {
     }
 
     /// Other numbers in each process: seeded as hash maps are, by the system.
-    pub fn of_the_system() -> Self {
+    pub fn from_os() -> Self {
         Self::seeded(RandomState::new().hash_one(std::process::id()))
     }
 
     /// Some time from zero up to `most`.
-    pub fn below(&self, most: Duration) -> Duration {
+    pub fn duration_up_to(&self, most: Duration) -> Duration {
         Duration::from_nanos(self.up_to(u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)))
     }
 
@@ -70,7 +70,7 @@ impl Backoff {
 
     /// The wait after one more failure.
     pub fn next(&mut self, jitter: &Jitter) -> Duration {
-        let wait = jitter.below(self.ceiling);
+        let wait = jitter.duration_up_to(self.ceiling);
         self.ceiling = (self.ceiling * 2).min(self.longest);
         wait
     }
@@ -107,19 +107,19 @@ mod tests {
         let jitter = Jitter::seeded(3);
         let mut tenths = [0; 10];
         for _ in 0..10_000 {
-            let wait = jitter.below(SECOND);
+            let wait = jitter.duration_up_to(SECOND);
             assert!(wait < SECOND);
             tenths[usize::try_from(wait.as_millis() / 100).unwrap()] += 1;
         }
         for count in tenths {
             assert!((800..1200).contains(&count), "{tenths:?}");
         }
-        assert_eq!(jitter.below(Duration::ZERO), Duration::ZERO);
+        assert_eq!(jitter.duration_up_to(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]
     fn two_processes_wait_differently() {
-        let (one, other) = (Jitter::of_the_system(), Jitter::of_the_system());
-        assert_ne!(one.below(SECOND), other.below(SECOND));
+        let (one, other) = (Jitter::from_os(), Jitter::from_os());
+        assert_ne!(one.duration_up_to(SECOND), other.duration_up_to(SECOND));
     }
 }

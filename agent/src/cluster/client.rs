@@ -2,8 +2,8 @@
 //! slower when the server says so.
 
 use super::backoff::Jitter;
-use super::error::{ComeAgain, Error, Kind};
-use super::pace::Pace;
+use super::error::{ApiErrorKind, Error, RetryAfter};
+use super::pace::RequestThrottle;
 use http::{HeaderMap, Response, StatusCode, Uri, header};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,7 +21,7 @@ use tower::{BoxError, ServiceBuilder};
 
 /// Where the API server is and what a pod shows to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct InClusterConfig {
     /// Scheme, host and port.
     pub server: Uri,
     /// The certificates of the cluster's authority, as PEM. Read again about once a minute, as they may be replaced.
@@ -59,7 +59,7 @@ pub enum AccessError {
     },
 }
 
-impl Access {
+impl InClusterConfig {
     /// That of a pod: the address as the kubelet sets it in the environment, and the folder of its service account.
     pub fn of_pod(host: &str, port: &str, folder: &Path) -> Result<Self, AccessError> {
         let bracketed = if host.contains(':') {
@@ -85,7 +85,7 @@ impl Access {
 
 /// Bounds of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct CallLimits {
     /// How long one attempt may take, its whole answer included.
     pub attempt: Duration,
     /// How often a call is tried in all.
@@ -98,7 +98,7 @@ pub struct Limits {
     pub slowest: Duration,
 }
 
-impl Default for Limits {
+impl Default for CallLimits {
     /// At most three attempts in less than a minute and a half. Whoever calls waits longer by a
     /// [`Backoff`](super::backoff::Backoff) of its own.
     fn default() -> Self {
@@ -114,30 +114,30 @@ impl Default for Limits {
 
 /// Whether a call may be made again when nobody knows what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
+pub(crate) enum RetrySafety {
     /// It comes to the same: it reads, or says of which version it speaks.
-    Harmless,
+    Idempotent,
     /// Only when it is known that nothing was done.
-    WhenNotDone,
+    IfNotApplied,
 }
 
 /// The API server, as this program calls it. Clones share the connection, and the pace of a server that fails.
 #[derive(Clone)]
-pub struct Cluster {
+pub struct ApiClient {
     client: Client,
-    limits: Limits,
+    limits: CallLimits,
     shared: Arc<Shared>,
     patient: bool,
 }
 
 struct Shared {
     jitter: Jitter,
-    pace: Pace,
+    pace: RequestThrottle,
     /// Others wait for this node: it does not wait for its turn to ask.
     hurries: AtomicBool,
 }
 
-impl std::fmt::Debug for Cluster {
+impl std::fmt::Debug for ApiClient {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             client: _,
@@ -151,12 +151,12 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-impl Cluster {
+impl ApiClient {
     /// Prepares a client; it connects with its first call, so an API server that is away is no error here.
     ///
     /// HTTP/1: at rest there is one connection, that of the watch. Another one is made for calls and closed a minute after
     /// the last of them.
-    pub fn new(access: &Access, limits: Limits) -> Result<Self, AccessError> {
+    pub fn new(access: &InClusterConfig, limits: CallLimits) -> Result<Self, AccessError> {
         let mut config = Config::new(access.server.clone());
         // The file is what counts; an empty set beside it keeps kube from looking for the system's, of which a pod has none.
         config.root_cert = Some(Vec::new());
@@ -191,20 +191,20 @@ impl Cluster {
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())
             .option_layer(token)
-            .map_result(come_again)
+            .map_result(record_retry_after)
             .service(connections);
         let client = Client::new(service, config.default_namespace);
-        Ok(Self::over(client, limits, Jitter::of_the_system()))
+        Ok(Self::with_service(client, limits, Jitter::from_os()))
     }
 
     /// Calls by a client of kube's; answers that ask to come again must have gone through [`come_again`].
-    pub(crate) fn over(client: Client, limits: Limits, jitter: Jitter) -> Self {
+    pub(crate) fn with_service(client: Client, limits: CallLimits, jitter: Jitter) -> Self {
         Self {
             client,
             limits,
             shared: Arc::new(Shared {
                 jitter,
-                pace: Pace::new(limits.first, limits.slowest),
+                pace: RequestThrottle::new(limits.first, limits.slowest),
                 hurries: AtomicBool::new(false),
             }),
             patient: false,
@@ -212,7 +212,7 @@ impl Cluster {
     }
 
     /// The same, for calls that nobody waits for: they wait for their turn however late it comes.
-    pub(crate) fn patient(&self) -> Self {
+    pub(crate) fn without_deadline(&self) -> Self {
         Self {
             patient: true,
             ..self.clone()
@@ -220,7 +220,7 @@ impl Cluster {
     }
 
     /// Whether others wait for this node, so that it asks a server that fails as well, once for each call. For a few of many.
-    pub(crate) fn hurry(&self, hurries: bool) {
+    pub(crate) fn set_urgent(&self, hurries: bool) {
         self.shared.hurries.store(hurries, Ordering::Relaxed);
     }
 
@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     /// Ends when the server, having failed, answers again. From now on, whether it is waited for or not.
-    pub(crate) fn back(&self) -> Notified<'_> {
+    pub(crate) fn wait_until_reachable(&self) -> Notified<'_> {
         self.shared.pace.back()
     }
 
@@ -245,7 +245,7 @@ impl Cluster {
     pub(crate) async fn call<T>(
         &self,
         doing: &str,
-        again: Again,
+        again: RetrySafety,
         attempt: impl AsyncFn() -> kube::Result<T>,
     ) -> Result<T, Error> {
         let Shared { jitter, pace, hurries } = &*self.shared;
@@ -263,15 +263,18 @@ impl Cluster {
                     return Ok(answer);
                 }
                 Ok(Err(error)) => Error::of(doing, &error),
-                Err(_elapsed) => Error::silent(doing, limits.attempt),
+                Err(_elapsed) => Error::timed_out(doing, limits.attempt),
             };
             if !error.kind.is_outage() {
                 pace.answered();
                 return Err(error);
             }
-            pace.failed(error.asked(), jitter);
-            let may_be_done = matches!(error.kind, Kind::Failed | Kind::Silent | Kind::Broken);
-            if may_be_done && again == Again::WhenNotDone {
+            pace.failed(error.retry_after(), jitter);
+            let may_be_done = matches!(
+                error.kind,
+                ApiErrorKind::Failed | ApiErrorKind::Silent | ApiErrorKind::Broken
+            );
+            if may_be_done && again == RetrySafety::IfNotApplied {
                 return Err(error);
             }
             failed = Some(error);
@@ -281,7 +284,9 @@ impl Cluster {
 }
 
 /// Turns an answer that asks to come again into an error, as only here its headers are seen.
-pub(crate) fn come_again<B, E: Into<BoxError>>(answer: Result<Response<B>, E>) -> Result<Response<B>, BoxError> {
+pub(crate) fn record_retry_after<B, E: Into<BoxError>>(
+    answer: Result<Response<B>, E>,
+) -> Result<Response<B>, BoxError> {
     let answer = answer.map_err(Into::into)?;
     let after = retry_after(answer.headers());
     match answer.status() {
@@ -289,7 +294,7 @@ pub(crate) fn come_again<B, E: Into<BoxError>>(answer: Result<Response<B>, E>) -
         StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {}
         _ => return Ok(answer),
     }
-    Err(Box::new(ComeAgain {
+    Err(Box::new(RetryAfter {
         code: answer.status().as_u16(),
         after,
     }))

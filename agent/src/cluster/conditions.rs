@@ -12,7 +12,7 @@ pub struct Condition {
     #[serde(rename = "type")]
     pub kind: ConditionType,
     /// Whether it holds.
-    pub status: Truth,
+    pub status: ConditionStatus,
     /// Since when it does, or does not.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
@@ -50,7 +50,7 @@ impl ConditionType {
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Truth {
+pub enum ConditionStatus {
     /// It does.
     True,
     /// It does not.
@@ -160,32 +160,32 @@ impl Reason {
 
 /// What the agent has to say of one condition, without its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stated {
+pub struct ConditionState {
     /// Whether it holds.
-    pub status: Truth,
+    pub status: ConditionStatus,
     /// Why, in one word.
     pub reason: Reason,
     /// Why, in a sentence. Whoever makes it has masked it.
     pub message: String,
 }
 
-impl Stated {
+impl ConditionState {
     /// A condition that holds.
-    pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
-        Self::of(Truth::True, reason, message)
+    pub fn true_with(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(ConditionStatus::True, reason, message)
     }
 
     /// A condition that does not hold.
-    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
-        Self::of(Truth::False, reason, message)
+    pub fn false_with(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(ConditionStatus::False, reason, message)
     }
 
     /// A condition of which the agent cannot tell.
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
-        Self::of(Truth::Unknown, reason, message)
+        Self::of(ConditionStatus::Unknown, reason, message)
     }
 
-    fn of(status: Truth, reason: Reason, message: impl Into<String>) -> Self {
+    fn of(status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             status,
             reason,
@@ -198,13 +198,13 @@ impl Stated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conditions {
     /// See [`ConditionType::Migrated`].
-    pub migrated: Stated,
+    pub migrated: ConditionState,
     /// See [`ConditionType::Degraded`].
-    pub degraded: Stated,
+    pub degraded: ConditionState,
     /// See [`ConditionType::Progressing`].
-    pub progressing: Stated,
+    pub progressing: ConditionState,
     /// See [`ConditionType::PolicyValid`].
-    pub policy_valid: Stated,
+    pub policy_valid: ConditionState,
 }
 
 impl Conditions {
@@ -234,7 +234,7 @@ impl Conditions {
             .collect()
     }
 
-    fn of(&self, kind: ConditionType) -> &Stated {
+    fn of(&self, kind: ConditionType) -> &ConditionState {
         match kind {
             ConditionType::Migrated => &self.migrated,
             ConditionType::Degraded => &self.degraded,
@@ -258,19 +258,19 @@ mod tests {
         Timestamp::from_millisecond(second * 1000 + 250).unwrap()
     }
 
-    fn conditions(migrated: Stated) -> Conditions {
+    fn conditions(migrated: ConditionState) -> Conditions {
         Conditions {
             migrated,
-            degraded: Stated::no(Reason::Well, ""),
-            progressing: Stated::no(Reason::Idle, "Nothing is under way."),
-            policy_valid: Stated::unknown(Reason::NotSeenYet, ""),
+            degraded: ConditionState::false_with(Reason::Well, ""),
+            progressing: ConditionState::false_with(Reason::Idle, "Nothing is under way."),
+            policy_valid: ConditionState::unknown(Reason::NotSeenYet, ""),
         }
     }
 
     #[test]
     fn the_time_moves_only_with_the_status() {
-        let first = conditions(Stated::no(Reason::NotYet, "a")).after(&[], Some(1), at(100));
-        let same = conditions(Stated::no(Reason::ObserveOnly, "b")).after(&first, Some(2), at(200));
+        let first = conditions(ConditionState::false_with(Reason::NotYet, "a")).after(&[], Some(1), at(100));
+        let same = conditions(ConditionState::false_with(Reason::ObserveOnly, "b")).after(&first, Some(2), at(200));
         assert_eq!(same[0].last_transition_time, Timestamp::from_second(100).unwrap());
         assert_eq!(
             (
@@ -280,20 +280,20 @@ mod tests {
             ),
             ("ObserveOnly", "b", Some(2))
         );
-        let other = conditions(Stated::yes(Reason::AsWanted, "c")).after(&same, Some(2), at(300));
+        let other = conditions(ConditionState::true_with(Reason::AsWanted, "c")).after(&same, Some(2), at(300));
         assert_eq!(other[0].last_transition_time, Timestamp::from_second(300).unwrap());
         // The others stay where they were.
         for unmoved in &other[1..] {
             assert_eq!(unmoved.last_transition_time, Timestamp::from_second(100).unwrap());
         }
         // A status that comes back does not find its old time again.
-        let back = conditions(Stated::no(Reason::Drifted, "d")).after(&other, Some(2), at(400));
+        let back = conditions(ConditionState::false_with(Reason::Drifted, "d")).after(&other, Some(2), at(400));
         assert_eq!(back[0].last_transition_time, Timestamp::from_second(400).unwrap());
     }
 
     #[test]
     fn all_four_are_said_in_their_order() {
-        let said = conditions(Stated::no(Reason::NotYet, "a")).after(&[], None, at(0));
+        let said = conditions(ConditionState::false_with(Reason::NotYet, "a")).after(&[], None, at(0));
         let kinds: Vec<_> = said.iter().map(|condition| condition.kind).collect();
         assert_eq!(kinds, ConditionType::ALL);
         assert_eq!(

@@ -11,14 +11,14 @@ pub struct Error {
     /// What was tried, as in `create Lease slot-0`.
     pub doing: String,
     /// What it means.
-    pub kind: Kind,
+    pub kind: ApiErrorKind,
     #[source]
     cause: Cause,
 }
 
 /// What an error means. The name of each is the label of `mirrorshift_api_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ApiErrorKind {
     /// There is no such object.
     Absent,
     /// There is one of that name already.
@@ -51,7 +51,7 @@ pub enum Kind {
     OtherNode,
 }
 
-impl Kind {
+impl ApiErrorKind {
     /// As a metric's label.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,34 +104,34 @@ enum Cause {
 /// An answer that says when to come again. Made where headers can be seen, as kube tells of none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the API server asks to come again later")]
-pub(super) struct ComeAgain {
+pub(super) struct RetryAfter {
     pub(super) code: u16,
     pub(super) after: Option<Duration>,
 }
 
 impl Error {
     /// What the server asked to wait, if it did.
-    pub fn asked(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
-            Kind::Busy(after) => after,
+            ApiErrorKind::Busy(after) => after,
             _ => None,
         }
     }
 
-    pub(super) fn silent(doing: &str, limit: Duration) -> Self {
+    pub(super) fn timed_out(doing: &str, limit: Duration) -> Self {
         Self {
             doing: doing.to_owned(),
-            kind: Kind::Silent,
+            kind: ApiErrorKind::Silent,
             cause: Cause::Silence(limit),
         }
     }
 
     pub(super) fn paused(doing: &str) -> Self {
         let words = "not asked: the API server failed a moment ago";
-        Self::new(doing, Kind::Paused, words)
+        Self::new(doing, ApiErrorKind::Paused, words)
     }
 
-    pub(super) fn new(doing: &str, kind: Kind, words: impl Into<String>) -> Self {
+    pub(super) fn new(doing: &str, kind: ApiErrorKind, words: impl Into<String>) -> Self {
         Self {
             doing: doing.to_owned(),
             kind,
@@ -139,7 +139,7 @@ impl Error {
         }
     }
 
-    pub(super) fn answer(doing: &str, status: &Status) -> Self {
+    pub(super) fn from_status(doing: &str, status: &Status) -> Self {
         Self {
             doing: doing.to_owned(),
             kind: kind_of(status),
@@ -152,25 +152,27 @@ impl Error {
 
     pub(super) fn of(doing: &str, error: &kube::Error) -> Self {
         if let kube::Error::Api(status) = error {
-            return Self::answer(doing, status);
+            return Self::from_status(doing, status);
         }
         let mut kind = match error {
-            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Kind::Unreadable,
-            _ => Kind::Broken,
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => ApiErrorKind::Unreadable,
+            _ => ApiErrorKind::Broken,
         };
         // The innermost error says what happened, those around it where; kube's repeat what they hold.
         let mut innermost: &dyn std::error::Error = error;
         let mut next = Some(innermost);
         while let Some(current) = next {
-            if let Some(again) = current.downcast_ref::<ComeAgain>() {
+            if let Some(again) = current.downcast_ref::<RetryAfter>() {
                 kind = match again.code {
-                    429 => Kind::Busy(again.after),
-                    _ => again.after.map_or(Kind::Failed, |after| Kind::Busy(Some(after))),
+                    429 => ApiErrorKind::Busy(again.after),
+                    _ => again
+                        .after
+                        .map_or(ApiErrorKind::Failed, |after| ApiErrorKind::Busy(Some(after))),
                 };
             }
             let legacy = current.downcast_ref::<hyper_util::client::legacy::Error>();
             if legacy.is_some_and(hyper_util::client::legacy::Error::is_connect) {
-                kind = Kind::Unreachable;
+                kind = ApiErrorKind::Unreachable;
             }
             innermost = current;
             next = current.source();
@@ -179,20 +181,20 @@ impl Error {
     }
 }
 
-fn kind_of(status: &Status) -> Kind {
+fn kind_of(status: &Status) -> ApiErrorKind {
     match status.code {
-        401 => Kind::Unauthorized,
-        403 => Kind::Forbidden,
-        404 => Kind::Absent,
-        409 if status.is_already_exists() => Kind::Exists,
-        409 => Kind::Conflict,
-        410 => Kind::Expired,
+        401 => ApiErrorKind::Unauthorized,
+        403 => ApiErrorKind::Forbidden,
+        404 => ApiErrorKind::Absent,
+        409 if status.is_already_exists() => ApiErrorKind::Exists,
+        409 => ApiErrorKind::Conflict,
+        410 => ApiErrorKind::Expired,
         429 => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-            Kind::Busy((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+            ApiErrorKind::Busy((seconds > 0).then(|| Duration::from_secs(seconds.into())))
         }
-        400..=499 => Kind::Invalid,
-        _ => Kind::Failed,
+        400..=499 => ApiErrorKind::Invalid,
+        _ => ApiErrorKind::Failed,
     }
 }
 
@@ -208,16 +210,16 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         for (code, reason, kind) in [
-            (401, "Unauthorized", Kind::Unauthorized),
-            (403, "Forbidden", Kind::Forbidden),
-            (404, "NotFound", Kind::Absent),
-            (409, "AlreadyExists", Kind::Exists),
-            (409, "Conflict", Kind::Conflict),
-            (410, "Expired", Kind::Expired),
-            (422, "Invalid", Kind::Invalid),
-            (429, "TooManyRequests", Kind::Busy(None)),
-            (500, "InternalError", Kind::Failed),
-            (504, "Timeout", Kind::Failed),
+            (401, "Unauthorized", ApiErrorKind::Unauthorized),
+            (403, "Forbidden", ApiErrorKind::Forbidden),
+            (404, "NotFound", ApiErrorKind::Absent),
+            (409, "AlreadyExists", ApiErrorKind::Exists),
+            (409, "Conflict", ApiErrorKind::Conflict),
+            (410, "Expired", ApiErrorKind::Expired),
+            (422, "Invalid", ApiErrorKind::Invalid),
+            (429, "TooManyRequests", ApiErrorKind::Busy(None)),
+            (500, "InternalError", ApiErrorKind::Failed),
+            (504, "Timeout", ApiErrorKind::Failed),
         ] {
             let error = Error::of("get it", &kube::Error::Api(status(code, reason).boxed()));
             assert_eq!(error.kind, kind, "{code}");
@@ -233,34 +235,34 @@ mod tests {
     fn when_to_come_again_is_found_below_what_kube_makes_of_it() {
         let after = Some(Duration::from_secs(7));
         for (code, after, kind) in [
-            (429, after, Kind::Busy(after)),
-            (429, None, Kind::Busy(None)),
-            (503, after, Kind::Busy(after)),
-            (503, None, Kind::Failed),
+            (429, after, ApiErrorKind::Busy(after)),
+            (429, None, ApiErrorKind::Busy(None)),
+            (503, after, ApiErrorKind::Busy(after)),
+            (503, None, ApiErrorKind::Failed),
         ] {
-            let error = Error::of("get it", &kube::Error::Service(Box::new(ComeAgain { code, after })));
-            assert_eq!((error.kind, error.asked()), (kind, after));
+            let error = Error::of("get it", &kube::Error::Service(Box::new(RetryAfter { code, after })));
+            assert_eq!((error.kind, error.retry_after()), (kind, after));
         }
     }
 
     #[test]
     fn every_kind_has_a_label_of_its_own() {
         let kinds = [
-            Kind::Absent,
-            Kind::Exists,
-            Kind::Conflict,
-            Kind::Forbidden,
-            Kind::Unauthorized,
-            Kind::Invalid,
-            Kind::Expired,
-            Kind::Busy(None),
-            Kind::Failed,
-            Kind::Silent,
-            Kind::Unreachable,
-            Kind::Paused,
-            Kind::Broken,
-            Kind::Unreadable,
-            Kind::OtherNode,
+            ApiErrorKind::Absent,
+            ApiErrorKind::Exists,
+            ApiErrorKind::Conflict,
+            ApiErrorKind::Forbidden,
+            ApiErrorKind::Unauthorized,
+            ApiErrorKind::Invalid,
+            ApiErrorKind::Expired,
+            ApiErrorKind::Busy(None),
+            ApiErrorKind::Failed,
+            ApiErrorKind::Silent,
+            ApiErrorKind::Unreachable,
+            ApiErrorKind::Paused,
+            ApiErrorKind::Broken,
+            ApiErrorKind::Unreadable,
+            ApiErrorKind::OtherNode,
         ];
         let names: std::collections::BTreeSet<_> = kinds.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), kinds.len());

@@ -1,10 +1,10 @@
 //! Events on the Node, for whoever reads `kubectl describe node`. They tell what happened; what is true stands in conditions.
 
 use super::backoff::Jitter;
-use super::client::{Again, Cluster};
-use super::error::{Error, Kind};
+use super::client::{ApiClient, RetrySafety};
+use super::error::{ApiErrorKind, Error};
 use super::nodemirror::cut;
-use super::owner::Owner;
+use super::owner::NodeIdentity;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -29,7 +29,7 @@ const LONGEST_NOTE: usize = 1024;
 
 /// What happened. The name of each is the reason of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Happened {
+pub enum EventReason {
     /// A change of the node has begun.
     MigrationStarted,
     /// It settled.
@@ -52,7 +52,7 @@ pub enum Happened {
     PolicyInvalid,
 }
 
-impl Happened {
+impl EventReason {
     /// All of them.
     pub const ALL: [Self; 10] = [
         Self::MigrationStarted,
@@ -115,23 +115,23 @@ impl Happened {
 /// Makes events on one Node.
 #[derive(Debug)]
 pub struct Events {
-    cluster: Cluster,
+    cluster: ApiClient,
     api: Api<Event>,
-    owner: Owner,
+    owner: NodeIdentity,
     /// What was said within the hour, oldest first.
-    said: VecDeque<(Instant, Happened, String)>,
+    said: VecDeque<(Instant, EventReason, String)>,
     names: Jitter,
 }
 
 impl Events {
     /// Asks nothing yet.
-    pub fn new(cluster: Cluster, owner: Owner) -> Self {
+    pub fn new(cluster: ApiClient, owner: NodeIdentity) -> Self {
         Self {
             api: Api::namespaced(cluster.client(), NAMESPACE),
             cluster,
             owner,
             said: VecDeque::new(),
-            names: Jitter::of_the_system(),
+            names: Jitter::from_os(),
         }
     }
 
@@ -142,7 +142,7 @@ impl Events {
     /// # Errors
     ///
     /// That of the call. An event that was not made is no reason to stop: conditions say the same.
-    pub async fn tell(&mut self, happened: Happened, note: &str, now: Timestamp) -> Result<bool, Error> {
+    pub async fn publish(&mut self, happened: EventReason, note: &str, now: Timestamp) -> Result<bool, Error> {
         let clock = Instant::now();
         while self
             .said
@@ -151,7 +151,7 @@ impl Events {
         {
             self.said.pop_front();
         }
-        let same = |(_, what, said): &(Instant, Happened, String)| *what == happened && said == note;
+        let same = |(_, what, said): &(Instant, EventReason, String)| *what == happened && said == note;
         if self.said.iter().any(same) {
             return Ok(true);
         }
@@ -164,18 +164,18 @@ impl Events {
         // Its name is its own, so that one which is there already is this one.
         let made = self
             .cluster
-            .call(&doing, Again::Harmless, || self.api.create(&params, &event))
+            .call(&doing, RetrySafety::Idempotent, || self.api.create(&params, &event))
             .await;
         match made {
             Ok(_) => {}
-            Err(error) if error.kind == Kind::Exists => {}
+            Err(error) if error.kind == ApiErrorKind::Exists => {}
             Err(error) => return Err(error),
         }
         self.said.push_back((clock, happened, note.to_owned()));
         Ok(true)
     }
 
-    fn event(&self, happened: Happened, note: &str, now: Timestamp) -> Event {
+    fn event(&self, happened: EventReason, note: &str, now: Timestamp) -> Event {
         // Characters of up to four bytes each; the sign that something was cut has three.
         let most = if note.is_ascii() {
             LONGEST_NOTE - 2
@@ -186,7 +186,7 @@ impl Events {
         cut(&mut text, most);
         let kind = if happened.is_warning() { "Warning" } else { "Normal" };
         // Names of Nodes have up to 253 characters, as names of events.
-        let number = self.names.below(Duration::from_nanos(u64::MAX)).as_nanos();
+        let number = self.names.duration_up_to(Duration::from_nanos(u64::MAX)).as_nanos();
         let stem: String = self.owner.name.chars().take(220).collect();
         Event {
             metadata: ObjectMeta {

@@ -8,12 +8,12 @@
 //! Any error means no.
 
 use super::backoff::Backoff;
-use super::client::{Again, Cluster};
+use super::client::{ApiClient, RetrySafety};
 use super::conditions::whole_second;
-use super::error::{Error, Kind};
-use super::nodemirror::{LONGEST_MESSAGE, Phase, cut};
-use super::owner::Owner;
-use super::watch::{Seen, Watch};
+use super::error::{ApiErrorKind, Error};
+use super::nodemirror::{LONGEST_MESSAGE, NodePhase, cut};
+use super::owner::NodeIdentity;
+use super::watch::{Watch, WatchEvent};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -38,12 +38,12 @@ const SPREAD_MOST: Duration = Duration::from_mins(1);
 
 /// A slot that this node holds. Whoever has it in hand may change the node.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct HeldSlot {
     name: String,
     uid: String,
 }
 
-impl Slot {
+impl HeldSlot {
     /// The Lease's name, as in `slot-0`.
     pub fn name(&self) -> &str {
         &self.name
@@ -52,7 +52,7 @@ impl Slot {
 
 /// Who holds a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct SlotHolder {
     /// The Lease's name.
     pub slot: String,
     /// The node's name; empty when the Lease does not say.
@@ -67,19 +67,19 @@ pub struct Holder {
 
 /// What came of asking for a slot.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum AcquireOutcome {
     /// It was free, and is this node's now.
-    New(Slot),
+    New(HeldSlot),
     /// This node held it already: an agent took it before and has not given it back.
-    Held(Slot),
+    Held(HeldSlot),
     /// Others hold all of them, or were faster at the one that it tried. These hold one now.
-    Full(Vec<Holder>),
+    Full(Vec<SlotHolder>),
 }
 
-impl Holder {
+impl SlotHolder {
     /// Whether its change failed, so that it keeps the slot until a person frees it.
     pub fn failed(&self) -> bool {
-        [Phase::Undone, Phase::Stuck]
+        [NodePhase::Undone, NodePhase::Stuck]
             .iter()
             .any(|phase| self.phase == phase.name())
     }
@@ -87,16 +87,16 @@ impl Holder {
 
 /// What came of waiting.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Awaited {
+pub enum WaitOutcome {
     /// A slot seems to be free, and it is this node's turn to try.
     Free,
     /// All are held, and other slots than before by nodes that failed.
-    Failed(Vec<Holder>),
+    Failed(Vec<SlotHolder>),
 }
 
 /// What is written at a slot that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct SlotNote {
     /// What the change is doing, in one word.
     pub phase: String,
     /// Why the slot is held, in one sentence. Whoever makes it has masked it.
@@ -105,11 +105,11 @@ pub struct Why {
 
 /// The cluster's slots, as one node sees them.
 #[derive(Debug)]
-pub struct Gate {
-    cluster: Cluster,
+pub struct SlotPool {
+    cluster: ApiClient,
     leases: Api<Lease>,
     namespace: String,
-    owner: Owner,
+    owner: NodeIdentity,
     watch: Watch<Lease>,
     /// The Leases that the watch has seen, by name; none before its first list.
     seen: Option<BTreeMap<String, Lease>>,
@@ -120,9 +120,9 @@ pub struct Gate {
     failed: BTreeSet<String>,
 }
 
-impl Gate {
+impl SlotPool {
     /// Asks nothing yet. `namespace` is the agent's own.
-    pub fn new(cluster: Cluster, namespace: &str, owner: Owner) -> Self {
+    pub fn new(cluster: ApiClient, namespace: &str, owner: NodeIdentity) -> Self {
         let leases = Api::namespaced(cluster.client(), namespace);
         Self {
             watch: Watch::new(leases.clone(), "the slots' Leases", None),
@@ -138,7 +138,7 @@ impl Gate {
     }
 
     /// The API server that it asks.
-    pub(crate) fn cluster(&self) -> &Cluster {
+    pub(crate) fn cluster(&self) -> &ApiClient {
         &self.cluster
     }
 
@@ -147,10 +147,10 @@ impl Gate {
     /// # Errors
     ///
     /// That of a call; then nobody knows.
-    pub async fn held(&self) -> Result<Option<Slot>, Error> {
+    pub async fn current_slot(&self) -> Result<Option<HeldSlot>, Error> {
         let (leases, _) = self.list().await?;
         let own = self.own(&leases).into_iter().next();
-        self.cluster.hurry(own.is_some());
+        self.cluster.set_urgent(own.is_some());
         Ok(own)
     }
 
@@ -168,39 +168,39 @@ impl Gate {
     ///
     /// That of a call: then this node holds no slot that it may use. It may turn out later to hold one after all, when the
     /// answer was lost; the next [`Gate::take`] or [`Gate::held`] finds it.
-    pub async fn take(&mut self, slots: u16, why: &Why, now: Timestamp) -> Result<Taken, Error> {
+    pub async fn acquire(&mut self, slots: u16, why: &SlotNote, now: Timestamp) -> Result<AcquireOutcome, Error> {
         let (mut leases, mut version) = self.list().await?;
         let mut own = self.own(&leases);
         if !own.is_empty() {
             let slot = own.remove(0);
             // Two can be own when the answer to the first was lost; one is enough.
             for surplus in own {
-                self.give_back(surplus).await?;
+                self.release(surplus).await?;
             }
-            self.has_one();
-            return Ok(Taken::Held(slot));
+            self.on_acquired();
+            return Ok(AcquireOutcome::Held(slot));
         }
         if leases.len() < usize::from(slots) {
-            self.owner.still_stands(&self.cluster).await?;
+            self.owner.verify_node_exists(&self.cluster).await?;
             let names = (0..slots).map(slot_name);
             let free: Vec<String> = names.filter(|name| !leases.contains_key(name)).collect();
             if let Some(name) = self.cluster.jitter().pick(&free)
                 && let Some(slot) = self.make(name, why, now).await?
             {
-                self.has_one();
-                return Ok(Taken::New(slot));
+                self.on_acquired();
+                return Ok(AcquireOutcome::New(slot));
             }
             (leases, version) = self.list().await?;
         }
-        self.lost();
+        self.on_lost_race();
         let holders = self.holders(&leases);
         self.failed = failed(&holders);
         // Whoever waits has seen the list already.
         if self.seen.is_none() {
-            self.watch.go_on_from(version);
+            self.watch.resume_from(version);
             self.seen = Some(leases);
         }
-        Ok(Taken::Full(holders))
+        Ok(AcquireOutcome::Full(holders))
     }
 
     /// Says at the slot what is going on and why it is held.
@@ -208,7 +208,7 @@ impl Gate {
     /// # Errors
     ///
     /// [`Kind::Absent`] or [`Kind::Conflict`] when the slot is no longer this node's: a person has freed it.
-    pub async fn tell(&self, slot: &Slot, why: &Why) -> Result<(), Error> {
+    pub async fn annotate(&self, slot: &HeldSlot, why: &SlotNote) -> Result<(), Error> {
         let patch = Patch::Merge(json!({ "metadata": {
             // Of this Lease, and not of one that another node has made since.
             "uid": slot.uid,
@@ -216,14 +216,14 @@ impl Gate {
         }}));
         let params = PatchParams::default();
         let doing = format!("write at Lease {}", slot.name);
-        let told = self.cluster.call(&doing, Again::Harmless, || {
+        let told = self.cluster.call(&doing, RetrySafety::Idempotent, || {
             self.leases.patch_metadata(&slot.name, &params, &patch)
         });
         match told.await {
             Ok(_told) => Ok(()),
             // Nothing else in it could be: the API server takes another uid for a mistake.
-            Err(mut error) if error.kind == Kind::Invalid => {
-                error.kind = Kind::Conflict;
+            Err(mut error) if error.kind == ApiErrorKind::Invalid => {
+                error.kind = ApiErrorKind::Conflict;
                 Err(error)
             }
             Err(error) => Err(error),
@@ -235,7 +235,7 @@ impl Gate {
     /// # Errors
     ///
     /// That of a call: the slot is still held, as [`Gate::held`] will find.
-    pub async fn give_back(&self, slot: Slot) -> Result<(), Error> {
+    pub async fn release(&self, slot: HeldSlot) -> Result<(), Error> {
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(slot.uid),
             resource_version: None,
@@ -243,12 +243,14 @@ impl Gate {
         let doing = format!("delete Lease {}", slot.name);
         let outcome = self
             .cluster
-            .call(&doing, Again::Harmless, || self.leases.delete(&slot.name, &params))
+            .call(&doing, RetrySafety::Idempotent, || {
+                self.leases.delete(&slot.name, &params)
+            })
             .await;
         match outcome {
-            Err(error) if !matches!(error.kind, Kind::Absent | Kind::Conflict) => Err(error),
+            Err(error) if !matches!(error.kind, ApiErrorKind::Absent | ApiErrorKind::Conflict) => Err(error),
             _ => {
-                self.cluster.hurry(false);
+                self.cluster.set_urgent(false);
                 Ok(())
             }
         }
@@ -260,14 +262,14 @@ impl Gate {
     /// # Errors
     ///
     /// That of a call. The next comes after a while that grows.
-    pub async fn wait(&mut self, slots: u16) -> Result<Awaited, Error> {
+    pub async fn wait(&mut self, slots: u16) -> Result<WaitOutcome, Error> {
         loop {
             if let Some(seen) = self.seen.as_ref().filter(|seen| seen.len() >= usize::from(slots)) {
                 let holders = self.holders(seen);
                 let failed = failed(&holders);
                 if failed != self.failed {
                     self.failed = failed;
-                    return Ok(Awaited::Failed(holders));
+                    return Ok(WaitOutcome::Failed(holders));
                 }
             }
             let free = self.seen.as_ref().map(|seen| seen.len() < usize::from(slots));
@@ -276,7 +278,7 @@ impl Gate {
                     Ok(seen) => seen?,
                     Err(_elapsed) => {
                         self.turn = None;
-                        return Ok(Awaited::Free);
+                        return Ok(WaitOutcome::Free);
                     }
                 },
                 (Some(true), None) => {
@@ -287,17 +289,17 @@ impl Gate {
                 (Some(false) | None, turn) => {
                     // It was free, and somebody else was faster.
                     if turn.is_some() && free.is_some() {
-                        self.lost();
+                        self.on_lost_race();
                     }
                     self.watch.next(&self.cluster).await?
                 }
             };
-            self.note(seen);
+            self.apply_event(seen);
         }
     }
 
     /// Ends the watch of [`Gate::wait`], for a node that no longer waits.
-    pub fn rest(&mut self) {
+    pub fn stop_watching(&mut self) {
         self.watch.close();
         self.seen = None;
         self.turn = None;
@@ -305,21 +307,21 @@ impl Gate {
     }
 
     /// Others wait for this node now, and it for nobody.
-    fn has_one(&mut self) {
-        self.cluster.hurry(true);
-        self.rest();
+    fn on_acquired(&mut self) {
+        self.cluster.set_urgent(true);
+        self.stop_watching();
     }
 
-    fn lost(&mut self) {
+    fn on_lost_race(&mut self) {
         self.turn = None;
         self.spread.next(self.cluster.jitter());
     }
 
-    fn note(&mut self, seen: Seen<Lease>) {
+    fn apply_event(&mut self, seen: WatchEvent<Lease>) {
         match seen {
-            Seen::All(leases) => self.seen = Some(slots_of(leases)),
-            Seen::Now(lease) => self.seen.get_or_insert_default().extend(slots_of([lease])),
-            Seen::Gone(lease) => {
+            WatchEvent::Restarted(leases) => self.seen = Some(slots_of(leases)),
+            WatchEvent::Applied(lease) => self.seen.get_or_insert_default().extend(slots_of([lease])),
+            WatchEvent::Deleted(lease) => {
                 self.seen.get_or_insert_default().remove(&lease.name_any());
             }
         }
@@ -331,13 +333,13 @@ impl Gate {
         let doing = "list the slots' Leases";
         let list = self
             .cluster
-            .call(doing, Again::Harmless, || self.leases.list(&params))
+            .call(doing, RetrySafety::Idempotent, || self.leases.list(&params))
             .await?;
         let version = list.metadata.resource_version.clone();
         Ok((slots_of(list), version))
     }
 
-    fn own(&self, leases: &BTreeMap<String, Lease>) -> Vec<Slot> {
+    fn own(&self, leases: &BTreeMap<String, Lease>) -> Vec<HeldSlot> {
         let held = leases.values().filter(|lease| {
             let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
             holder == Some(&self.owner.name) && self.owner.owns(lease.metadata.owner_references.as_ref())
@@ -346,7 +348,7 @@ impl Gate {
     }
 
     /// Makes the Lease, unless somebody else has.
-    async fn make(&self, name: &str, why: &Why, now: Timestamp) -> Result<Option<Slot>, Error> {
+    async fn make(&self, name: &str, why: &SlotNote, now: Timestamp) -> Result<Option<HeldSlot>, Error> {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -365,19 +367,21 @@ impl Gate {
         // Made again after a lost answer it would exist, and the next one would be taken besides.
         let made = self
             .cluster
-            .call(&doing, Again::WhenNotDone, || self.leases.create(&params, &lease))
+            .call(&doing, RetrySafety::IfNotApplied, || {
+                self.leases.create(&params, &lease)
+            })
             .await;
         match made {
             Ok(lease) => match slot(&lease) {
                 Some(slot) => Ok(Some(slot)),
-                None => Err(Error::new(&doing, Kind::Unreadable, "the answer has no uid")),
+                None => Err(Error::new(&doing, ApiErrorKind::Unreadable, "the answer has no uid")),
             },
-            Err(error) if error.kind == Kind::Exists => Ok(None),
+            Err(error) if error.kind == ApiErrorKind::Exists => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn annotations(&self, slot: &str, why: &Why) -> BTreeMap<String, String> {
+    fn annotations(&self, slot: &str, why: &SlotNote) -> BTreeMap<String, String> {
         let mut reason = why.reason.clone();
         cut(&mut reason, LONGEST_MESSAGE);
         BTreeMap::from([
@@ -391,14 +395,14 @@ impl Gate {
         format!("kubectl -n {} delete lease {slot}", self.namespace)
     }
 
-    fn holders(&self, leases: &BTreeMap<String, Lease>) -> Vec<Holder> {
+    fn holders(&self, leases: &BTreeMap<String, Lease>) -> Vec<SlotHolder> {
         leases.values().map(|lease| self.holder(lease)).collect()
     }
 
-    fn holder(&self, lease: &Lease) -> Holder {
+    fn holder(&self, lease: &Lease) -> SlotHolder {
         let said = |key: &str| lease.annotations().get(key).cloned().unwrap_or_default();
         let slot = lease.name_any();
-        Holder {
+        SlotHolder {
             node: lease
                 .spec
                 .as_ref()
@@ -413,7 +417,7 @@ impl Gate {
     }
 }
 
-fn failed(holders: &[Holder]) -> BTreeSet<String> {
+fn failed(holders: &[SlotHolder]) -> BTreeSet<String> {
     let failed = holders.iter().filter(|holder| holder.failed());
     failed.map(|holder| holder.slot.clone()).collect()
 }
@@ -432,8 +436,8 @@ fn slots_of(leases: impl IntoIterator<Item = Lease>) -> BTreeMap<String, Lease> 
     named.filter(|(name, _)| numbered(name)).collect()
 }
 
-fn slot(lease: &Lease) -> Option<Slot> {
-    Some(Slot {
+fn slot(lease: &Lease) -> Option<HeldSlot> {
+    Some(HeldSlot {
         name: lease.metadata.name.clone()?,
         uid: lease.metadata.uid.clone()?,
     })

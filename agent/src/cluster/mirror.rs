@@ -5,12 +5,12 @@
 //! Server-side apply would leave whatever another manager has added, and grow a list of managers in each of thousands
 //! of objects that have but one writer.
 
-use super::client::{Again, Cluster};
+use super::client::{ApiClient, RetrySafety};
 use super::conditions::{Condition, Conditions};
-use super::error::{Error, Kind};
+use super::error::{ApiErrorKind, Error};
 use super::nodemirror::{NodeMirror, NodeMirrorStatus};
-use super::owner::Owner;
-use super::watch::{Seen, Watch};
+use super::owner::NodeIdentity;
+use super::watch::{Watch, WatchEvent};
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
@@ -21,7 +21,7 @@ const TRIES: u32 = 5;
 
 /// What is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct NodeReport {
     /// All but conditions and the generation, which [`Mirror::say`] adds.
     pub status: NodeMirrorStatus,
     /// The conditions.
@@ -30,7 +30,7 @@ pub struct Report {
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// Nothing: the object says it already. Nor was anything asked, unless nothing was known of it yet.
     Nothing,
     /// What differed.
@@ -51,17 +51,17 @@ struct Last {
 
 /// The node's own object.
 #[derive(Debug)]
-pub struct Mirror {
-    cluster: Cluster,
+pub struct NodeMirrorWriter {
+    cluster: ApiClient,
     api: Api<DynamicObject>,
-    owner: Owner,
+    owner: NodeIdentity,
     last: Option<Last>,
     watch: Watch<DynamicObject>,
 }
 
-impl Mirror {
+impl NodeMirrorWriter {
     /// Asks nothing yet.
-    pub fn new(cluster: Cluster, owner: Owner) -> Self {
+    pub fn new(cluster: ApiClient, owner: NodeIdentity) -> Self {
         let api = Api::all_with(cluster.client(), &ApiResource::erase::<NodeMirror>(&()));
         let own = format!("metadata.name={}", owner.name);
         Self {
@@ -78,8 +78,8 @@ impl Mirror {
     /// # Errors
     ///
     /// That of a call. Nothing is lost by it: say the same again.
-    pub async fn say(&mut self, report: &Report, now: Timestamp) -> Result<Written, Error> {
-        let mut written = Written::Nothing;
+    pub async fn apply(&mut self, report: &NodeReport, now: Timestamp) -> Result<WriteOutcome, Error> {
+        let mut written = WriteOutcome::Nothing;
         for _ in 0..TRIES {
             let mut last = match self.last.take() {
                 Some(last) => last,
@@ -87,10 +87,10 @@ impl Mirror {
                     Some(object) => Last { object, said: None },
                     None => match self.make().await {
                         Ok(object) => {
-                            written = Written::Made;
+                            written = WriteOutcome::Made;
                             Last { object, said: None }
                         }
-                        Err(error) if error.kind == Kind::Exists => continue,
+                        Err(error) if error.kind == ApiErrorKind::Exists => continue,
                         Err(error) => return Err(error),
                     },
                 },
@@ -98,10 +98,10 @@ impl Mirror {
             let outcome = self.write(&mut last, report, now).await;
             match outcome {
                 // Somebody wrote, or deleted it: look again.
-                Err(error) if matches!(error.kind, Kind::Conflict | Kind::Absent) => {}
+                Err(error) if matches!(error.kind, ApiErrorKind::Conflict | ApiErrorKind::Absent) => {}
                 Ok(wrote) => {
                     self.last = Some(last);
-                    return Ok(if written == Written::Made { written } else { wrote });
+                    return Ok(if written == WriteOutcome::Made { written } else { wrote });
                 }
                 // Was it written after all, the next write is a conflict.
                 Err(error) => {
@@ -111,7 +111,7 @@ impl Mirror {
             }
         }
         let words = "somebody else writes it again and again";
-        Err(Error::new(&self.doing("write"), Kind::Conflict, words))
+        Err(Error::new(&self.doing("write"), ApiErrorKind::Conflict, words))
     }
 
     /// Waits until somebody else has changed or deleted the object: then say again what it should say. Costs one watch and,
@@ -120,15 +120,15 @@ impl Mirror {
     /// # Errors
     ///
     /// That of a call. The next comes after a while that grows.
-    pub async fn disturbed(&mut self) -> Result<(), Error> {
+    pub async fn wait_for_external_change(&mut self) -> Result<(), Error> {
         loop {
             let disturbed = match self.watch.next(&self.cluster).await? {
-                Seen::All(mut objects) => match objects.pop() {
+                WatchEvent::Restarted(mut objects) => match objects.pop() {
                     Some(object) => self.news(object),
                     None => self.forget(),
                 },
-                Seen::Now(object) => self.news(object),
-                Seen::Gone(_) => self.forget(),
+                WatchEvent::Applied(object) => self.news(object),
+                WatchEvent::Deleted(_) => self.forget(),
             };
             if disturbed {
                 return Ok(());
@@ -164,7 +164,7 @@ impl Mirror {
     async fn read(&self) -> Result<Option<DynamicObject>, Error> {
         let doing = self.doing("read");
         self.cluster
-            .call(&doing, Again::Harmless, || self.api.get_opt(&self.owner.name))
+            .call(&doing, RetrySafety::Idempotent, || self.api.get_opt(&self.owner.name))
             .await
     }
 
@@ -178,20 +178,20 @@ impl Mirror {
         let params = PostParams::default();
         // Made twice is seen: the second time there is one.
         self.cluster
-            .call(&self.doing("make"), Again::Harmless, || {
+            .call(&self.doing("make"), RetrySafety::Idempotent, || {
                 self.api.create(&params, &object)
             })
             .await
     }
 
     /// Writes what differs, the owner first: the admission policy takes no object that is owned by others.
-    async fn write(&self, last: &mut Last, report: &Report, now: Timestamp) -> Result<Written, Error> {
-        let mut written = Written::Nothing;
+    async fn write(&self, last: &mut Last, report: &NodeReport, now: Timestamp) -> Result<WriteOutcome, Error> {
+        let mut written = WriteOutcome::Nothing;
         if !self.owner.owns(last.object.metadata.owner_references.as_ref()) {
             let patch = json!({ "metadata": { "ownerReferences": [self.owner.reference()] } });
             last.object = self.patch(&last.object, patch, false).await?;
             last.said = None;
-            written = Written::Patched;
+            written = WriteOutcome::Patched;
         }
         let wanted = wanted(report, &last.object, now);
         if last.said.as_ref() == Some(&wanted) {
@@ -200,7 +200,7 @@ impl Mirror {
         let there = last.object.data.get("status").unwrap_or(&Value::Null);
         if let Some(status) = difference(there, &wanted) {
             last.object = self.patch(&last.object, json!({ "status": status }), true).await?;
-            written = Written::Patched;
+            written = WriteOutcome::Patched;
         }
         last.said = Some(wanted);
         Ok(written)
@@ -212,7 +212,7 @@ impl Mirror {
         let (patch, params, name) = (Patch::Merge(patch), PatchParams::default(), &self.owner.name);
         let doing = self.doing(if status { "write the status of" } else { "write" });
         self.cluster
-            .call(&doing, Again::Harmless, async || {
+            .call(&doing, RetrySafety::Idempotent, async || {
                 if status {
                     self.api.patch_status(name, &params, &patch).await
                 } else {
@@ -228,7 +228,7 @@ impl Mirror {
 }
 
 /// The whole status, given the object that is to have it.
-fn wanted(report: &Report, object: &DynamicObject, now: Timestamp) -> Value {
+fn wanted(report: &NodeReport, object: &DynamicObject, now: Timestamp) -> Value {
     let before = object.data.get("status").and_then(|status| status.get("conditions"));
     // A condition that cannot be read has no history.
     let before: Vec<Condition> = before.and_then(Value::as_array).map_or_else(Vec::new, |conditions| {

@@ -45,13 +45,13 @@ pub struct NodeMirrorSpec {}
 #[serde(rename_all = "camelCase")]
 pub struct NodeMirrorStatus {
     /// Where the node is on its way.
-    pub phase: Phase,
+    pub phase: NodePhase,
     /// The version of the containerd that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containerd: Option<String>,
     /// Where containerd has its mirrors from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirrors: Option<Mirrors>,
+    pub mirrors: Option<MirrorSetup>,
     /// The id of the last change, as `mirrorshift status` on the node has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
@@ -99,7 +99,7 @@ pub struct NodeMirrorStatus {
 
 /// Where a node is on its way. The comment of each says what is then true of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
+pub enum NodePhase {
     /// The node was looked at and nothing is to be done: the policy only observes, or there is nothing to migrate.
     #[default]
     Observed,
@@ -121,7 +121,7 @@ pub enum Phase {
     Stuck,
 }
 
-impl Phase {
+impl NodePhase {
     /// All of them, in the order in which a node may go through them.
     pub const ALL: [Self; 9] = [
         Self::Observed,
@@ -154,7 +154,7 @@ impl Phase {
 /// Where containerd has its mirrors from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mirrors {
+pub enum MirrorSetup {
     /// From `registry.mirrors`.
     Legacy,
     /// From hosts.toml files below `config_path`.
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn phases_are_named_as_they_are_written() {
-        for phase in Phase::ALL {
+        for phase in NodePhase::ALL {
             assert_eq!(serde_json::to_value(phase).unwrap(), json!(phase.name()));
         }
     }

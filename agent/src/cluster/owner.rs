@@ -1,7 +1,7 @@
 //! Whose agent this is: the node that the pod's token is bound to.
 
-use super::client::{Again, Cluster};
-use super::error::{Error, Kind};
+use super::client::{ApiClient, RetrySafety};
+use super::error::{ApiErrorKind, Error};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::core::v1::Node;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A Node as it owns what its agent writes: with it, that goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct NodeIdentity {
     /// The Node's name.
     pub name: String,
     /// Its uid: a Node that was deleted and made again has another one.
@@ -71,7 +71,7 @@ struct Bound {
     uid: String,
 }
 
-impl Owner {
+impl NodeIdentity {
     /// The node that the token in a file is bound to, which must be `node`, the one that the pod was told.
     ///
     /// A token keeps the uid that the Node had when it was made. The kubelet gets a new one in less than an hour.
@@ -118,21 +118,21 @@ impl Owner {
     /// # Errors
     ///
     /// [`Kind::OtherNode`] when there is another Node of the name, or none.
-    pub(super) async fn still_stands(&self, cluster: &Cluster) -> Result<(), Error> {
+    pub(super) async fn verify_node_exists(&self, cluster: &ApiClient) -> Result<(), Error> {
         let doing = format!("tell whether Node {} is still the same", self.name);
         let nodes = Api::<Node>::all(cluster.client());
         let node = cluster
-            .call(&doing, Again::Harmless, || nodes.get_metadata_opt(&self.name))
+            .call(&doing, RetrySafety::Idempotent, || nodes.get_metadata_opt(&self.name))
             .await?;
         let uid = node.and_then(|node| node.metadata.uid);
         match uid {
             Some(uid) if uid == self.uid => Ok(()),
             Some(_other) => Err(Error::new(
                 &doing,
-                Kind::OtherNode,
+                ApiErrorKind::OtherNode,
                 "it was deleted and made again; the pod's token will follow within the hour, or with a new pod",
             )),
-            None => Err(Error::new(&doing, Kind::OtherNode, "there is none")),
+            None => Err(Error::new(&doing, ApiErrorKind::OtherNode, "there is none")),
         }
     }
 }
@@ -146,11 +146,11 @@ mod tests {
         format!("aGVhZA.{}.c2lnbmF0dXJl\n", URL_SAFE_NO_PAD.encode(claims))
     }
 
-    fn read(token: &str, node: &str) -> Result<Owner, OwnerError> {
+    fn read(token: &str, node: &str) -> Result<NodeIdentity, OwnerError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, token).unwrap();
-        Owner::of_token(&path, node)
+        NodeIdentity::of_token(&path, node)
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
         assert!(owner.owns(Some(&vec![owner.reference()])));
         assert!(!owner.owns(None));
         assert!(!owner.owns(Some(&vec![owner.reference(), owner.reference()])));
-        let other = Owner {
+        let other = NodeIdentity {
             uid: "u2".into(),
             ..owner.clone()
         };
@@ -190,7 +190,7 @@ mod tests {
             assert!(!format!("{error:?}{error}{:?}", error.source()).contains("hunter2"));
         }
         assert!(matches!(
-            Owner::of_token(Path::new("/nonexistent/token"), "n1"),
+            NodeIdentity::of_token(Path::new("/nonexistent/token"), "n1"),
             Err(OwnerError::Missing { .. })
         ));
     }

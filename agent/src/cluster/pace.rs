@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 /// No pace at all while the server answers. From its first failure on requests are as far apart as some time below a ceiling that
 /// doubles with each failure and is a quarter with each answer.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RequestThrottle {
     first: Duration,
     slowest: Duration,
     now: Mutex<Now>,
@@ -27,7 +27,7 @@ struct Now {
     next: Option<Instant>,
 }
 
-impl Pace {
+impl RequestThrottle {
     /// The first failure spreads requests over `first`, no number of them over more than `slowest`.
     pub(super) fn new(first: Duration, slowest: Duration) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Now {
     /// The whole wait is random, not a part of it: after an outage the first to come back find a server that the others have not
     /// reached yet.
     fn after(&self, jitter: &Jitter) -> Option<Instant> {
-        (!self.ceiling.is_zero()).then(|| Instant::now() + jitter.below(self.ceiling))
+        (!self.ceiling.is_zero()).then(|| Instant::now() + jitter.duration_up_to(self.ceiling))
     }
 }
 
@@ -108,12 +108,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pace() -> (Pace, Jitter) {
-        (Pace::new(2 * SECOND, 30 * SECOND), Jitter::seeded(1))
+    fn pace() -> (RequestThrottle, Jitter) {
+        (RequestThrottle::new(2 * SECOND, 30 * SECOND), Jitter::seeded(1))
     }
 
     /// How long `count` requests take that wait for their turn.
-    async fn take(count: usize, pace: &Pace, jitter: &Jitter) -> Duration {
+    async fn take(count: usize, pace: &RequestThrottle, jitter: &Jitter) -> Duration {
         let begun = Instant::now();
         for _ in 0..count {
             assert!(pace.turn(None, jitter).await);
@@ -213,7 +213,7 @@ mod tests {
         let begun = Instant::now();
         let asked = Mutex::new(vec![0_u32; 1000]);
         let agent = async |seed| {
-            let (pace, jitter) = (Pace::new(2 * SECOND, 30 * SECOND), Jitter::seeded(seed));
+            let (pace, jitter) = (RequestThrottle::new(2 * SECOND, 30 * SECOND), Jitter::seeded(seed));
             let mut answers = 0;
             while answers < 6 {
                 pace.turn(None, &jitter).await;

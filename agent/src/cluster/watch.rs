@@ -1,11 +1,11 @@
 //! One watch that goes on: begun with a list, resumed where it broke, begun again when that is forgotten.
 
 use super::backoff::Backoff;
-use super::client::{Again, Cluster};
-use super::error::{Error, Kind};
+use super::client::{ApiClient, RetrySafety};
+use super::error::{ApiErrorKind, Error};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent as RawWatchEvent, WatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -23,19 +23,19 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// What a watch saw.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Seen<K> {
+pub(crate) enum WatchEvent<K> {
     /// All there is. Always the first, and again when something may have been missed.
-    All(Vec<K>),
+    Restarted(Vec<K>),
     /// An object is new, or is now as here.
-    Now(K),
+    Applied(K),
     /// An object is gone; this is how it was last.
-    Gone(K),
+    Deleted(K),
 }
 
-type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+type WatchStream<K> = BoxStream<'static, kube::Result<RawWatchEvent<K>>>;
 
 struct Open<K> {
-    events: Events<K>,
+    events: WatchStream<K>,
     begun: Instant,
     /// When it counts as dead.
     end: Instant,
@@ -78,7 +78,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     /// Begins after a list that the caller has made, unless it has begun.
-    pub(crate) fn go_on_from(&mut self, version: Option<String>) {
+    pub(crate) fn resume_from(&mut self, version: Option<String>) {
         self.version = self.version.take().or(version);
     }
 
@@ -94,7 +94,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     /// # Errors
     ///
     /// That of a call. After one the watch goes on where it was, and asks less and less: nobody has to wait before.
-    pub(crate) async fn next(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
+    pub(crate) async fn next(&mut self, cluster: &ApiClient) -> Result<WatchEvent<K>, Error> {
         loop {
             if let Some(instant) = self.not_before {
                 tokio::time::sleep_until(instant).await;
@@ -120,16 +120,16 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
                 continue;
             };
             match event {
-                Ok(WatchEvent::Bookmark(bookmark)) => self.version = Some(bookmark.metadata.resource_version),
-                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                Ok(RawWatchEvent::Bookmark(bookmark)) => self.version = Some(bookmark.metadata.resource_version),
+                Ok(RawWatchEvent::Added(object) | RawWatchEvent::Modified(object)) => {
                     self.heard(&object);
-                    return Ok(Seen::Now(object));
+                    return Ok(WatchEvent::Applied(object));
                 }
-                Ok(WatchEvent::Deleted(object)) => {
+                Ok(RawWatchEvent::Deleted(object)) => {
                     self.heard(&object);
-                    return Ok(Seen::Gone(object));
+                    return Ok(WatchEvent::Deleted(object));
                 }
-                Ok(WatchEvent::Error(status)) => self.failed(cluster, Error::answer(&self.doing(), &status))?,
+                Ok(RawWatchEvent::Error(status)) => self.failed(cluster, Error::from_status(&self.doing(), &status))?,
                 Err(error) => self.failed(cluster, Error::of(&self.doing(), &error))?,
             }
         }
@@ -145,25 +145,27 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     /// A list of any age: what came since is seen by the watch that follows it. The server has it in memory.
-    async fn list(&mut self, cluster: &Cluster) -> Result<Seen<K>, Error> {
+    async fn list(&mut self, cluster: &ApiClient) -> Result<WatchEvent<K>, Error> {
         let mut params = ListParams::default().match_any();
         params.field_selector.clone_from(&self.fields);
         let doing = format!("list {}", self.what);
         let list = cluster
-            .patient()
-            .call(&doing, Again::Harmless, || self.api.list(&params))
+            .without_deadline()
+            .call(&doing, RetrySafety::Idempotent, || self.api.list(&params))
             .await?;
         self.version = Some(list.metadata.resource_version.unwrap_or_default());
-        Ok(Seen::All(list.items))
+        Ok(WatchEvent::Restarted(list.items))
     }
 
-    async fn begin(&self, cluster: &Cluster, version: &str) -> Result<Open<K>, Error> {
-        let lasts = LASTS + cluster.jitter().below(SPREAD);
+    async fn begin(&self, cluster: &ApiClient, version: &str) -> Result<Open<K>, Error> {
+        let lasts = LASTS + cluster.jitter().duration_up_to(SPREAD);
         let mut params = WatchParams::default().timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
         params.field_selector.clone_from(&self.fields);
         let events = cluster
-            .patient()
-            .call(&self.doing(), Again::Harmless, || self.api.watch(&params, version))
+            .without_deadline()
+            .call(&self.doing(), RetrySafety::Idempotent, || {
+                self.api.watch(&params, version)
+            })
             .await?;
         let begun = Instant::now();
         Ok(Open {
@@ -174,12 +176,12 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     /// Where it was is forgotten: begins again. Anything else goes to the caller.
-    fn failed(&mut self, cluster: &Cluster, error: Error) -> Result<(), Error> {
+    fn failed(&mut self, cluster: &ApiClient, error: Error) -> Result<(), Error> {
         let call_failed = self.open.is_none() && error.kind.is_outage();
         if !call_failed {
             self.pause(cluster);
         }
-        if error.kind == Kind::Expired {
+        if error.kind == ApiErrorKind::Expired {
             self.version = None;
             return Ok(());
         }
@@ -187,7 +189,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     /// Ends the connection; the next one comes after a while that grows unless the last was good or something was heard.
-    fn pause(&mut self, cluster: &Cluster) {
+    fn pause(&mut self, cluster: &ApiClient) {
         if self.open.take().is_some_and(|open| open.begun.elapsed() >= GOOD) {
             self.backoff.reset();
         }

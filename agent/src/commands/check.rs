@@ -1,12 +1,12 @@
 //! What this containerd refuses, ignores or will stop supporting.
 
-use super::Report;
-use crate::cli::Common;
+use super::CommandOutput;
+use crate::cli::CommonArgs;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::read::Node;
+use crate::failure::CommandError;
+use crate::read::LoadedNode;
 use crate::{json, render, version};
-use mirrorshift_containerd::findings::{View, findings, upgrade};
+use mirrorshift_containerd::findings::{ReleaseView, findings, upgrade};
 use mirrorshift_containerd::{Finding, Severity, Version};
 use mirrorshift_node::Root;
 
@@ -17,11 +17,11 @@ pub(crate) struct Checked {
     /// What it makes of the files, worst first.
     pub(crate) findings: Vec<Finding>,
     /// The release that an upgrade would lead to.
-    pub(crate) target: Option<Target>,
+    pub(crate) target: Option<UpgradeTarget>,
 }
 
 /// What an upgrade would lead to.
-pub(crate) struct Target {
+pub(crate) struct UpgradeTarget {
     /// The release.
     pub(crate) version: Version,
     /// What it breaks or changes.
@@ -30,17 +30,17 @@ pub(crate) struct Target {
     pub(crate) findings: Vec<Finding>,
 }
 
-fn view(node: &Node) -> View<'_> {
-    View {
+fn view(node: &LoadedNode) -> ReleaseView<'_> {
+    ReleaseView {
         reading: &node.outcome,
         version: &node.version,
     }
 }
 
-pub(super) fn run(common: &Common, target: Option<&str>, exit_code: bool) -> Result<Report, Failure> {
+pub(super) fn run(common: &CommonArgs, target: Option<&str>, exit_code: bool) -> Result<CommandOutput, CommandError> {
     let target = target.map(|text| version::parse(text, "--target")).transpose()?;
     let root = Root::open(&common.root)?;
-    let node = Node::read(&root, common)?;
+    let node = LoadedNode::read(&root, common)?;
     let found = findings(&node.outcome, &node.tree, &node.version);
     let target = match target {
         None => None,
@@ -49,7 +49,7 @@ pub(super) fn run(common: &Common, target: Option<&str>, exit_code: bool) -> Res
             // The other reading began with this one's files, so its tree holds what either asks for.
             let changes = upgrade(view(&node), view(&after), &after.tree);
             let findings = findings(&after.outcome, &after.tree, &target);
-            Some(Target {
+            Some(UpgradeTarget {
                 version: target,
                 changes,
                 findings,
@@ -69,5 +69,7 @@ pub(super) fn run(common: &Common, target: Option<&str>, exit_code: bool) -> Res
         .any(|finding| finding.severity <= Severity::Breaks);
     let exit = if exit_code && bad { Exit::Found } else { Exit::Done };
     let text = || render::findings::check(&checked);
-    Ok(Report::either(common, exit, text, || json::check::document(&checked)))
+    Ok(CommandOutput::text_or_json(common, exit, text, || {
+        json::check::document(&checked)
+    }))
 }

@@ -1,8 +1,8 @@
 //! Asks a person before a running node is changed.
 
-use crate::cli::{Common, Output};
+use crate::cli::{CommonArgs, Output};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use anstream::eprint;
 use mirrorshift_node::{Root, Status};
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -11,11 +11,11 @@ use std::io::{self, BufRead, IsTerminal, Write};
 ///
 /// # Errors
 /// Nobody can be asked, or they said no. Nothing was done.
-pub(super) fn ask(common: &Common, command: &str, what: &str, question: &str) -> Result<(), Failure> {
+pub(super) fn ask(common: &CommonArgs, command: &str, what: &str, question: &str) -> Result<(), CommandError> {
     let there = io::stdin().is_terminal() && io::stderr().is_terminal();
     if !there || common.output == Output::Json {
         let message = format!("`{command}` wants `--yes` where nobody can be asked");
-        return Err(Failure::usage("consent", message).hint("`mirrorshift plan` shows what it would do"));
+        return Err(CommandError::usage("consent", message).hint("`mirrorshift plan` shows what it would do"));
     }
     eprint!("{what}\n{question} [y/N] ");
     let mut answer = String::new();
@@ -24,23 +24,26 @@ pub(super) fn ask(common: &Common, command: &str, what: &str, question: &str) ->
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     match (read, answer.trim()) {
         (Ok(_), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::new(Exit::Refused, "declined", "nothing was done")),
+        _ => Err(CommandError::new(Exit::Refused, "declined", "nothing was done")),
     }
 }
 
 /// Only root may change a running node.
-pub(super) fn root(command: &str) -> Result<(), Failure> {
+pub(super) fn require_root(command: &str) -> Result<(), CommandError> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, "not-root", format!("`{command}` is for root alone")).hint("run it with `sudo`"))
+    Err(
+        CommandError::new(Exit::Refused, "not-root", format!("`{command}` is for root alone"))
+            .hint("run it with `sudo`"),
+    )
 }
 
 /// Files alone may not end a change that a running containerd is part of: somebody has to see whether it serves.
 ///
 /// # Errors
 /// Such a change was left unfinished.
-pub(super) fn files_alone(root: &Root, status: &Status) -> Result<(), Failure> {
+pub(super) fn confirm_offline_change(root: &Root, status: &Status) -> Result<(), CommandError> {
     let Some(change) = status
         .unfinished
         .as_ref()
@@ -49,6 +52,6 @@ pub(super) fn files_alone(root: &Root, status: &Status) -> Result<(), Failure> {
         return Ok(());
     };
     let message = format!("the change {} of the running containerd is not over", change.id);
-    Err(Failure::new(Exit::Refused, "unfinished", message)
+    Err(CommandError::new(Exit::Refused, "unfinished", message)
         .hint("run the command without `--no-restart`: it brings that change to its end, containerd included"))
 }

@@ -1,10 +1,10 @@
 //! The route of one image.
 
-use super::Report;
-use crate::cli::Common;
+use super::CommandOutput;
+use crate::cli::CommonArgs;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::read::Node;
+use crate::failure::CommandError;
+use crate::read::LoadedNode;
 use crate::{json, mask, render};
 use mirrorshift_containerd::{Image, Route, Version};
 use mirrorshift_node::Root;
@@ -19,13 +19,13 @@ pub(crate) struct Explained {
     pub(crate) route: Route,
 }
 
-pub(super) fn run(common: &Common, image: &str) -> Result<Report, Failure> {
+pub(super) fn run(common: &CommonArgs, image: &str) -> Result<CommandOutput, CommandError> {
     let image: Image = image.parse().map_err(|error| {
         let message = mask::free_text(&format!("{error}"));
-        Failure::usage("image", message).hint("name it as a pod does: `nginx`, `ghcr.io/org/app:1.2`")
+        CommandError::usage("image", message).hint("name it as a pod does: `nginx`, `ghcr.io/org/app:1.2`")
     })?;
     let root = Root::open(&common.root)?;
-    let node = Node::read(&root, common)?;
+    let node = LoadedNode::read(&root, common)?;
     let route = node.config()?.route(&node.tree, &image.registry);
     let explained = Explained {
         image,
@@ -33,7 +33,7 @@ pub(super) fn run(common: &Common, image: &str) -> Result<Report, Failure> {
         route,
     };
     let text = || render::explain::text(&explained);
-    Ok(Report::either(common, Exit::Done, text, || {
+    Ok(CommandOutput::text_or_json(common, Exit::Done, text, || {
         json::explain::document(&explained)
     }))
 }

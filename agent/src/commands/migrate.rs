@@ -4,15 +4,15 @@
 //! for the journal. Under the lock an earlier run's change is brought to its end and everything is read and planned
 //! again, because the plan must be of the files as they are then. On a running node that happens in a unit of its own.
 
-use super::{Report, consent, identity, recovered, session};
-use crate::cli::{Common, Consent, Wishes};
+use super::{CommandOutput, consent, describe_recovery, identity, session};
+use crate::cli::{CommonArgs, Consent, PolicyArgs};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::live::change::undone_before;
-use crate::live::order::{Limits, Order, Task};
-use crate::live::progress::Event;
+use crate::live::order::{ChangeKind, ChangeRequest, ChangeTimeouts};
+use crate::live::progress::ProgressEvent;
 use crate::live::{follow, start};
-use crate::read::{Node, Wanted};
+use crate::read::{LoadedNode, PolicySource};
 use crate::{json, mask, render};
 use mirrorshift_node::live::guard_is_left;
 use mirrorshift_node::{ChangePlan, Outcome, Root};
@@ -27,14 +27,19 @@ pub(crate) struct Migrated {
     /// The folder that `config_path` names.
     pub(crate) config_path: Option<String>,
     /// The steps of a change of a running node; nothing where files alone were written.
-    pub(crate) live: Option<Vec<Event>>,
+    pub(crate) live: Option<Vec<ProgressEvent>>,
 }
 
-pub(super) fn run(common: &Common, wishes: &Wishes, again: bool, consent: &Consent) -> Result<Report, Failure> {
-    let wanted = Wanted::of(wishes)?;
+pub(super) fn run(
+    common: &CommonArgs,
+    wishes: &PolicyArgs,
+    again: bool,
+    consent: &Consent,
+) -> Result<CommandOutput, CommandError> {
+    let wanted = PolicySource::of(wishes)?;
     let policy = wanted.policy()?;
     let root = Root::open(&common.root)?;
-    let node = Node::read(&root, common)?;
+    let node = LoadedNode::read(&root, common)?;
     let mut shown = None;
     if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
@@ -56,16 +61,16 @@ pub(super) fn run(common: &Common, wishes: &Wishes, again: bool, consent: &Conse
             undone_before(&node, plan, again)?;
         }
         let digest = agree(common, wishes, consent, &node, shown.as_ref())?;
-        let task = Task::Migrate {
+        let task = ChangeKind::Migrate {
             wanted,
             expects: digest,
         };
         return order(&root, common, consent, again, task);
     }
-    consent::files_alone(&root, &node.status)?;
+    consent::confirm_offline_change(&root, &node.status)?;
     let mut session = session(&root)?;
-    let recovered = recovered(&session.recover()?);
-    let node = Node::read(&root, common)?;
+    let recovered = describe_recovery(&session.recover()?);
+    let node = LoadedNode::read(&root, common)?;
     let plan = node.plan(&policy)?;
     let done = if plan.is_empty() {
         None
@@ -91,12 +96,12 @@ pub(super) fn run(common: &Common, wishes: &Wishes, again: bool, consent: &Conse
 /// Has a change of the running node made, and follows it.
 pub(super) fn order(
     root: &Root,
-    common: &Common,
+    common: &CommonArgs,
     consent: &Consent,
     again: bool,
-    task: Task,
-) -> Result<Report, Failure> {
-    let order = Order {
+    task: ChangeKind,
+) -> Result<CommandOutput, CommandError> {
+    let order = ChangeRequest {
         id: identity().1,
         task,
         config: common.config.clone(),
@@ -104,10 +109,10 @@ pub(super) fn order(
         again,
         containers_may_restart: consent.accept_restart_of_containers,
         verify_image: consent.verify_image.clone(),
-        limits: Limits {
+        limits: ChangeTimeouts {
             serve: consent.serve_within,
             quiet: consent.wait,
-            ..Limits::default()
+            ..ChangeTimeouts::default()
         },
     };
     start::start(root, &order)?;
@@ -116,17 +121,17 @@ pub(super) fn order(
 
 /// Whether the plan may be carried out, by whoever typed the command; its digest.
 fn agree(
-    common: &Common,
-    wishes: &Wishes,
+    common: &CommonArgs,
+    wishes: &PolicyArgs,
     consent: &Consent,
-    node: &Node,
+    node: &LoadedNode,
     plan: Option<&Plan>,
-) -> Result<Option<Digest>, Failure> {
-    consent::root("migrate")?;
+) -> Result<Option<Digest>, CommandError> {
+    consent::require_root("migrate")?;
     if !consent.yes {
         let what = match plan {
             Some(plan) => {
-                let shown = render::plan::Shown {
+                let shown = render::plan::PlanView {
                     node,
                     plan,
                     findings: &mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version),
@@ -151,7 +156,7 @@ fn agree(
 }
 
 /// The plan as it is carried out.
-pub(crate) fn change_plan(node: &Node, plan: &Plan) -> ChangePlan {
+pub(crate) fn change_plan(node: &LoadedNode, plan: &Plan) -> ChangePlan {
     let made = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
     let secret = made
         .filter_map(|step| step.content.as_deref())
@@ -164,7 +169,7 @@ pub(crate) fn change_plan(node: &Node, plan: &Plan) -> ChangePlan {
     }
 }
 
-fn report(common: &Common, migrated: &Migrated) -> Report {
+fn report(common: &CommonArgs, migrated: &Migrated) -> CommandOutput {
     let text = || render::change::migrated(common, migrated);
-    Report::either(common, Exit::Done, text, || json::change::migrated(migrated))
+    CommandOutput::text_or_json(common, Exit::Done, text, || json::change::migrated(migrated))
 }

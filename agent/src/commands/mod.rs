@@ -19,9 +19,9 @@ mod shell;
 /// What is in force, and history.
 mod status;
 
-use crate::cli::{Cli, Command, Common, Output};
+use crate::cli::{Cli, Command, CommonArgs, Output};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::{daemon, json, live, mask, render};
 use mirrorshift_node::{Outcome, Root, Session};
 use serde::Serialize;
@@ -29,7 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is printed, and how the program ends.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct CommandOutput {
     /// How the program ends.
     pub(crate) exit: Exit,
     /// For standard output.
@@ -38,7 +38,7 @@ pub(crate) struct Report {
     pub(crate) err: String,
 }
 
-impl Report {
+impl CommandOutput {
     /// Text for standard output.
     pub(crate) fn text(exit: Exit, out: String) -> Self {
         let err = String::new();
@@ -46,8 +46,8 @@ impl Report {
     }
 
     /// Text or a document, whichever was asked for.
-    fn either<D: Serialize>(
-        common: &Common,
+    fn text_or_json<D: Serialize>(
+        common: &CommonArgs,
         exit: Exit,
         text: impl FnOnce() -> String,
         document: impl FnOnce() -> D,
@@ -61,7 +61,7 @@ impl Report {
 }
 
 /// Carries out a command line.
-pub(crate) fn run(cli: &Cli) -> Report {
+pub(crate) fn run(cli: &Cli) -> CommandOutput {
     let common = &cli.common;
     let done = match &cli.command {
         Command::Plan {
@@ -74,11 +74,11 @@ pub(crate) fn run(cli: &Cli) -> Report {
         Command::Status { follow } => status::run(common, *follow),
         Command::Purge { yes } => purge::run(common, *yes),
         Command::Change { run } => Ok(live::change::run(run)),
-        Command::Agent(args) => daemon::run(common, args).map(|()| Report::text(Exit::Done, String::new())),
+        Command::Agent(args) => daemon::run(common, args).map(|()| CommandOutput::text(Exit::Done, String::new())),
         Command::Look { run } => live::look::run(run),
         Command::UndoUnsettled { run } => live::owners::undo_unsettled(run),
         Command::RehearseInside { folder } => {
-            live::rehearse::in_sandbox(folder).map(|()| Report::text(Exit::Done, String::new()))
+            live::rehearse::in_sandbox(folder).map(|()| CommandOutput::text(Exit::Done, String::new()))
         }
         Command::Guard(word) => live::owners::guard(word),
         Command::Check { target, exit_code } => check::run(common, target.as_deref(), *exit_code),
@@ -87,7 +87,7 @@ pub(crate) fn run(cli: &Cli) -> Report {
         Command::Man { dir } => shell::manual(dir.as_deref()),
     };
     done.unwrap_or_else(|failure| match common.output {
-        Output::Text => Report {
+        Output::Text => CommandOutput {
             exit: failure.exit,
             out: String::new(),
             err: mask::free_text(&render::error::text(&failure)),
@@ -97,7 +97,7 @@ pub(crate) fn run(cli: &Cli) -> Report {
 }
 
 /// Opens a session on the node.
-fn session(root: &Root) -> Result<Session<'_>, Failure> {
+fn session(root: &Root) -> Result<Session<'_>, CommandError> {
     let (now, id) = identity();
     Ok(Session::open(root, now, &id)?)
 }
@@ -112,7 +112,7 @@ pub(crate) fn identity() -> (u64, String) {
 }
 
 /// What bringing an earlier run's change to its end came to, in a sentence.
-pub(crate) fn recovered(outcome: &Outcome) -> Option<String> {
+pub(crate) fn describe_recovery(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Nothing => None,
         Outcome::Settled(report) => Some(format!(

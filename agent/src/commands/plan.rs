@@ -1,21 +1,26 @@
 //! What would change.
 
-use super::{Report, consent};
-use crate::cli::{Common, Wishes};
+use super::{CommandOutput, consent};
+use crate::cli::{CommonArgs, PolicyArgs};
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::live::rehearse::{self, Rehearsed};
+use crate::failure::CommandError;
+use crate::live::rehearse::{self, RehearsalResult};
 use crate::live::start;
-use crate::read::{Node, Wanted};
+use crate::read::{LoadedNode, PolicySource};
 use crate::{json, render};
 use mirrorshift_node::Root;
-use mirrorshift_node::live::{Ask, observe};
+use mirrorshift_node::live::{ObserveOptions, observe};
 use mirrorshift_plan::Plan;
 
-pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool, rehearse: bool) -> Result<Report, Failure> {
-    let policy = Wanted::of(wishes)?.policy()?;
+pub(super) fn run(
+    common: &CommonArgs,
+    wishes: &PolicyArgs,
+    exit_code: bool,
+    rehearse: bool,
+) -> Result<CommandOutput, CommandError> {
+    let policy = PolicySource::of(wishes)?.policy()?;
     let root = Root::open(&common.root)?;
-    let node = Node::read(&root, common)?;
+    let node = LoadedNode::read(&root, common)?;
     let plan = node.plan(&policy)?;
     let rehearsed = if rehearse && !plan.is_empty() {
         Some(rehearsal(&root, &node, &plan)?)
@@ -28,7 +33,7 @@ pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool, rehearse: b
     } else {
         Exit::Done
     };
-    let shown = render::plan::Shown {
+    let shown = render::plan::PlanView {
         node: &node,
         plan: &plan,
         findings: &found,
@@ -37,7 +42,7 @@ pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool, rehearse: b
         live: root.is_live(),
         rehearsed: rehearsed.as_ref(),
     };
-    Ok(Report::either(
+    Ok(CommandOutput::text_or_json(
         common,
         exit,
         || render::plan::text(&shown),
@@ -46,17 +51,17 @@ pub(super) fn run(common: &Common, wishes: &Wishes, exit_code: bool, rehearse: b
 }
 
 /// What this node's own containerd makes of the plan. Writes nothing of the node but the program's own copy.
-fn rehearsal(root: &Root, node: &Node, plan: &Plan) -> Result<Rehearsed, Failure> {
+fn rehearsal(root: &Root, node: &LoadedNode, plan: &Plan) -> Result<RehearsalResult, CommandError> {
     if !root.is_live() {
         return Err(
-            Failure::usage("rehearse", "only the running machine's own `/` can be rehearsed on")
+            CommandError::usage("rehearse", "only the running machine's own `/` can be rehearsed on")
                 .hint("leave `--root` or `--rehearse` out"),
         );
     }
-    consent::root("plan --rehearse")?;
+    consent::require_root("plan --rehearse")?;
     start::install(root)?;
-    let facts =
-        observe(root, &Ask::default()).map_err(|error| Failure::new(Exit::Refused, "not-live", error.to_string()))?;
+    let facts = observe(root, &ObserveOptions::default())
+        .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
     let rehearsed = rehearse::rehearse(root, node, plan, &facts)?;
     rehearsed.agreed()?;
     Ok(rehearsed)

@@ -1,16 +1,16 @@
 //! Take every trace of the program away. What was migrated stays, and can no longer be rolled back.
 
-use super::{Report, consent};
-use crate::cli::Common;
+use super::{CommandOutput, consent};
+use crate::cli::CommonArgs;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::{json, render};
 use mirrorshift_node::{Root, purge};
 
-pub(super) fn run(common: &Common, yes: bool) -> Result<Report, Failure> {
+pub(super) fn run(common: &CommonArgs, yes: bool) -> Result<CommandOutput, CommandError> {
     let root = Root::open(&common.root)?;
     if root.is_live() {
-        consent::root("purge")?;
+        consent::require_root("purge")?;
     }
     if !yes {
         let what =
@@ -19,7 +19,7 @@ pub(super) fn run(common: &Common, yes: bool) -> Result<Report, Failure> {
     }
     let purged = purge(&root)?;
     let text = || render::change::purged(&purged);
-    Ok(Report::either(common, Exit::Done, text, || {
+    Ok(CommandOutput::text_or_json(common, Exit::Done, text, || {
         json::change::purged(&purged)
     }))
 }

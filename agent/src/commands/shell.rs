@@ -1,22 +1,22 @@
 //! Completions and manual pages, made from the same description as `--help`.
 
-use super::Report;
+use super::CommandOutput;
 use crate::cli;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use clap_complete::Shell;
 use std::io;
 use std::path::Path;
 
-pub(super) fn completions(shell: Shell) -> Report {
+pub(super) fn completions(shell: Shell) -> CommandOutput {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut cli::typed(), "mirrorshift", &mut out);
-    Report::text(Exit::Done, String::from_utf8_lossy(&out).into_owned())
+    CommandOutput::text(Exit::Done, String::from_utf8_lossy(&out).into_owned())
 }
 
-pub(super) fn manual(dir: Option<&Path>) -> Result<Report, Failure> {
+pub(super) fn manual(dir: Option<&Path>) -> Result<CommandOutput, CommandError> {
     let failed = |error: io::Error| {
-        Failure::new(
+        CommandError::new(
             Exit::Unexpected,
             "man",
             format!("cannot write the manual pages: {error}"),
@@ -28,5 +28,8 @@ pub(super) fn manual(dir: Option<&Path>) -> Result<Report, Failure> {
     } else {
         clap_mangen::Man::new(cli::command()).render(&mut out).map_err(failed)?;
     }
-    Ok(Report::text(Exit::Done, String::from_utf8_lossy(&out).into_owned()))
+    Ok(CommandOutput::text(
+        Exit::Done,
+        String::from_utf8_lossy(&out).into_owned(),
+    ))
 }

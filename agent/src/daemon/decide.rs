@@ -1,11 +1,11 @@
 //! What the agent does next: a value from what it knows. No clock, no node, no cluster.
 
-use crate::live::seen::{Answer, Planned, Seen};
+use crate::live::seen::{NodeObservation, PlanOutcome, Planned};
 use mirrorshift_plan::change::Phase;
 
 /// What the policy wants of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum DesiredMode {
     /// To be looked at. Also while no policy was ever read.
     Observe,
     /// To be brought to the plan.
@@ -16,7 +16,7 @@ pub(super) enum Want {
 
 /// Whether the node holds a slot of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(super) enum SlotState {
     /// The gate could not be asked: no.
     Unknown,
     /// It holds none.
@@ -27,20 +27,20 @@ pub(super) enum Slot {
 
 /// Everything that decides.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'f> {
-    pub(super) want: Want,
+pub(super) struct ReconcileInput<'f> {
+    pub(super) want: DesiredMode,
     /// The policy lets containerd be restarted at all.
     pub(super) may_restart: bool,
-    pub(super) seen: &'f Seen,
+    pub(super) seen: &'f NodeObservation,
     /// This very plan was tried in a sandbox with the containerd that runs, and it agreed.
     pub(super) rehearsed: bool,
-    pub(super) slot: Slot,
-    pub(super) fate: Fate,
+    pub(super) slot: SlotState,
+    pub(super) fate: LastAttempt,
 }
 
 /// What came of the change that was made last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum LastAttempt {
     /// Nothing that stands in the way.
     Open,
     /// It was made with the slot that is held, and failed.
@@ -51,7 +51,7 @@ pub(super) enum Fate {
 
 /// The one next thing. Any but `Rest` is followed by another look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Move {
+pub(super) enum NextAction {
     /// A change is under way: wait for its end.
     Follow,
     /// Try the plan in a sandbox.
@@ -65,12 +65,12 @@ pub(super) enum Move {
     /// Give the slot back.
     GiveBack,
     /// Do nothing until something is new.
-    Rest(State),
+    Rest(RestState),
 }
 
 /// How the node is while nothing is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum RestState {
     /// There is nothing to do, or the policy only observes.
     Observed,
     /// There is a plan, and the policy only observes.
@@ -98,83 +98,87 @@ pub(super) enum State {
 }
 
 /// The one next move. Total.
-pub(super) fn decide(facts: Facts<'_>) -> Move {
+pub(super) fn decide(facts: ReconcileInput<'_>) -> NextAction {
     let seen = facts.seen;
     if seen.under_way {
-        return Move::Follow;
+        return NextAction::Follow;
     }
     if let Some(unfinished) = &seen.unfinished {
         return match (unfinished.phase, facts.want) {
-            (Phase::Stuck, _) => Move::Rest(State::Stuck),
+            (Phase::Stuck, _) => NextAction::Rest(RestState::Stuck),
             // Whoever was to end it is gone. The next change ends it first, and restarts containerd for that.
-            (_, Want::Migrate | Want::Rollback) => gated(facts),
-            (_, Want::Observe) => Move::Rest(State::Unfinished),
+            (_, DesiredMode::Migrate | DesiredMode::Rollback) => gated(facts),
+            (_, DesiredMode::Observe) => NextAction::Rest(RestState::Unfinished),
         };
     }
     // Of a node that serves and did not fail, the slot goes back; whatever else holds one keeps it.
-    let healthy = facts.slot == Slot::Held && seen.serves;
-    let give_back = healthy && facts.fate != Fate::Failed;
+    let healthy = facts.slot == SlotState::Held && seen.serves;
+    let give_back = healthy && facts.fate != LastAttempt::Failed;
     // It takes no restart, so it waits for nobody; and who was refused it just now, does not try again.
-    if facts.want == Want::Migrate && facts.fate == Fate::Open && seen.is_mendable() {
+    if facts.want == DesiredMode::Migrate && facts.fate == LastAttempt::Open && seen.is_mendable() {
         match (seen.is_fought_over(), seen.is_only_drift()) {
-            (false, _) => return Move::Mend,
-            (true, true) if give_back => return Move::GiveBack,
-            (true, true) => return Move::Rest(State::Contested),
+            (false, _) => return NextAction::Mend,
+            (true, true) if give_back => return NextAction::GiveBack,
+            (true, true) => return NextAction::Rest(RestState::Contested),
             (true, false) => {}
         }
     }
     match (facts.want, &seen.answer) {
-        (Want::Rollback, _) if seen.in_force.is_none() && healthy => Move::GiveBack,
-        (Want::Rollback, _) if seen.in_force.is_none() => Move::Rest(State::RolledBack),
-        (Want::Observe, _) | (_, Answer::Refused(_)) if give_back => Move::GiveBack,
-        (_, Answer::Refused(_)) => Move::Rest(State::Refused),
-        (Want::Migrate, Answer::Do(planned)) if planned.is_empty() && healthy => Move::GiveBack,
-        (Want::Migrate, Answer::Do(planned)) if planned.is_empty() && seen.in_force.is_some() => {
-            Move::Rest(State::Migrated)
+        (DesiredMode::Rollback, _) if seen.in_force.is_none() && healthy => NextAction::GiveBack,
+        (DesiredMode::Rollback, _) if seen.in_force.is_none() => NextAction::Rest(RestState::RolledBack),
+        (DesiredMode::Observe, _) | (_, PlanOutcome::Refused(_)) if give_back => NextAction::GiveBack,
+        (_, PlanOutcome::Refused(_)) => NextAction::Rest(RestState::Refused),
+        (DesiredMode::Migrate, PlanOutcome::Planned(planned)) if planned.is_empty() && healthy => NextAction::GiveBack,
+        (DesiredMode::Migrate, PlanOutcome::Planned(planned)) if planned.is_empty() && seen.in_force.is_some() => {
+            NextAction::Rest(RestState::Migrated)
         }
-        (_, Answer::Do(planned)) if planned.is_empty() => Move::Rest(State::Observed),
-        (Want::Observe, Answer::Do(planned)) if !facts.rehearsed && can_rehearse(planned) => Move::Rehearse,
-        (Want::Observe, Answer::Do(_)) => Move::Rest(State::Planned),
-        (Want::Migrate | Want::Rollback, Answer::Do(planned)) => change(facts, planned, give_back),
+        (_, PlanOutcome::Planned(planned)) if planned.is_empty() => NextAction::Rest(RestState::Observed),
+        (DesiredMode::Observe, PlanOutcome::Planned(planned)) if !facts.rehearsed && can_rehearse(planned) => {
+            NextAction::Rehearse
+        }
+        (DesiredMode::Observe, PlanOutcome::Planned(_)) => NextAction::Rest(RestState::Planned),
+        (DesiredMode::Migrate | DesiredMode::Rollback, PlanOutcome::Planned(planned)) => {
+            change(facts, planned, give_back)
+        }
     }
 }
 
 /// A plan that the policy wants carried out.
-fn change(facts: Facts<'_>, planned: &Planned, give_back: bool) -> Move {
-    if planned.undone_before.is_some() || facts.fate == Fate::Failed {
-        return Move::Rest(State::Undone);
+fn change(facts: ReconcileInput<'_>, planned: &Planned, give_back: bool) -> NextAction {
+    if planned.undone_before.is_some() || facts.fate == LastAttempt::Failed {
+        return NextAction::Rest(RestState::Undone);
     }
     if planned.restart && !facts.may_restart {
         return if give_back {
-            Move::GiveBack
+            NextAction::GiveBack
         } else {
-            Move::Rest(State::NoRestart)
+            NextAction::Rest(RestState::NoRestart)
         };
     }
-    if facts.fate == Fate::Declined {
+    if facts.fate == LastAttempt::Declined {
         return if give_back {
-            Move::GiveBack
+            NextAction::GiveBack
         } else {
-            Move::Rest(State::Refused)
+            NextAction::Rest(RestState::Refused)
         };
     }
     if !facts.rehearsed {
-        return Move::Rehearse;
+        return NextAction::Rehearse;
     }
     // Nobody waits in front of a gate that others want to go through.
-    if planned.busy.is_some() && facts.slot != Slot::Held {
-        return Move::Rest(State::Busy);
+    if planned.busy.is_some() && facts.slot != SlotState::Held {
+        return NextAction::Rest(RestState::Busy);
     }
     gated(facts)
 }
 
-fn gated(facts: Facts<'_>) -> Move {
+fn gated(facts: ReconcileInput<'_>) -> NextAction {
     match (facts.fate, facts.slot) {
-        (Fate::Failed, _) => Move::Rest(State::Undone),
-        (Fate::Declined, _) => Move::Rest(State::Unfinished),
-        (Fate::Open, Slot::Held) => Move::Change,
-        (Fate::Open, Slot::Free) => Move::Ask,
-        (Fate::Open, Slot::Unknown) => Move::Rest(State::NoGate),
+        (LastAttempt::Failed, _) => NextAction::Rest(RestState::Undone),
+        (LastAttempt::Declined, _) => NextAction::Rest(RestState::Unfinished),
+        (LastAttempt::Open, SlotState::Held) => NextAction::Change,
+        (LastAttempt::Open, SlotState::Free) => NextAction::Ask,
+        (LastAttempt::Open, SlotState::Unknown) => NextAction::Rest(RestState::NoGate),
     }
 }
 

@@ -1,10 +1,10 @@
 use super::*;
 use crate::exit::Exit;
-use crate::live::seen::{Drifted, Past, Refused};
+use crate::live::seen::{ChangeSummary, Drifted, Refused};
 use mirrorshift_plan::Digest;
 
-fn past(id: &str, phase: Phase) -> Past {
-    Past {
+fn past(id: &str, phase: Phase) -> ChangeSummary {
+    ChangeSummary {
         id: id.to_owned(),
         phase,
         ended: None,
@@ -12,11 +12,11 @@ fn past(id: &str, phase: Phase) -> Past {
     }
 }
 
-fn seen(answer: Answer) -> Seen {
-    Seen {
+fn seen(answer: PlanOutcome) -> NodeObservation {
+    NodeObservation {
         containerd: Some("1.7.24".to_owned()),
         invocation: Some("a".to_owned()),
-        ..Seen::serving(answer)
+        ..NodeObservation::serving(answer)
     }
 }
 
@@ -29,8 +29,8 @@ fn planned() -> Planned {
     }
 }
 
-fn refused() -> Answer {
-    Answer::Refused(Refused {
+fn refused() -> PlanOutcome {
+    PlanOutcome::Refused(Refused {
         exit: Exit::Refused,
         reason: "owned".to_owned(),
         message: "not ours".to_owned(),
@@ -39,186 +39,186 @@ fn refused() -> Answer {
 }
 
 /// A node that is to be migrated, was rehearsed and holds nothing.
-fn facts(seen: &Seen) -> Facts<'_> {
-    Facts {
-        want: Want::Migrate,
+fn facts(seen: &NodeObservation) -> ReconcileInput<'_> {
+    ReconcileInput {
+        want: DesiredMode::Migrate,
         may_restart: true,
         seen,
         rehearsed: true,
-        slot: Slot::Free,
-        fate: Fate::Open,
+        slot: SlotState::Free,
+        fate: LastAttempt::Open,
     }
 }
 
 #[test]
 fn a_migration_goes_step_by_step() {
-    let node = seen(Answer::Do(planned()));
-    let rehearsed = |rehearsed| Facts {
+    let node = seen(PlanOutcome::Planned(planned()));
+    let rehearsed = |rehearsed| ReconcileInput {
         rehearsed,
         ..facts(&node)
     };
-    assert_eq!(decide(rehearsed(false)), Move::Rehearse);
+    assert_eq!(decide(rehearsed(false)), NextAction::Rehearse);
     assert_eq!(
         decide(rehearsed(true)),
-        Move::Ask,
+        NextAction::Ask,
         "a slot is asked for after the rehearsal"
     );
-    let held = Facts {
-        slot: Slot::Held,
+    let held = ReconcileInput {
+        slot: SlotState::Held,
         ..facts(&node)
     };
-    assert_eq!(decide(held), Move::Change);
+    assert_eq!(decide(held), NextAction::Change);
 
-    let mut done = seen(Answer::Do(Planned::default()));
+    let mut done = seen(PlanOutcome::Planned(Planned::default()));
     done.in_force = Some(past("1", Phase::Settled));
-    let held = Facts {
-        slot: Slot::Held,
+    let held = ReconcileInput {
+        slot: SlotState::Held,
         ..facts(&done)
     };
-    assert_eq!(decide(held), Move::GiveBack);
-    assert_eq!(decide(facts(&done)), Move::Rest(State::Migrated));
+    assert_eq!(decide(held), NextAction::GiveBack);
+    assert_eq!(decide(facts(&done)), NextAction::Rest(RestState::Migrated));
     done.serves = false;
-    let held = Facts {
-        slot: Slot::Held,
+    let held = ReconcileInput {
+        slot: SlotState::Held,
         ..facts(&done)
     };
     assert_eq!(
         decide(held),
-        Move::Rest(State::Migrated),
+        NextAction::Rest(RestState::Migrated),
         "health is claimed, not assumed"
     );
 }
 
 #[test]
 fn what_only_observes_changes_nothing() {
-    let node = seen(Answer::Do(planned()));
-    let observe = Facts {
-        want: Want::Observe,
+    let node = seen(PlanOutcome::Planned(planned()));
+    let observe = ReconcileInput {
+        want: DesiredMode::Observe,
         ..facts(&node)
     };
-    assert_eq!(decide(observe), Move::Rest(State::Planned));
+    assert_eq!(decide(observe), NextAction::Rest(RestState::Planned));
     assert_eq!(
-        decide(Facts {
+        decide(ReconcileInput {
             rehearsed: false,
             ..observe
         }),
-        Move::Rehearse
+        NextAction::Rehearse
     );
-    let mut left = seen(Answer::Do(planned()));
+    let mut left = seen(PlanOutcome::Planned(planned()));
     left.unfinished = Some(past("1", Phase::Applying));
-    let left = Facts {
-        want: Want::Observe,
+    let left = ReconcileInput {
+        want: DesiredMode::Observe,
         ..facts(&left)
     };
-    assert_eq!(decide(left), Move::Rest(State::Unfinished));
+    assert_eq!(decide(left), NextAction::Rest(RestState::Unfinished));
 }
 
 #[test]
 fn a_failure_keeps_the_slot_and_is_not_tried_again() {
-    let mut node = seen(Answer::Do(planned()));
+    let mut node = seen(PlanOutcome::Planned(planned()));
     node.last = Some(past("1", Phase::Undone));
-    let failed = Facts {
-        slot: Slot::Held,
-        fate: Fate::Failed,
+    let failed = ReconcileInput {
+        slot: SlotState::Held,
+        fate: LastAttempt::Failed,
         ..facts(&node)
     };
-    for want in [Want::Migrate, Want::Observe] {
+    for want in [DesiredMode::Migrate, DesiredMode::Observe] {
         for may_restart in [true, false] {
-            let next = decide(Facts {
+            let next = decide(ReconcileInput {
                 want,
                 may_restart,
                 ..failed
             });
-            assert!(matches!(next, Move::Rest(_)), "{want:?}: {next:?}");
+            assert!(matches!(next, NextAction::Rest(_)), "{want:?}: {next:?}");
         }
     }
-    assert_eq!(decide(failed), Move::Rest(State::Undone));
+    assert_eq!(decide(failed), NextAction::Rest(RestState::Undone));
     let refused = seen(refused());
-    let failed = Facts {
-        slot: Slot::Held,
-        fate: Fate::Failed,
+    let failed = ReconcileInput {
+        slot: SlotState::Held,
+        fate: LastAttempt::Failed,
         ..facts(&refused)
     };
-    assert_eq!(decide(failed), Move::Rest(State::Refused));
+    assert_eq!(decide(failed), NextAction::Rest(RestState::Refused));
     // And once a person has freed the slot it still is not tried again.
-    let before = seen(Answer::Do(Planned {
+    let before = seen(PlanOutcome::Planned(Planned {
         undone_before: Some("CRI is dead".to_owned()),
         ..planned()
     }));
-    assert_eq!(decide(facts(&before)), Move::Rest(State::Undone));
+    assert_eq!(decide(facts(&before)), NextAction::Rest(RestState::Undone));
 }
 
 #[test]
 fn a_refusal_gives_the_slot_back() {
     let node = seen(refused());
-    assert_eq!(decide(facts(&node)), Move::Rest(State::Refused));
-    let held = Facts {
-        slot: Slot::Held,
+    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Refused));
+    let held = ReconcileInput {
+        slot: SlotState::Held,
         ..facts(&node)
     };
-    assert_eq!(decide(held), Move::GiveBack);
-    let node = seen(Answer::Do(planned()));
-    let held = Facts {
-        slot: Slot::Held,
-        fate: Fate::Declined,
+    assert_eq!(decide(held), NextAction::GiveBack);
+    let node = seen(PlanOutcome::Planned(planned()));
+    let held = ReconcileInput {
+        slot: SlotState::Held,
+        fate: LastAttempt::Declined,
         ..facts(&node)
     };
-    assert_eq!(decide(held), Move::GiveBack);
-    let after = Facts {
-        fate: Fate::Declined,
+    assert_eq!(decide(held), NextAction::GiveBack);
+    let after = ReconcileInput {
+        fate: LastAttempt::Declined,
         ..facts(&node)
     };
-    assert_eq!(decide(after), Move::Rest(State::Refused));
+    assert_eq!(decide(after), NextAction::Rest(RestState::Refused));
 }
 
 #[test]
 fn no_gate_means_no_change() {
-    let node = seen(Answer::Do(planned()));
-    let blind = Facts {
-        slot: Slot::Unknown,
+    let node = seen(PlanOutcome::Planned(planned()));
+    let blind = ReconcileInput {
+        slot: SlotState::Unknown,
         ..facts(&node)
     };
-    assert_eq!(decide(blind), Move::Rest(State::NoGate));
-    let mut left = seen(Answer::Do(planned()));
+    assert_eq!(decide(blind), NextAction::Rest(RestState::NoGate));
+    let mut left = seen(PlanOutcome::Planned(planned()));
     left.unfinished = Some(past("1", Phase::Applying));
-    let blind = Facts {
-        slot: Slot::Unknown,
+    let blind = ReconcileInput {
+        slot: SlotState::Unknown,
         ..facts(&left)
     };
-    assert_eq!(decide(blind), Move::Rest(State::NoGate));
+    assert_eq!(decide(blind), NextAction::Rest(RestState::NoGate));
 }
 
 #[test]
 fn a_busy_node_does_not_stand_in_front_of_the_gate() {
-    let node = seen(Answer::Do(Planned {
+    let node = seen(PlanOutcome::Planned(Planned {
         busy: Some("a pull".to_owned()),
         ..planned()
     }));
-    assert_eq!(decide(facts(&node)), Move::Rest(State::Busy));
+    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Busy));
 }
 
 #[test]
 fn the_way_back_ends_with_nothing_in_force() {
-    let mut node = seen(Answer::Do(planned()));
+    let mut node = seen(PlanOutcome::Planned(planned()));
     node.in_force = Some(past("1", Phase::Settled));
-    let back = Facts {
-        want: Want::Rollback,
+    let back = ReconcileInput {
+        want: DesiredMode::Rollback,
         ..facts(&node)
     };
-    assert_eq!(decide(back), Move::Ask);
-    let gone = seen(Answer::Do(Planned::default()));
-    let back = Facts {
-        want: Want::Rollback,
-        slot: Slot::Held,
+    assert_eq!(decide(back), NextAction::Ask);
+    let gone = seen(PlanOutcome::Planned(Planned::default()));
+    let back = ReconcileInput {
+        want: DesiredMode::Rollback,
+        slot: SlotState::Held,
         ..facts(&gone)
     };
-    assert_eq!(decide(back), Move::GiveBack);
+    assert_eq!(decide(back), NextAction::GiveBack);
     assert_eq!(
-        decide(Facts {
-            slot: Slot::Free,
+        decide(ReconcileInput {
+            slot: SlotState::Free,
             ..back
         }),
-        Move::Rest(State::RolledBack)
+        NextAction::Rest(RestState::RolledBack)
     );
 }
 
@@ -232,54 +232,58 @@ fn drifted(mendable: bool) -> Vec<Drifted> {
 
 #[test]
 fn what_somebody_wrote_over_is_put_back_once_an_hour() {
-    let mut node = seen(Answer::Do(Planned::default()));
+    let mut node = seen(PlanOutcome::Planned(Planned::default()));
     node.in_force = Some(past("1", Phase::Settled));
     node.drifted = drifted(true);
-    let blind = Facts {
-        slot: Slot::Unknown,
+    let blind = ReconcileInput {
+        slot: SlotState::Unknown,
         may_restart: false,
         ..facts(&node)
     };
-    assert_eq!(decide(blind), Move::Mend, "it takes no restart, so no slot");
-    for want in [Want::Observe, Want::Rollback] {
-        assert_ne!(decide(Facts { want, ..blind }), Move::Mend);
+    assert_eq!(decide(blind), NextAction::Mend, "it takes no restart, so no slot");
+    for want in [DesiredMode::Observe, DesiredMode::Rollback] {
+        assert_ne!(decide(ReconcileInput { want, ..blind }), NextAction::Mend);
     }
-    let refused = Facts {
-        fate: Fate::Declined,
+    let refused = ReconcileInput {
+        fate: LastAttempt::Declined,
         ..facts(&node)
     };
-    assert_eq!(decide(refused), Move::Rest(State::Migrated), "not again in this turn");
+    assert_eq!(
+        decide(refused),
+        NextAction::Rest(RestState::Migrated),
+        "not again in this turn"
+    );
 
     node.mended_ago = Some(3599);
-    assert_eq!(decide(facts(&node)), Move::Rest(State::Contested));
-    let held = Facts {
-        slot: Slot::Held,
+    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Contested));
+    let held = ReconcileInput {
+        slot: SlotState::Held,
         ..facts(&node)
     };
-    assert_eq!(decide(held), Move::GiveBack);
+    assert_eq!(decide(held), NextAction::GiveBack);
     // Nor is it written by the policy's plan, through the gate.
-    node.answer = Answer::Do(Planned {
+    node.answer = PlanOutcome::Planned(Planned {
         restart: false,
         files: vec![node.drifted[0].path.clone()],
         ..planned()
     });
-    assert_eq!(decide(facts(&node)), Move::Rest(State::Contested));
+    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Contested));
     // What else there is to do is not held up by it.
-    node.answer = Answer::Do(planned());
-    assert_eq!(decide(facts(&node)), Move::Ask);
+    node.answer = PlanOutcome::Planned(planned());
+    assert_eq!(decide(facts(&node)), NextAction::Ask);
     node.mended_ago = Some(3600);
-    assert_eq!(decide(facts(&node)), Move::Mend);
+    assert_eq!(decide(facts(&node)), NextAction::Mend);
 
     node.drifted = drifted(false);
-    node.answer = Answer::Do(Planned::default());
+    node.answer = PlanOutcome::Planned(Planned::default());
     assert_eq!(
         decide(facts(&node)),
-        Move::Rest(State::Migrated),
+        NextAction::Rest(RestState::Migrated),
         "no copy was kept of it"
     );
 }
 
-const FATES: [Fate; 3] = [Fate::Open, Fate::Failed, Fate::Declined];
+const FATES: [LastAttempt; 3] = [LastAttempt::Open, LastAttempt::Failed, LastAttempt::Declined];
 
 /// Every combination: nothing is changed without a slot and a rehearsal, and a slot of a failed node is never given back while it
 /// is to be migrated or observed.
@@ -290,10 +294,10 @@ fn every_combination_is_safe() {
         let more = |change: fn(&mut Planned)| {
             let mut plan = planned();
             change(&mut plan);
-            Answer::Do(plan)
+            PlanOutcome::Planned(plan)
         };
         [
-            Answer::Do(Planned::default()),
+            PlanOutcome::Planned(Planned::default()),
             more(|_| {}),
             more(|plan| plan.restart = false),
             more(|plan| plan.busy = Some("x".to_owned())),
@@ -313,7 +317,7 @@ fn every_combination_is_safe() {
                     node.serves = serves;
                     node.in_force = in_force.then(|| past("1", Phase::Settled));
                     let fights = [(Vec::new(), None), (drifted(true), None), (drifted(true), Some(5))];
-                    seen_all.extend(fights.map(|(drifted, mended_ago)| Seen {
+                    seen_all.extend(fights.map(|(drifted, mended_ago)| NodeObservation {
                         drifted,
                         mended_ago,
                         ..node.clone()
@@ -324,13 +328,13 @@ fn every_combination_is_safe() {
     }
     let mut counted = 0;
     for node in &seen_all {
-        for want in [Want::Observe, Want::Migrate, Want::Rollback] {
-            for slot in [Slot::Unknown, Slot::Free, Slot::Held] {
+        for want in [DesiredMode::Observe, DesiredMode::Migrate, DesiredMode::Rollback] {
+            for slot in [SlotState::Unknown, SlotState::Free, SlotState::Held] {
                 for (bits, fate) in (0..4).flat_map(|bits| FATES.map(|fate| (bits, fate))) {
-                    if fate == Fate::Failed && slot != Slot::Held {
+                    if fate == LastAttempt::Failed && slot != SlotState::Held {
                         continue;
                     }
-                    let facts = Facts {
+                    let facts = ReconcileInput {
                         want,
                         may_restart: bits & 1 != 0,
                         seen: node,
@@ -342,28 +346,30 @@ fn every_combination_is_safe() {
                     counted += 1;
                     let unfinished = node.unfinished.is_some();
                     match next {
-                        Move::Change => {
-                            assert!(slot == Slot::Held && fate == Fate::Open, "{facts:?}");
+                        NextAction::Change => {
+                            assert!(slot == SlotState::Held && fate == LastAttempt::Open, "{facts:?}");
                             assert!(facts.rehearsed || unfinished, "{facts:?}");
-                            assert!(want != Want::Observe && !node.under_way, "{facts:?}");
+                            assert!(want != DesiredMode::Observe && !node.under_way, "{facts:?}");
                         }
-                        Move::GiveBack => {
-                            assert!(slot == Slot::Held && node.serves && !unfinished, "{facts:?}");
+                        NextAction::GiveBack => {
+                            assert!(slot == SlotState::Held && node.serves && !unfinished, "{facts:?}");
                             assert!(
-                                fate != Fate::Failed
-                                    || matches!(&node.answer, Answer::Do(plan) if plan.is_empty())
-                                    || want == Want::Rollback,
+                                fate != LastAttempt::Failed
+                                    || matches!(&node.answer, PlanOutcome::Planned(plan) if plan.is_empty())
+                                    || want == DesiredMode::Rollback,
                                 "{facts:?}"
                             );
                         }
-                        Move::Mend => {
-                            assert!(want == Want::Migrate && fate == Fate::Open, "{facts:?}");
+                        NextAction::Mend => {
+                            assert!(want == DesiredMode::Migrate && fate == LastAttempt::Open, "{facts:?}");
                             assert!(node.mended_ago.is_none() && !unfinished && !node.under_way, "{facts:?}");
                         }
-                        Move::Ask => assert!(slot == Slot::Free && want != Want::Observe, "{facts:?}"),
-                        Move::Rehearse => assert!(!facts.rehearsed && !unfinished, "{facts:?}"),
-                        Move::Follow => assert!(node.under_way),
-                        Move::Rest(_) => assert!(!node.under_way),
+                        NextAction::Ask => {
+                            assert!(slot == SlotState::Free && want != DesiredMode::Observe, "{facts:?}")
+                        }
+                        NextAction::Rehearse => assert!(!facts.rehearsed && !unfinished, "{facts:?}"),
+                        NextAction::Follow => assert!(node.under_way),
+                        NextAction::Rest(_) => assert!(!node.under_way),
                     }
                 }
             }

@@ -2,11 +2,11 @@
 //! nothing there but their answers.
 
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::live::look::{Goal, Question};
-use crate::live::order::Order;
-use crate::live::progress::End;
-use crate::live::seen::{Refused, Seen};
+use crate::failure::CommandError;
+use crate::live::look::{ObservationGoal, ObservationRequest};
+use crate::live::order::ChangeRequest;
+use crate::live::progress::RunResult;
+use crate::live::seen::{NodeObservation, Refused};
 use crate::live::{follow, start};
 use mirrorshift_node::live::{Bus, BusError, Exec, Property};
 use mirrorshift_node::{PROGRAM, Root};
@@ -23,18 +23,18 @@ const AROUND: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = 9;
 
 /// The node, as the agent knows it.
-pub(super) trait Host {
+pub(super) trait NodeOps {
     /// Looks at it, and plans for `goal`.
     ///
     /// # Errors
     /// Why it cannot be looked at.
-    async fn look(&self, goal: Goal, rehearse: bool) -> Result<Seen, Refused>;
+    async fn look(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused>;
 
     /// Makes a change and waits for its end.
     ///
     /// # Errors
     /// It could not be started. What came of one that was is in its [`End`].
-    async fn change(&self, order: Order) -> Result<End, Refused>;
+    async fn change(&self, order: ChangeRequest) -> Result<RunResult, Refused>;
 
     /// Waits until no change is under way.
     async fn settle(&self);
@@ -42,14 +42,14 @@ pub(super) trait Host {
 
 /// The machine that the agent's pod is on.
 #[derive(Clone, Debug)]
-pub(super) struct Machine {
+pub(super) struct LocalNode {
     /// Where containerd's configuration starts.
     config: Arc<str>,
     /// This very program is there.
     installed: Arc<AtomicBool>,
 }
 
-impl Machine {
+impl LocalNode {
     pub(super) fn new(config: &str) -> Self {
         Self {
             config: config.into(),
@@ -58,7 +58,7 @@ impl Machine {
     }
 
     /// Puts this program where systemd starts it from. While a change is under way the one that is there stays.
-    fn install(&self, root: &Root) -> Result<(), Failure> {
+    fn install(&self, root: &Root) -> Result<(), CommandError> {
         if self.installed.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -70,14 +70,14 @@ impl Machine {
         Ok(())
     }
 
-    fn look_now(&self, goal: Goal, rehearse: bool) -> Result<Seen, Refused> {
-        let question = Question {
+    fn look_now(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
+        let question = ObservationRequest {
             id: format!("look-{}", crate::commands::identity().1),
             goal,
             config: self.config.to_string(),
             rehearse,
         };
-        let asked = Root::open("/").map_err(Failure::from).and_then(|root| {
+        let asked = Root::open("/").map_err(CommandError::from).and_then(|root| {
             self.install(&root)?;
             question.write()?;
             let bus = Bus::connect(AROUND)?;
@@ -92,18 +92,18 @@ impl Machine {
     }
 }
 
-impl Host for Machine {
-    async fn look(&self, goal: Goal, rehearse: bool) -> Result<Seen, Refused> {
+impl NodeOps for LocalNode {
+    async fn look(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
         let machine = self.clone();
         on_its_own(move || machine.look_now(goal, rehearse)).await?
     }
 
-    async fn change(&self, order: Order) -> Result<End, Refused> {
+    async fn change(&self, order: ChangeRequest) -> Result<RunResult, Refused> {
         on_its_own(move || {
             let root = Root::open("/").map_err(|error| Refused::of(&error.into()))?;
             start::start(&root, &order).map_err(|failure| Refused::of(&failure))?;
             let within = order.limits.change() + order.limits.undo() + AROUND;
-            follow::end_of(&order.id, within).ok_or_else(|| Refused {
+            follow::read_result(&order.id, within).ok_or_else(|| Refused {
                 exit: Exit::Unexpected,
                 reason: "ended".to_owned(),
                 message: "the change ended and left no word".to_owned(),
@@ -116,7 +116,7 @@ impl Host for Machine {
     async fn settle(&self) {
         // Longer than any change takes that somebody else has ordered; looked for again after that.
         let within = Duration::from_mins(30);
-        on_its_own(move || follow::until_over(within)).await.ok();
+        on_its_own(move || follow::follow_to_end(within)).await.ok();
     }
 }
 

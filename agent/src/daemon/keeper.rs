@@ -1,17 +1,17 @@
 //! The loop of the agent: look, decide, move, look again, until there is nothing to do.
 
-use super::decide::{Facts, Fate, Move, Slot, State, Want, decide};
-use super::host::Host;
+use super::decide::{DesiredMode, LastAttempt, NextAction, ReconcileInput, RestState, SlotState, decide};
+use super::host::NodeOps;
 use super::metrics::Metrics;
-use super::policy::{InForce, Policies, Wrong};
-use super::report::{Doing, Telling, drift, report};
+use super::policy::{ActivePolicy, PolicyFile, PolicyProblem};
+use super::report::{Activity, StatusInputs, drift, report};
 use crate::cluster::error::Error;
-use crate::cluster::events::{Events, Happened};
-use crate::cluster::gate::{self, Gate, Holder, Taken, Why};
-use crate::cluster::mirror::{Mirror, Report};
-use crate::cluster::nodemirror::Phase;
-use crate::live::look::Goal;
-use crate::live::seen::{Answer, Planned, Refused, Seen};
+use crate::cluster::events::{EventReason, Events};
+use crate::cluster::gate::{self, AcquireOutcome, SlotHolder, SlotNote, SlotPool};
+use crate::cluster::mirror::{NodeMirrorWriter, NodeReport};
+use crate::cluster::nodemirror::NodePhase;
+use crate::live::look::ObservationGoal;
+use crate::live::seen::{NodeObservation, PlanOutcome, Planned, Refused};
 use jiff::Timestamp;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase as Change;
@@ -19,48 +19,48 @@ use std::sync::Arc;
 
 /// The change of a turn.
 mod change;
-use self::change::Kind;
+use self::change::AttemptKind;
 
 /// Moves of one turn. A change of several steps takes six; whatever takes more is looked at again later.
 const MOST: usize = 16;
 
 /// What the agent does with one node.
-pub(super) struct Keeper<H> {
+pub(super) struct Reconciler<H> {
     pub(super) host: H,
-    pub(super) policies: Policies,
-    pub(super) gate: Gate,
-    pub(super) mirror: Mirror,
+    pub(super) policies: PolicyFile,
+    pub(super) gate: SlotPool,
+    pub(super) mirror: NodeMirrorWriter,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
     /// Where containerd's configuration starts.
     pub(super) config: String,
     /// The unit that runs containerd, once it was seen.
     pub(super) unit: Option<String>,
-    slot: Held,
-    rehearsed: Option<Rehearsed>,
+    slot: SlotHold,
+    rehearsed: Option<RehearsedPlan>,
     /// Why the change that was made with the slot failed, or was refused.
     why: Option<String>,
     declined: bool,
     /// Why the node could not be changed when it was looked at last.
     refusal: Option<Refusal>,
     /// The node as it was when it began to wait for a slot.
-    waits: Option<Seen>,
+    waits: Option<NodeObservation>,
     /// What is to be told and was not taken yet.
-    unsaid: Option<Report>,
-    last: Option<Report>,
+    unsaid: Option<NodeReport>,
+    last: Option<NodeReport>,
 }
 
 /// What is known of the slot.
-enum Held {
+enum SlotHold {
     /// It may be held: the gate was not asked, or did not answer.
     Unknown,
     Free,
     /// With the last change that there was before it was taken, where that is known.
-    Slot(gate::Slot, Option<Before>),
+    Slot(gate::HeldSlot, Option<ChangeBeforeSlot>),
 }
 
 /// The last change before a slot was taken; none when there had been none.
-struct Before(Option<String>);
+struct ChangeBeforeSlot(Option<String>);
 
 /// Why a node cannot be changed. The same reason is one Event, although its words may have figures in them that are never the same.
 struct Refusal {
@@ -71,14 +71,14 @@ struct Refusal {
 
 /// A plan that was tried, and with which containerd.
 #[derive(PartialEq, Eq)]
-struct Rehearsed {
+struct RehearsedPlan {
     plan: Digest,
     containerd: Option<String>,
     invocation: Option<String>,
 }
 
-impl Rehearsed {
-    fn of(seen: &Seen, plan: Digest) -> Self {
+impl RehearsedPlan {
+    fn of(seen: &NodeObservation, plan: Digest) -> Self {
         Self {
             plan,
             containerd: seen.containerd.clone(),
@@ -89,21 +89,21 @@ impl Rehearsed {
 
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Requeue {
     /// When something is new, or with the heartbeat.
-    Rest,
+    OnEvent,
     /// When a slot may be free, besides.
-    Slot,
+    WhenSlotFree,
     /// In a moment, and ever later: the API server did not answer, or the node is busy or cannot be changed as it is.
     Soon,
 }
 
-impl<H: Host> Keeper<H> {
+impl<H: NodeOps> Reconciler<H> {
     pub(super) fn new(
         host: H,
-        policies: Policies,
-        gate: Gate,
-        mirror: Mirror,
+        policies: PolicyFile,
+        gate: SlotPool,
+        mirror: NodeMirrorWriter,
         events: Events,
         metrics: Arc<Metrics>,
         config: &str,
@@ -117,7 +117,7 @@ impl<H: Host> Keeper<H> {
             metrics,
             config: config.to_owned(),
             unit: None,
-            slot: Held::Unknown,
+            slot: SlotHold::Unknown,
             rehearsed: None,
             why: None,
             declined: false,
@@ -130,16 +130,16 @@ impl<H: Host> Keeper<H> {
 
     /// How many nodes may be changed at one time.
     pub(super) fn slots(&self) -> u16 {
-        self.policies.in_force().map_or(1, InForce::slots)
+        self.policies.in_force().map_or(1, ActivePolicy::slots)
     }
 
     /// Goes on until there is nothing to do.
-    pub(super) async fn turn(&mut self) -> Next {
+    pub(super) async fn reconcile(&mut self) -> Requeue {
         if self.policies.read() {
             // What failed with another policy says nothing of this one, unless a slot is kept for it.
             self.rehearsed = None;
         }
-        self.policy_told().await;
+        self.report_policy().await;
         self.declined = false;
         let mut rehearse = false;
         for _ in 0..MOST {
@@ -147,84 +147,84 @@ impl<H: Host> Keeper<H> {
                 Ok(seen) => seen,
                 Err(refused) => return self.unreachable(&refused).await,
             };
-            self.metrics.looked();
+            self.metrics.inc_observations();
             self.unit.clone_from(&seen.unit);
-            if let Answer::Do(Planned {
+            if let PlanOutcome::Planned(Planned {
                 digest: Some(plan),
                 rehearsed: Some(_),
                 ..
             }) = &seen.answer
             {
-                self.rehearsed = Some(Rehearsed::of(&seen, *plan));
+                self.rehearsed = Some(RehearsedPlan::of(&seen, *plan));
             }
-            self.know_the_slot().await;
-            let next = self.facts(&seen);
-            rehearse = next == Move::Rehearse;
+            self.refresh_slot().await;
+            let next = self.next_action(&seen);
+            rehearse = next == NextAction::Rehearse;
             tracing::debug!(next = ?next, "decided");
             match next {
-                Move::Rehearse => {}
-                Move::Follow => {
-                    self.say(Ok(&seen), &Doing::Change).await;
+                NextAction::Rehearse => {}
+                NextAction::Follow => {
+                    self.publish(Ok(&seen), &Activity::Change).await;
                     self.host.settle().await;
                 }
-                Move::Ask => match self.ask(&seen).await {
+                NextAction::Ask => match self.acquire_slot(&seen).await {
                     Ok(None) => {}
                     Ok(Some(holders)) => {
                         let said = self.wait_for(&seen, holders).await;
                         self.waits = Some(seen);
-                        return if said { Next::Slot } else { Next::Soon };
+                        return if said { Requeue::WhenSlotFree } else { Requeue::Soon };
                     }
                     Err(error) => {
                         // The answer that it has one may be what was lost.
-                        self.slot = Held::Unknown;
+                        self.slot = SlotHold::Unknown;
                         self.api_failed(&error);
-                        self.say(Ok(&seen), &Doing::Rest(State::NoGate)).await;
-                        return Next::Soon;
+                        self.publish(Ok(&seen), &Activity::Rest(RestState::NoGate)).await;
+                        return Requeue::Soon;
                     }
                 },
-                Move::Change => self.change(&seen, Kind::of(self.policies.in_force())).await,
-                Move::Mend => self.change(&seen, Kind::Mending).await,
-                Move::GiveBack => {
+                NextAction::Change => self.change(&seen, AttemptKind::of(self.policies.in_force())).await,
+                NextAction::Mend => self.change(&seen, AttemptKind::Mending).await,
+                NextAction::GiveBack => {
                     if !self.give_back().await {
-                        self.say(Ok(&seen), &Doing::Rest(State::NoGate)).await;
-                        return Next::Soon;
+                        self.publish(Ok(&seen), &Activity::Rest(RestState::NoGate)).await;
+                        return Requeue::Soon;
                     }
                 }
-                Move::Rest(state) => return self.rest(&seen, state).await,
+                NextAction::Rest(state) => return self.rest(&seen, state).await,
             }
         }
         tracing::warn!("no end after {MOST} moves; looked at again later");
-        Next::Soon
+        Requeue::Soon
     }
 
     /// Tells who is waited for now, while nothing else of the node is new.
-    pub(super) async fn waits_for(&mut self, holders: Vec<Holder>) {
+    pub(super) async fn update_waiting_for(&mut self, holders: Vec<SlotHolder>) {
         if let Some(seen) = self.waits.take() {
             self.wait_for(&seen, holders).await;
             self.waits = Some(seen);
         }
     }
 
-    async fn wait_for(&mut self, seen: &Seen, holders: Vec<Holder>) -> bool {
-        self.halted(&holders).await;
-        self.say(Ok(seen), &Doing::Wait(holders)).await
+    async fn wait_for(&mut self, seen: &NodeObservation, holders: Vec<SlotHolder>) -> bool {
+        self.report_fleet_halted(&holders).await;
+        self.publish(Ok(seen), &Activity::Wait(holders)).await
     }
 
     /// Tells the same once more: somebody has changed the object, or it was not taken before. Whether it is told now.
-    pub(super) async fn say_again(&mut self) -> bool {
+    pub(super) async fn republish(&mut self) -> bool {
         match self.unsaid.take().or_else(|| self.last.clone()) {
-            Some(report) => self.tell(report).await,
+            Some(report) => self.publish_report(report).await,
             None => true,
         }
     }
 
-    async fn rest(&mut self, seen: &Seen, state: State) -> Next {
-        if state == State::Contested {
-            self.happened(Happened::DriftFight, &drift(seen)).await;
+    async fn rest(&mut self, seen: &NodeObservation, state: RestState) -> Requeue {
+        if state == RestState::Contested {
+            self.record_event(EventReason::DriftFight, &drift(seen)).await;
         }
         let refusal = match &seen.answer {
             _ if self.declined => Some(("declined", self.why.clone().unwrap_or_default())),
-            Answer::Refused(refused) if state == State::Refused => {
+            PlanOutcome::Refused(refused) if state == RestState::Refused => {
                 Some((refused.reason.as_str(), refused.message.clone()))
             }
             _ => None,
@@ -233,109 +233,113 @@ impl<H: Host> Keeper<H> {
         let before = before.filter(|before| refusal.as_ref().is_some_and(|(reason, _)| before.reason == *reason));
         let again = before.is_some();
         if let Some((reason, why)) = refusal {
-            let told =
-                before.is_some_and(|before| before.told) || self.happened(Happened::MigrationRefused, &why).await;
+            let told = before.is_some_and(|before| before.told)
+                || self.record_event(EventReason::MigrationRefused, &why).await;
             let reason = reason.to_owned();
             self.refusal = Some(Refusal { reason, told });
         }
-        let said = self.say(Ok(seen), &Doing::Rest(state)).await;
+        let said = self.publish(Ok(seen), &Activity::Rest(state)).await;
         match state {
-            _ if !said => Next::Soon,
+            _ if !said => Requeue::Soon,
             // It may hold one, and others wait for that.
-            _ if matches!(self.slot, Held::Unknown) => Next::Soon,
-            State::NoGate | State::Busy => Next::Soon,
+            _ if matches!(self.slot, SlotHold::Unknown) => Requeue::Soon,
+            RestState::NoGate | RestState::Busy => Requeue::Soon,
             // What stands in the way may be gone in a moment. To be refused by the change itself takes a slot and a rehearsal.
-            State::Refused | State::Unfinished if self.refusal.is_some() && !(self.declined && again) => Next::Soon,
-            _ => Next::Rest,
+            RestState::Refused | RestState::Unfinished if self.refusal.is_some() && !(self.declined && again) => {
+                Requeue::Soon
+            }
+            _ => Requeue::OnEvent,
         }
     }
 
-    async fn unreachable(&mut self, refused: &Refused) -> Next {
+    async fn unreachable(&mut self, refused: &Refused) -> Requeue {
         tracing::error!(reason = refused.reason, "cannot look at the node: {}", refused.message);
-        self.say(Err(refused), &Doing::Rest(State::Refused)).await;
-        Next::Soon
+        self.publish(Err(refused), &Activity::Rest(RestState::Refused)).await;
+        Requeue::Soon
     }
 
-    fn goal(&self) -> Goal {
+    fn goal(&self) -> ObservationGoal {
         match self.policies.in_force() {
-            Some(policy) if policy.want() == Want::Rollback => Goal::Rollback,
-            Some(policy) => Goal::Migrate(policy.wanted.clone()),
-            None => Goal::Migrate(crate::read::Wanted::nothing()),
+            Some(policy) if policy.want() == DesiredMode::Rollback => ObservationGoal::Rollback,
+            Some(policy) => ObservationGoal::Migrate(policy.wanted.clone()),
+            None => ObservationGoal::Migrate(crate::read::PolicySource::nothing()),
         }
     }
 
-    fn facts(&self, seen: &Seen) -> Move {
+    fn next_action(&self, seen: &NodeObservation) -> NextAction {
         let policy = self.policies.in_force();
         let plan = match &seen.answer {
-            Answer::Do(planned) => planned.digest,
-            Answer::Refused(_) => None,
+            PlanOutcome::Planned(planned) => planned.digest,
+            PlanOutcome::Refused(_) => None,
         };
-        let rehearsed = plan.is_some_and(|plan| self.rehearsed == Some(Rehearsed::of(seen, plan)));
-        decide(Facts {
-            want: policy.map_or(Want::Observe, InForce::want),
-            may_restart: policy.is_none_or(InForce::may_restart),
+        let rehearsed = plan.is_some_and(|plan| self.rehearsed == Some(RehearsedPlan::of(seen, plan)));
+        decide(ReconcileInput {
+            want: policy.map_or(DesiredMode::Observe, ActivePolicy::want),
+            may_restart: policy.is_none_or(ActivePolicy::may_restart),
             seen,
             rehearsed,
             slot: match self.slot {
-                Held::Unknown => Slot::Unknown,
-                Held::Free => Slot::Free,
-                Held::Slot(..) => Slot::Held,
+                SlotHold::Unknown => SlotState::Unknown,
+                SlotHold::Free => SlotState::Free,
+                SlotHold::Slot(..) => SlotState::Held,
             },
             fate: match (self.failed(seen), self.declined) {
-                (true, _) => Fate::Failed,
-                (false, true) => Fate::Declined,
-                (false, false) => Fate::Open,
+                (true, _) => LastAttempt::Failed,
+                (false, true) => LastAttempt::Declined,
+                (false, false) => LastAttempt::Open,
             },
         })
     }
 
     /// Whether the last change failed, and was made with the slot that is held. Of a slot that was taken by an earlier run of the
     /// agent it cannot be told which change it was taken for, so that the last one counts: a fleet that stands still is safe.
-    fn failed(&self, seen: &Seen) -> bool {
-        let Held::Slot(_, before) = &self.slot else {
+    fn failed(&self, seen: &NodeObservation) -> bool {
+        let SlotHold::Slot(_, before) = &self.slot else {
             return false;
         };
         let Some(last) = seen.last.as_ref().filter(|last| last.phase == Change::Undone) else {
             return false;
         };
-        before.as_ref().is_none_or(|Before(id)| id.as_ref() != Some(&last.id))
+        before
+            .as_ref()
+            .is_none_or(|ChangeBeforeSlot(id)| id.as_ref() != Some(&last.id))
     }
 
-    async fn know_the_slot(&mut self) {
-        let known = matches!(&self.slot, Held::Free);
+    async fn refresh_slot(&mut self) {
+        let known = matches!(&self.slot, SlotHold::Free);
         if known {
             return;
         }
-        match (self.gate.held().await, &self.slot) {
+        match (self.gate.current_slot().await, &self.slot) {
             (Ok(None), _) => {
-                self.slot = Held::Free;
+                self.slot = SlotHold::Free;
                 self.why = None;
             }
-            (Ok(Some(slot)), Held::Slot(old, _)) if *old == slot => {}
-            (Ok(Some(slot)), _) => self.slot = Held::Slot(slot, None),
+            (Ok(Some(slot)), SlotHold::Slot(old, _)) if *old == slot => {}
+            (Ok(Some(slot)), _) => self.slot = SlotHold::Slot(slot, None),
             (Err(error), _) => self.api_failed(&error),
         }
-        self.metrics.slot(matches!(self.slot, Held::Slot(..)));
+        self.metrics.set_slot_held(matches!(self.slot, SlotHold::Slot(..)));
     }
 
     /// Asks for a slot; who holds them when there is none.
-    async fn ask(&mut self, seen: &Seen) -> Result<Option<Vec<Holder>>, Error> {
-        let why = Why {
-            phase: Phase::Changing.name().to_owned(),
+    async fn acquire_slot(&mut self, seen: &NodeObservation) -> Result<Option<Vec<SlotHolder>>, Error> {
+        let why = SlotNote {
+            phase: NodePhase::Changing.name().to_owned(),
             reason: "the node is being changed".to_owned(),
         };
-        match self.gate.take(self.slots(), &why, Timestamp::now()).await? {
-            Taken::Full(holders) => Ok(Some(holders)),
-            Taken::New(slot) => {
+        match self.gate.acquire(self.slots(), &why, Timestamp::now()).await? {
+            AcquireOutcome::Full(holders) => Ok(Some(holders)),
+            AcquireOutcome::New(slot) => {
                 tracing::info!(slot = slot.name(), "holds a slot");
-                let before = Before(seen.last.as_ref().map(|last| last.id.clone()));
-                self.slot = Held::Slot(slot, Some(before));
-                self.metrics.slot(true);
+                let before = ChangeBeforeSlot(seen.last.as_ref().map(|last| last.id.clone()));
+                self.slot = SlotHold::Slot(slot, Some(before));
+                self.metrics.set_slot_held(true);
                 Ok(None)
             }
-            Taken::Held(slot) => {
-                self.slot = Held::Slot(slot, None);
-                self.metrics.slot(true);
+            AcquireOutcome::Held(slot) => {
+                self.slot = SlotHold::Slot(slot, None);
+                self.metrics.set_slot_held(true);
                 Ok(None)
             }
         }
@@ -343,14 +347,14 @@ impl<H: Host> Keeper<H> {
 
     /// Whether it is free now.
     async fn give_back(&mut self) -> bool {
-        let Held::Slot(slot, before) = std::mem::replace(&mut self.slot, Held::Unknown) else {
+        let SlotHold::Slot(slot, before) = std::mem::replace(&mut self.slot, SlotHold::Unknown) else {
             return true;
         };
         drop(before);
-        match self.gate.give_back(slot).await {
+        match self.gate.release(slot).await {
             Ok(()) => {
-                self.slot = Held::Free;
-                self.metrics.slot(false);
+                self.slot = SlotHold::Free;
+                self.metrics.set_slot_held(false);
                 true
             }
             Err(error) => {
@@ -360,26 +364,26 @@ impl<H: Host> Keeper<H> {
         }
     }
 
-    async fn halted(&mut self, holders: &[Holder]) {
+    async fn report_fleet_halted(&mut self, holders: &[SlotHolder]) {
         let Some(holder) = holders.iter().find(|holder| holder.failed()) else {
             return;
         };
         let note = format!("node {} keeps {}; `{}` frees it", holder.node, holder.slot, holder.free);
-        self.happened(Happened::FleetHalted, &note).await;
+        self.record_event(EventReason::FleetHalted, &note).await;
     }
 
-    async fn policy_told(&mut self) {
+    async fn report_policy(&mut self) {
         let wrong = self.policies.wrong().cloned();
         self.metrics.policy(wrong.is_none());
-        if let Some(Wrong::Invalid(why)) = wrong {
+        if let Some(PolicyProblem::Invalid(why)) = wrong {
             tracing::error!("the policy cannot be read: {why}");
-            self.happened(Happened::PolicyInvalid, &why).await;
+            self.record_event(EventReason::PolicyInvalid, &why).await;
         }
     }
 
     /// Makes an Event of it; whether it was told, now or within the hour.
-    async fn happened(&mut self, happened: Happened, note: &str) -> bool {
-        let told = self.events.tell(happened, note, Timestamp::now()).await;
+    async fn record_event(&mut self, happened: EventReason, note: &str) -> bool {
+        let told = self.events.publish(happened, note, Timestamp::now()).await;
         match told {
             Ok(told) => told,
             Err(error) => {
@@ -390,12 +394,12 @@ impl<H: Host> Keeper<H> {
     }
 
     /// Tells how the node is; whether the API server took it.
-    async fn say(&mut self, seen: Result<&Seen, &Refused>, doing: &Doing) -> bool {
+    async fn publish(&mut self, seen: Result<&NodeObservation, &Refused>, doing: &Activity) -> bool {
         let slot = match &self.slot {
-            Held::Slot(slot, _) => Some(slot.name()),
-            Held::Unknown | Held::Free => None,
+            SlotHold::Slot(slot, _) => Some(slot.name()),
+            SlotHold::Unknown | SlotHold::Free => None,
         };
-        let report = report(&Telling {
+        let report = report(&StatusInputs {
             seen,
             doing,
             policy: self.policies.in_force(),
@@ -404,12 +408,13 @@ impl<H: Host> Keeper<H> {
             why: self.why.as_deref(),
         });
         self.metrics.phase(report.status.phase);
-        self.metrics.fight(matches!(doing, Doing::Rest(State::Contested)));
-        self.tell(report).await
+        self.metrics
+            .set_contested(matches!(doing, Activity::Rest(RestState::Contested)));
+        self.publish_report(report).await
     }
 
-    async fn tell(&mut self, report: Report) -> bool {
-        let told = self.mirror.say(&report, Timestamp::now()).await;
+    async fn publish_report(&mut self, report: NodeReport) -> bool {
+        let told = self.mirror.apply(&report, Timestamp::now()).await;
         self.last = Some(report.clone());
         match told {
             Ok(_) => {

@@ -1,7 +1,7 @@
 //! What `/metrics` says. Each is explained in docs/runbook.md.
 
-use crate::cluster::error::Kind;
-use crate::cluster::nodemirror::Phase;
+use crate::cluster::error::ApiErrorKind;
+use crate::cluster::nodemirror::NodePhase;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -102,8 +102,8 @@ impl Metrics {
         new
     }
 
-    pub(super) fn phase(&self, now: Phase) {
-        for phase in Phase::ALL {
+    pub(super) fn phase(&self, now: NodePhase) {
+        for phase in NodePhase::ALL {
             let of = OfPhase {
                 phase: Word(phase.name()),
             };
@@ -111,7 +111,7 @@ impl Metrics {
         }
     }
 
-    pub(super) fn slot(&self, held: bool) {
+    pub(super) fn set_slot_held(&self, held: bool) {
         self.slot.set(i64::from(held));
     }
 
@@ -119,7 +119,7 @@ impl Metrics {
         self.policy.set(i64::from(valid));
     }
 
-    pub(super) fn fight(&self, goes_on: bool) {
+    pub(super) fn set_contested(&self, goes_on: bool) {
         self.fight.set(i64::from(goes_on));
     }
 
@@ -130,12 +130,12 @@ impl Metrics {
         self.changes.get_or_create(&OfOutcome { outcome: Word(outcome) }).inc();
     }
 
-    pub(super) fn looked(&self) {
+    pub(super) fn inc_observations(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.looked.set(now.as_secs_f64());
     }
 
-    pub(super) fn api_failed(&self, kind: Kind) {
+    pub(super) fn api_failed(&self, kind: ApiErrorKind) {
         self.api
             .get_or_create(&OfKind {
                 kind: Word(kind.name()),
@@ -164,15 +164,15 @@ mod tests {
     #[test]
     fn names_are_those_of_the_runbook() {
         let metrics = Metrics::new();
-        metrics.phase(Phase::Migrated);
-        metrics.slot(true);
+        metrics.phase(NodePhase::Migrated);
+        metrics.set_slot_held(true);
         metrics.policy(true);
         metrics.change("undone");
         metrics.change(MENDED);
-        metrics.fight(true);
-        metrics.fight(false);
-        metrics.looked();
-        metrics.api_failed(Kind::Forbidden);
+        metrics.set_contested(true);
+        metrics.set_contested(false);
+        metrics.inc_observations();
+        metrics.api_failed(ApiErrorKind::Forbidden);
         let text = metrics.text();
         for line in [
             "mirrorshift_phase{phase=\"Migrated\"} 1\n",

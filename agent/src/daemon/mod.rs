@@ -24,20 +24,20 @@ pub mod simulation;
 /// Folders that change, and a containerd that is started.
 mod wake;
 
-use self::host::{Host, Machine};
-use self::keeper::{Keeper, Next};
+use self::host::{LocalNode, NodeOps};
+use self::keeper::{Reconciler, Requeue};
 use self::metrics::Metrics;
-use self::policy::Policies;
-use self::wake::Wakes;
-use crate::cli::{AgentArgs, Common, LogFormat};
+use self::policy::PolicyFile;
+use self::wake::Triggers;
+use crate::cli::{AgentArgs, CommonArgs, LogFormat};
 use crate::cluster::backoff::{Backoff, Jitter};
-use crate::cluster::client::{Access, Cluster, Limits};
+use crate::cluster::client::{ApiClient, CallLimits, InClusterConfig};
 use crate::cluster::events::Events;
-use crate::cluster::gate::{Awaited, Gate};
-use crate::cluster::mirror::Mirror;
-use crate::cluster::owner::Owner;
+use crate::cluster::gate::{SlotPool, WaitOutcome};
+use crate::cluster::mirror::NodeMirrorWriter;
+use crate::cluster::owner::NodeIdentity;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use notify::RecursiveMode;
 use std::env::var;
 use std::path::Path;
@@ -59,10 +59,10 @@ const SOON: Duration = Duration::from_secs(2);
 const SOON_MOST: Duration = Duration::from_mins(2);
 
 /// Keeps the node until it is told to end.
-pub(crate) fn run(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
+pub(crate) fn run(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError> {
     log(args.log_format);
     let failed = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Unexpected, "agent", format!("cannot {what}: {error}"))
+        CommandError::new(Exit::Unexpected, "agent", format!("cannot {what}: {error}"))
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -74,39 +74,39 @@ pub(crate) fn run(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
     ended
 }
 
-async fn keep(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
+async fn keep(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError> {
     let refused = |error: &dyn std::error::Error| {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        Failure::new(Exit::Refused, "cluster", format!("{error}{source}"))
+        CommandError::new(Exit::Refused, "cluster", format!("{error}{source}"))
             .hint("the agent runs in a pod of its DaemonSet: manifests/ has it")
     };
     let (host, port) = (var("KUBERNETES_SERVICE_HOST"), var("KUBERNETES_SERVICE_PORT"));
     let account = Path::new(ACCOUNT);
-    let access = Access::of_pod(&host.unwrap_or_default(), &port.unwrap_or_default(), account)
+    let access = InClusterConfig::of_pod(&host.unwrap_or_default(), &port.unwrap_or_default(), account)
         .map_err(|error| refused(&error))?;
-    let owner = Owner::of_token(&access.token, &args.node_name).map_err(|error| refused(&error))?;
-    let cluster = Cluster::new(&access, Limits::default()).map_err(|error| refused(&error))?;
+    let owner = NodeIdentity::of_token(&access.token, &args.node_name).map_err(|error| refused(&error))?;
+    let cluster = ApiClient::new(&access, CallLimits::default()).map_err(|error| refused(&error))?;
 
     let metrics = Arc::new(Metrics::new());
     let listener = TcpListener::bind(args.listen)
         .await
-        .map_err(|error| Failure::usage("listen", format!("cannot listen at {}: {error}", args.listen)))?;
+        .map_err(|error| CommandError::usage("listen", format!("cannot listen at {}: {error}", args.listen)))?;
     tokio::spawn(serve::serve(listener, Arc::clone(&metrics)));
 
-    let mut keeper = Keeper::new(
-        Machine::new(&common.config),
-        Policies::of(&args.policy),
-        Gate::new(cluster.clone(), &args.pod_namespace, owner.clone()),
-        Mirror::new(cluster.clone(), owner.clone()),
+    let mut keeper = Reconciler::new(
+        LocalNode::new(&common.config),
+        PolicyFile::of(&args.policy),
+        SlotPool::new(cluster.clone(), &args.pod_namespace, owner.clone()),
+        NodeMirrorWriter::new(cluster.clone(), owner.clone()),
         Events::new(cluster, owner.clone()),
         metrics,
         &common.config,
     );
-    let mut wakes = Wakes::of(&[
+    let mut wakes = Triggers::of(&[
         (&args.policy, RecursiveMode::NonRecursive),
         (Path::new(CONTAINERD), RecursiveMode::Recursive),
     ]);
-    let failed = |error| Failure::new(Exit::Unexpected, "agent", format!("cannot wait for signals: {error}"));
+    let failed = |error| CommandError::new(Exit::Unexpected, "agent", format!("cannot wait for signals: {error}"));
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
     tracing::info!(node = args.node_name, version = env!("CARGO_PKG_VERSION"), "begins");
@@ -124,30 +124,30 @@ async fn keep(common: &Common, args: &AgentArgs) -> Result<(), Failure> {
 
 /// Waits until the token is of another Node: one that was deleted and made again has another uid, and owns nothing of what the
 /// old one did.
-async fn other_node(token: &Path, owner: &Owner) {
+async fn other_node(token: &Path, owner: &NodeIdentity) {
     loop {
         tokio::time::sleep(TOKEN).await;
-        if Owner::of_token(token, &owner.name).is_ok_and(|now| now != *owner) {
+        if NodeIdentity::of_token(token, &owner.name).is_ok_and(|now| now != *owner) {
             return;
         }
     }
 }
 
 /// Looks whenever there is a reason to, for ever.
-async fn turns<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, heartbeat: Duration) {
-    let jitter = Jitter::of_the_system();
+async fn turns<H: NodeOps>(keeper: &mut Reconciler<H>, wakes: &mut Triggers, heartbeat: Duration) {
+    let jitter = Jitter::from_os();
     let mut soon = Backoff::new(SOON, SOON_MOST);
     loop {
-        let next = keeper.turn().await;
+        let next = keeper.reconcile().await;
         if let Some(unit) = &keeper.unit {
-            wakes.listen_for(unit);
+            wakes.watch_unit(unit);
         }
         let wait = match next {
-            Next::Soon => SOON + soon.next(&jitter),
-            Next::Rest | Next::Slot => {
+            Requeue::Soon => SOON + soon.next(&jitter),
+            Requeue::OnEvent | Requeue::WhenSlotFree => {
                 soon.reset();
                 // Between half of it and one and a half.
-                heartbeat / 2 + jitter.below(heartbeat)
+                heartbeat / 2 + jitter.duration_up_to(heartbeat)
             }
         };
         rest(keeper, wakes, next, wait, &jitter).await;
@@ -155,32 +155,38 @@ async fn turns<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, heartbeat: Du
 }
 
 /// Waits for a reason to look at the node. The object in the cluster is none: it is told again, and no more.
-async fn rest<H: Host>(keeper: &mut Keeper<H>, wakes: &mut Wakes, next: Next, wait: Duration, jitter: &Jitter) {
+async fn rest<H: NodeOps>(
+    keeper: &mut Reconciler<H>,
+    wakes: &mut Triggers,
+    next: Requeue,
+    wait: Duration,
+    jitter: &Jitter,
+) {
     let slots = keeper.slots();
     let until = tokio::time::Instant::now() + wait;
     let cluster = keeper.gate.cluster().clone();
-    let mut back = std::pin::pin!(cluster.back());
+    let mut back = std::pin::pin!(cluster.wait_until_reachable());
     loop {
         let disturbed = tokio::select! {
             () = tokio::time::sleep_until(until) => return,
             // It may be what could not be asked.
-            () = &mut back, if next == Next::Soon => return,
+            () = &mut back, if next == Requeue::Soon => return,
             () = wakes.next() => return,
-            awaited = keeper.gate.wait(slots), if next == Next::Slot => match awaited {
-                Ok(Awaited::Free) => return,
-                Ok(Awaited::Failed(holders)) => {
+            awaited = keeper.gate.wait(slots), if next == Requeue::WhenSlotFree => match awaited {
+                Ok(WaitOutcome::Free) => return,
+                Ok(WaitOutcome::Failed(holders)) => {
                     // All who wait see this at one time.
-                    tokio::time::sleep(jitter.below(HALTED)).await;
-                    keeper.waits_for(holders).await;
+                    tokio::time::sleep(jitter.duration_up_to(HALTED)).await;
+                    keeper.update_waiting_for(holders).await;
                     continue;
                 }
                 Err(error) => Err(error),
             },
-            disturbed = keeper.mirror.disturbed() => disturbed,
+            disturbed = keeper.mirror.wait_for_external_change() => disturbed,
         };
         match disturbed {
             Ok(()) => {
-                keeper.say_again().await;
+                keeper.republish().await;
             }
             // Watches wait by themselves before they ask again, and ever longer.
             Err(error) => tracing::warn!(kind = error.kind.name(), "{error}"),

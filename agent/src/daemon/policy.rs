@@ -1,9 +1,9 @@
 //! The policy in force: the last one that could be read.
 
-use super::decide::Want;
-use crate::cli::Wishes;
+use super::decide::DesiredMode;
+use crate::cli::PolicyArgs;
 use crate::live::seen::Refused;
-use crate::read::Wanted;
+use crate::read::PolicySource;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::policy::{Mode, Policy, When};
 use std::path::{Path, PathBuf};
@@ -12,33 +12,33 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "policy.yaml";
 
 /// The policy's folder, and what of it is in force. No `Debug`: a policy may hold passwords.
-pub(super) struct Policies {
+pub(super) struct PolicyFile {
     file: PathBuf,
-    in_force: Option<InForce>,
+    in_force: Option<ActivePolicy>,
     /// What is wrong with what lies there now.
-    wrong: Option<Wrong>,
+    wrong: Option<PolicyProblem>,
 }
 
 /// A policy that was read.
 #[derive(Clone)]
-pub(super) struct InForce {
+pub(super) struct ActivePolicy {
     pub(super) policy: Policy,
     /// Its text, for the node to read.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: PolicySource,
     /// Names it: the plan is made anew for another one.
     pub(super) digest: Digest,
 }
 
 /// Why the policy that lies there is not in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum PolicyProblem {
     /// There is none.
     Missing,
     /// It cannot be read; file, line and key are named.
     Invalid(String),
 }
 
-impl Policies {
+impl PolicyFile {
     /// Of a folder that was not looked at yet.
     pub(super) fn of(folder: &Path) -> Self {
         Self {
@@ -67,33 +67,33 @@ impl Policies {
         }
     }
 
-    pub(super) fn in_force(&self) -> Option<&InForce> {
+    pub(super) fn in_force(&self) -> Option<&ActivePolicy> {
         self.in_force.as_ref()
     }
 
-    pub(super) fn wrong(&self) -> Option<&Wrong> {
+    pub(super) fn wrong(&self) -> Option<&PolicyProblem> {
         self.wrong.as_ref()
     }
 
-    fn load(&self) -> Result<InForce, Wrong> {
+    fn load(&self) -> Result<ActivePolicy, PolicyProblem> {
         if !self.file.exists() {
-            return Err(Wrong::Missing);
+            return Err(PolicyProblem::Missing);
         }
-        let wishes = Wishes {
+        let wishes = PolicyArgs {
             policy: Some(self.file.clone()),
-            ..Wishes::default()
+            ..PolicyArgs::default()
         };
         let read = || {
-            let wanted = Wanted::of(&wishes)?;
+            let wanted = PolicySource::of(&wishes)?;
             let policy = wanted.policy()?;
             Ok((wanted, policy))
         };
         let (wanted, policy) = read().map_err(|failure| {
             let said = Refused::of(&failure);
             let hint = said.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            Wrong::Invalid(format!("{}{hint}", said.message))
+            PolicyProblem::Invalid(format!("{}{hint}", said.message))
         })?;
-        Ok(InForce {
+        Ok(ActivePolicy {
             digest: wanted.digest(),
             policy,
             wanted,
@@ -101,12 +101,12 @@ impl Policies {
     }
 }
 
-impl InForce {
-    pub(super) fn want(&self) -> Want {
+impl ActivePolicy {
+    pub(super) fn want(&self) -> DesiredMode {
         match self.policy.mode {
-            None | Some(Mode::Observe) => Want::Observe,
-            Some(Mode::Migrate) => Want::Migrate,
-            Some(Mode::Rollback) => Want::Rollback,
+            None | Some(Mode::Observe) => DesiredMode::Observe,
+            Some(Mode::Migrate) => DesiredMode::Migrate,
+            Some(Mode::Rollback) => DesiredMode::Rollback,
         }
     }
 
@@ -122,9 +122,9 @@ impl InForce {
     /// As `mode:` spells it.
     pub(super) fn mode(&self) -> &'static str {
         match self.want() {
-            Want::Observe => "observe",
-            Want::Migrate => "migrate",
-            Want::Rollback => "rollback",
+            DesiredMode::Observe => "observe",
+            DesiredMode::Migrate => "migrate",
+            DesiredMode::Rollback => "rollback",
         }
     }
 }
@@ -139,31 +139,31 @@ mod tests {
     #[test]
     fn the_last_good_one_stays_in_force() {
         let folder = tempfile::tempdir().unwrap();
-        let mut policies = Policies::of(folder.path());
+        let mut policies = PolicyFile::of(folder.path());
         assert!(!policies.read() && policies.in_force().is_none());
-        assert_eq!(policies.wrong(), Some(&Wrong::Missing));
+        assert_eq!(policies.wrong(), Some(&PolicyProblem::Missing));
 
         let file = folder.path().join(NAME);
         fs::write(&file, GOOD).unwrap();
         assert!(policies.read());
-        assert_eq!(policies.in_force().unwrap().want(), Want::Migrate);
+        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Migrate);
         assert!(!policies.read(), "the same one is nothing new");
 
         fs::write(&file, format!("{GOOD}wildcards: drop\n")).unwrap();
         assert!(!policies.read());
-        let Some(Wrong::Invalid(why)) = policies.wrong() else {
+        let Some(PolicyProblem::Invalid(why)) = policies.wrong() else {
             panic!("it was read");
         };
         assert!(why.contains("policy.yaml:4") && why.contains("wildcards"), "{why}");
-        assert_eq!(policies.in_force().unwrap().want(), Want::Migrate);
+        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Migrate);
 
         fs::remove_file(&file).unwrap();
         assert!(!policies.read());
-        assert_eq!(policies.wrong(), Some(&Wrong::Missing));
-        assert_eq!(policies.in_force().unwrap().want(), Want::Migrate);
+        assert_eq!(policies.wrong(), Some(&PolicyProblem::Missing));
+        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Migrate);
 
         fs::write(&file, GOOD.replace("migrate", "rollback")).unwrap();
         assert!(policies.read() && policies.wrong().is_none());
-        assert_eq!(policies.in_force().unwrap().want(), Want::Rollback);
+        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Rollback);
     }
 }

@@ -1,32 +1,36 @@
 //! What the agent tells the cluster of its node: values from what it knows, without a clock.
 
-use super::decide::State;
-use super::policy::{InForce, Wrong};
-use crate::cluster::conditions::{Conditions, Reason, Stated};
-use crate::cluster::gate::Holder;
-use crate::cluster::mirror::Report;
+use super::decide::RestState;
+use super::policy::{ActivePolicy, PolicyProblem};
+use crate::cluster::conditions::{ConditionState, Conditions, Reason};
+use crate::cluster::gate::SlotHolder;
+use crate::cluster::mirror::NodeReport;
 use crate::cluster::nodemirror::RouteSummary;
-use crate::cluster::nodemirror::{self as told, FindingSummary, NodeMirrorStatus, Phase, PlanSummary, PolicySummary};
-use crate::live::seen::{Answer, Drifted, Found, Mirrors, Planned, Refused, Routed, Seen};
+use crate::cluster::nodemirror::{
+    self as told, FindingSummary, NodeMirrorStatus, NodePhase, PlanSummary, PolicySummary,
+};
+use crate::live::seen::{
+    Drifted, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused, ReportedFinding, RouteDifference,
+};
 use jiff::Timestamp;
 
 /// What goes on with the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum Activity {
     /// Nothing.
-    Rest(State),
+    Rest(RestState),
     /// A slot is waited for, which these hold.
-    Wait(Vec<Holder>),
+    Wait(Vec<SlotHolder>),
     /// It is being changed.
     Change,
 }
 
 /// Everything that is told.
-pub(super) struct Telling<'t> {
-    pub(super) seen: Result<&'t Seen, &'t Refused>,
-    pub(super) doing: &'t Doing,
-    pub(super) policy: Option<&'t InForce>,
-    pub(super) wrong: Option<&'t Wrong>,
+pub(super) struct StatusInputs<'t> {
+    pub(super) seen: Result<&'t NodeObservation, &'t Refused>,
+    pub(super) doing: &'t Activity,
+    pub(super) policy: Option<&'t ActivePolicy>,
+    pub(super) wrong: Option<&'t PolicyProblem>,
     /// The slot that the node holds.
     pub(super) slot: Option<&'t str>,
     /// Why the change that was made with the slot failed, or why it was refused.
@@ -34,7 +38,7 @@ pub(super) struct Telling<'t> {
 }
 
 /// What is told.
-pub(super) fn report(telling: &Telling<'_>) -> Report {
+pub(super) fn report(telling: &StatusInputs<'_>) -> NodeReport {
     let phase = phase(telling);
     let message = message(telling);
     let mut status = NodeMirrorStatus {
@@ -51,7 +55,7 @@ pub(super) fn report(telling: &Telling<'_>) -> Report {
     if let Ok(seen) = telling.seen {
         look(seen, &mut status);
     }
-    Report {
+    NodeReport {
         status: status.bounded(),
         conditions: Conditions {
             migrated: migrated(telling, &message),
@@ -62,13 +66,13 @@ pub(super) fn report(telling: &Telling<'_>) -> Report {
     }
 }
 
-fn look(seen: &Seen, status: &mut NodeMirrorStatus) {
+fn look(seen: &NodeObservation, status: &mut NodeMirrorStatus) {
     status.containerd.clone_from(&seen.containerd);
     status.mirrors = seen.mirrors.map(|mirrors| match mirrors {
-        Mirrors::Legacy => told::Mirrors::Legacy,
-        Mirrors::ConfigPath => told::Mirrors::ConfigPath,
-        Mirrors::Both => told::Mirrors::Both,
-        Mirrors::None => told::Mirrors::None,
+        MirrorSource::Legacy => told::MirrorSetup::Legacy,
+        MirrorSource::ConfigPath => told::MirrorSetup::ConfigPath,
+        MirrorSource::Both => told::MirrorSetup::Both,
+        MirrorSource::None => told::MirrorSetup::None,
     });
     let last = seen.unfinished.as_ref().or(seen.last.as_ref());
     status.change = last.map(|change| change.id.clone());
@@ -77,18 +81,20 @@ fn look(seen: &Seen, status: &mut NodeMirrorStatus) {
         .and_then(|second| i64::try_from(second).ok())
         .and_then(|second| Timestamp::from_second(second).ok());
     status.findings = seen.findings.iter().map(finding).collect();
-    let Answer::Do(planned) = &seen.answer else { return };
+    let PlanOutcome::Planned(planned) = &seen.answer else {
+        return;
+    };
     status.plan = planned.digest.map(|digest| PlanSummary {
         digest: digest.to_string(),
         restart: planned.restart,
         files: u32::try_from(planned.files.len()).unwrap_or(u32::MAX),
     });
-    let mut routes: Vec<&Routed> = planned.routes.iter().collect();
+    let mut routes: Vec<&RouteDifference> = planned.routes.iter().collect();
     routes.sort_by_key(|route| !route.differs);
     status.routes = routes.into_iter().map(route).collect();
 }
 
-fn finding(found: &Found) -> FindingSummary {
+fn finding(found: &ReportedFinding) -> FindingSummary {
     FindingSummary {
         id: found.id.clone(),
         level: found.severity.clone(),
@@ -96,7 +102,7 @@ fn finding(found: &Found) -> FindingSummary {
     }
 }
 
-fn route(route: &Routed) -> RouteSummary {
+fn route(route: &RouteDifference) -> RouteSummary {
     RouteSummary {
         registry: route.registry.clone().unwrap_or_else(|| "*".to_owned()),
         before: route.before.clone(),
@@ -104,76 +110,76 @@ fn route(route: &Routed) -> RouteSummary {
     }
 }
 
-fn phase(telling: &Telling<'_>) -> Phase {
+fn phase(telling: &StatusInputs<'_>) -> NodePhase {
     if telling.seen.is_err() {
-        return Phase::Refused;
+        return NodePhase::Refused;
     }
     match telling.doing {
-        Doing::Change => Phase::Changing,
-        Doing::Wait(_) => Phase::Waiting,
-        Doing::Rest(state) => match state {
-            State::Observed => Phase::Observed,
-            State::Planned | State::NoRestart | State::Busy | State::NoGate => Phase::Pending,
-            State::Migrated | State::Contested => Phase::Migrated,
-            State::RolledBack => Phase::RolledBack,
-            State::Refused => Phase::Refused,
-            State::Undone => Phase::Undone,
-            State::Unfinished => Phase::Changing,
-            State::Stuck => Phase::Stuck,
+        Activity::Change => NodePhase::Changing,
+        Activity::Wait(_) => NodePhase::Waiting,
+        Activity::Rest(state) => match state {
+            RestState::Observed => NodePhase::Observed,
+            RestState::Planned | RestState::NoRestart | RestState::Busy | RestState::NoGate => NodePhase::Pending,
+            RestState::Migrated | RestState::Contested => NodePhase::Migrated,
+            RestState::RolledBack => NodePhase::RolledBack,
+            RestState::Refused => NodePhase::Refused,
+            RestState::Undone => NodePhase::Undone,
+            RestState::Unfinished => NodePhase::Changing,
+            RestState::Stuck => NodePhase::Stuck,
         },
     }
 }
 
 /// One sentence for people.
-fn message(telling: &Telling<'_>) -> String {
+fn message(telling: &StatusInputs<'_>) -> String {
     let seen = match telling.seen {
         Ok(seen) => seen,
         Err(refused) => return with_hint(refused),
     };
     let planned = match &seen.answer {
-        Answer::Do(planned) => Some(planned),
-        Answer::Refused(_) => None,
+        PlanOutcome::Planned(planned) => Some(planned),
+        PlanOutcome::Refused(_) => None,
     };
     match telling.doing {
-        Doing::Change => "the node is being changed".to_owned(),
-        Doing::Wait(holders) => waits_for(holders),
-        Doing::Rest(state) => match state {
-            State::Observed => match seen.mirrors {
-                Some(Mirrors::Legacy) => "nothing is to be done".to_owned(),
+        Activity::Change => "the node is being changed".to_owned(),
+        Activity::Wait(holders) => waits_for(holders),
+        Activity::Rest(state) => match state {
+            RestState::Observed => match seen.mirrors {
+                Some(MirrorSource::Legacy) => "nothing is to be done".to_owned(),
                 _ => "containerd has no mirrors that are to be migrated".to_owned(),
             },
-            State::Planned => format!("{}; the policy only observes", files(planned)),
-            State::NoRestart => format!("{}; the policy lets containerd never be restarted", files(planned)),
-            State::Busy => {
+            RestState::Planned => format!("{}; the policy only observes", files(planned)),
+            RestState::NoRestart => format!("{}; the policy lets containerd never be restarted", files(planned)),
+            RestState::Busy => {
                 let busy = planned.and_then(|planned| planned.busy.as_deref());
                 format!(
                     "waits until the node is quiet: {}",
                     busy.unwrap_or("something is in hand")
                 )
             }
-            State::NoGate => "the API server cannot be asked for a slot, so nothing is changed".to_owned(),
-            State::Migrated if !seen.drifted.is_empty() => match telling.why {
+            RestState::NoGate => "the API server cannot be asked for a slot, so nothing is changed".to_owned(),
+            RestState::Migrated if !seen.drifted.is_empty() => match telling.why {
                 Some(why) => format!("somebody changed what was migrated: {}; {why}", drift(seen)),
                 None => format!("somebody changed what was migrated: {}", drift(seen)),
             },
-            State::Contested => format!(
+            RestState::Contested => format!(
                 "somebody writes again over what was put back within the hour, so it is left to them until then: {}",
                 drift(seen)
             ),
-            State::Migrated => "as the policy wants it".to_owned(),
-            State::RolledBack => "nothing of what was changed is in force".to_owned(),
-            State::Refused => match (&seen.answer, telling.why) {
-                (Answer::Refused(refused), _) => with_hint(refused),
+            RestState::Migrated => "as the policy wants it".to_owned(),
+            RestState::RolledBack => "nothing of what was changed is in force".to_owned(),
+            RestState::Refused => match (&seen.answer, telling.why) {
+                (PlanOutcome::Refused(refused), _) => with_hint(refused),
                 (_, why) => why.unwrap_or("the change was refused").to_owned(),
             },
-            State::Undone => {
+            RestState::Undone => {
                 let before = planned.and_then(|planned| planned.undone_before.as_deref());
                 let why = telling.why.or(before).or_else(|| seen.last.as_ref()?.note.as_deref());
                 let why = why.unwrap_or("containerd did not serve");
                 format!("a change failed and was undone: {why}")
             }
-            State::Unfinished => "a change is not over; `mirrorshift status` on the node shows it".to_owned(),
-            State::Stuck => {
+            RestState::Unfinished => "a change is not over; `mirrorshift status` on the node shows it".to_owned(),
+            RestState::Stuck => {
                 "an undo failed, and a person is needed: `mirrorshift status` on the node names the files".to_owned()
             }
         },
@@ -181,7 +187,7 @@ fn message(telling: &Telling<'_>) -> String {
 }
 
 /// What somebody changed, and what is known of them.
-pub(super) fn drift(seen: &Seen) -> String {
+pub(super) fn drift(seen: &NodeObservation) -> String {
     let one = |drifted: &Drifted| match drifted.now {
         None => format!("{} is gone", drifted.path),
         Some((owner, second)) => {
@@ -210,7 +216,7 @@ fn files(planned: Option<&Planned>) -> String {
     format!("{count} file{plural} to write, {restart}")
 }
 
-fn waits_for(holders: &[Holder]) -> String {
+fn waits_for(holders: &[SlotHolder]) -> String {
     if let Some(holder) = holders.iter().find(|holder| holder.failed()) {
         return format!(
             "the fleet stands still: node {} holds {} and failed: {}; `{}` frees it",
@@ -221,57 +227,63 @@ fn waits_for(holders: &[Holder]) -> String {
     format!("waits for a slot; {} is being changed", names.join(", "))
 }
 
-fn migrated(telling: &Telling<'_>, message: &str) -> Stated {
+fn migrated(telling: &StatusInputs<'_>, message: &str) -> ConditionState {
     let Ok(seen) = telling.seen else {
-        return Stated::unknown(Reason::NotSeenYet, message);
+        return ConditionState::unknown(Reason::NotSeenYet, message);
     };
     match telling.doing {
-        Doing::Rest(State::Migrated) if !seen.drifted.is_empty() => Stated::no(Reason::Drifted, message),
-        Doing::Rest(State::Contested) => Stated::no(Reason::Drifted, message),
+        Activity::Rest(RestState::Migrated) if !seen.drifted.is_empty() => {
+            ConditionState::false_with(Reason::Drifted, message)
+        }
+        Activity::Rest(RestState::Contested) => ConditionState::false_with(Reason::Drifted, message),
         // With nothing in force there is nothing to be as wanted, and nothing to be done about it.
-        Doing::Rest(State::Migrated | State::Observed) => Stated::yes(Reason::AsWanted, message),
-        Doing::Rest(State::RolledBack) => Stated::no(Reason::RolledBack, message),
-        Doing::Rest(State::Planned) => Stated::no(Reason::ObserveOnly, message),
-        _ => Stated::no(Reason::NotYet, message),
+        Activity::Rest(RestState::Migrated | RestState::Observed) => {
+            ConditionState::true_with(Reason::AsWanted, message)
+        }
+        Activity::Rest(RestState::RolledBack) => ConditionState::false_with(Reason::RolledBack, message),
+        Activity::Rest(RestState::Planned) => ConditionState::false_with(Reason::ObserveOnly, message),
+        _ => ConditionState::false_with(Reason::NotYet, message),
     }
 }
 
-fn degraded(telling: &Telling<'_>, message: &str) -> Stated {
+fn degraded(telling: &StatusInputs<'_>, message: &str) -> ConditionState {
     if telling.seen.is_err() {
-        return Stated::yes(Reason::HostUnreachable, message);
+        return ConditionState::true_with(Reason::HostUnreachable, message);
     }
     match telling.doing {
-        Doing::Rest(State::Refused) => Stated::yes(Reason::Refused, message),
-        Doing::Rest(State::Undone | State::Unfinished) => Stated::yes(Reason::Undone, message),
-        Doing::Rest(State::Stuck) => Stated::yes(Reason::Stuck, message),
-        Doing::Rest(State::Contested) => Stated::yes(Reason::Fight, message),
-        _ => Stated::no(Reason::Well, ""),
+        Activity::Rest(RestState::Refused) => ConditionState::true_with(Reason::Refused, message),
+        Activity::Rest(RestState::Undone | RestState::Unfinished) => ConditionState::true_with(Reason::Undone, message),
+        Activity::Rest(RestState::Stuck) => ConditionState::true_with(Reason::Stuck, message),
+        Activity::Rest(RestState::Contested) => ConditionState::true_with(Reason::Fight, message),
+        _ => ConditionState::false_with(Reason::Well, ""),
     }
 }
 
-fn progressing(telling: &Telling<'_>) -> Stated {
+fn progressing(telling: &StatusInputs<'_>) -> ConditionState {
     match telling.doing {
-        Doing::Change => Stated::yes(Reason::Changing, "the node is being changed"),
-        Doing::Wait(holders) => {
-            let reason = if holders.iter().any(Holder::failed) {
+        Activity::Change => ConditionState::true_with(Reason::Changing, "the node is being changed"),
+        Activity::Wait(holders) => {
+            let reason = if holders.iter().any(SlotHolder::failed) {
                 Reason::FleetHalted
             } else {
                 Reason::WaitingForSlot
             };
-            Stated::yes(reason, waits_for(holders))
+            ConditionState::true_with(reason, waits_for(holders))
         }
-        Doing::Rest(State::Busy) => Stated::yes(Reason::Preparing, "waits until the node is quiet"),
-        Doing::Rest(_) => Stated::no(Reason::Idle, ""),
+        Activity::Rest(RestState::Busy) => {
+            ConditionState::true_with(Reason::Preparing, "waits until the node is quiet")
+        }
+        Activity::Rest(_) => ConditionState::false_with(Reason::Idle, ""),
     }
 }
 
-fn policy_valid(wrong: Option<&Wrong>) -> Stated {
+fn policy_valid(wrong: Option<&PolicyProblem>) -> ConditionState {
     match wrong {
-        None => Stated::yes(Reason::Read, ""),
-        Some(Wrong::Missing) => Stated::no(
+        None => ConditionState::true_with(Reason::Read, ""),
+        Some(PolicyProblem::Missing) => ConditionState::false_with(
             Reason::Missing,
             "there is no policy; the last good one, if any, stays in force",
         ),
-        Some(Wrong::Invalid(why)) => Stated::no(Reason::Invalid, why.clone()),
+        Some(PolicyProblem::Invalid(why)) => ConditionState::false_with(Reason::Invalid, why.clone()),
     }
 }

@@ -89,7 +89,7 @@ mod tests {
         let status = |path: &str| respond(&format!("GET {path} HTTP/1.1"), &metrics).0;
         assert_eq!(status("/healthz"), "200 OK");
         assert_eq!(status("/readyz"), "503 Service Unavailable");
-        metrics.looked();
+        metrics.inc_observations();
         assert_eq!(status("/readyz?verbose"), "200 OK");
         assert_eq!(status("/"), "404 Not Found");
         assert_eq!(respond("POST /metrics HTTP/1.1", &metrics).0, "405 Method Not Allowed");

@@ -1,21 +1,21 @@
 //! Agents whose nodes are made up: everything but the node is what runs in a cluster.
 
-use super::host::Host;
-use super::keeper::Keeper;
+use super::host::NodeOps;
+use super::keeper::Reconciler;
 use super::metrics::Metrics;
-use super::policy::Policies;
+use super::policy::PolicyFile;
 use super::turns;
-use super::wake::Wakes;
-use crate::cluster::client::Cluster;
+use super::wake::Triggers;
+use crate::cluster::client::ApiClient;
 use crate::cluster::events::Events;
-use crate::cluster::gate::Gate;
-use crate::cluster::mirror::Mirror;
-use crate::cluster::owner::Owner;
+use crate::cluster::gate::SlotPool;
+use crate::cluster::mirror::NodeMirrorWriter;
+use crate::cluster::owner::NodeIdentity;
 use crate::exit::Exit;
-use crate::live::look::Goal;
-use crate::live::order::{Order, Task};
-use crate::live::progress::End;
-use crate::live::seen::{Answer, Mirrors, Past, Planned, Refused, Seen};
+use crate::live::look::ObservationGoal;
+use crate::live::order::{ChangeKind, ChangeRequest};
+use crate::live::progress::RunResult;
+use crate::live::seen::{ChangeSummary, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused};
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase;
 use std::path::Path;
@@ -36,16 +36,16 @@ impl MadeUp {
     }
 }
 
-impl Host for MadeUp {
-    async fn look(&self, goal: Goal, rehearse: bool) -> Result<Seen, Refused> {
+impl NodeOps for MadeUp {
+    async fn look(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
         let changed = self.changed();
-        let past = changed.map(|id| Past {
+        let past = changed.map(|id| ChangeSummary {
             id,
             phase: Phase::Settled,
             ended: Some(0),
             note: None,
         });
-        let migrates = matches!(goal, Goal::Migrate(_));
+        let migrates = matches!(goal, ObservationGoal::Migrate(_));
         let planned = if migrates == past.is_some() {
             Planned::default()
         } else {
@@ -57,25 +57,25 @@ impl Host for MadeUp {
                 ..Planned::default()
             }
         };
-        Ok(Seen {
+        Ok(NodeObservation {
             containerd: Some("2.4.2".to_owned()),
             invocation: Some("made up".to_owned()),
             mirrors: Some(if past.is_some() {
-                Mirrors::ConfigPath
+                MirrorSource::ConfigPath
             } else {
-                Mirrors::Legacy
+                MirrorSource::Legacy
             }),
             in_force: past.clone(),
             last: past,
-            ..Seen::serving(Answer::Do(planned))
+            ..NodeObservation::serving(PlanOutcome::Planned(planned))
         })
     }
 
-    async fn change(&self, order: Order) -> Result<End, Refused> {
+    async fn change(&self, order: ChangeRequest) -> Result<RunResult, Refused> {
         tokio::time::sleep(self.takes).await;
-        let migrates = matches!(order.task, Task::Migrate { .. });
+        let migrates = matches!(order.task, ChangeKind::Migrate { .. });
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = migrates.then_some(order.id);
-        Ok(End {
+        Ok(RunResult {
             exit: Exit::Done,
             out: String::new(),
             err: String::new(),
@@ -90,9 +90,9 @@ impl Host for MadeUp {
 ///
 /// `policy` is the policy's folder, `takes` is how long a change of the node takes.
 pub fn agent(
-    cluster: &Cluster,
+    cluster: &ApiClient,
     namespace: &str,
-    owner: &Owner,
+    owner: &NodeIdentity,
     policy: &Path,
     heartbeat: Duration,
     takes: Duration,
@@ -101,15 +101,15 @@ pub fn agent(
         takes,
         changed: Mutex::default(),
     };
-    let mut keeper = Keeper::new(
+    let mut keeper = Reconciler::new(
         host,
-        Policies::of(policy),
-        Gate::new(cluster.clone(), namespace, owner.clone()),
-        Mirror::new(cluster.clone(), owner.clone()),
+        PolicyFile::of(policy),
+        SlotPool::new(cluster.clone(), namespace, owner.clone()),
+        NodeMirrorWriter::new(cluster.clone(), owner.clone()),
         Events::new(cluster.clone(), owner.clone()),
         Arc::new(Metrics::new()),
         "/etc/containerd/config.toml",
     );
-    let (tell, mut wakes) = Wakes::told();
+    let (tell, mut wakes) = Triggers::manual();
     (tell, async move { turns(&mut keeper, &mut wakes, heartbeat).await })
 }

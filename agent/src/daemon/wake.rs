@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Folders that are watched, by one inotify watch each.
 #[derive(Debug)]
-pub(super) struct Wakes {
+pub(super) struct Triggers {
     /// Dropped, it watches no longer.
     watcher: Option<RecommendedWatcher>,
     came: Receiver<()>,
@@ -39,7 +39,7 @@ struct Storm {
     end: Instant,
 }
 
-impl Wakes {
+impl Triggers {
     /// Watches what can be watched; the rest is looked at with the heartbeat.
     pub(super) fn of(folders: &[(&Path, RecursiveMode)]) -> Self {
         // One is enough: it says that something came.
@@ -68,7 +68,7 @@ impl Wakes {
 
     /// Watches nothing: whoever has the other end says when to look.
     #[cfg(feature = "simulation")]
-    pub(super) fn told() -> (Sender<()>, Self) {
+    pub(super) fn manual() -> (Sender<()>, Self) {
         let (tell, came) = mpsc::channel(1);
         let wakes = Self {
             watcher: None,
@@ -88,7 +88,7 @@ impl Wakes {
     }
 
     /// Listens for starts and stops of a unit, from the first call on.
-    pub(super) fn listen_for(&mut self, unit: &str) {
+    pub(super) fn watch_unit(&mut self, unit: &str) {
         if self.unit.is_some() {
             return;
         }
@@ -147,7 +147,7 @@ mod tests {
         fs::write(path("..1").join("policy.yaml"), "a").unwrap();
         std::os::unix::fs::symlink("..1", path("..data")).unwrap();
         std::os::unix::fs::symlink("..data/policy.yaml", path("policy.yaml")).unwrap();
-        let mut wakes = Wakes::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
+        let mut wakes = Triggers::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
         let nothing = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
         assert!(nothing.is_err(), "it wakes for nothing");
 
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_outlasts_a_wait_that_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wakes = Wakes::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
+        let mut wakes = Triggers::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
         fs::write(folder.path().join("file"), "x").unwrap();
         let mut dropped = 0;
         while tokio::time::timeout(QUIET / 5, wakes.next()).await.is_err() {
@@ -186,7 +186,7 @@ mod tests {
     async fn a_folder_that_is_not_there_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
         let gone = folder.path().join("gone");
-        let mut wakes = Wakes::of(&[
+        let mut wakes = Triggers::of(&[
             (&gone, RecursiveMode::Recursive),
             (folder.path(), RecursiveMode::Recursive),
         ]);

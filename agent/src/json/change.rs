@@ -2,8 +2,8 @@
 
 use super::SCHEMA_VERSION;
 use crate::commands::migrate::Migrated;
-use crate::live::progress::Event;
-use mirrorshift_node::{Outcome, Purged, STATE};
+use crate::live::progress::ProgressEvent;
+use mirrorshift_node::{Outcome, Purged, STATE_DIR};
 use serde::Serialize;
 
 /// The document of `migrate`.
@@ -46,7 +46,7 @@ struct Step {
 }
 
 impl Step {
-    fn of(event: &Event) -> Self {
+    fn of(event: &ProgressEvent) -> Self {
         Self {
             at_ms: event.at_ms,
             name: event.step.clone(),
@@ -105,7 +105,7 @@ pub(crate) fn migrated(migrated: &Migrated) -> MigrationDocument {
         recovered: migrated.recovered.clone(),
         change: done.map(|(report, _)| report.change.clone()),
         files: done.map(|(report, _)| report.files.clone()).unwrap_or_default(),
-        backups: done.map(|(report, _)| format!("{STATE}/changes/{}", report.change)),
+        backups: done.map(|(report, _)| format!("{STATE_DIR}/changes/{}", report.change)),
         restart: migrated.live.is_none() && done.is_some_and(|(_, plan)| plan.restart),
         steps: migrated.live.iter().flatten().map(Step::of).collect(),
         config_path: migrated.config_path.clone(),

@@ -18,14 +18,14 @@ pub(crate) struct CheckDocument {
     /// What it makes of the files, worst first.
     findings: Vec<Finding>,
     /// What an upgrade would lead to, where it was asked for.
-    target: Option<Target>,
+    target: Option<TargetDocument>,
 }
 
 /// Another containerd with the same files.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
-struct Target {
+struct TargetDocument {
     containerd_version: String,
     /// What the upgrade would break or change, worst first.
     changes: Vec<Finding>,
@@ -40,7 +40,7 @@ pub(crate) fn document(checked: &Checked) -> CheckDocument {
         kind: "Check",
         containerd_version: checked.version.to_string(),
         findings: checked.findings.iter().map(Finding::of).collect(),
-        target: checked.target.as_ref().map(|target| Target {
+        target: checked.target.as_ref().map(|target| TargetDocument {
             containerd_version: target.version.to_string(),
             changes: target.changes.iter().map(Finding::of).collect(),
             findings: target.findings.iter().map(Finding::of).collect(),

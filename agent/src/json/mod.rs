@@ -19,8 +19,8 @@ pub(crate) mod status;
 #[cfg(test)]
 mod schemas;
 
-use crate::commands::Report;
-use crate::failure::{At, Failure};
+use crate::commands::CommandOutput;
+use crate::failure::{CommandError, Location};
 use crate::mask::free_text;
 use serde::Serialize;
 use shared::RouteChange;
@@ -75,10 +75,10 @@ struct ErrorBody {
 }
 
 /// A failure as a document on standard output.
-pub(crate) fn failure(failure: &Failure) -> Report {
+pub(crate) fn failure(failure: &CommandError) -> CommandOutput {
     let (file, line, column, excerpt) = match failure.place.as_deref() {
         None => (None, None, None, None),
-        Some(At {
+        Some(Location {
             file,
             line,
             column,
@@ -104,5 +104,5 @@ pub(crate) fn failure(failure: &Failure) -> Report {
             routes: failure.routes.iter().map(RouteChange::of).collect(),
         },
     };
-    Report::text(failure.exit, print(&document))
+    CommandOutput::text(failure.exit, print(&document))
 }

@@ -1,15 +1,15 @@
 //! What would change.
 
 use super::SCHEMA_VERSION;
-use super::shared::{Finding, Place, RouteChange};
+use super::shared::{Finding, LocationDocument, RouteChange};
 use super::status::Change;
 use crate::advice::WildcardAdvice;
-use crate::live::rehearse::Row;
+use crate::live::rehearse::RouteComparison;
 use crate::mask;
 use crate::render::diff;
-use crate::render::plan::{Shown, note_id, note_text};
+use crate::render::plan::{PlanView, note_id, note_text};
 use mirrorshift_containerd::{self as containerd, Tree};
-use mirrorshift_plan::{Digest, Expect, Gone, Note, Step};
+use mirrorshift_plan::{Digest, Expect, Note, RemovedText, Step};
 use serde::Serialize;
 
 /// The document of `plan`.
@@ -31,7 +31,7 @@ pub(crate) struct PlanDocument {
     /// The folder that `config_path` names once the plan is made.
     config_path: Option<String>,
     /// The files in the order in which they are put in place.
-    files: Vec<File>,
+    files: Vec<FileDocument>,
     routes: Vec<RouteChange>,
     findings: Vec<Finding>,
     notes: Vec<NoteItem>,
@@ -61,7 +61,7 @@ struct Asked {
 /// One file of a plan.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-struct File {
+struct FileDocument {
     /// Absolute path as the node sees it.
     path: String,
     /// `create`, `replace` or `remove`.
@@ -82,24 +82,24 @@ struct NoteItem {
     /// A stable name.
     id: &'static str,
     text: String,
-    place: Option<Place>,
+    place: Option<LocationDocument>,
 }
 
 /// A piece of a file.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Text {
-    place: Place,
+    place: LocationDocument,
     text: String,
 }
 
 /// The document of a plan.
-pub(crate) fn document(shown: &Shown<'_>) -> PlanDocument {
+pub(crate) fn document(shown: &PlanView<'_>) -> PlanDocument {
     let (node, plan) = (shown.node, shown.plan);
     let advice = WildcardAdvice::of(plan).map(|advice| NoteItem {
         id: "wildcard-single-upstream",
         text: mask::free_text(&advice.text(shown.findings)),
-        place: advice.place.as_ref().map(Place::of),
+        place: advice.place.as_ref().map(LocationDocument::of),
     });
     PlanDocument {
         schema_version: SCHEMA_VERSION,
@@ -122,8 +122,8 @@ pub(crate) fn document(shown: &Shown<'_>) -> PlanDocument {
     }
 }
 
-fn asked(row: &Row<'_>) -> Asked {
-    let hosts = |asked: &[mirrorshift_plan::rehearsal::Asked]| {
+fn asked(row: &RouteComparison<'_>) -> Asked {
+    let hosts = |asked: &[mirrorshift_plan::rehearsal::ObservedRequest]| {
         asked.iter().map(|one| mask::free_text(&one.to_string())).collect()
     };
     Asked {
@@ -134,13 +134,13 @@ fn asked(row: &Row<'_>) -> Asked {
     }
 }
 
-fn file(step: &Step, tree: &Tree) -> File {
+fn file(step: &Step, tree: &Tree) -> FileDocument {
     let before = match step.expect {
         Expect::Absent => None,
         Expect::File(digest) => Some(digest.to_string()),
     };
     let after = step.content.as_deref().map(|content| Digest::of(content).to_string());
-    File {
+    FileDocument {
         path: step.path.clone(),
         action: match (&before, &after) {
             (_, None) => "remove",
@@ -162,13 +162,13 @@ fn note(note: &Note) -> NoteItem {
     NoteItem {
         id: note_id(note),
         text: mask::free_text(&note_text(note)),
-        place: place.map(Place::of),
+        place: place.map(LocationDocument::of),
     }
 }
 
-fn text((path, gone): &(String, Gone)) -> Text {
+fn text((path, gone): &(String, RemovedText)) -> Text {
     Text {
-        place: Place::of(&containerd::Place {
+        place: LocationDocument::of(&containerd::SourceLocation {
             path: path.clone(),
             line: Some(gone.line),
         }),

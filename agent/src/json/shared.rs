@@ -9,15 +9,15 @@ use serde::Serialize;
 /// A line of a file.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub(crate) struct Place {
+pub(crate) struct LocationDocument {
     /// Absolute path as the node sees it.
     pub(crate) file: String,
     /// From 1.
     pub(crate) line: Option<usize>,
 }
 
-impl Place {
-    pub(crate) fn of(place: &containerd::Place) -> Self {
+impl LocationDocument {
+    pub(crate) fn of(place: &containerd::SourceLocation) -> Self {
         Self {
             file: place.path.clone(),
             line: place.line,
@@ -58,30 +58,30 @@ impl RouteChange {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Route {
     /// The hosts in their order; none when the pull fails before anybody is asked.
-    hosts: Vec<Ask>,
+    hosts: Vec<HostDocument>,
     /// Why the pull fails before anybody is asked.
-    fails: Option<Failure>,
+    fails: Option<ErrorDocument>,
 }
 
 /// Why a pull fails before anybody is asked.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-struct Failure {
+struct ErrorDocument {
     reason: String,
-    place: Option<Place>,
+    place: Option<LocationDocument>,
 }
 
 impl Route {
     pub(crate) fn of(route: &containerd::Route) -> Self {
         let fails = match route {
             containerd::Route::Hosts(_) => None,
-            containerd::Route::Fails(failure) => Some(Failure {
+            containerd::Route::Fails(failure) => Some(ErrorDocument {
                 reason: mask::free_text(&failure.reason),
-                place: failure.place.as_ref().map(Place::of),
+                place: failure.place.as_ref().map(LocationDocument::of),
             }),
         };
         Self {
-            hosts: route.asks().iter().map(Ask::of).collect(),
+            hosts: route.asks().iter().map(HostDocument::of).collect(),
             fails,
         }
     }
@@ -91,7 +91,7 @@ impl Route {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Ask {
+pub(crate) struct HostDocument {
     /// Scheme, host and the root of the API.
     url: String,
     /// `http`, `https`, or `https-then-http`.
@@ -114,7 +114,7 @@ pub(crate) struct Ask {
     /// The rule that put the host here: `mirror`, `wildcard`, `hosts-toml`, `default-directory`, `upstream`.
     rule: &'static str,
     /// Where the rule stands.
-    place: Option<Place>,
+    place: Option<LocationDocument>,
 }
 
 /// How the server is verified and the client shown.
@@ -139,8 +139,8 @@ struct Client {
     key: Option<String>,
 }
 
-impl Ask {
-    fn of(ask: &containerd::Ask) -> Self {
+impl HostDocument {
+    fn of(ask: &containerd::RegistryHost) -> Self {
         let client = |(certificate, key): &(String, Option<String>)| Client {
             certificate: certificate.clone(),
             key: key.clone(),
@@ -176,7 +176,7 @@ impl Ask {
                 Origin::DefaultDirectory => "default-directory",
                 Origin::Upstream => "upstream",
             },
-            place: ask.why.place.as_ref().map(Place::of),
+            place: ask.why.place.as_ref().map(LocationDocument::of),
         }
     }
 }
@@ -189,7 +189,7 @@ pub(crate) struct Finding {
     id: &'static str,
     /// `refuses`, `breaks`, `ignored`, `deprecated`, `advice`: worst first.
     severity: &'static str,
-    place: Option<Place>,
+    place: Option<LocationDocument>,
     /// What was found.
     what: String,
     /// What containerd does about it.
@@ -203,7 +203,7 @@ impl Finding {
         Self {
             id: finding.id.as_str(),
             severity: finding.severity.as_str(),
-            place: finding.place.as_ref().map(Place::of),
+            place: finding.place.as_ref().map(LocationDocument::of),
             what: mask::free_text(&finding.what),
             effect: mask::free_text(&finding.effect),
             remedy: mask::free_text(&finding.remedy),

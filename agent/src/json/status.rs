@@ -50,13 +50,13 @@ pub(crate) struct Change {
     undoes: Option<String>,
     /// It puts back what earlier changes wrote and somebody wrote over: no step of the way back.
     mends: bool,
-    files: Vec<File>,
+    files: Vec<StatusFile>,
 }
 
 /// One file of a change.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-struct File {
+struct StatusFile {
     /// Absolute path as the node sees it.
     path: String,
     why: String,
@@ -68,7 +68,7 @@ struct File {
 
 impl Change {
     pub(crate) fn of(change: &node::Change) -> Self {
-        let file = |step: &node::StepRecord| File {
+        let file = |step: &node::StepRecord| StatusFile {
             path: step.path.clone(),
             why: free_text(&step.why),
             before: step.before.as_ref().map(|file| file.digest.to_string()),
@@ -83,7 +83,7 @@ impl Change {
             ended: change.ended.map(time),
             note: change.note.as_deref().map(free_text),
             undoes: change.undoes.clone(),
-            mends: change.mends,
+            mends: change.is_repair,
             files: change.steps.iter().map(file).collect(),
         }
     }

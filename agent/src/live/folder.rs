@@ -1,8 +1,8 @@
 //! What lies in `/run/mirrorshift`: a folder for each run of the unit, for root alone, gone with a reboot.
 
 use crate::exit::Exit;
-use crate::failure::Failure;
-use mirrorshift_node::RUN;
+use crate::failure::CommandError;
+use mirrorshift_node::RUN_DIR;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,24 +13,25 @@ const LAST: &str = "last";
 
 /// A file of a run.
 pub(super) fn path(run: &str, name: &str) -> PathBuf {
-    [RUN, run, name].iter().collect()
+    [RUN_DIR, run, name].iter().collect()
 }
 
 /// Makes the folder of a run that begins.
-pub(super) fn make(run: &str) -> Result<(), Failure> {
+pub(super) fn make(run: &str) -> Result<(), CommandError> {
     let private = |path: PathBuf| match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     };
-    private(RUN.into())
-        .and_then(|()| private([RUN, run].iter().collect()))
+    private(RUN_DIR.into())
+        .and_then(|()| private([RUN_DIR, run].iter().collect()))
         .map_err(|error| failed("make a folder in", &error))
 }
 
 /// Names the run that was started last, and takes away what earlier ones have left.
-pub(super) fn started(run: &str) -> Result<(), Failure> {
-    replace(&[RUN, LAST].iter().collect::<PathBuf>(), run.as_bytes()).map_err(|error| failed("write to", &error))?;
-    for entry in fs::read_dir(RUN).into_iter().flatten().flatten() {
+pub(super) fn mark_started(run: &str) -> Result<(), CommandError> {
+    replace(&[RUN_DIR, LAST].iter().collect::<PathBuf>(), run.as_bytes())
+        .map_err(|error| failed("write to", &error))?;
+    for entry in fs::read_dir(RUN_DIR).into_iter().flatten().flatten() {
         let is_run = entry.path().join("order.json").exists();
         if is_run && entry.file_name().to_str() != Some(run) {
             // What stays is gone with the next boot.
@@ -42,12 +43,12 @@ pub(super) fn started(run: &str) -> Result<(), Failure> {
 
 /// Takes away the folder of a run that did not begin.
 pub(super) fn take_away(run: &str) {
-    fs::remove_dir_all([RUN, run].iter().collect::<PathBuf>()).ok();
+    fs::remove_dir_all([RUN_DIR, run].iter().collect::<PathBuf>()).ok();
 }
 
 /// The run that was started last since the machine was booted.
-pub(crate) fn last() -> Option<String> {
-    fs::read_to_string([RUN, LAST].iter().collect::<PathBuf>()).ok()
+pub(crate) fn latest_run() -> Option<String> {
+    fs::read_to_string([RUN_DIR, LAST].iter().collect::<PathBuf>()).ok()
 }
 
 /// Puts a file in place whole, so that nobody reads half of it.
@@ -63,7 +64,7 @@ pub(super) fn replace(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-pub(super) fn failed(action: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::Refused, "io", format!("cannot {action} `{RUN}`: {error}"))
+pub(super) fn failed(action: &str, error: &io::Error) -> CommandError {
+    CommandError::new(Exit::Refused, "io", format!("cannot {action} `{RUN_DIR}`: {error}"))
         .hint("it is a folder of root's in memory, and needs a few kilobytes")
 }

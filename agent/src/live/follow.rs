@@ -1,12 +1,12 @@
 //! Shows what a run tells, until its end. Whoever follows may leave at any time: the run goes on.
 
 use super::folder;
-use super::progress::{END, EVENTS, End, Event};
+use super::progress::{END, EVENTS, ProgressEvent, RunResult};
 use super::start::CALL;
-use crate::cli::{Common, Output};
-use crate::commands::Report;
+use crate::cli::{CommonArgs, Output};
+use crate::commands::CommandOutput;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use mirrorshift_node::live::{Bus, CHANGE, change_is_left, since_boot};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -18,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(40);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Follows the run `id` to its end, and gives what it says then.
-pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
-    let mut shown = Shown::new(common);
-    let mut events = Events::of(id);
+pub(crate) fn follow(id: &str, common: &CommonArgs) -> Result<CommandOutput, CommandError> {
+    let mut shown = FollowView::new(common);
+    let mut events = ProgressReader::of(id);
     let mut looked = since_boot();
     let mut gone = false;
     loop {
@@ -31,7 +31,7 @@ pub(crate) fn follow(id: &str, common: &Common) -> Result<Report, Failure> {
         if gone {
             shown.close();
             return told(id).map(|end| report(end, common)).ok_or_else(|| {
-                Failure::new(Exit::Unexpected, "ended", "the run ended and left no word")
+                CommandError::new(Exit::Unexpected, "ended", "the run ended and left no word")
                     .hint("`mirrorshift status` shows how far the node is; `journalctl -u mirrorshift-change` has more")
             });
         }
@@ -61,13 +61,13 @@ pub(crate) fn runs() -> Option<bool> {
 
 /// Waits for the end of a run without showing anything, and gives what it says then; nothing when it left no word, or did not
 /// end `within` that time.
-pub(crate) fn end_of(run: &str, within: Duration) -> Option<End> {
-    until_over(within).then(|| told(run)).flatten()
+pub(crate) fn read_result(run: &str, within: Duration) -> Option<RunResult> {
+    follow_to_end(within).then(|| told(run)).flatten()
 }
 
 /// Waits until no change of this node is under way; whether that came `within` that time. A bus that does not answer is asked
 /// again.
-pub(crate) fn until_over(within: Duration) -> bool {
+pub(crate) fn follow_to_end(within: Duration) -> bool {
     let began = since_boot();
     while runs() != Some(false) {
         if since_boot().saturating_sub(began) > within {
@@ -78,29 +78,29 @@ pub(crate) fn until_over(within: Duration) -> bool {
     true
 }
 
-fn told(run: &str) -> Option<End> {
+fn told(run: &str) -> Option<RunResult> {
     let bytes = std::fs::read(folder::path(run, END)).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-fn report(end: End, common: &Common) -> Report {
+fn report(end: RunResult, common: &CommonArgs) -> CommandOutput {
     match common.output {
-        Output::Text => Report {
+        Output::Text => CommandOutput {
             exit: end.exit,
             out: end.out,
             err: end.err,
         },
-        Output::Json => Report::text(end.exit, end.json),
+        Output::Json => CommandOutput::text(end.exit, end.json),
     }
 }
 
 /// The lines of a file that grows.
-struct Events {
+struct ProgressReader {
     path: PathBuf,
     read: u64,
 }
 
-impl Events {
+impl ProgressReader {
     fn of(id: &str) -> Self {
         Self {
             path: folder::path(id, EVENTS),
@@ -108,7 +108,7 @@ impl Events {
         }
     }
 
-    fn new_ones(&mut self) -> Vec<Event> {
+    fn new_ones(&mut self) -> Vec<ProgressEvent> {
         let mut text = String::new();
         let read = File::open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.read))?;
@@ -125,11 +125,11 @@ impl Events {
 }
 
 /// Progress on standard error: a line that is rewritten on a terminal, plain lines elsewhere, nothing beside JSON.
-struct Shown {
+struct FollowView {
     how: How,
     began: Option<u64>,
     /// The step that goes on, and since when.
-    open: Option<Event>,
+    open: Option<ProgressEvent>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,8 +139,8 @@ enum How {
     Nothing,
 }
 
-impl Shown {
-    fn new(common: &Common) -> Self {
+impl FollowView {
+    fn new(common: &CommonArgs) -> Self {
         let how = match common.output {
             Output::Json => How::Nothing,
             Output::Text if io::stderr().is_terminal() => How::Terminal,
@@ -153,7 +153,7 @@ impl Shown {
         }
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &ProgressEvent) {
         let began = *self.began.get_or_insert(event.at_ms);
         match self.how {
             How::Nothing => {}
@@ -185,7 +185,7 @@ impl Shown {
 }
 
 /// Seconds, the step, what it means.
-fn line(ms: u64, event: &Event) -> String {
+fn line(ms: u64, event: &ProgressEvent) -> String {
     format!(
         "{:>4}.{:02} s  {:<11} {}",
         ms / 1000,

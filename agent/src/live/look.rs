@@ -1,24 +1,27 @@
 //! What the unit of a look does: reads the node, plans for it, asks whether a change may begin, and rehearses it where that
 //! is wanted. Changes nothing of the node: it only keeps copies of what was migrated, so that it can be put back.
 
-use super::change::{back_restarts, bare};
+use super::change::{plan_without_routes, rollback_needs_restart};
 use super::folder;
-use super::ready::{self, unfit, words};
+use super::ready::{self, preflight_refusal, words};
 use super::rehearse::rehearse;
-use super::seen::{Answer, Drifted, Found, Mirrors, Past, Planned, Refused, Routed, Seen};
-use super::{follow, order::Limits};
-use crate::cli::{Common, Output, When};
-use crate::commands::{Report, identity};
+use super::seen::{
+    ChangeSummary, Drifted, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused, ReportedFinding,
+    RouteDifference,
+};
+use super::{follow, order::ChangeTimeouts};
+use crate::cli::{ColorWhen, CommonArgs, Output};
+use crate::commands::{CommandOutput, identity};
 use crate::exit::Exit;
-use crate::failure::{At, Failure};
+use crate::failure::{CommandError, Location};
 use crate::mask::free_text;
-use crate::read::{Node, Wanted};
+use crate::read::{LoadedNode, PolicySource};
 use crate::render::routes;
 use mirrorshift_containerd::{Config, Route};
-use mirrorshift_node::live::{Ask, Facts, observe};
-use mirrorshift_node::{Change, Root, Session, Status, drifted, keep_copies, status};
+use mirrorshift_node::live::{Facts, ObserveOptions, observe};
+use mirrorshift_node::{Change, Root, Session, Status, drifted, retain_copies, status};
 use mirrorshift_plan::Plan;
-use mirrorshift_plan::preflight::Verdict;
+use mirrorshift_plan::preflight::PreflightResult;
 use serde::{Deserialize, Serialize};
 
 /// The file of what is asked.
@@ -28,11 +31,11 @@ const SEEN: &str = "seen.json";
 
 /// What a look is to find out. No `Debug`: a policy may hold passwords.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Question {
+pub(crate) struct ObservationRequest {
     /// The run.
     pub(crate) id: String,
     /// Which change is looked for.
-    pub(crate) goal: Goal,
+    pub(crate) goal: ObservationGoal,
     /// Where containerd's configuration starts.
     pub(crate) config: String,
     /// Whether the change is tried in a sandbox.
@@ -41,16 +44,16 @@ pub(crate) struct Question {
 
 /// Which change is looked for.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) enum Goal {
+pub(crate) enum ObservationGoal {
     /// To what a policy wants.
-    Migrate(Wanted),
+    Migrate(PolicySource),
     /// Back to the bytes of before.
     Rollback,
 }
 
-impl Question {
+impl ObservationRequest {
     /// Puts it where the unit looks for it.
-    pub(crate) fn write(&self) -> Result<(), Failure> {
+    pub(crate) fn write(&self) -> Result<(), CommandError> {
         folder::make(&self.id)?;
         let text = serde_json::to_vec(self).unwrap_or_default();
         folder::replace(&folder::path(&self.id, QUESTION), &text).map_err(|error| folder::failed("write to", &error))
@@ -60,7 +63,7 @@ impl Question {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) fn answer(&self) -> Result<Seen, Refused> {
+    pub(crate) fn answer(&self) -> Result<NodeObservation, Refused> {
         let nothing = |why: String| Refused {
             exit: Exit::Unexpected,
             reason: "look".to_owned(),
@@ -70,76 +73,77 @@ impl Question {
         let read = std::fs::read(folder::path(&self.id, SEEN));
         folder::take_away(&self.id);
         let bytes = read.map_err(|error| nothing(error.to_string()))?;
-        let seen: Result<Seen, Refused> = serde_json::from_slice(&bytes).map_err(|error| nothing(error.to_string()))?;
+        let seen: Result<NodeObservation, Refused> =
+            serde_json::from_slice(&bytes).map_err(|error| nothing(error.to_string()))?;
         seen
     }
 }
 
 /// Answers the question of a run.
-pub(crate) fn run(id: &str) -> Result<Report, Failure> {
-    let unreadable = |why: String| Failure::usage("question", format!("the run `{id}` asks nothing: {why}"));
+pub(crate) fn run(id: &str) -> Result<CommandOutput, CommandError> {
+    let unreadable = |why: String| CommandError::usage("question", format!("the run `{id}` asks nothing: {why}"));
     let bytes = std::fs::read(folder::path(id, QUESTION)).map_err(|error| unreadable(error.to_string()))?;
-    let question: Question = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let question: ObservationRequest = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
     let seen = look(&question).map_err(|failure| Refused::of(&failure));
     let text = serde_json::to_vec(&seen).unwrap_or_default();
     folder::replace(&folder::path(id, SEEN), &text).map_err(|error| folder::failed("write to", &error))?;
-    Ok(Report::text(Exit::Done, String::new()))
+    Ok(CommandOutput::text(Exit::Done, String::new()))
 }
 
-fn look(question: &Question) -> Result<Seen, Failure> {
+fn look(question: &ObservationRequest) -> Result<NodeObservation, CommandError> {
     let root = Root::open("/")?;
-    let facts =
-        observe(&root, &Ask::default()).map_err(|error| Failure::new(Exit::Refused, "not-live", error.to_string()))?;
-    let common = Common {
+    let facts = observe(&root, &ObserveOptions::default())
+        .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
+    let common = CommonArgs {
         root: "/".into(),
         containerd_version: None,
         config: question.config.clone(),
         output: Output::Json,
-        color: When::Never,
+        color: ColorWhen::Never,
     };
     // What is not kept cannot be put back, and that is told.
-    keep_copies(&root).ok();
+    retain_copies(&root).ok();
     let journal = status(&root)?;
-    let mut seen = Seen {
+    let mut seen = NodeObservation {
         containerd: facts.containerd.version.known().cloned(),
         unit: facts.unit.known().map(|unit| unit.id.clone()),
         invocation: facts.unit.known().and_then(|unit| unit.invocation_id.clone()),
         serves: facts.cri.status.known().is_some_and(|status| status.runtime.ready),
         under_way: follow::runs() == Some(true),
-        unfinished: journal.unfinished.as_ref().map(Past::of),
-        in_force: journal.in_force().map(Past::of),
-        last: journal.history.last().map(Past::of),
+        unfinished: journal.unfinished.as_ref().map(ChangeSummary::of),
+        in_force: journal.in_force().map(ChangeSummary::of),
+        last: journal.history.last().map(ChangeSummary::of),
         drifted: drifted(&root, &journal).into_iter().map(Drifted::from).collect(),
         mended_ago: mended_ago(&journal),
         // What follows is for what can be read.
         mirrors: None,
         findings: Vec::new(),
-        answer: Answer::Do(Planned::default()),
+        answer: PlanOutcome::Planned(Planned::default()),
     };
-    let node = match Node::read(&root, &common) {
+    let node = match LoadedNode::read(&root, &common) {
         Ok(node) => node,
         Err(failure) => {
-            seen.answer = Answer::Refused(Refused::of(&failure));
+            seen.answer = PlanOutcome::Refused(Refused::of(&failure));
             return Ok(seen);
         }
     };
     seen.containerd = Some(node.version.to_string());
     seen.mirrors = node.outcome.as_ref().ok().map(mirrors);
     let findings = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
-    seen.findings = findings.iter().map(Found::of).collect();
+    seen.findings = findings.iter().map(ReportedFinding::of).collect();
     seen.answer = match answer(&root, &node, question) {
-        Ok(planned) => Answer::Do(planned),
-        Err(failure) => Answer::Refused(Refused::of(&failure)),
+        Ok(planned) => PlanOutcome::Planned(planned),
+        Err(failure) => PlanOutcome::Refused(Refused::of(&failure)),
     };
     Ok(seen)
 }
 
-fn answer(root: &Root, node: &Node, question: &Question) -> Result<Planned, Failure> {
+fn answer(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Result<Planned, CommandError> {
     let Some(plan) = planned(root, node, question)? else {
         return Ok(Planned::default());
     };
     let mut planned = Planned {
-        routes: plan.routes.iter().map(Routed::of).collect(),
+        routes: plan.routes.iter().map(RouteDifference::of).collect(),
         ..Planned::default()
     };
     if plan.is_empty() {
@@ -167,42 +171,43 @@ fn answer(root: &Root, node: &Node, question: &Question) -> Result<Planned, Fail
 }
 
 /// Whether a change may begin, now or once the node is quiet.
-fn fit(root: &Root, node: &Node, plan: &Plan, planned: &mut Planned) -> Result<Facts, Failure> {
+fn fit(root: &Root, node: &LoadedNode, plan: &Plan, planned: &mut Planned) -> Result<Facts, CommandError> {
     let facts = ready::look(root, node, &plan.steps)?;
     match ready::verdict(&facts, node, &plan.steps, false)? {
-        Verdict::Go => {}
-        Verdict::Wait(busy) => planned.busy = Some(words(&busy)),
-        Verdict::Refuse(obstacles) => return Err(unfit(&obstacles)),
+        PreflightResult::Go => {}
+        PreflightResult::Wait(busy) => planned.busy = Some(words(&busy)),
+        PreflightResult::Refuse(obstacles) => return Err(preflight_refusal(&obstacles)),
     }
     Ok(facts)
 }
 
-fn planned(root: &Root, node: &Node, question: &Question) -> Result<Option<Plan>, Failure> {
+fn planned(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Result<Option<Plan>, CommandError> {
     match &question.goal {
-        Goal::Migrate(wanted) => Ok(Some(node.plan(&wanted.policy()?)?)),
-        Goal::Rollback => {
+        ObservationGoal::Migrate(wanted) => Ok(Some(node.plan(&wanted.policy()?)?)),
+        ObservationGoal::Rollback => {
             let (now, id) = identity();
-            let back_to = Session::open_within(root, now, &id, Limits::default().serve)?.way_back()?;
-            Ok(back_to.map(|way| bare(way.steps, back_restarts(&node.status))))
+            let back_to =
+                Session::open_with_timeout(root, now, &id, ChangeTimeouts::default().serve)?.rollback_plan()?;
+            Ok(back_to.map(|way| plan_without_routes(way.steps, rollback_needs_restart(&node.status))))
         }
     }
 }
 
-fn mirrors(config: &Config) -> Mirrors {
+fn mirrors(config: &Config) -> MirrorSource {
     let path = config.registry.config_path.as_ref();
     let by_path = path.is_some_and(|path| !path.value.is_empty() && path.place.is_some());
     match (!config.registry.mirrors.is_empty(), by_path) {
-        (true, true) => Mirrors::Both,
-        (true, false) => Mirrors::Legacy,
-        (false, true) => Mirrors::ConfigPath,
-        (false, false) => Mirrors::None,
+        (true, true) => MirrorSource::Both,
+        (true, false) => MirrorSource::Legacy,
+        (false, true) => MirrorSource::ConfigPath,
+        (false, false) => MirrorSource::None,
     }
 }
 
 /// How long ago a mending ended. One that ended in the future, by a clock that was set back since, counts for nothing: there is
 /// one more repair then, and the next one is an hour later.
 fn mended_ago(journal: &Status) -> Option<u64> {
-    let last = journal.history.iter().rfind(|change| change.mends)?;
+    let last = journal.history.iter().rfind(|change| change.is_repair)?;
     identity().0.checked_sub(last.ended?)
 }
 
@@ -216,7 +221,7 @@ impl From<mirrorshift_node::Drift> for Drifted {
     }
 }
 
-impl Past {
+impl ChangeSummary {
     fn of(change: &Change) -> Self {
         Self {
             id: change.id.clone(),
@@ -227,7 +232,7 @@ impl Past {
     }
 }
 
-impl Routed {
+impl RouteDifference {
     fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         let hosts = |route: &Route| match route {
             Route::Hosts(asks) => asks.iter().map(routes::url).collect(),
@@ -243,8 +248,8 @@ impl Routed {
 }
 
 impl Refused {
-    pub(crate) fn of(failure: &Failure) -> Self {
-        let place = failure.place.as_deref().map(|At { file, line, .. }| match line {
+    pub(crate) fn of(failure: &CommandError) -> Self {
+        let place = failure.place.as_deref().map(|Location { file, line, .. }| match line {
             Some(line) => format!("{file}:{line}: "),
             None => format!("{file}: "),
         });
@@ -257,7 +262,7 @@ impl Refused {
     }
 }
 
-impl Found {
+impl ReportedFinding {
     fn of(finding: &mirrorshift_containerd::Finding) -> Self {
         let place = finding.place.as_ref().map(|place| match place.line {
             Some(line) => format!("{}:{line}: ", place.path),

@@ -29,4 +29,4 @@ pub(crate) mod start;
 /// Tells every phase that the loop enters.
 mod told;
 
-pub(crate) use folder::last;
+pub(crate) use folder::latest_run;

@@ -1,9 +1,9 @@
 //! What a unit is to do, as a file that outlives whoever wrote it.
 
 use super::folder;
-use crate::cli::{Common, Output, When};
-use crate::failure::Failure;
-use crate::read::Wanted;
+use crate::cli::{ColorWhen, CommonArgs, Output};
+use crate::failure::CommandError;
+use crate::read::PolicySource;
 use mirrorshift_plan::Digest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -13,10 +13,10 @@ const NAME: &str = "order.json";
 /// What a unit is to do. No `Debug`: a policy may hold passwords.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
+pub(crate) struct ChangeRequest {
     /// The run, and the change that it may make.
     pub(crate) id: String,
-    pub(crate) task: Task,
+    pub(crate) task: ChangeKind,
     /// Where containerd's configuration starts.
     pub(crate) config: String,
     /// The version to plan for, when it was given.
@@ -27,16 +27,16 @@ pub(crate) struct Order {
     pub(crate) containers_may_restart: bool,
     /// An image that must be pulled well for the change to settle.
     pub(crate) verify_image: Option<String>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ChangeTimeouts,
 }
 
 /// Which change.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) enum Task {
+pub(crate) enum ChangeKind {
     /// To what a policy wants.
     Migrate {
-        wanted: Wanted,
+        wanted: PolicySource,
         /// The plan that was shown. Nothing when an unfinished change has to be undone first.
         expects: Option<Digest>,
     },
@@ -49,7 +49,7 @@ pub(crate) enum Task {
 /// How long what may take.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Limits {
+pub(crate) struct ChangeTimeouts {
     /// For pulls and other jobs to end, before anything is touched.
     pub(crate) quiet: Duration,
     /// From a restart until containerd serves as before.
@@ -60,7 +60,7 @@ pub(crate) struct Limits {
     pub(crate) pull: Duration,
 }
 
-impl Default for Limits {
+impl Default for ChangeTimeouts {
     fn default() -> Self {
         Self {
             quiet: Duration::from_mins(2),
@@ -71,7 +71,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl ChangeTimeouts {
     /// For a whole change. What hangs longer is killed and undone.
     pub(crate) fn change(self) -> Duration {
         self.quiet + Duration::from_mins(3) + self.restart + 2 * self.serve + self.pull + self.undo()
@@ -83,9 +83,9 @@ impl Limits {
     }
 }
 
-impl Order {
+impl ChangeRequest {
     /// Puts it where the unit looks for it.
-    pub(super) fn write(&self) -> Result<(), Failure> {
+    pub(super) fn write(&self) -> Result<(), CommandError> {
         folder::make(&self.id)?;
         // Nothing in it that JSON cannot say.
         let text = serde_json::to_vec(self).unwrap_or_default();
@@ -93,20 +93,20 @@ impl Order {
     }
 
     /// Reads the one of a run.
-    pub(super) fn read(run: &str) -> Result<Self, Failure> {
-        let unreadable = |why: String| Failure::usage("order", format!("the run `{run}` has no order: {why}"));
+    pub(super) fn read(run: &str) -> Result<Self, CommandError> {
+        let unreadable = |why: String| CommandError::usage("order", format!("the run `{run}` has no order: {why}"));
         let bytes = std::fs::read(folder::path(run, NAME)).map_err(|error| unreadable(error.to_string()))?;
         serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
     }
 
     /// What the commands take, as the order has it.
-    pub(super) fn common(&self) -> Common {
-        Common {
+    pub(super) fn common(&self) -> CommonArgs {
+        CommonArgs {
             root: "/".into(),
             containerd_version: self.containerd_version.clone(),
             config: self.config.clone(),
             output: Output::Text,
-            color: When::Always,
+            color: ColorWhen::Always,
         }
     }
 }

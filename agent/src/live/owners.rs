@@ -1,13 +1,13 @@
 //! Whoever undoes a change when its run is gone: systemd right after it, and the guard at the next boot.
 
-use super::order::{Limits, Order};
-use super::progress::{End, Progress};
-use super::told::Told;
-use crate::cli::Guard;
-use crate::commands::{Report, identity};
+use super::order::{ChangeRequest, ChangeTimeouts};
+use super::progress::{Progress, RunResult};
+use super::told::ReportingRuntime;
+use crate::cli::GuardCommand;
+use crate::commands::{CommandOutput, identity};
 use crate::exit::Exit;
-use crate::failure::Failure;
-use mirrorshift_node::live::{AtBoot, Commands, Live, PROOF, Times, end_change};
+use crate::failure::CommandError;
+use mirrorshift_node::live::{Commands, NoRuntime, PROOF, RuntimeTimeouts, SystemdRuntime, kill_change_unit};
 use mirrorshift_node::{Change, ChangeError, Outcome, PROGRAM, Root, Session, status};
 use mirrorshift_plan::change::Phase;
 use std::time::Duration;
@@ -25,82 +25,82 @@ pub(super) fn commands() -> Commands {
     }
 }
 
-pub(super) fn times(limits: Limits) -> Times {
-    Times {
+pub(super) fn times(limits: ChangeTimeouts) -> RuntimeTimeouts {
+    RuntimeTimeouts {
         serve: limits.serve,
         pull: limits.pull,
         restart: limits.restart,
-        ..Times::default()
+        ..RuntimeTimeouts::default()
     }
 }
 
 /// Undoes what the unit of `run` has left, however that ended.
-pub(crate) fn undo_unsettled(run: &str) -> Result<Report, Failure> {
+pub(crate) fn undo_unsettled(run: &str) -> Result<CommandOutput, CommandError> {
     let root = Root::open("/")?;
-    let limits = Order::read(run).map_or_else(|_| Limits::default(), |order| order.limits);
+    let limits = ChangeRequest::read(run).map_or_else(|_| ChangeTimeouts::default(), |order| order.limits);
     let mut progress = Progress::of(run);
     // A process that was stopped would hold the lock for ever.
-    end_change(PATIENCE)?;
+    kill_change_unit(PATIENCE)?;
     let outcome = undo(&root, limits, &mut progress);
     let end = match &outcome {
         // The run had come to its end by itself and has told it, or was ended before it could tell.
         Ok(Outcome::Nothing) => match status(&root) {
-            Ok(status) => End::failed(&over(&status.history, run)),
-            Err(error) => End::failed(&error.into()),
+            Ok(status) => RunResult::failed(&over(&status.history, run)),
+            Err(error) => RunResult::failed(&error.into()),
         },
-        Ok(Outcome::Settled(report)) => End::failed(&settled(&report.change)),
-        Ok(Outcome::Undone(report) | Outcome::RolledBack(report)) => End::failed(&undone(&report.change)),
-        Err(failure) => End::failed(failure),
+        Ok(Outcome::Settled(report)) => RunResult::failed(&settled(&report.change)),
+        Ok(Outcome::Undone(report) | Outcome::RolledBack(report)) => RunResult::failed(&undone(&report.change)),
+        Err(failure) => RunResult::failed(failure),
     };
     progress.end(&end);
-    outcome.map(|_| Report::text(Exit::Done, String::new()))
+    outcome.map(|_| CommandOutput::text(Exit::Done, String::new()))
 }
 
 /// What has become of a run that left nothing to undo.
-fn over(history: &[Change], run: &str) -> Failure {
+fn over(history: &[Change], run: &str) -> CommandError {
     match history.iter().rfind(|change| change.id == run) {
         Some(change) if change.phase == Phase::Settled => settled(run),
         Some(_) => undone(run),
-        None => Failure::new(Exit::Refused, "ended", "the run ended before it changed anything")
+        None => CommandError::new(Exit::Refused, "ended", "the run ended before it changed anything")
             .hint("`journalctl -u mirrorshift-change` says why; run the command again"),
     }
 }
 
-fn settled(change: &str) -> Failure {
+fn settled(change: &str) -> CommandError {
     let message = format!("the run ended after the change {change} had settled");
-    Failure::new(Exit::Unexpected, "ended", message)
+    CommandError::new(Exit::Unexpected, "ended", message)
 }
 
-fn undone(change: &str) -> Failure {
+fn undone(change: &str) -> CommandError {
     let message =
         format!("the run was ended in the middle, and the change {change} was undone: every file is as it was");
-    Failure::new(Exit::Undone, "ended", message)
+    CommandError::new(Exit::Undone, "ended", message)
         .hint("`journalctl -u mirrorshift-change` says what ended it; run the command again")
 }
 
 /// What the guard does.
-pub(crate) fn guard(word: &Guard) -> Result<Report, Failure> {
+pub(crate) fn guard(word: &GuardCommand) -> Result<CommandOutput, CommandError> {
     let root = Root::open("/")?;
-    let said = |text: &str| Ok(Report::text(Exit::Done, format!("{text}\n")));
+    let said = |text: &str| Ok(CommandOutput::text(Exit::Done, format!("{text}\n")));
     match word {
-        Guard::Prove { word } => {
+        GuardCommand::Prove { word } => {
             std::fs::write(PROOF, word)
-                .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot write `{PROOF}`: {error}")))?;
+                .map_err(|error| CommandError::new(Exit::Refused, "io", format!("cannot write `{PROOF}`: {error}")))?;
             said("proved")
         }
-        Guard::AtBoot | Guard::AfterBoot if !status(&root)?.is_of_another_boot(&boot()?) => {
+        GuardCommand::AtBoot | GuardCommand::AfterBoot if !status(&root)?.is_of_another_boot(&boot()?) => {
             said("the change was armed in this boot: its run undoes it")
         }
-        Guard::AtBoot => {
-            let mut nobody = AtBoot;
-            match open(&root)?.with(&mut nobody).undo_at_boot()? {
+        GuardCommand::AtBoot => {
+            let mut nobody = NoRuntime;
+            match open(&root)?.with_runtime(&mut nobody).undo_at_boot()? {
                 Outcome::Nothing => said("nothing is unsettled"),
                 _ => said("every file holds its old bytes; containerd is looked at once it is up"),
             }
         }
-        Guard::AfterBoot => {
+        GuardCommand::AfterBoot => {
             let mut progress = Progress::of("boot");
-            match undo(&root, Limits::default(), &mut progress)? {
+            match undo(&root, ChangeTimeouts::default(), &mut progress)? {
                 Outcome::Nothing => said("nothing is unsettled"),
                 _ => said("undone, and containerd serves as before"),
             }
@@ -110,13 +110,13 @@ pub(crate) fn guard(word: &Guard) -> Result<Report, Failure> {
 
 /// Waits for who is just looking. At a boot nothing is left of the run that was cut off; whatever runs then is another one,
 /// which undoes the change by itself.
-fn open(root: &Root) -> Result<Session<'_>, Failure> {
+fn open(root: &Root) -> Result<Session<'_>, CommandError> {
     let (now, id) = identity();
-    Ok(Session::open_within(root, now, &id, PATIENCE)?)
+    Ok(Session::open_with_timeout(root, now, &id, PATIENCE)?)
 }
 
 /// Brings whatever is unsettled to an end.
-pub(super) fn undo(root: &Root, limits: Limits, progress: &mut Progress) -> Result<Outcome, Failure> {
+pub(super) fn undo(root: &Root, limits: ChangeTimeouts, progress: &mut Progress) -> Result<Outcome, CommandError> {
     let status = status(root)?;
     let last = status.unfinished.as_ref().or(status.history.last());
     let session = open(root)?;
@@ -124,18 +124,18 @@ pub(super) fn undo(root: &Root, limits: Limits, progress: &mut Progress) -> Resu
         let mut session = session;
         return Ok(session.undo_unsettled()?);
     };
-    let mut told = Told {
-        runtime: Live::new(root, &service.unit, service.restart, commands(), times(limits)),
+    let mut told = ReportingRuntime {
+        runtime: SystemdRuntime::new(root, &service.unit, service.restart, commands(), times(limits)),
         progress,
         containers_may_restart: false,
     };
-    let done: Result<Outcome, ChangeError> = session.with(&mut told).undo_unsettled();
+    let done: Result<Outcome, ChangeError> = session.with_runtime(&mut told).undo_unsettled();
     Ok(done?)
 }
 
-fn boot() -> Result<String, Failure> {
+fn boot() -> Result<String, CommandError> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| {
-        Failure::new(
+        CommandError::new(
             Exit::Refused,
             "io",
             format!("the kernel does not name this boot: {error}"),

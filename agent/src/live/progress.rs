@@ -2,7 +2,7 @@
 
 use super::folder;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use crate::{json, mask, render};
 use mirrorshift_node::live::since_boot;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(super) const END: &str = "end.json";
 /// One thing that was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Event {
+pub(crate) struct ProgressEvent {
     /// Since boot: milliseconds.
     pub(crate) at_ms: u64,
     /// A word, such as `verifying`.
@@ -30,14 +30,14 @@ pub(crate) struct Event {
 /// How a run ended, in both forms, as who follows it may ask for either.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct End {
+pub(crate) struct RunResult {
     pub(crate) exit: Exit,
     pub(crate) out: String,
     pub(crate) err: String,
     pub(crate) json: String,
 }
 
-impl End {
+impl RunResult {
     /// A run that did what it was asked for.
     pub(super) fn done(out: &str, document: &impl Serialize) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl End {
     }
 
     /// One that did not.
-    pub(super) fn failed(failure: &Failure) -> Self {
+    pub(super) fn failed(failure: &CommandError) -> Self {
         Self {
             exit: failure.exit,
             out: String::new(),
@@ -64,7 +64,7 @@ impl End {
 pub(super) struct Progress {
     run: String,
     file: Option<File>,
-    told: Vec<Event>,
+    told: Vec<ProgressEvent>,
 }
 
 impl Progress {
@@ -84,7 +84,7 @@ impl Progress {
 
     /// Tells that a step begins.
     pub(super) fn tell(&mut self, step: &str, text: &str) {
-        let event = Event {
+        let event = ProgressEvent {
             at_ms: u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX),
             step: step.to_owned(),
             text: mask::free_text(text),
@@ -100,12 +100,12 @@ impl Progress {
     }
 
     /// What was told so far.
-    pub(super) fn told(&self) -> &[Event] {
+    pub(super) fn told(&self) -> &[ProgressEvent] {
         &self.told
     }
 
     /// Tells how it ended, unless that was told before.
-    pub(super) fn end(&self, end: &End) {
+    pub(super) fn end(&self, end: &RunResult) {
         let path = folder::path(&self.run, END);
         if path.exists() {
             return;

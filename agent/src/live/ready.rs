@@ -1,16 +1,16 @@
 //! Whether the node is fit for a change, and quiet: asked before anything is touched, and waited for within a bound.
 
-use super::order::Order;
+use super::order::ChangeRequest;
 use super::progress::Progress;
 use crate::commands::identity;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::read::Node;
-use mirrorshift_containerd::{Config, Cri, Death, Version};
-use mirrorshift_node::live::{Ask, Facts, Intent, Known, observe, since_boot};
+use crate::failure::CommandError;
+use crate::read::LoadedNode;
+use mirrorshift_containerd::{Config, Cri, CriUnavailable, Version};
+use mirrorshift_node::live::{ChangeIntent, Fact, Facts, ObserveOptions, observe, since_boot};
 use mirrorshift_node::{Change, Root, Status};
 use mirrorshift_plan::change::Phase;
-use mirrorshift_plan::preflight::{Busy, File, Obstacle, Verdict, preflight};
+use mirrorshift_plan::preflight::{FileConditions, Obstacle, OngoingWork, PreflightResult, preflight};
 use mirrorshift_plan::{Digest, Step};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
@@ -23,30 +23,30 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// What stands in the way, all of it.
-pub(super) fn ready(
+pub(super) fn wait_for_preflight(
     root: &Root,
-    node: &Node,
+    node: &LoadedNode,
     steps: &[Step],
-    order: &Order,
+    order: &ChangeRequest,
     progress: &mut Progress,
-) -> Result<Facts, Failure> {
+) -> Result<Facts, CommandError> {
     let began = since_boot();
-    let mut told: Option<Vec<Busy>> = None;
+    let mut told: Option<Vec<OngoingWork>> = None;
     loop {
         let facts = look(root, node, steps)?;
         match verdict(&facts, node, steps, order.containers_may_restart)? {
-            Verdict::Go => {
+            PreflightResult::Go => {
                 if let Some(text) = dying(&facts).filter(|_| order.containers_may_restart) {
                     progress.tell("accepted", &text);
                 }
                 return Ok(facts);
             }
-            Verdict::Refuse(obstacles) => return Err(unfit(&obstacles)),
-            Verdict::Wait(busy) if since_boot().saturating_sub(began) > order.limits.quiet => {
-                return Err(Failure::new(Exit::Refused, "busy", words(&busy))
+            PreflightResult::Refuse(obstacles) => return Err(preflight_refusal(&obstacles)),
+            PreflightResult::Wait(busy) if since_boot().saturating_sub(began) > order.limits.quiet => {
+                return Err(CommandError::new(Exit::Refused, "busy", words(&busy))
                     .hint("try again when it is done; a restart of containerd would cut it off"));
             }
-            Verdict::Wait(busy) => {
+            PreflightResult::Wait(busy) => {
                 if told.as_ref() != Some(&busy) {
                     progress.tell("waiting", &words(&busy));
                     told = Some(busy);
@@ -58,15 +58,15 @@ pub(super) fn ready(
 }
 
 /// All that stands in the way.
-pub(super) fn unfit(obstacles: &[Obstacle]) -> Failure {
+pub(super) fn preflight_refusal(obstacles: &[Obstacle]) -> CommandError {
     let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
     let reason = obstacles.first().map_or("unknown", Obstacle::id);
-    let failure = Failure::new(Exit::Refused, reason, all.join("; "));
+    let failure = CommandError::new(Exit::Refused, reason, all.join("; "));
     obstacles
         .first()
         .map(Obstacle::hint)
         .into_iter()
-        .fold(failure, Failure::hint)
+        .fold(failure, CommandError::hint)
 }
 
 /// What a restart kills, where it kills anything.
@@ -82,24 +82,24 @@ fn dying(facts: &Facts) -> Option<String> {
 }
 
 /// What the node is busy with.
-pub(super) fn words(busy: &[Busy]) -> String {
+pub(super) fn words(busy: &[OngoingWork]) -> String {
     busy.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The facts, with every file that is replaced or that the daemon read.
-pub(super) fn look(root: &Root, node: &Node, steps: &[Step]) -> Result<Facts, Failure> {
+pub(super) fn look(root: &Root, node: &LoadedNode, steps: &[Step]) -> Result<Facts, CommandError> {
     let mut files: BTreeSet<String> = steps.iter().map(|step| step.path.clone()).collect();
     files.extend(read_at_start(node));
     files.remove(&node.config);
-    let ask = Ask {
+    let ask = ObserveOptions {
         files: files.into_iter().collect(),
-        ..Ask::default()
+        ..ObserveOptions::default()
     };
-    observe(root, &ask).map_err(|error| Failure::new(Exit::Refused, "not-live", error.to_string()))
+    observe(root, &ask).map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))
 }
 
 /// The files that a daemon reads once: config.toml and what it imports.
-fn read_at_start(node: &Node) -> BTreeSet<String> {
+fn read_at_start(node: &LoadedNode) -> BTreeSet<String> {
     let imported = |config: &Config| config.document.files.iter().map(|file| file.path.clone()).collect();
     let mut files: BTreeSet<String> = node.outcome.as_ref().map(imported).unwrap_or_default();
     files.insert(node.config.clone());
@@ -109,15 +109,15 @@ fn read_at_start(node: &Node) -> BTreeSet<String> {
 /// Whether a change of `steps` may begin just now.
 pub(super) fn verdict(
     facts: &Facts,
-    node: &Node,
+    node: &LoadedNode,
     steps: &[Step],
     containers_may_restart: bool,
-) -> Result<Verdict, Failure> {
+) -> Result<PreflightResult, CommandError> {
     let version = running(facts, node)?;
     let bytes = steps.iter().filter_map(|step| step.content.as_ref());
     let time = clock_gettime(ClockId::Monotonic);
     let micros = |time: i64, unit: u64| u64::try_from(time).unwrap_or_default().saturating_mul(unit);
-    let intent = Intent {
+    let intent = ChangeIntent {
         planned_for: node.config.clone(),
         bytes: bytes.map(|content| content.len() as u64).sum(),
         heals: heals(node),
@@ -138,12 +138,12 @@ pub(super) fn verdict(
 }
 
 /// The daemon's own version. One that is to be restarted as another would be another containerd than was planned for.
-fn running(facts: &Facts, node: &Node) -> Result<Version, Failure> {
+fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
     let Some(running) = facts.containerd.version.known() else {
         return Ok(node.version.clone());
     };
     let unknown = |error| {
-        Failure::new(
+        CommandError::new(
             Exit::Refused,
             "containerd-version",
             format!("the running containerd: {error}"),
@@ -157,18 +157,18 @@ fn running(facts: &Facts, node: &Node) -> Result<Version, Failure> {
         "containerd {running} runs, and a restart would bring {}: the plan is for one of them",
         node.version
     );
-    Err(Failure::new(Exit::Refused, "containerd-upgraded", message)
+    Err(CommandError::new(Exit::Refused, "containerd-upgraded", message)
         .hint("restart containerd first, so that the upgrade and this change do not come at once"))
 }
 
 /// Whether a change was closed with this very daemon serving, and the file is as that change left it: the daemon has read it,
 /// whatever the file's times say. They are no help where a file was exchanged and put back, or the clock was set.
-fn is_as_it_was(file: &File, facts: &Facts, node: &Node) -> bool {
+fn is_as_it_was(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool {
     let digest = facts.files.iter().find(|fact| fact.path == file.path);
     let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {
         return false;
     };
-    let Known::Known(Some(now)) = fact.digest else {
+    let Fact::Value(Some(now)) = fact.digest else {
         return false;
     };
     left_as(&node.status, unit.invocation_id.as_deref(), &file.path) == Some(now)
@@ -195,10 +195,13 @@ fn left_as(status: &Status, invocation: Option<&str>, path: &str) -> Option<Dige
 }
 
 /// Whether CRI is dead of the very settings that a migration takes apart.
-fn heals(node: &Node) -> bool {
+fn heals(node: &LoadedNode) -> bool {
     let reason = match node.outcome.as_ref().map(|config| &config.cri) {
         Ok(Cri::Dead { reason, .. }) => reason,
         Ok(Cri::Loads) | Err(_) => return false,
     };
-    matches!(reason, Death::Both | Death::BothByDefault | Death::TlsBesideConfigPath)
+    matches!(
+        reason,
+        CriUnavailable::Both | CriUnavailable::BothByDefault | CriUnavailable::TlsBesideConfigPath
+    )
 }

@@ -2,12 +2,14 @@
 
 use super::start::CALL;
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::read::Node;
+use crate::failure::CommandError;
+use crate::read::LoadedNode;
 use mirrorshift_node::live::{Baseline, Bus, Facts, Rehearsal, RehearsalTimes, inside};
 use mirrorshift_node::{PROGRAM, Root};
 use mirrorshift_plan::Plan;
-use mirrorshift_plan::rehearsal::{Asked, Disagreement, Expected, Heard, Probe, Variant, judge, probes};
+use mirrorshift_plan::rehearsal::{
+    Disagreement, Expected, ObservedRequest, Probe, SandboxReport, Variant, compare, probes,
+};
 use std::path::Path;
 
 /// The word after which this program does its part in the sandbox.
@@ -15,27 +17,32 @@ const INSIDE: &str = "rehearse-inside";
 
 /// What came of a rehearsal.
 #[derive(Debug)]
-pub(crate) struct Rehearsed {
+pub(crate) struct RehearsalResult {
     probes: Vec<Probe>,
-    heard: Vec<Heard>,
+    heard: Vec<SandboxReport>,
     disagreements: Vec<Disagreement>,
 }
 
 /// Who was asked for one image, by containerd itself.
 #[derive(Debug)]
-pub(crate) struct Row<'r> {
+pub(crate) struct RouteComparison<'r> {
     /// The probe, which names the registry.
     pub(crate) probe: &'r Probe,
     /// With the files as they are.
-    pub(crate) before: &'r [Asked],
+    pub(crate) before: &'r [ObservedRequest],
     /// With the new ones.
-    pub(crate) after: &'r [Asked],
+    pub(crate) after: &'r [ObservedRequest],
 }
 
 /// Rehearses `plan` on the node of `facts`. The program must be in its place.
-pub(crate) fn rehearse(root: &Root, node: &Node, plan: &Plan, facts: &Facts) -> Result<Rehearsed, Failure> {
+pub(crate) fn rehearse(
+    root: &Root,
+    node: &LoadedNode,
+    plan: &Plan,
+    facts: &Facts,
+) -> Result<RehearsalResult, CommandError> {
     let loaded = Baseline::of(facts).map(|baseline| baseline.plugins).ok_or_else(|| {
-        Failure::new(Exit::Refused, "unknown", "containerd cannot be asked for its plugins")
+        CommandError::new(Exit::Refused, "unknown", "containerd cannot be asked for its plugins")
             .hint("look whether it answers: `ctr version`")
     })?;
     let probes = probes(plan);
@@ -48,8 +55,8 @@ pub(crate) fn rehearse(root: &Root, node: &Node, plan: &Plan, facts: &Facts) -> 
         probes: &probes,
         loaded: &loaded,
     };
-    let disagreements = judge(&expected, &heard);
-    Ok(Rehearsed {
+    let disagreements = compare(&expected, &heard);
+    Ok(RehearsalResult {
         probes,
         heard,
         disagreements,
@@ -57,28 +64,28 @@ pub(crate) fn rehearse(root: &Root, node: &Node, plan: &Plan, facts: &Facts) -> 
 }
 
 /// What this program does in the sandbox.
-pub(crate) fn in_sandbox(folder: &Path) -> Result<(), Failure> {
-    inside(folder).map_err(|error| Failure::new(Exit::Unexpected, "sandbox", error.to_string()))
+pub(crate) fn in_sandbox(folder: &Path) -> Result<(), CommandError> {
+    inside(folder).map_err(|error| CommandError::new(Exit::Unexpected, "sandbox", error.to_string()))
 }
 
-impl Rehearsed {
+impl RehearsalResult {
     /// Refuses what the node's own containerd does not agree with.
-    pub(crate) fn agreed(&self) -> Result<(), Failure> {
+    pub(crate) fn agreed(&self) -> Result<(), CommandError> {
         let Some(first) = self.disagreements.first() else {
             return Ok(());
         };
         let all: Vec<String> = self.disagreements.iter().map(ToString::to_string).collect();
-        Err(Failure::new(Exit::Refused, "rehearsal", all.join("\n")).hint(first.hint()))
+        Err(CommandError::new(Exit::Refused, "rehearsal", all.join("\n")).hint(first.hint()))
     }
 
     /// Who was asked, an image a registry.
-    pub(crate) fn rows(&self) -> Vec<Row<'_>> {
+    pub(crate) fn rows(&self) -> Vec<RouteComparison<'_>> {
         let asked = |variant, image: &str| {
             let heard = self.heard.iter().find(|heard| heard.variant == variant);
             let pull = heard.and_then(|heard| heard.pulls.iter().find(|pull| pull.image == image));
             pull.map_or(&[][..], |pull| &pull.asked)
         };
-        let row = |probe| Row {
+        let row = |probe| RouteComparison {
             probe,
             before: asked(Variant::Before, &probe.image),
             after: asked(Variant::After, &probe.image),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct NodeObservation {
     /// The version of containerd that is installed, as the plan is made for it.
     pub(crate) containerd: Option<String>,
     /// The unit that runs containerd.
@@ -17,29 +17,29 @@ pub(crate) struct Seen {
     /// CRI says that it can make sandboxes.
     pub(crate) serves: bool,
     /// Where containerd has its mirrors from; nothing when its configuration cannot be read.
-    pub(crate) mirrors: Option<Mirrors>,
+    pub(crate) mirrors: Option<MirrorSource>,
     /// A change or an undo of one is under way just now.
     pub(crate) under_way: bool,
     /// The change that is not over, by its identifier.
-    pub(crate) unfinished: Option<Past>,
+    pub(crate) unfinished: Option<ChangeSummary>,
     /// The change whose bytes are in force.
-    pub(crate) in_force: Option<Past>,
+    pub(crate) in_force: Option<ChangeSummary>,
     /// The change that was over last.
-    pub(crate) last: Option<Past>,
+    pub(crate) last: Option<ChangeSummary>,
     /// Files that the tool wrote and that hold something else now.
     pub(crate) drifted: Vec<Drifted>,
     /// How long ago such files were put back last, in seconds by the node's clock.
     pub(crate) mended_ago: Option<u64>,
     /// What is to be done, or why it cannot be.
-    pub(crate) answer: Answer,
+    pub(crate) answer: PlanOutcome,
     /// What containerd refuses, ignores or will drop, worst first.
-    pub(crate) findings: Vec<Found>,
+    pub(crate) findings: Vec<ReportedFinding>,
 }
 
 /// Where containerd has its mirrors from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Mirrors {
+pub(crate) enum MirrorSource {
     /// `registry.mirrors`.
     Legacy,
     /// hosts.toml files below `config_path`.
@@ -63,7 +63,7 @@ pub(crate) struct Drifted {
 
 /// A change, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Past {
+pub(crate) struct ChangeSummary {
     /// Its identifier.
     pub(crate) id: String,
     /// How far it came.
@@ -76,9 +76,9 @@ pub(crate) struct Past {
 
 /// What is to be done, or why it cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub(crate) enum PlanOutcome {
     /// This; nothing when it names no file.
-    Do(Planned),
+    Planned(Planned),
     /// It cannot be done, and nothing was touched.
     Refused(Refused),
 }
@@ -93,7 +93,7 @@ pub(crate) struct Planned {
     /// The files that change.
     pub(crate) files: Vec<String>,
     /// Who is asked for each registry, before and after.
-    pub(crate) routes: Vec<Routed>,
+    pub(crate) routes: Vec<RouteDifference>,
     /// Why this very plan was undone before on this containerd.
     pub(crate) undone_before: Option<String>,
     /// What the node is busy with: a change would wait for it.
@@ -104,7 +104,7 @@ pub(crate) struct Planned {
 
 /// Who is asked for one registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Routed {
+pub(crate) struct RouteDifference {
     /// The registry; nothing for every one that nobody names.
     pub(crate) registry: Option<String>,
     /// URLs in their order, now.
@@ -130,7 +130,7 @@ pub(crate) struct Refused {
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Found {
+pub(crate) struct ReportedFinding {
     /// A stable name.
     pub(crate) id: String,
     /// How bad it is.
@@ -142,10 +142,10 @@ pub(crate) struct Found {
 /// Who fights over a file is let win for this long.
 const TRUCE: u64 = 3600;
 
-impl Seen {
+impl NodeObservation {
     /// A node that serves, where nothing was ever changed, and of which nothing else is known: one that is made up.
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn serving(answer: Answer) -> Self {
+    pub(crate) fn serving(answer: PlanOutcome) -> Self {
         Self {
             containerd: None,
             unit: None,
@@ -175,7 +175,7 @@ impl Seen {
 
     /// Whether a plan would write nothing but what somebody else has written.
     pub(crate) fn is_only_drift(&self) -> bool {
-        let Answer::Do(planned) = &self.answer else {
+        let PlanOutcome::Planned(planned) = &self.answer else {
             return false;
         };
         let drifted = |file: &String| self.drifted.iter().any(|drifted| drifted.path == *file);

@@ -1,9 +1,9 @@
 //! Has systemd start a change, as a unit that depends on nobody: not on who ordered it, their terminal or their pod.
 
 use super::folder;
-use super::order::Order;
+use super::order::ChangeRequest;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::CommandError;
 use mirrorshift_node::live::{Bus, BusError, CHANGE, Exec, Property};
 use mirrorshift_node::{PROGRAM, Root};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(20);
 const SIGKILL: i32 = 9;
 
 /// Starts what `order` says. Returns when its program runs.
-pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
+pub(crate) fn start(root: &Root, order: &ChangeRequest) -> Result<(), CommandError> {
     let bus = Bus::connect(CALL)?;
     install(root)?;
     order.write()?;
@@ -29,29 +29,29 @@ pub(crate) fn start(root: &Root, order: &Order) -> Result<(), Failure> {
             return Err(not_started(error));
         }
     }
-    folder::started(&order.id)
+    folder::mark_started(&order.id)
 }
 
-fn not_started(error: BusError) -> Failure {
+fn not_started(error: BusError) -> CommandError {
     if matches!(&error, BusError::Refused { name, .. } if name == "org.freedesktop.systemd1.UnitExists") {
-        return Failure::new(Exit::Locked, "locked", "another change of this node is under way")
+        return CommandError::new(Exit::Locked, "locked", "another change of this node is under way")
             .hint("`mirrorshift status --follow` shows how far it has come");
     }
-    let failure = Failure::from(error);
-    Failure {
+    let failure = CommandError::from(error);
+    CommandError {
         message: format!("the change could not be started: {}", failure.message),
         ..failure
     }
 }
 
 /// Puts a copy of this program where systemd starts it from.
-pub(crate) fn install(root: &Root) -> Result<(), Failure> {
+pub(crate) fn install(root: &Root) -> Result<(), CommandError> {
     let mut program = std::fs::File::open("/proc/self/exe")
-        .map_err(|error| Failure::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
+        .map_err(|error| CommandError::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
     Ok(mirrorshift_node::install(root, &mut program)?)
 }
 
-fn properties(bus: &Bus, order: &Order) -> Vec<Property> {
+fn properties(bus: &Bus, order: &ChangeRequest) -> Vec<Property> {
     let exec = |words: &[&str]| Exec {
         path: PROGRAM.to_owned(),
         argv: [&[PROGRAM], words].concat().into_iter().map(str::to_owned).collect(),

@@ -127,14 +127,14 @@ fn urls_and_environments_in_strings() {
 }
 
 #[test]
-fn pieces_know_the_table_they_stood_in() {
+fn fragment_is_masked_with_the_context_of_its_toml_table() {
     let table = ["configs", "h", "auth"].map(str::to_owned);
     assert_eq!(fragment("x = 'hunter2'", &table), "x = '***'");
     assert_eq!(fragment("# x = 'hunter2'", &table), "# x = '***'");
 }
 
 #[test]
-fn what_is_no_toml_ends_and_keeps_its_lines() {
+fn invalid_toml_terminates_and_keeps_line_count() {
     for text in [
         "[",
         "a",

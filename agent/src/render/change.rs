@@ -1,20 +1,20 @@
 //! What a change came to.
 
-use super::{GOOD, TITLE, count, paint, plan, put, tame};
-use crate::cli::Common;
+use super::{GOOD, TITLE, count, escape_control_chars, paint, plan, push_line};
+use crate::cli::CommonArgs;
 use crate::commands::migrate::Migrated;
-use mirrorshift_node::{Outcome, Purged, STATE};
+use mirrorshift_node::{Outcome, Purged, STATE_DIR};
 use mirrorshift_plan::Expect;
 
 /// The text of `migrate`.
-pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
+pub(crate) fn migrated(common: &CommonArgs, migrated: &Migrated) -> String {
     let mut out = String::new();
     if let Some(recovered) = &migrated.recovered {
-        put(&mut out, format_args!("{recovered}\n"));
+        push_line(&mut out, format_args!("{recovered}\n"));
     }
     let Some((report, plan)) = &migrated.done else {
         let why = match &migrated.config_path {
-            Some(path) => format!("the node is on `config_path` ({}) already", tame(path)),
+            Some(path) => format!("the node is on `config_path` ({}) already", escape_control_chars(path)),
             None => "no registry settings are in force".to_owned(),
         };
         let also = if migrated.recovered.is_some() {
@@ -22,14 +22,14 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
         } else {
             "nothing was written"
         };
-        put(
+        push_line(
             &mut out,
             format_args!("{}: {why}; {also}\n", paint(TITLE, "nothing to do")),
         );
         return out;
     };
     let done = format!("wrote {}", count(report.files.len(), "file"));
-    put(
+    push_line(
         &mut out,
         format_args!("{} as the change {}\n", paint(GOOD, done), report.change),
     );
@@ -39,11 +39,17 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
             (Expect::Absent, Some(_)) => "new",
             (Expect::File(_), Some(_)) => "changed",
         };
-        put(&mut out, format_args!("  {action:<8} {}\n", tame(&step.path)));
+        push_line(
+            &mut out,
+            format_args!("  {action:<8} {}\n", escape_control_chars(&step.path)),
+        );
     }
-    put(
+    push_line(
         &mut out,
-        format_args!("backups are in {STATE}/changes/{}, for root alone\n\n", report.change),
+        format_args!(
+            "backups are in {STATE_DIR}/changes/{}, for root alone\n\n",
+            report.change
+        ),
     );
     out.push_str(if migrated.live.is_some() && plan.restart {
         "containerd was restarted and serves as before: its plugins, CRI, and the processes of every container\n"
@@ -52,7 +58,7 @@ pub(crate) fn migrated(common: &Common, migrated: &Migrated) -> String {
     } else {
         "containerd reads hosts.toml at every pull: this counts from now on, without a restart\n"
     });
-    put(
+    push_line(
         &mut out,
         format_args!("to go back: {}\n", plan::command(common, "rollback", None, false)),
     );
@@ -78,7 +84,7 @@ pub(crate) fn rolled_back(outcome: &Outcome, live: bool) -> String {
         report.change
     );
     for path in &report.files {
-        put(&mut out, format_args!("  {}\n", tame(path)));
+        push_line(&mut out, format_args!("  {}\n", escape_control_chars(path)));
     }
     out.push_str(if live {
         "\ncontainerd serves as before\n"
@@ -95,13 +101,13 @@ pub(crate) fn purged(purged: &Purged) -> String {
     }
     let mut out = format!("{} {}\n", paint(GOOD, "took away"), count(purged.gone.len(), "path"));
     for path in &purged.gone {
-        put(&mut out, format_args!("  {}\n", tame(path)));
+        push_line(&mut out, format_args!("  {}\n", escape_control_chars(path)));
     }
     if !purged.left.is_empty() {
         out.push_str("left, as this program did not make it:\n");
     }
     for path in &purged.left {
-        put(&mut out, format_args!("  {}\n", tame(path)));
+        push_line(&mut out, format_args!("  {}\n", escape_control_chars(path)));
     }
     out
 }

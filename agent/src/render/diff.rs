@@ -3,7 +3,7 @@
 //! Both sides are masked before they are compared. Masking keeps lines, and a plan never changes a secret, so nothing is
 //! lost but the secrets.
 
-use super::{BAD, GOOD, MARK, TITLE, paint, put, tame};
+use super::{BAD, GOOD, MARK, TITLE, escape_control_chars, paint, push_line};
 use crate::mask;
 use mirrorshift_containerd::Tree;
 use mirrorshift_plan::{Expect, Step};
@@ -31,7 +31,7 @@ fn unified(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> String {
     let diff = TextDiff::from_lines(&before, &after);
     let mut out = format!("--- {}\n+++ {}\n", name("a", old), name("b", new));
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
-        put(&mut out, format_args!("{}\n", hunk.header()));
+        push_line(&mut out, format_args!("{}\n", hunk.header()));
         for change in hunk.iter_changes() {
             let sign = match change.tag() {
                 ChangeTag::Delete => '-',
@@ -39,7 +39,7 @@ fn unified(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> String {
                 ChangeTag::Equal => ' ',
             };
             out.push(sign);
-            out.push_str(&tame(change.value().trim_end_matches(['\n', '\r'])));
+            out.push_str(&escape_control_chars(change.value().trim_end_matches(['\n', '\r'])));
             out.push('\n');
             if change.missing_newline() {
                 out.push_str("\\ No newline at end of file\n");

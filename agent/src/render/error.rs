@@ -1,12 +1,12 @@
 //! Failures: the file, the line, a caret, what it means and what to do.
 
 use super::routes;
-use super::{BAD, MARK, TITLE, WIDTH, paint, put, tame, wrap};
-use crate::failure::{At, Excerpt, Failure};
+use super::{BAD, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
+use crate::failure::{CommandError, Excerpt, Location};
 use std::fmt::Write as _;
 
 /// A failure as text for standard error.
-pub(crate) fn text(failure: &Failure) -> String {
+pub(crate) fn text(failure: &CommandError) -> String {
     let mut out = format!(
         "{}{} {}\n",
         paint(BAD.bold(), "error"),
@@ -40,16 +40,19 @@ fn noted(label: &str, text: &str) -> String {
 }
 
 fn tame_lines(text: &str) -> String {
-    text.lines().map(tame).collect::<Vec<_>>().join("\n")
+    text.lines().map(escape_control_chars).collect::<Vec<_>>().join("\n")
 }
 
-fn place(at: &At, out: &mut String) {
+fn place(at: &Location, out: &mut String) {
     let mut name = at.file.clone();
     for number in [at.line, at.column].into_iter().flatten() {
         // Writing to a string cannot fail.
         write!(name, ":{number}").ok();
     }
-    put(out, format_args!(" {} {}\n", paint(MARK, "-->"), tame(&name)));
+    push_line(
+        out,
+        format_args!(" {} {}\n", paint(MARK, "-->"), escape_control_chars(&name)),
+    );
     let (Some(Excerpt { text, caret, len }), Some(line)) = (&at.excerpt, at.line) else {
         return;
     };
@@ -57,17 +60,17 @@ fn place(at: &At, out: &mut String) {
     let margin = " ".repeat(line.len());
     let bar = paint(MARK, "|");
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    put(
+    push_line(
         out,
         format_args!("{margin} {bar}\n{} {bar} {shown}\n", paint(MARK, &line)),
     );
     if *caret <= shown.chars().count() {
         let carets = "^".repeat((*len).clamp(1, shown.chars().count().saturating_sub(*caret).max(1)));
-        put(
+        push_line(
             out,
             format_args!("{margin} {bar} {}{}\n", " ".repeat(*caret), paint(BAD.bold(), carets)),
         );
     } else {
-        put(out, format_args!("{margin} {bar}\n"));
+        push_line(out, format_args!("{margin} {bar}\n"));
     }
 }

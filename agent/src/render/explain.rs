@@ -1,10 +1,10 @@
 //! The route of one image, host by host.
 
 use super::routes::{told, url};
-use super::{DIM, MARK, TITLE, WIDTH, paint, put, tame, wrap};
+use super::{DIM, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use crate::commands::explain::Explained;
 use crate::mask;
-use mirrorshift_containerd::{Ask, Image, Origin, Route};
+use mirrorshift_containerd::{Image, Origin, RegistryHost, Route};
 
 /// The text of `explain`.
 pub(crate) fn text(explained: &Explained) -> String {
@@ -19,7 +19,7 @@ pub(crate) fn text(explained: &Explained) -> String {
                 .unwrap_or_default();
             out.push_str(&wrap(
                 "\n  nobody is asked: ",
-                &tame(&format!("{}{place}", failure.reason)),
+                &escape_control_chars(&format!("{}{place}", failure.reason)),
                 WIDTH,
             ));
             out.push_str("  The pull fails before a request is made.\n");
@@ -31,17 +31,17 @@ pub(crate) fn text(explained: &Explained) -> String {
             }
             let last = "When a host does not have it, refuses or cannot be reached, the next is asked; after the last one \
                         the pull fails.";
-            put(&mut out, format_args!("\n{}\n", paint(DIM, last)));
+            push_line(&mut out, format_args!("\n{}\n", paint(DIM, last)));
         }
     }
     out
 }
 
-fn host(number: usize, ask: &Ask, image: &Image) -> String {
+fn host(number: usize, ask: &RegistryHost, image: &Image) -> String {
     let mut out = format!("{:>3}  {}\n", number, paint(TITLE, url(ask)));
     // A request is not broken into lines: it is there to be copied.
     if let Some(request) = request(ask, image) {
-        put(&mut out, format_args!("     {:<12}  {request}\n", "is asked"));
+        push_line(&mut out, format_args!("     {:<12}  {request}\n", "is asked"));
     } else {
         let text = "nothing for a tag, only for the layers of what it resolved to elsewhere";
         out.push_str(&line("is asked", text));
@@ -52,7 +52,7 @@ fn host(number: usize, ask: &Ask, image: &Image) -> String {
     }
     let rule = rule(ask, &image.registry);
     let because = match &ask.why.place {
-        Some(place) => format!("{rule} {}", paint(MARK, tame(&format!("({place})")))),
+        Some(place) => format!("{rule} {}", paint(MARK, escape_control_chars(&format!("({place})")))),
         None => rule,
     };
     out.push_str(&line("because of", &because));
@@ -64,14 +64,14 @@ fn line(label: &str, text: &str) -> String {
 }
 
 /// What the host may be asked for, by containerd's names.
-pub(crate) fn capabilities(ask: &Ask) -> Vec<&'static str> {
+pub(crate) fn capabilities(ask: &RegistryHost) -> Vec<&'static str> {
     let named = [("pull", ask.pulls), ("resolve", ask.resolves)];
     let named: Vec<_> = named.iter().filter(|(_, may)| *may).map(|(name, _)| *name).collect();
     if named.is_empty() { vec!["nothing"] } else { named }
 }
 
 /// The first request that the host gets for the image, or nothing when it gets none before a tag is resolved.
-pub(crate) fn request(ask: &Ask, image: &Image) -> Option<String> {
+pub(crate) fn request(ask: &RegistryHost, image: &Image) -> Option<String> {
     let (reference, asked) = match (&image.digest, &image.tag) {
         (Some(digest), _) => (digest, ask.pulls || ask.resolves),
         (None, Some(tag)) => (tag, ask.resolves),
@@ -83,11 +83,11 @@ pub(crate) fn request(ask: &Ask, image: &Image) -> Option<String> {
         .map(|namespace| format!("?ns={namespace}"))
         .unwrap_or_default();
     let url = format!("{}/{}/manifests/{reference}{query}", ask.url(), image.repository);
-    asked.then(|| format!("HEAD {}", tame(&mask::free_text(&url))))
+    asked.then(|| format!("HEAD {}", escape_control_chars(&mask::free_text(&url))))
 }
 
 /// The rule that put the host there, in words.
-pub(crate) fn rule(ask: &Ask, registry: &str) -> String {
+pub(crate) fn rule(ask: &RegistryHost, registry: &str) -> String {
     match ask.why.rule {
         Origin::Mirror => format!("mirrors.\"{registry}\""),
         Origin::Wildcard => "mirrors.\"*\"".to_owned(),

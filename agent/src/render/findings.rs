@@ -1,6 +1,6 @@
 //! What was found, worst first, each with its place, what containerd does, and the remedy.
 
-use super::{BAD, LOOK, MARK, TITLE, WIDTH, paint, put, tame, wrap};
+use super::{BAD, LOOK, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use crate::commands::check::Checked;
 use mirrorshift_containerd::{Finding, Severity};
 
@@ -69,8 +69,12 @@ pub(crate) fn brief(findings: &[Finding]) -> String {
     for finding in findings {
         let label = format!("{:width$}", finding.severity.as_str());
         let text = match place(finding) {
-            place if place.is_empty() => tame(&finding.what),
-            place => format!("{} ({})", tame(&finding.what), tame(&place)),
+            place if place.is_empty() => escape_control_chars(&finding.what),
+            place => format!(
+                "{} ({})",
+                escape_control_chars(&finding.what),
+                escape_control_chars(&place)
+            ),
         };
         let plain = wrap(&format!("  {label}  "), &text, WIDTH);
         out.push_str(&plain.replacen(&label, &paint(colour(finding.severity), &label), 1));
@@ -93,14 +97,18 @@ fn one(finding: &Finding) -> String {
         paint(TITLE, format!("[{}]", id.as_str()))
     );
     if let Some(place) = place {
-        put(
+        push_line(
             &mut out,
-            format_args!("  {} {}\n", paint(MARK, "-->"), tame(&place.to_string())),
+            format_args!(
+                "  {} {}\n",
+                paint(MARK, "-->"),
+                escape_control_chars(&place.to_string())
+            ),
         );
     }
     for (label, text) in [("found", what), ("containerd", effect), ("help", remedy)] {
         if !text.is_empty() {
-            out.push_str(&wrap(&format!("  {label:<10}  "), &tame(text), WIDTH));
+            out.push_str(&wrap(&format!("  {label:<10}  "), &escape_control_chars(text), WIDTH));
         }
     }
     out

@@ -40,7 +40,7 @@ pub(crate) fn paint(style: Style, text: impl fmt::Display) -> String {
 }
 
 /// Adds to a text.
-pub(crate) fn put(out: &mut String, text: fmt::Arguments<'_>) {
+pub(crate) fn push_line(out: &mut String, text: fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     out.write_fmt(text).ok();
 }
@@ -61,7 +61,7 @@ fn plural(one: &str) -> String {
 }
 
 /// Text that a file or a name brought, without characters that a terminal would obey.
-pub(crate) fn tame(text: &str) -> String {
+pub(crate) fn escape_control_chars(text: &str) -> String {
     let tame = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
     text.chars().map(tame).collect()
 }

@@ -1,29 +1,31 @@
 //! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
 
-use super::{DIM, LOOK, MARK, TITLE, WIDTH, count, diff, findings, paint, put, routes, tame, wrap};
+use super::{
+    DIM, LOOK, MARK, TITLE, WIDTH, count, diff, escape_control_chars, findings, paint, push_line, routes, wrap,
+};
 use crate::advice::WildcardAdvice;
-use crate::cli::{Common, Wishes};
-use crate::live::rehearse::Rehearsed;
+use crate::cli::{CommonArgs, PolicyArgs};
+use crate::live::rehearse::RehearsalResult;
 use crate::mask;
-use crate::read::Node;
+use crate::read::LoadedNode;
 use mirrorshift_containerd::Finding;
-use mirrorshift_plan::{Expect, Gone, Note, Plan, RouteChange};
+use mirrorshift_plan::{Expect, Note, Plan, RemovedText, RouteChange};
 
 /// Everything that a plan's reader is shown.
-pub(crate) struct Shown<'s> {
-    pub(crate) node: &'s Node,
+pub(crate) struct PlanView<'s> {
+    pub(crate) node: &'s LoadedNode,
     pub(crate) plan: &'s Plan,
     pub(crate) findings: &'s [Finding],
-    pub(crate) common: &'s Common,
-    pub(crate) wishes: &'s Wishes,
+    pub(crate) common: &'s CommonArgs,
+    pub(crate) wishes: &'s PolicyArgs,
     /// Whether this is the running machine's own root.
     pub(crate) live: bool,
     /// What its own containerd made of it.
-    pub(crate) rehearsed: Option<&'s Rehearsed>,
+    pub(crate) rehearsed: Option<&'s RehearsalResult>,
 }
 
 /// The text of `plan`.
-pub(crate) fn text(shown: &Shown<'_>) -> String {
+pub(crate) fn text(shown: &PlanView<'_>) -> String {
     let plan = shown.plan;
     let mut out = headline(shown);
     if let Some(change) = &shown.node.status.unfinished {
@@ -48,9 +50,9 @@ pub(crate) fn text(shown: &Shown<'_>) -> String {
             if number > 0 {
                 out.push('\n');
             }
-            put(
+            push_line(
                 &mut out,
-                format_args!("{}\n", paint(DIM, format!("# {}", tame(&step.why)))),
+                format_args!("{}\n", paint(DIM, format!("# {}", escape_control_chars(&step.why)))),
             );
             out.push_str(&diff::paint_diff(&diff::of_step(step, &shown.node.tree)));
         }
@@ -83,13 +85,13 @@ fn title(text: &str) -> String {
     format!("\n{}\n", paint(TITLE, text))
 }
 
-fn headline(shown: &Shown<'_>) -> String {
+fn headline(shown: &PlanView<'_>) -> String {
     let (plan, version) = (shown.plan, &shown.node.version);
     if plan.is_empty() {
         let why = match &plan.config_path {
             Some(path) => format!(
                 "the registries of this node are on `config_path` ({}) already",
-                tame(path)
+                escape_control_chars(path)
             ),
             None => "no registry settings are in force".to_owned(),
         };
@@ -107,8 +109,11 @@ fn headline(shown: &Shown<'_>) -> String {
     .map(|(number, what)| format!("{number} {what}"))
     .collect();
     let what = match (&plan.config_path, plan.restart) {
-        (Some(path), true) => format!("move from `registry.mirrors` to hosts.toml files below {}", tame(path)),
-        (Some(path), false) => format!("change hosts.toml files below {}", tame(path)),
+        (Some(path), true) => format!(
+            "move from `registry.mirrors` to hosts.toml files below {}",
+            escape_control_chars(path)
+        ),
+        (Some(path), false) => format!("change hosts.toml files below {}", escape_control_chars(path)),
         (None, _) => "change the registry settings".to_owned(),
     };
     let routes = verdict(&plan.routes);
@@ -150,7 +155,7 @@ fn routes_title(routes: &[RouteChange]) -> String {
     title
 }
 
-fn notes(shown: &Shown<'_>, advice: Option<&WildcardAdvice>) -> String {
+fn notes(shown: &PlanView<'_>, advice: Option<&WildcardAdvice>) -> String {
     let mut out = String::new();
     for note in &shown.plan.notes {
         out.push_str(&wrap("  - ", &note_text(note), WIDTH));
@@ -189,7 +194,7 @@ fn example<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
 /// A note in a sentence.
 pub(crate) fn note_text(note: &Note) -> String {
     match note {
-        Note::Heals(why) => format!("CRI is dead as it stands ({}); the plan brings it back.", tame(why)),
+        Note::Heals(why) => format!("CRI is dead as it stands ({}); the plan brings it back.", escape_control_chars(why)),
         Note::LeavesCertsD { stale } => format!(
             "/etc/containerd/certs.d is left alone: `{stale}` is not in force today and would wake up. The plan uses a \
              folder of its own."
@@ -223,17 +228,17 @@ pub(crate) fn note_id(note: &Note) -> &'static str {
     }
 }
 
-fn gone(heading: &str, gone: &[(String, Gone)], plan: &Plan) -> String {
+fn gone(heading: &str, gone: &[(String, RemovedText)], plan: &Plan) -> String {
     if gone.is_empty() {
         return String::new();
     }
     let mut out = title(heading);
     for (path, gone) in gone {
-        let place = paint(MARK, format!("{}:{}", tame(path), gone.line));
-        let now = stands_in(&gone.text, plan).map(|path| format!(", now in {}", tame(path)));
-        put(&mut out, format_args!("  {place}{}\n", now.unwrap_or_default()));
+        let place = paint(MARK, format!("{}:{}", escape_control_chars(path), gone.line));
+        let now = stands_in(&gone.text, plan).map(|path| format!(", now in {}", escape_control_chars(path)));
+        push_line(&mut out, format_args!("  {place}{}\n", now.unwrap_or_default()));
         for line in mask::fragment(&gone.text, &gone.table).lines() {
-            put(&mut out, format_args!("    {}\n", tame(line.trim())));
+            push_line(&mut out, format_args!("    {}\n", escape_control_chars(line.trim())));
         }
     }
     out
@@ -251,7 +256,7 @@ fn stands_in<'p>(comment: &str, plan: &'p Plan) -> Option<&'p str> {
     taken.next().map(|step| step.path.as_str())
 }
 
-fn next(shown: &Shown<'_>) -> String {
+fn next(shown: &PlanView<'_>) -> String {
     let restart = if shown.plan.restart {
         "containerd must be restarted for this to count: it reads its configuration at the start"
     } else {
@@ -268,7 +273,7 @@ fn next(shown: &Shown<'_>) -> String {
 }
 
 /// The command that does `verb`, with the arguments of this run.
-pub(crate) fn command(common: &Common, verb: &str, wishes: Option<&Wishes>, no_restart: bool) -> String {
+pub(crate) fn command(common: &CommonArgs, verb: &str, wishes: Option<&PolicyArgs>, no_restart: bool) -> String {
     let mut words = vec!["mirrorshift".to_owned(), verb.to_owned()];
     let mut option = |name: &str, value: &str| words.push(format!("{name} {}", quoted(value)));
     if common.root != std::path::Path::new("/") {
@@ -296,7 +301,7 @@ pub(crate) fn command(common: &Common, verb: &str, wishes: Option<&Wishes>, no_r
     if no_restart {
         words.push("--no-restart".to_owned());
     }
-    tame(&words.join(" "))
+    escape_control_chars(&words.join(" "))
 }
 
 /// A word as a shell takes it.

@@ -1,28 +1,28 @@
 //! Who is asked, before and after: one registry a row, its hosts in their order.
 
-use super::{GOOD, LOOK, TITLE, WIDTH, paint, put, tame};
-use crate::live::rehearse::{Rehearsed, Row};
+use super::{GOOD, LOOK, TITLE, WIDTH, escape_control_chars, paint, push_line};
+use crate::live::rehearse::{RehearsalResult, RouteComparison};
 use crate::mask;
-use mirrorshift_containerd::{Ask, Failure, Route, Scheme, Tls};
-use mirrorshift_plan::rehearsal::{Asked, Named};
-use mirrorshift_plan::{RouteChange, Subject};
+use mirrorshift_containerd::{Failure, RegistryHost, Route, Scheme, Tls};
+use mirrorshift_plan::rehearsal::{ObservedRequest, ReferenceKind};
+use mirrorshift_plan::{RegistryScope, RouteChange};
 
 /// What the plan looks a registry up by that nothing names. `.invalid` never resolves.
 const UNNAMED: &str = "unnamed.invalid";
 const ARROW: &str = " → ";
 
 /// A host as a URL: `/v2` goes without saying, a path without it does not.
-pub(crate) fn url(ask: &Ask) -> String {
+pub(crate) fn url(ask: &RegistryHost) -> String {
     let url = match ask.path.as_str() {
         "" => format!("{}/", ask.url()),
         _ => ask.url(),
     };
     let url = url.strip_suffix("/v2").filter(|_| ask.path == "/v2").unwrap_or(&url);
-    tame(&mask::free_text(&url.replace(UNNAMED, "<registry>")))
+    escape_control_chars(&mask::free_text(&url.replace(UNNAMED, "<registry>")))
 }
 
 /// What a host is asked for, where that is not everything.
-fn limits(ask: &Ask) -> Vec<&'static str> {
+fn limits(ask: &RegistryHost) -> Vec<&'static str> {
     let mut limits = Vec::new();
     match (ask.resolves, ask.pulls) {
         (true, true) => {}
@@ -36,7 +36,7 @@ fn limits(ask: &Ask) -> Vec<&'static str> {
     limits
 }
 
-fn host(ask: &Ask) -> String {
+fn host(ask: &RegistryHost) -> String {
     let limits = limits(ask);
     if limits.is_empty() {
         url(ask)
@@ -48,13 +48,13 @@ fn host(ask: &Ask) -> String {
 fn hosts(route: &Route) -> Vec<String> {
     match route {
         Route::Hosts(asks) => asks.iter().map(host).collect(),
-        Route::Fails(failure) => vec![format!("nobody: {}", tame(&failure.reason))],
+        Route::Fails(failure) => vec![format!("nobody: {}", escape_control_chars(&failure.reason))],
     }
 }
 
 /// The table of a plan.
 pub(crate) fn table(routes: &[RouteChange]) -> String {
-    let name = |change: &RouteChange| tame(&change.registry.to_string());
+    let name = |change: &RouteChange| escape_control_chars(&change.registry.to_string());
     let width = routes
         .iter()
         .map(|change| name(change).chars().count())
@@ -72,11 +72,11 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
         };
         if change.differs() {
             let mark = paint(LOOK, format!("~ {}", name(change)));
-            put(
+            push_line(
                 &mut out,
                 format_args!("  {mark}{pad}  before  {}\n", row("before  ", &change.before)),
             );
-            put(
+            push_line(
                 &mut out,
                 format_args!(
                     "{}{} {}\n",
@@ -92,19 +92,19 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
                     .map(|key| format!("`{key}`"))
                     .collect::<Vec<_>>()
                     .join(", ");
-                put(
+                push_line(
                     &mut out,
                     format_args!("{}asked for by the policy's {keys}\n", " ".repeat(indent)),
                 );
             }
         } else {
-            put(
+            push_line(
                 &mut out,
                 format_args!("  = {}{pad}  {}\n", paint(TITLE, name(change)), row("", &change.after)),
             );
         }
         for detail in details(&change.after) {
-            put(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
+            push_line(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
         }
     }
     out
@@ -113,7 +113,7 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
 fn at(failure: &Failure) -> String {
     let place = failure.place.as_ref();
     place
-        .map(|place| format!(" ({})", tame(&place.to_string())))
+        .map(|place| format!(" ({})", escape_control_chars(&place.to_string())))
         .unwrap_or_default()
 }
 
@@ -139,16 +139,16 @@ fn details(route: &Route) -> Vec<String> {
 }
 
 /// TLS, headers by name, whose credentials, and the time for a connection.
-pub(crate) fn told(ask: &Ask) -> Vec<String> {
+pub(crate) fn told(ask: &RegistryHost) -> Vec<String> {
     let mut told = tls(&ask.tls);
-    let names: Vec<_> = ask.headers.names().map(tame).collect();
+    let names: Vec<_> = ask.headers.names().map(escape_control_chars).collect();
     if !names.is_empty() {
         told.push(format!("header {}", names.join(", ")));
     }
     if let Some(key) = &ask.credentials {
         told.push(format!(
             "credentials of configs.\"{}\".auth",
-            tame(&mask::free_text(key))
+            escape_control_chars(&mask::free_text(key))
         ));
     }
     if let Some(timeout) = ask.dial_timeout {
@@ -163,11 +163,14 @@ fn tls(tls: &Tls) -> Vec<String> {
         ca,
         client,
     } = tls;
-    let mut told: Vec<String> = ca.iter().map(|path| format!("CA {}", tame(path))).collect();
+    let mut told: Vec<String> = ca
+        .iter()
+        .map(|path| format!("CA {}", escape_control_chars(path)))
+        .collect();
     told.extend(
         client
             .iter()
-            .map(|(certificate, _)| format!("client certificate {}", tame(certificate))),
+            .map(|(certificate, _)| format!("client certificate {}", escape_control_chars(certificate))),
     );
     if *skip_verify {
         told.push("any certificate is taken".to_owned());
@@ -179,18 +182,21 @@ fn tls(tls: &Tls) -> Vec<String> {
 pub(crate) fn refused(routes: &[RouteChange]) -> String {
     let mut out = String::new();
     for change in routes {
-        put(
+        push_line(
             &mut out,
-            format_args!("    {}\n", paint(TITLE, tame(&change.registry.to_string()))),
+            format_args!(
+                "    {}\n",
+                paint(TITLE, escape_control_chars(&change.registry.to_string()))
+            ),
         );
         for (label, route) in [("as it should be", &change.before), ("as it would be ", &change.after)] {
             let indent = 8 + label.len();
-            put(
+            push_line(
                 &mut out,
                 format_args!("      {label}  {}\n", chain(&hosts(route), indent)),
             );
             for detail in details(route) {
-                put(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
+                push_line(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
             }
         }
     }
@@ -198,24 +204,24 @@ pub(crate) fn refused(routes: &[RouteChange]) -> String {
 }
 
 /// A registry's name as a stable identifier for programs.
-pub(crate) fn name(subject: &Subject) -> Option<String> {
+pub(crate) fn name(subject: &RegistryScope) -> Option<String> {
     match subject {
-        Subject::Registry(name) => Some(name.clone()),
-        Subject::Unnamed => None,
+        RegistryScope::Registry(name) => Some(name.clone()),
+        RegistryScope::Unnamed => None,
     }
 }
 
 /// Who was asked in a sandbox, a registry a line: as before, or both.
-pub(crate) fn rehearsed(rehearsed: &Rehearsed) -> String {
+pub(crate) fn rehearsed(rehearsed: &RehearsalResult) -> String {
     let rows = rehearsed.rows();
-    let name = |row: &Row<'_>| match row.probe.named {
-        Named::Tag => tame(&row.probe.registry.to_string()),
-        Named::Digest => format!("{} by digest", tame(&row.probe.registry.to_string())),
+    let name = |row: &RouteComparison<'_>| match row.probe.named {
+        ReferenceKind::Tag => escape_control_chars(&row.probe.registry.to_string()),
+        ReferenceKind::Digest => format!("{} by digest", escape_control_chars(&row.probe.registry.to_string())),
     };
-    let asked = |asked: &[Asked]| {
+    let asked = |asked: &[ObservedRequest]| {
         let hosts: Vec<String> = asked
             .iter()
-            .map(|host| tame(&mask::free_text(&host.to_string())))
+            .map(|host| escape_control_chars(&mask::free_text(&host.to_string())))
             .collect();
         if hosts.is_empty() {
             return "nobody".to_owned();
@@ -227,14 +233,14 @@ pub(crate) fn rehearsed(rehearsed: &Rehearsed) -> String {
     for row in &rows {
         let pad = " ".repeat(width - name(row).chars().count());
         if row.before == row.after {
-            put(&mut out, format_args!("  = {}{pad}  {}\n", name(row), asked(row.after)));
+            push_line(&mut out, format_args!("  = {}{pad}  {}\n", name(row), asked(row.after)));
             continue;
         }
-        put(
+        push_line(
             &mut out,
             format_args!("  ~ {}{pad}  before  {}\n", name(row), asked(row.before)),
         );
-        put(
+        push_line(
             &mut out,
             format_args!("    {}  after   {}\n", " ".repeat(width), asked(row.after)),
         );

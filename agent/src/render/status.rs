@@ -1,6 +1,6 @@
 //! What is in force, and history.
 
-use super::{DIM, TITLE, WIDTH, paint, put, tame, wrap};
+use super::{DIM, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use crate::render::count;
 use mirrorshift_node::{Change, Status};
 
@@ -26,7 +26,7 @@ pub(crate) fn text(status: &Status, under_way: bool) -> String {
     }
     let earlier: Vec<_> = status.history.iter().rev().collect();
     if !earlier.is_empty() {
-        put(&mut out, format_args!("\n{}\n", paint(TITLE, "history, newest first")));
+        push_line(&mut out, format_args!("\n{}\n", paint(TITLE, "history, newest first")));
         for change in earlier {
             out.push_str(&wrap(
                 &format!("  {:<11} ", name(change.phase)),
@@ -34,13 +34,16 @@ pub(crate) fn text(status: &Status, under_way: bool) -> String {
                 WIDTH,
             ));
             if let Some(taken) = &change.undoes {
-                put(&mut out, format_args!("              takes back {}\n", tame(taken)));
+                push_line(
+                    &mut out,
+                    format_args!("              takes back {}\n", escape_control_chars(taken)),
+                );
             }
-            if change.mends {
+            if change.is_repair {
                 out.push_str("              puts back what somebody wrote over\n");
             }
             if let Some(note) = &change.note {
-                out.push_str(&wrap("              ", &tame(note), WIDTH));
+                out.push_str(&wrap("              ", &escape_control_chars(note), WIDTH));
             }
         }
     }
@@ -58,7 +61,7 @@ pub(crate) fn name(phase: mirrorshift_plan::change::Phase) -> &'static str {
         Phase::Restarting => "restarting",
         Phase::Verifying => "verifying",
         Phase::Settled => "settled",
-        Phase::Recalled => "recalled",
+        Phase::RollbackStaging => "recalled",
         Phase::Undoing => "undoing",
         Phase::Restoring => "restoring",
         Phase::Undone => "undone",
@@ -78,11 +81,11 @@ fn summary(change: &Change) -> String {
 }
 
 fn files(change: &Change) -> String {
-    let line = |path: &str, why: &str| format!("    {path}  {}\n", paint(DIM, tame(why)));
+    let line = |path: &str, why: &str| format!("    {path}  {}\n", paint(DIM, escape_control_chars(why)));
     change
         .steps
         .iter()
-        .map(|step| line(&tame(&step.path), &step.why))
+        .map(|step| line(&escape_control_chars(&step.path), &step.why))
         .collect()
 }
 

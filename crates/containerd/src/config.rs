@@ -5,9 +5,9 @@ use crate::hosts;
 use crate::image::is_registry;
 use crate::legacy;
 use crate::registry::Registry;
-use crate::route::{Ask, Failure, Origin, Route, Why};
+use crate::route::{Failure, Origin, Provenance, RegistryHost, Route};
 use crate::rules::Rule;
-use crate::toml::{Kind, Value};
+use crate::toml::{Value, ValueKind};
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
 
@@ -35,7 +35,7 @@ pub enum Cri {
     /// It does not: the daemon runs, and every CRI call is answered `Unimplemented`.
     Dead {
         /// Why.
-        reason: Death,
+        reason: CriUnavailable,
         /// What is to blame.
         failure: Failure,
         /// Whether `required_plugins` takes the daemon down with it.
@@ -45,7 +45,7 @@ pub enum Cri {
 
 /// Why the CRI plugin does not load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
+pub enum CriUnavailable {
     /// `mirrors` beside a `config_path` that somebody wrote.
     Both,
     /// `mirrors` beside the `config_path` that this version fills in.
@@ -58,7 +58,7 @@ pub enum Death {
 
 /// What reading came to.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ReadResult {
     /// The configuration, or why the daemon would not start with it. Final only when nothing is missing.
     pub outcome: Result<Config, Box<LoadError>>,
     /// Paths that must be read into the tree first.
@@ -69,7 +69,7 @@ pub struct Reading {
 ///
 /// Asks for every file that a route may depend on: imports, hosts directories (those in `/etc/containerd/certs.d` too,
 /// even when it is not in force), certificates and keys.
-pub fn read(version: &Version, root: &str, tree: &Tree) -> Reading {
+pub fn read(version: &Version, root: &str, tree: &Tree) -> ReadResult {
     let loaded = document::load(version, root, tree);
     let outcome = loaded.outcome.and_then(Config::of);
     let mut missing = loaded.missing;
@@ -79,7 +79,7 @@ pub fn read(version: &Version, root: &str, tree: &Tree) -> Reading {
     missing.retain(|path| tree.get(path).is_none());
     missing.sort();
     missing.dedup();
-    Reading { outcome, missing }
+    ReadResult { outcome, missing }
 }
 
 impl Config {
@@ -97,12 +97,12 @@ impl Config {
     pub fn route(&self, tree: &Tree, registry: &str) -> Route {
         match &self.cri {
             Cri::Dead { failure, .. } => Route::Fails(failure.clone()),
-            Cri::Loads => self.route_by_intent(tree, registry),
+            Cri::Loads => self.route_if_cri_loaded(tree, registry),
         }
     }
 
     /// [`Config::route`] as it would be if the CRI plugin loaded: by hosts directories where `config_path` is set.
-    pub fn route_by_intent(&self, tree: &Tree, registry: &str) -> Route {
+    pub fn route_if_cri_loaded(&self, tree: &Tree, registry: &str) -> Route {
         if !is_registry(registry) {
             return legacy::failure("not the name of a registry", None);
         }
@@ -125,8 +125,8 @@ impl Config {
     /// # Errors
     ///
     /// An endpoint that is no URL spells out nothing.
-    pub fn spelled_by_mirrors(&self, registry: &str) -> Result<Vec<Ask>, Failure> {
-        legacy::spelled(&self.registry, registry)
+    pub fn hosts_listed_in_mirrors(&self, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
+        legacy::literal_endpoints(&self.registry, registry)
     }
 
     /// A mirror of `registry` at `url`, asked as an endpoint of `mirrors` is: with the TLS settings and credentials that
@@ -135,13 +135,13 @@ impl Config {
     /// # Errors
     ///
     /// The URL cannot be asked, or a certificate cannot be read.
-    pub fn mirror(&self, tree: &Tree, registry: &str, url: &str) -> Result<Ask, Failure> {
+    pub fn mirror(&self, tree: &Tree, registry: &str, url: &str) -> Result<RegistryHost, Failure> {
         legacy::mirror(
             &self.registry,
             tree,
             registry,
             url,
-            Why {
+            Provenance {
                 rule: Origin::Mirror,
                 place: None,
             },
@@ -168,8 +168,8 @@ impl Config {
         tree: &'s Tree,
         config_path: &'s str,
         credentials: &'s dyn Fn(&str) -> Option<String>,
-    ) -> hosts::Setting<'s> {
-        hosts::Setting {
+    ) -> hosts::LookupContext<'s> {
+        hosts::LookupContext {
             version: &self.document.version,
             tree,
             config_path,
@@ -223,7 +223,7 @@ impl Config {
                 .map(String::as_str)
                 .chain(["unnamed.invalid"])
             {
-                wanted.extend(hosts::wanted(&setting, registry));
+                wanted.extend(hosts::unread_paths(&setting, registry));
             }
         }
         wanted
@@ -255,26 +255,30 @@ fn cri(document: &Document, registry: &Registry) -> Cri {
         if let Some(mirror) = registry.mirrors.first() {
             let place = Some(mirror.place.clone());
             return if path.place.is_some() {
-                dead(Death::Both, "`mirrors` and `config_path` are both set", place)
+                dead(CriUnavailable::Both, "`mirrors` and `config_path` are both set", place)
             } else {
                 let text = "`mirrors` is set beside the `config_path` that this version fills in";
-                dead(Death::BothByDefault, text, place)
+                dead(CriUnavailable::BothByDefault, text, place)
             };
         }
         if let Some(tls) = tls {
             let text = "`configs.<host>.tls` and `config_path` are both set";
-            return dead(Death::TlsBesideConfigPath, text, tls.place.clone());
+            return dead(CriUnavailable::TlsBesideConfigPath, text, tls.place.clone());
         }
     }
     match registry.auths.iter().find(|(key, _)| hosts::url::parse(key).is_err()) {
-        Some((_, place)) => dead(Death::AuthsKey, "a key of `auths` is no URL", Some(place.clone())),
+        Some((_, place)) => dead(
+            CriUnavailable::AuthsKey,
+            "a key of `auths` is no URL",
+            Some(place.clone()),
+        ),
         None => Cri::Loads,
     }
 }
 
 fn requires_cri(document: &Document) -> bool {
     let required = document.top.get("required_plugins").map(|value| &value.kind);
-    let Some(Kind::Array(plugins)) = required else {
+    let Some(ValueKind::Array(plugins)) = required else {
         return false;
     };
     let names = [document::CRI_ONE, document::CRI_TWO, document::CRI_IMAGES];

@@ -3,7 +3,7 @@
 use crate::certs;
 use crate::hosts::{is_localhost, url};
 use crate::registry::{Mirror, Registry, TlsConfig};
-use crate::route::{Ask, Failure, Headers, Origin, Place, Route, Scheme, Tls, Why};
+use crate::route::{Failure, Headers, Origin, Provenance, RegistryHost, Route, Scheme, SourceLocation, Tls};
 use crate::tree::Tree;
 
 /// The route of `registry` under the legacy rules.
@@ -19,7 +19,7 @@ pub(crate) fn route(settings: &Registry, tree: &Tree, registry: &str) -> Route {
 /// # Errors
 ///
 /// An endpoint that is no URL spells out nothing.
-pub(crate) fn spelled(settings: &Registry, registry: &str) -> Result<Vec<Ask>, Failure> {
+pub(crate) fn literal_endpoints(settings: &Registry, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
     walk(settings, Files::Ignored, registry)
 }
 
@@ -30,7 +30,7 @@ enum Files<'t> {
     Ignored,
 }
 
-fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<Ask>, Failure> {
+fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
     let (mirror, rule) = match settings.mirror(registry) {
         Some(mirror) => (Some(mirror), Origin::Mirror),
         None => (settings.mirror("*"), Origin::Wildcard),
@@ -47,7 +47,7 @@ fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<Ask
         names_registry |= endpoint.host == registry;
         // An endpoint of another scheme fails at once and the next one is asked.
         let Some(scheme) = endpoint.scheme else { continue };
-        let why = Why {
+        let why = Provenance {
             rule,
             place: Some(place.clone()),
         };
@@ -61,7 +61,7 @@ fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<Ask
             registry,
             scheme,
             &endpoint,
-            Why {
+            Provenance {
                 rule: Origin::Upstream,
                 place: None,
             },
@@ -71,7 +71,13 @@ fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<Ask
 }
 
 /// One mirror as an endpoint of this URL would be asked.
-pub(crate) fn mirror(settings: &Registry, tree: &Tree, registry: &str, url: &str, why: Why) -> Result<Ask, Failure> {
+pub(crate) fn mirror(
+    settings: &Registry,
+    tree: &Tree,
+    registry: &str,
+    url: &str,
+    why: Provenance,
+) -> Result<RegistryHost, Failure> {
     let unreadable = || Failure {
         reason: "not a URL that can be asked".to_owned(),
         place: why.place.clone(),
@@ -131,7 +137,7 @@ impl Endpoint {
 
 /// The parts of what stands in an `endpoint` list that reach no request: containerd takes scheme, host and path of the URL
 /// (`registryHosts` of its CRI plugin).
-pub fn unsent_parts(written: &str) -> Vec<&'static str> {
+pub fn ignored_url_parts(written: &str) -> Vec<&'static str> {
     let rest = written.split_once("://").map_or(written, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let (before, fragment) = rest.split_once('#').map_or((rest, false), |(before, _)| (before, true));
@@ -183,14 +189,14 @@ fn ask(
     registry: &str,
     scheme: Scheme,
     endpoint: &Endpoint,
-    why: Why,
-) -> Result<Ask, Failure> {
+    why: Provenance,
+) -> Result<RegistryHost, Failure> {
     let config = settings.configs.get(&endpoint.host);
     let tls = match config.and_then(|config| config.tls.as_ref()) {
         Some(config) => tls(config, files)?,
         None => Tls::default(),
     };
-    Ok(Ask {
+    Ok(RegistryHost {
         scheme,
         host: endpoint.host.clone(),
         path: endpoint.path.clone(),
@@ -272,7 +278,7 @@ impl Mirror {
 }
 
 /// What a place-less failure is told with.
-pub(crate) fn failure(reason: &str, place: Option<&Place>) -> Route {
+pub(crate) fn failure(reason: &str, place: Option<&SourceLocation>) -> Route {
     Route::Fails(Failure {
         reason: reason.to_owned(),
         place: place.cloned(),

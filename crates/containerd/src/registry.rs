@@ -2,9 +2,9 @@
 
 use crate::document::{Document, LoadError, LoadFault, fault_in};
 use crate::hosts::url;
-use crate::route::{Headers, Place};
+use crate::route::{Headers, SourceLocation};
 use crate::rules::Rule;
-use crate::toml::{Kind, Table, Value};
+use crate::toml::{Table, Value, ValueKind};
 use std::collections::BTreeMap;
 
 /// The two folders that 2.2 and newer look in by default (`internal/cri/config/config_unix.go`).
@@ -20,22 +20,22 @@ pub struct Registry {
     /// `configs` by host, with `auths` folded in.
     pub configs: BTreeMap<String, HostConfig>,
     /// Keys of `auths` as written, with their places.
-    pub auths: Vec<(String, Place)>,
+    pub auths: Vec<(String, SourceLocation)>,
     /// `headers`, sent to every registry.
     pub headers: Headers,
     /// Keys that containerd does not know, in tables that it reads.
-    pub unknown: Vec<Unknown>,
+    pub unknown: Vec<UnknownKey>,
     /// Whether pulls are made by the CRI plugin itself rather than by the transfer service.
     pub local_pull: bool,
 }
 
 /// A key that containerd ignores.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownKey {
     /// The whole path below `registry`.
     pub key: Vec<String>,
     /// Where.
-    pub place: Place,
+    pub place: SourceLocation,
 }
 
 /// The folder, or list of folders, that hold a folder for each registry.
@@ -44,7 +44,7 @@ pub struct ConfigPath {
     /// As written: one folder, or several joined by `:`.
     pub value: String,
     /// Where it stands; nothing when containerd fills it in.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
 }
 
 /// One entry of `mirrors`.
@@ -53,20 +53,20 @@ pub struct Mirror {
     /// The registry, or `*`.
     pub registry: String,
     /// Endpoints as written, in order.
-    pub endpoints: Vec<(String, Place)>,
+    pub endpoints: Vec<(String, SourceLocation)>,
     /// Where the entry stands.
-    pub place: Place,
+    pub place: SourceLocation,
 }
 
 /// One entry of `configs`.
 #[derive(Clone, Debug, Default)]
 pub struct HostConfig {
     /// Where its `auth` stands. Its content is never read.
-    pub auth: Option<Place>,
+    pub auth: Option<SourceLocation>,
     /// Its `tls`, in releases that read it.
     pub tls: Option<TlsConfig>,
     /// Where a `tls` stands that this version ignores.
-    pub ignored_tls: Option<Place>,
+    pub ignored_tls: Option<SourceLocation>,
 }
 
 /// `configs.<host>.tls`.
@@ -81,7 +81,7 @@ pub struct TlsConfig {
     /// `insecure_skip_verify`.
     pub insecure_skip_verify: bool,
     /// Where the table stands.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
 }
 
 impl Registry {
@@ -97,7 +97,7 @@ impl Registry {
     /// A value of a type that stops the daemon.
     pub fn read(document: &Document) -> Result<Self, Box<LoadError>> {
         let mut registry = Self::default();
-        let reader = Reader { document };
+        let reader = RegistryReader { document };
         let Some(live) = document.live() else {
             registry.fill_in_config_path(document, None);
             return Ok(registry);
@@ -121,7 +121,7 @@ impl Registry {
         Ok(registry)
     }
 
-    fn fill_in_config_path(&mut self, document: &Document, written: Option<(String, Place)>) {
+    fn fill_in_config_path(&mut self, document: &Document, written: Option<(String, SourceLocation)>) {
         let always = document.version.has(Rule::DefaultConfigPathAlways);
         let without_mirrors = document.version.has(Rule::DefaultConfigPathWithoutMirrors) && self.mirrors.is_empty();
         let filled = || ConfigPath {
@@ -144,13 +144,13 @@ impl Registry {
     }
 }
 
-struct Reader<'d> {
+struct RegistryReader<'d> {
     document: &'d Document,
 }
 
-type Outcome<T> = Result<T, Box<LoadError>>;
+type RegistryResult<T> = Result<T, Box<LoadError>>;
 
-impl<'d> Reader<'d> {
+impl<'d> RegistryReader<'d> {
     fn wrong(&self, key: &str, expected: &'static str, value: &Value) -> Box<LoadError> {
         let fault = LoadFault::WrongType {
             key: key.to_owned(),
@@ -168,18 +168,18 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn table(&self, table: &'d Table, key: &str) -> Outcome<Option<&'d Table>> {
+    fn table(&self, table: &'d Table, key: &str) -> RegistryResult<Option<&'d Table>> {
         match self.document.field(table, key) {
             None => Ok(None),
             Some(Value {
-                kind: Kind::Table(inner),
+                kind: ValueKind::Table(inner),
                 ..
             }) => Ok(Some(inner)),
             Some(value) => Err(self.wrong(key, "a table", value)),
         }
     }
 
-    fn string(&self, table: &Table, key: &str) -> Outcome<Option<(String, Place)>> {
+    fn string(&self, table: &Table, key: &str) -> RegistryResult<Option<(String, SourceLocation)>> {
         match self.document.field(table, key) {
             None => Ok(None),
             Some(value) => match value.as_str() {
@@ -189,15 +189,15 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn text(&self, table: &Table, key: &str) -> Outcome<String> {
+    fn text(&self, table: &Table, key: &str) -> RegistryResult<String> {
         Ok(self.string(table, key)?.map(|(text, _)| text).unwrap_or_default())
     }
 
-    fn flag(&self, table: &Table, key: &str, default: bool) -> Outcome<bool> {
+    fn flag(&self, table: &Table, key: &str, default: bool) -> RegistryResult<bool> {
         match self.document.field(table, key) {
             None => Ok(default),
             Some(Value {
-                kind: Kind::Boolean(flag),
+                kind: ValueKind::Boolean(flag),
                 ..
             }) => Ok(*flag),
             Some(value) => Err(self.wrong(key, "a boolean", value)),
@@ -205,7 +205,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The tables below `key`, each a struct of its own.
-    fn entries(&self, table: &'d Table, key: &str) -> Outcome<Vec<(&'d String, &'d Table, &'d Value)>> {
+    fn entries(&self, table: &'d Table, key: &str) -> RegistryResult<Vec<(&'d String, &'d Table, &'d Value)>> {
         let Some(entries) = self.table(table, key)? else {
             return Ok(Vec::new());
         };
@@ -216,14 +216,14 @@ impl<'d> Reader<'d> {
         entries.iter().map(entry).collect()
     }
 
-    fn mirrors(&self, table: &'d Table, unknown: &mut Vec<Unknown>) -> Outcome<Vec<Mirror>> {
+    fn mirrors(&self, table: &'d Table, unknown: &mut Vec<UnknownKey>) -> RegistryResult<Vec<Mirror>> {
         let mut mirrors = Vec::new();
         for (registry, inner, value) in self.entries(table, "mirrors")? {
             let mut endpoints = Vec::new();
             match self.document.field(inner, "endpoint") {
                 None => {}
                 Some(Value {
-                    kind: Kind::Array(values),
+                    kind: ValueKind::Array(values),
                     ..
                 }) => {
                     for endpoint in values {
@@ -245,7 +245,7 @@ impl<'d> Reader<'d> {
         Ok(mirrors)
     }
 
-    fn configs(&self, table: &'d Table, unknown: &mut Vec<Unknown>) -> Outcome<BTreeMap<String, HostConfig>> {
+    fn configs(&self, table: &'d Table, unknown: &mut Vec<UnknownKey>) -> RegistryResult<BTreeMap<String, HostConfig>> {
         let mut configs = BTreeMap::new();
         let reads_tls = self.document.version.has(Rule::TlsInConfigs);
         for (host, inner, _) in self.entries(table, "configs")? {
@@ -270,7 +270,7 @@ impl<'d> Reader<'d> {
         Ok(configs)
     }
 
-    fn tls(&self, table: &Table, place: Place) -> Outcome<TlsConfig> {
+    fn tls(&self, table: &Table, place: SourceLocation) -> RegistryResult<TlsConfig> {
         Ok(TlsConfig {
             ca_file: self.text(table, "ca_file")?,
             cert_file: self.text(table, "cert_file")?,
@@ -280,14 +280,18 @@ impl<'d> Reader<'d> {
         })
     }
 
-    fn check_auth(&self, auth: &Table) -> Outcome<()> {
+    fn check_auth(&self, auth: &Table) -> RegistryResult<()> {
         ["username", "password", "auth", "identitytoken"]
             .into_iter()
             .try_for_each(|key| self.text(auth, key).map(drop))
     }
 
     /// `auths` overwrite the `auth` of the host that their key names (`ValidateImageConfig`).
-    fn auths(&self, table: &'d Table, configs: &mut BTreeMap<String, HostConfig>) -> Outcome<Vec<(String, Place)>> {
+    fn auths(
+        &self,
+        table: &'d Table,
+        configs: &mut BTreeMap<String, HostConfig>,
+    ) -> RegistryResult<Vec<(String, SourceLocation)>> {
         let mut auths = Vec::new();
         for (key, inner, value) in self.entries(table, "auths")? {
             self.check_auth(inner)?;
@@ -298,25 +302,25 @@ impl<'d> Reader<'d> {
         Ok(auths)
     }
 
-    fn headers(&self, table: &'d Table) -> Outcome<Headers> {
+    fn headers(&self, table: &'d Table) -> RegistryResult<Headers> {
         let Some(headers) = self.table(table, "headers")? else {
             return Ok(Headers::default());
         };
         let mut read = BTreeMap::new();
         for (name, value) in headers {
-            let Kind::Array(values) = &value.kind else {
+            let ValueKind::Array(values) = &value.kind else {
                 return Err(self.wrong("headers", "tables of arrays of strings", value));
             };
             let texts = values.iter().map(|value| match value.as_str() {
                 Some(text) => Ok(text.to_owned()),
                 None => Err(self.wrong("headers", "tables of arrays of strings", value)),
             });
-            read.insert(name.clone(), texts.collect::<Outcome<Vec<_>>>()?);
+            read.insert(name.clone(), texts.collect::<RegistryResult<Vec<_>>>()?);
         }
         Ok(Headers::new(read))
     }
 
-    fn unknown(&self, table: &Table, known: &[&str], below: &[&str], unknown: &mut Vec<Unknown>) {
+    fn unknown(&self, table: &Table, known: &[&str], below: &[&str], unknown: &mut Vec<UnknownKey>) {
         let fold = self.document.version.has(Rule::KeysFoldCase);
         let is_known = |key: &str| {
             known
@@ -329,7 +333,7 @@ impl<'d> Reader<'d> {
                 .map(|part| (*part).to_owned())
                 .chain([key.clone()])
                 .collect();
-            unknown.push(Unknown {
+            unknown.push(UnknownKey {
                 key: path,
                 place: self.document.place(value),
             });
@@ -337,11 +341,11 @@ impl<'d> Reader<'d> {
     }
 
     /// What keeps pulls in the CRI plugin (`CheckLocalImagePullConfigs`).
-    fn prefers_local_pull(&self, live: &'d Table, registry: &Registry) -> Outcome<bool> {
+    fn prefers_local_pull(&self, live: &'d Table, registry: &Registry) -> RegistryResult<bool> {
         let downloads = match self.document.field(live, "max_concurrent_downloads") {
             None => 3,
             Some(Value {
-                kind: Kind::Integer(number),
+                kind: ValueKind::Integer(number),
                 ..
             }) => *number,
             Some(value) => return Err(self.wrong("max_concurrent_downloads", "an integer", value)),

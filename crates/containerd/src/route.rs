@@ -8,14 +8,14 @@ use std::time::Duration;
 
 /// Where something stands: a file of the node and a line, counted from 1, when there is one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct SourceLocation {
     /// Absolute path as the node sees it.
     pub path: String,
     /// Line in that file, from 1.
     pub line: Option<usize>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}", self.path),
@@ -29,7 +29,7 @@ impl fmt::Display for Place {
 pub enum Route {
     /// These hosts, in this order, each when the one before did not have it. A tag is looked up only at hosts that
     /// resolve; layers are fetched from all of them.
-    Hosts(Vec<Ask>),
+    Hosts(Vec<RegistryHost>),
     /// Nobody: the pull fails before a request is made.
     Fails(Failure),
 }
@@ -40,12 +40,12 @@ pub struct Failure {
     /// What is wrong, as a fragment such as "cannot read CA file `/etc/ssl/x.crt`".
     pub reason: String,
     /// The setting that is to blame.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
 }
 
 /// One host that is asked.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct RegistryHost {
     /// How it is spoken to.
     pub scheme: Scheme,
     /// Host and port as the request names them.
@@ -67,7 +67,7 @@ pub struct Ask {
     /// How long a connection attempt may take, where it is set.
     pub dial_timeout: Option<Duration>,
     /// Which rule put this host here, and where it stands. Not compared.
-    pub why: Why,
+    pub why: Provenance,
 }
 
 /// How a host is spoken to.
@@ -123,7 +123,7 @@ impl Headers {
     }
 
     /// Names and secret values, for the one who writes a hosts.toml.
-    pub fn expose(&self) -> &BTreeMap<String, Vec<String>> {
+    pub fn reveal(&self) -> &BTreeMap<String, Vec<String>> {
         &self.0
     }
 }
@@ -136,11 +136,11 @@ impl fmt::Debug for Headers {
 
 /// Which rule named a host, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct Provenance {
     /// The rule.
     pub rule: Origin,
     /// Where it stands; nothing for what containerd does by itself.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
 }
 
 /// The rule that put a host on a route.
@@ -158,7 +158,7 @@ pub enum Origin {
     Upstream,
 }
 
-impl PartialEq for Ask {
+impl PartialEq for RegistryHost {
     fn eq(&self, other: &Self) -> bool {
         // Exhaustive on purpose: a new field must decide whether a registry could see it.
         let Self {
@@ -200,7 +200,7 @@ impl PartialEq for Route {
 }
 
 /// The asks without those that repeat the one before.
-fn once(asks: &[Ask]) -> impl Iterator<Item = &Ask> {
+fn once(asks: &[RegistryHost]) -> impl Iterator<Item = &RegistryHost> {
     let repeats = |at: usize| at > 0 && asks[at - 1] == asks[at];
     asks.iter()
         .enumerate()
@@ -208,7 +208,7 @@ fn once(asks: &[Ask]) -> impl Iterator<Item = &Ask> {
         .map(|(_, ask)| ask)
 }
 
-impl Ask {
+impl RegistryHost {
     /// Scheme, host and API root as one URL.
     pub fn url(&self) -> String {
         format!("{}://{}{}", self.scheme.as_str(), self.host, self.path)
@@ -217,7 +217,7 @@ impl Ask {
 
 impl Route {
     /// The hosts asked; none when the pull fails.
-    pub fn asks(&self) -> &[Ask] {
+    pub fn asks(&self) -> &[RegistryHost] {
         match self {
             Self::Hosts(asks) => asks,
             Self::Fails(_) => &[],

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO};
 use crate::rules::Rule;
-use crate::toml::{Kind, Table, Value};
+use crate::toml::{Table, Value, ValueKind};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -77,10 +77,10 @@ impl Config {
         let id = match (two, root_schema) {
             (true, 2) => CRI_TWO,
             (true, _) => CRI_IMAGES,
-            (false, _) => document.live_plugin(),
+            (false, _) => document.active_plugin_table(),
         };
         // Up to 1.7 the last file with the plugin's table is the only one that counts.
-        let has_table = |file: &crate::document::File| {
+        let has_table = |file: &crate::document::ConfigFile| {
             document
                 .field(&file.parsed.root, "plugins")
                 .and_then(Value::as_table)
@@ -144,8 +144,8 @@ fn walk(value: &Value, leaves: &mut Leaves) {
     let Range { start, end } = value.span;
     leaves.insert((value.file, start, end));
     match &value.kind {
-        Kind::Table(table) => table.values().for_each(|value| walk(value, leaves)),
-        Kind::Array(values) => values.iter().for_each(|value| walk(value, leaves)),
+        ValueKind::Table(table) => table.values().for_each(|value| walk(value, leaves)),
+        ValueKind::Array(values) => values.iter().for_each(|value| walk(value, leaves)),
         _ => {}
     }
 }
@@ -153,7 +153,7 @@ fn walk(value: &Value, leaves: &mut Leaves) {
 fn without_registry(plugins: &Table) -> Table {
     let mut plugins = plugins.clone();
     for id in [CRI_ONE, CRI_TWO, CRI_IMAGES] {
-        if let Some(Kind::Table(cri)) = plugins.get_mut(id).map(|value| &mut value.kind) {
+        if let Some(ValueKind::Table(cri)) = plugins.get_mut(id).map(|value| &mut value.kind) {
             cri.shift_remove("registry");
             if cri.is_empty() {
                 plugins.shift_remove(id);

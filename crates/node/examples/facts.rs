@@ -7,7 +7,7 @@
 )]
 
 use mirrorshift_node::Root;
-use mirrorshift_node::live::{Ask, observe};
+use mirrorshift_node::live::{ObserveOptions, observe};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,9 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = std::env::args().skip(1).collect();
     let facts = observe(
         &Root::open("/")?,
-        &Ask {
+        &ObserveOptions {
             files,
-            ..Ask::default()
+            ..ObserveOptions::default()
         },
     )?;
     let took = begun.elapsed();

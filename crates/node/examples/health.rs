@@ -5,12 +5,12 @@
 #![expect(clippy::print_stdout, reason = "printing is what this example is for")]
 
 use mirrorshift_node::Root;
-use mirrorshift_node::live::{Ask, Baseline, observe};
+use mirrorshift_node::live::{Baseline, ObserveOptions, observe};
 use std::fs;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let facts = observe(&Root::open("/")?, &Ask::default())?;
+    let facts = observe(&Root::open("/")?, &ObserveOptions::default())?;
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["keep", file] => {
             let baseline = Baseline::of(&facts).ok_or("nothing can be compared with what cannot be asked")?;

@@ -6,8 +6,8 @@
 //! and `prove WORD` are what the guard runs; `status` prints the phase. Exit codes are the program's: 0, 3, 4, 5, 6.
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
-use mirrorshift_node::live::{self, AtBoot, Commands, Live, PROOF, Times};
-use mirrorshift_node::{ChangeError, ChangePlan, Kind, Outcome, Root, Session, status};
+use mirrorshift_node::live::{self, Commands, NoRuntime, PROOF, RuntimeTimeouts, SystemdRuntime};
+use mirrorshift_node::{ChangeError, ChangePlan, NodeErrorKind, Outcome, Root, Session, status};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::error::Error;
 use std::io::Write;
@@ -56,10 +56,10 @@ fn run() -> Result<String, Failure> {
     let boot = boot()?;
     // Whoever undoes a change ends first what is left of it, and waits for who is just looking.
     let owner = || {
-        live::end_change(PATIENCE).map_err(|error| (1, error.into()))?;
-        Session::open_within(&root, seconds, &id, PATIENCE).map_err(|error| (code(error.kind()), error.into()))
+        live::kill_change_unit(PATIENCE).map_err(|error| (1, error.into()))?;
+        Session::open_with_timeout(&root, seconds, &id, PATIENCE).map_err(|error| (code(error.kind()), error.into()))
     };
-    let mut live = Live::new(&root, UNIT, true, commands()?, times());
+    let mut live = SystemdRuntime::new(&root, UNIT, true, commands()?, times());
     let told = |outcome: Result<Outcome, ChangeError>| match outcome {
         Ok(outcome) => Ok(format!("{outcome:?}")),
         Err(error) => Err((code(error.kind()), error.into())),
@@ -67,25 +67,25 @@ fn run() -> Result<String, Failure> {
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["apply", file, image @ ..] if image.len() < 2 => {
             let content = std::fs::read(file).map_err(|error| (1, error.into()))?;
-            let mut live = live.expecting(live::Expect {
+            let mut live = live.expecting(live::Expectations {
                 deprecation_gone: !content.windows(7).any(|word| word == b"mirrors"),
                 image: image.first().map(|image| (*image).to_owned()),
             });
-            let mut session = open()?.with(&mut live);
+            let mut session = open()?.with_runtime(&mut live);
             session
                 .undo_unsettled()
                 .map_err(|error| (code(error.kind()), error.into()))?;
             told(session.apply(&plan(&root, content)))
         }
-        ["rollback"] => told(open()?.with(&mut live).rollback()),
+        ["rollback"] => told(open()?.with_runtime(&mut live).rollback()),
         ["at-boot" | "after-boot"] if !status(&root).is_ok_and(|status| status.is_of_another_boot(&boot)) => {
             Ok("the same boot".to_owned())
         }
         ["at-boot"] => {
-            let mut nobody = AtBoot;
-            told(owner()?.with(&mut nobody).undo_at_boot())
+            let mut nobody = NoRuntime;
+            told(owner()?.with_runtime(&mut nobody).undo_at_boot())
         }
-        ["undo" | "after-boot"] => told(owner()?.with(&mut live).undo_unsettled()),
+        ["undo" | "after-boot"] => told(owner()?.with_runtime(&mut live).undo_unsettled()),
         ["prove", word] => {
             std::fs::write(PROOF, word).map_err(|error| (1, error.into()))?;
             Ok("proved".to_owned())
@@ -99,12 +99,12 @@ fn run() -> Result<String, Failure> {
 }
 
 /// Short, as nobody's images are pulled on these nodes.
-fn times() -> Times {
-    Times {
+fn times() -> RuntimeTimeouts {
+    RuntimeTimeouts {
         serve: Duration::from_secs(8),
         restart: Duration::from_secs(20),
         pull: Duration::from_secs(20),
-        ..Times::default()
+        ..RuntimeTimeouts::default()
     }
 }
 
@@ -141,12 +141,12 @@ fn plan(root: &Root, content: Vec<u8>) -> ChangePlan {
     }
 }
 
-fn code(kind: Kind) -> u8 {
+fn code(kind: NodeErrorKind) -> u8 {
     match kind {
-        Kind::Unfinished => 1,
-        Kind::Refused => 3,
-        Kind::Undone => 4,
-        Kind::Stuck => 5,
-        Kind::Locked => 6,
+        NodeErrorKind::Unfinished => 1,
+        NodeErrorKind::Refused => 3,
+        NodeErrorKind::Undone => 4,
+        NodeErrorKind::Stuck => 5,
+        NodeErrorKind::Locked => 6,
     }
 }

@@ -5,7 +5,7 @@
 //! interrupted run left, and only then looks at the files and plans. Exit codes are the program's: 0, 3, 4, 5, 6.
 
 use mirrorshift_containerd::Entry;
-use mirrorshift_node::{ChangePlan, Kind, Root, Session, status};
+use mirrorshift_node::{ChangePlan, NodeErrorKind, Root, Session, status};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::error::Error;
 use std::io::Write;
@@ -83,13 +83,13 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-fn code(kind: Kind) -> u8 {
+fn code(kind: NodeErrorKind) -> u8 {
     match kind {
-        Kind::Unfinished => 1,
-        Kind::Refused => 3,
-        Kind::Undone => 4,
-        Kind::Stuck => 5,
-        Kind::Locked => 6,
+        NodeErrorKind::Unfinished => 1,
+        NodeErrorKind::Refused => 3,
+        NodeErrorKind::Undone => 4,
+        NodeErrorKind::Stuck => 5,
+        NodeErrorKind::Locked => 6,
     }
 }
 

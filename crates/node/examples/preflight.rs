@@ -6,17 +6,17 @@
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Version};
 use mirrorshift_node::Root;
-use mirrorshift_node::live::{Ask, Intent, observe};
-use mirrorshift_plan::preflight::{Verdict, preflight};
+use mirrorshift_node::live::{ChangeIntent, ObserveOptions, observe};
+use mirrorshift_plan::preflight::{PreflightResult, preflight};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (flags, files): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
     let facts = observe(
         &Root::open("/")?,
-        &Ask {
+        &ObserveOptions {
             files,
-            ..Ask::default()
+            ..ObserveOptions::default()
         },
     )?;
     let now = clock_gettime(ClockId::Monotonic);
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let ground = facts.ground(
         version,
-        &Intent {
+        &ChangeIntent {
             planned_for: DEFAULT_CONFIG.to_owned(),
             bytes: 4096,
             heals: flags.iter().any(|flag| flag == "--heals"),
@@ -39,9 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     );
     match preflight(&ground) {
-        Verdict::Go => println!("go"),
-        Verdict::Wait(busy) => busy.iter().for_each(|busy| println!("wait: {busy}")),
-        Verdict::Refuse(obstacles) => obstacles
+        PreflightResult::Go => println!("go"),
+        PreflightResult::Wait(busy) => busy.iter().for_each(|busy| println!("wait: {busy}")),
+        PreflightResult::Refuse(obstacles) => obstacles
             .iter()
             .for_each(|obstacle| println!("{}: {obstacle}", obstacle.id())),
     }

@@ -9,9 +9,9 @@
 
 use mirrorshift_containerd::{Config, Tree, Version, read};
 use mirrorshift_node::Root;
-use mirrorshift_node::live::{Ask, Baseline, Bus, Facts, Rehearsal, RehearsalTimes, inside, observe};
+use mirrorshift_node::live::{Baseline, Bus, Facts, ObserveOptions, Rehearsal, RehearsalTimes, inside, observe};
 use mirrorshift_plan::policy::Policy;
-use mirrorshift_plan::rehearsal::{Asked, Disagreement, Expected, Heard, Probe, judge, probes};
+use mirrorshift_plan::rehearsal::{Disagreement, Expected, ObservedRequest, Probe, SandboxReport, compare, probes};
 use mirrorshift_plan::{Digest, Expect, NodeFiles, Plan, Step, plan};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -65,7 +65,7 @@ fn own() -> Result<[String; 2], Box<dyn Error>> {
 
 fn rehearse(staged: &[Step], command: &[String], times: RehearsalTimes) -> Result<ExitCode, Box<dyn Error>> {
     let root = Root::open("/")?;
-    let facts = observe(&root, &Ask::default())?;
+    let facts = observe(&root, &ObserveOptions::default())?;
     let version: Version = facts
         .containerd
         .version
@@ -102,7 +102,7 @@ fn rehearse(staged: &[Step], command: &[String], times: RehearsalTimes) -> Resul
         }
     };
     let loaded = baseline(&facts)?;
-    let disagreements = judge(
+    let disagreements = compare(
         &Expected {
             plan: &plan,
             probes: &probes,
@@ -135,9 +135,9 @@ fn files(root: &Root, version: &Version, config: &str) -> Result<(Tree, Config),
     Err("the files never end".into())
 }
 
-fn shown(plan: &Plan, probes: &[Probe], heard: &[Heard], disagreements: &[Disagreement]) -> Value {
-    let asked = |asked: &[Asked]| asked.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let pulls = |heard: &Heard| {
+fn shown(plan: &Plan, probes: &[Probe], heard: &[SandboxReport], disagreements: &[Disagreement]) -> Value {
+    let asked = |asked: &[ObservedRequest]| asked.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let pulls = |heard: &SandboxReport| {
         let rows = heard.pulls.iter().map(|pull| {
             let probe = probes.iter().find(|probe| probe.image == pull.image);
             let registry = probe.map(|probe| probe.registry.to_string());

@@ -1,6 +1,6 @@
 //! Reads one path as containerd would find it.
 
-use crate::resolve::{Landing, Lost, resolve};
+use crate::resolve::{ResolveError, ResolvedPath, resolve};
 use crate::root::Root;
 use crate::trouble::in_words;
 use mirrorshift_containerd::Entry;
@@ -24,8 +24,8 @@ impl Root {
     /// [`Entry::Unusable`], as is whatever the kernel refuses to read (the text says why).
     pub fn entry(&self, path: &str) -> Entry {
         let real = match resolve(self, path) {
-            Ok(Landing::Found(real)) => real,
-            Ok(Landing::Missing { .. }) => return Entry::Absent,
+            Ok(ResolvedPath::Found(real)) => real,
+            Ok(ResolvedPath::Missing { .. }) => return Entry::Absent,
             Err(lost) => return Entry::Unusable(lost.fragment(path)),
         };
         match read(self, &real) {
@@ -37,7 +37,7 @@ impl Root {
     }
 }
 
-impl Lost {
+impl ResolveError {
     /// What is wrong with `path`, as the end of a sentence that begins with it.
     pub(crate) fn fragment(&self, path: &str) -> String {
         match self {

@@ -5,11 +5,11 @@
 //! backups are made.
 
 use crate::runtime::ServiceRecord;
-use crate::state::{STATE, State};
-use crate::trouble::Trouble;
-use crate::undone::Undone;
+use crate::state::{STATE_DIR, StateDir};
+use crate::trouble::NodeError;
+use crate::undone::UndoCause;
 use mirrorshift_plan::Digest;
-use mirrorshift_plan::change::{Kind, Mark, Phase};
+use mirrorshift_plan::change::{Phase, StepKind, StepProgress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -73,18 +73,18 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restores: Option<FileRecord>,
     /// What the journal held about the ownership of this path before.
-    pub owned: Option<Owned>,
+    pub owned: Option<OwnedFile>,
     /// How far the step has come.
-    pub mark: Mark,
+    pub mark: StepProgress,
 }
 
 impl StepRecord {
     /// What the step does.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> StepKind {
         match (&self.before, &self.after) {
-            (None, _) => Kind::Create,
-            (Some(_), Some(_)) => Kind::Replace,
-            (Some(_), None) => Kind::Remove,
+            (None, _) => StepKind::Create,
+            (Some(_), Some(_)) => StepKind::Replace,
+            (Some(_), None) => StepKind::Remove,
         }
     }
 }
@@ -92,7 +92,7 @@ impl StepRecord {
 /// A file that holds what we wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Owned {
+pub struct OwnedFile {
     /// Of what we wrote.
     pub digest: Digest,
     /// Nothing stood there before our first change of it, so a later change may take it away.
@@ -121,13 +121,13 @@ pub struct Change {
     pub note: Option<String>,
     /// The kind of that reason; nothing in journals of versions that did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<Undone>,
+    pub why: Option<UndoCause>,
     /// The settled change that it takes back, by its identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
     /// It puts back what earlier changes wrote, where somebody wrote over it: it is no step of the way back.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub mends: bool,
+    #[serde(default, rename = "mends", skip_serializing_if = "is_false")]
+    pub is_repair: bool,
     /// The folders that it made, outermost first.
     pub folders: Vec<String>,
     /// The folders that the change which it takes back had made, outermost first: they go when it has settled, where they
@@ -152,7 +152,7 @@ pub(crate) struct Journal {
     /// Changes that are over, oldest first.
     pub(crate) history: Vec<Change>,
     /// Files that hold what we wrote, by path.
-    pub(crate) owned: BTreeMap<String, Owned>,
+    pub(crate) owned: BTreeMap<String, OwnedFile>,
 }
 
 /// Why the journal cannot be used. Nothing is touched in any case.
@@ -160,12 +160,12 @@ pub(crate) struct Journal {
 pub enum JournalError {
     /// It cannot be read.
     #[error("cannot read the journal")]
-    Unreadable(#[source] Trouble),
+    Unreadable(#[source] NodeError),
     /// It is not what was written.
-    #[error("the journal `{STATE}/{NAME}` is damaged: {0}")]
+    #[error("the journal `{STATE_DIR}/{NAME}` is damaged: {0}")]
     Damaged(String),
     /// A newer version of the tool wrote it.
-    #[error("the journal `{STATE}/{NAME}` has schema {found}, and this version reads up to {SCHEMA}")]
+    #[error("the journal `{STATE_DIR}/{NAME}` has schema {found}, and this version reads up to {SCHEMA}")]
     Newer {
         /// Its schema.
         found: u64,
@@ -202,7 +202,7 @@ struct Envelope {
 
 impl Journal {
     /// The journal in `state`, or an empty one when there is none.
-    pub(crate) fn load(state: &State) -> Result<Self, JournalError> {
+    pub(crate) fn load(state: &StateDir) -> Result<Self, JournalError> {
         match state.read(NAME).map_err(JournalError::Unreadable)? {
             Some(bytes) => Self::parse(&bytes),
             None => Ok(Self::default()),
@@ -225,7 +225,7 @@ impl Journal {
         serde_json::from_str(sealed.body.get()).map_err(damaged)
     }
 
-    pub(crate) fn print(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let body = serde_json::value::to_raw_value(self)?;
         let mut text = serde_json::to_vec(&Sealed {
             schema: SCHEMA,
@@ -237,22 +237,22 @@ impl Journal {
     }
 
     /// Takes away what no change in this journal needs. Only while no change is open.
-    pub(crate) fn tidy(&self, state: &State) {
+    pub(crate) fn remove_temporaries(&self, state: &StateDir) {
         state.tidy(NAME, &self.ids());
     }
 
     /// Writes it, synced with its folder. An empty one is no file at all.
-    pub(crate) fn save(&self, state: &State) -> Result<(), Trouble> {
-        let wrap = |trouble| Trouble::Journal(Box::new(trouble));
+    pub(crate) fn save(&self, state: &StateDir) -> Result<(), NodeError> {
+        let wrap = |trouble| NodeError::Journal(Box::new(trouble));
         if *self == Self::default() {
             return state.forget(NAME).map_err(wrap);
         }
-        let unprintable = |error: serde_json::Error| Trouble::Io {
+        let unprintable = |error: serde_json::Error| NodeError::Io {
             action: "write",
-            path: format!("{STATE}/{NAME}"),
+            path: format!("{STATE_DIR}/{NAME}"),
             source: error.into(),
         };
-        let text = self.print().map_err(unprintable)?;
+        let text = self.to_bytes().map_err(unprintable)?;
         match state.write(NAME, &text) {
             Err(trouble) if trouble.errno().is_some_and(|errno| errno == rustix::io::Errno::NOSPC) => {
                 state.release().and_then(|()| state.write(NAME, &text)).map_err(wrap)
@@ -262,7 +262,7 @@ impl Journal {
     }
 
     /// The change as it now is, put where its phase belongs.
-    pub(crate) fn with(&self, change: &Change) -> Self {
+    pub(crate) fn with_change(&self, change: &Change) -> Self {
         let mut next = self.clone();
         next.open = None;
         let known = next.history.iter().position(|old| old.id == change.id);
@@ -281,7 +281,7 @@ impl Journal {
     /// Forgets what is too old. A change that takes another one back is remembered as long as that one, and only the last of
     /// those: else each way back would cost one of the ways that are left. Of those that mend the last one is remembered.
     fn forget(&mut self) {
-        let own = |change: &Change| change.undoes.is_none() && !change.mends;
+        let own = |change: &Change| change.undoes.is_none() && !change.is_repair;
         let mut surplus = self
             .history
             .iter()
@@ -299,7 +299,7 @@ impl Journal {
             at += 1;
             let later = all.get(at..).unwrap_or_default();
             match &change.undoes {
-                None if change.mends => !later.iter().any(|one| one.mends),
+                None if change.is_repair => !later.iter().any(|one| one.is_repair),
                 None => true,
                 Some(id) => all.iter().any(|one| one.id == *id) && !later.iter().any(|one| one.undoes == change.undoes),
             }
@@ -308,7 +308,7 @@ impl Journal {
 
     /// What becomes true when `change` settles, if it is one that takes another back: that one is rolled back, and its files
     /// are whose they were before it. False for any other change.
-    pub(crate) fn take_back(&mut self, change: &Change) -> bool {
+    pub(crate) fn mark_rolled_back(&mut self, change: &Change) -> bool {
         let Some(id) = &change.undoes else { return false };
         if let Some(taken) = self.history.iter_mut().find(|one| one.id == *id) {
             taken.phase = Phase::RolledBack;
@@ -328,7 +328,7 @@ impl Journal {
     pub(crate) fn in_force(history: &[Change]) -> Option<&Change> {
         history
             .iter()
-            .rfind(|change| change.phase == Phase::Settled && change.undoes.is_none() && !change.mends)
+            .rfind(|change| change.phase == Phase::Settled && change.undoes.is_none() && !change.is_repair)
     }
 
     /// Whether the unfinished change, or else the last one, was armed in another boot.

@@ -23,7 +23,7 @@ mod resolve;
 pub use entry::{FILE_LIMIT, FOLDER_LIMIT};
 /// What can go wrong, with advice.
 mod trouble;
-pub use trouble::Trouble;
+pub use trouble::NodeError;
 /// One file's bytes and attributes at one moment, and whether it may be replaced.
 mod snapshot;
 /// Writes a finished copy beside a file.
@@ -32,7 +32,7 @@ mod stage;
 mod state;
 /// Exchanges a file with the copy beside it, and checks what came out.
 mod swap;
-pub use state::{RUN, STATE};
+pub use state::{RUN_DIR, STATE_DIR};
 /// The copy of the program that everything on the node runs from.
 mod program;
 pub use program::{PROGRAM, install};
@@ -40,7 +40,7 @@ pub use program::{PROGRAM, install};
 mod journal;
 /// One writer at a time.
 mod lock;
-pub use journal::{Change, FileRecord, JournalError, Owned, StepRecord};
+pub use journal::{Change, FileRecord, JournalError, OwnedFile, StepRecord};
 /// Performs one move.
 mod act;
 /// Folders that a change has to make, and those that are taken away with it.
@@ -55,22 +55,22 @@ mod run;
 mod runtime;
 /// What callers see of it.
 mod session;
-pub use runtime::{Running, Runtime, ServiceRecord};
+pub use runtime::{Runtime, RuntimeState, ServiceRecord};
 /// Looks at a plan's files before anything is touched.
 mod survey;
 pub use session::{ChangePlan, Session};
 /// How a session ends.
 mod outcome;
-pub use outcome::{ChangeError, Kind, OpenError, Outcome, Report};
+pub use outcome::{ChangeError, NodeErrorKind, OpenError, Outcome, Report};
 /// What the journal says, without a lock.
 mod status;
 pub use status::{Status, StatusError, status};
 /// Why a change was undone, and whether it would be again.
 mod undone;
-pub use undone::Undone;
+pub use undone::UndoCause;
 /// Puts back what this tool wrote, where somebody wrote over it.
 mod mend;
-pub use mend::{Drift, drifted, keep_copies};
+pub use mend::{Drift, drifted, retain_copies};
 /// Takes every trace of the tool off a node.
 mod purge;
 pub use purge::{PurgeError, Purged, purge};

@@ -2,8 +2,8 @@
 
 use crate::root::{Root, join};
 use crate::stage::remove;
-use crate::state::{STATE, State};
-use crate::trouble::Trouble;
+use crate::state::{STATE_DIR, StateDir};
+use crate::trouble::NodeError;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -31,23 +31,23 @@ pub(crate) enum NotLocked {
     /// Another process holds it; its identifier, when it wrote one.
     Held(Option<u32>),
     /// It cannot be taken at all.
-    Trouble(Trouble),
+    Trouble(NodeError),
 }
 
-impl From<Trouble> for NotLocked {
-    fn from(trouble: Trouble) -> Self {
+impl From<NodeError> for NotLocked {
+    fn from(trouble: NodeError) -> Self {
         Self::Trouble(trouble)
     }
 }
 
 /// Opens the state folder and takes the lock in it, without waiting.
-pub(crate) fn take(root: &Root) -> Result<(State, Lock), NotLocked> {
-    let shown = join(STATE, NAME);
-    let io = |action| Trouble::io(action, shown.as_str());
+pub(crate) fn take(root: &Root) -> Result<(StateDir, Lock), NotLocked> {
+    let shown = join(STATE_DIR, NAME);
+    let io = |action| NodeError::io(action, shown.as_str());
     // A writer that had nothing to do takes away the folder it made, lock and all. Whoever opened that lock just before
     // holds a file without a name, sees it, and begins again.
     for _ in 0..8 {
-        let state = State::make(root)?;
+        let state = StateDir::make(root)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match fs::openat(&state.fd, NAME, flags, Mode::RUSR | Mode::WUSR) {
             Err(Errno::NOENT) => continue,
@@ -72,7 +72,7 @@ pub(crate) fn take(root: &Root) -> Result<(State, Lock), NotLocked> {
 }
 
 /// Takes the lock's file away again. Only the holder may.
-pub(crate) fn forget(state: &State) -> Result<(), Errno> {
+pub(crate) fn forget(state: &StateDir) -> Result<(), Errno> {
     remove(&state.fd, NAME)
 }
 

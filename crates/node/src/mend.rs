@@ -9,9 +9,9 @@ use crate::outcome::OpenError;
 use crate::root::{Root, join, split};
 use crate::session::ChangePlan;
 use crate::stage::remove;
-use crate::state::{COPIES, STATE, State, list, make_folder, open_in, read, write};
+use crate::state::{COPIES, STATE_DIR, StateDir, list, make_folder, open_in, read, write};
 use crate::status::Status;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::{Digest, Expect, Step};
 use rustix::fs::{self, AtFlags};
@@ -36,7 +36,7 @@ pub struct Drift {
 
 /// The files of `status` that do not hold what was written, by path. Writes nothing.
 pub fn drifted(root: &Root, status: &Status) -> Vec<Drift> {
-    let state = State::find(root).ok().flatten();
+    let state = StateDir::open_existing(root).ok().flatten();
     let drift = |path: &str, digest: Digest| {
         let entry = root.entry(path);
         let there = match &entry {
@@ -67,8 +67,8 @@ pub fn drifted(root: &Root, status: &Status) -> Vec<Drift> {
 ///
 /// # Errors
 /// [`OpenError`], without what was not copied yet.
-pub fn keep_copies(root: &Root) -> Result<(), OpenError> {
-    let Some(state) = State::find(root)? else {
+pub fn retain_copies(root: &Root) -> Result<(), OpenError> {
+    let Some(state) = StateDir::open_existing(root)? else {
         return Ok(());
     };
     if wanting(root, &state, &Journal::load(&state)?)?.is_empty() {
@@ -79,8 +79,8 @@ pub fn keep_copies(root: &Root) -> Result<(), OpenError> {
         Err(NotLocked::Held(_)) => return Ok(()),
         Err(NotLocked::Trouble(trouble)) => return Err(trouble.into()),
     };
-    let shown = join(STATE, COPIES);
-    let io = |action| Trouble::io(action, shown.as_str());
+    let shown = join(STATE_DIR, COPIES);
+    let io = |action| NodeError::io(action, shown.as_str());
     make_folder(&state.fd, COPIES, 0o700).map_err(io("make"))?;
     let folder = open_in(&state.fd, COPIES).map_err(io("open"))?;
     for (name, wanted) in wanting(root, &state, &Journal::load(&state)?)? {
@@ -93,7 +93,7 @@ pub fn keep_copies(root: &Root) -> Result<(), OpenError> {
 }
 
 /// What is to be done to the copies: bytes to write, or a file to take away, by name.
-fn wanting(root: &Root, state: &State, journal: &Journal) -> Result<BTreeMap<String, Option<Vec<u8>>>, Trouble> {
+fn wanting(root: &Root, state: &StateDir, journal: &Journal) -> Result<BTreeMap<String, Option<Vec<u8>>>, NodeError> {
     let mut wanting: BTreeMap<String, Option<Vec<u8>>> = names(state)?.into_iter().map(|name| (name, None)).collect();
     for (path, owned) in journal.owned.iter().filter(|(path, _)| path.ends_with(MENDED)) {
         let name = owned.digest.to_string();
@@ -108,21 +108,21 @@ fn wanting(root: &Root, state: &State, journal: &Journal) -> Result<BTreeMap<Str
     Ok(wanting)
 }
 
-fn names(state: &State) -> Result<Vec<String>, Trouble> {
+fn names(state: &StateDir) -> Result<Vec<String>, NodeError> {
     match open_in(&state.fd, COPIES).and_then(|folder| list(&folder)) {
         Err(Errno::NOENT) => Ok(Vec::new()),
-        other => other.map_err(Trouble::io("list", join(STATE, COPIES))),
+        other => other.map_err(NodeError::io("list", join(STATE_DIR, COPIES))),
     }
 }
 
 /// The bytes of a digest, where there is a copy that holds them.
-fn copy(state: &State, digest: Digest) -> Result<Option<Vec<u8>>, Trouble> {
+fn copy(state: &StateDir, digest: Digest) -> Result<Option<Vec<u8>>, NodeError> {
     let name = digest.to_string();
-    let shown = join(&join(STATE, COPIES), &name);
+    let shown = join(&join(STATE_DIR, COPIES), &name);
     let folder = match open_in(&state.fd, COPIES) {
         Ok(folder) => folder,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(Trouble::io("open", shown)(error)),
+        Err(error) => return Err(NodeError::io("open", shown)(error)),
     };
     Ok(read(&folder, &name, &shown)?.filter(|bytes| Digest::of(bytes) == digest))
 }
@@ -130,10 +130,10 @@ fn copy(state: &State, digest: Digest) -> Result<Option<Vec<u8>>, Trouble> {
 /// What puts them back; nothing when all hold what was written, or what holds something else has no copy.
 pub(crate) fn plan(
     root: &Root,
-    state: &State,
+    state: &StateDir,
     journal: &Journal,
     containerd: &str,
-) -> Result<Option<ChangePlan>, Trouble> {
+) -> Result<Option<ChangePlan>, NodeError> {
     let (mut steps, mut mode, mut named) = (Vec::new(), 0o777, vec!["mending".to_owned()]);
     for (path, owned) in journal.owned.iter().filter(|(path, _)| path.ends_with(MENDED)) {
         let expect = match root.entry(path) {

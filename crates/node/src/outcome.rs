@@ -1,11 +1,11 @@
 //! How a session ends, for callers.
 
 use crate::journal::JournalError;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 
 /// How an error ends the program; the exit codes are the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeErrorKind {
     /// Refused, and every file is as it was.
     Refused,
     /// Begun, failed, and undone: every file is as it was.
@@ -32,15 +32,15 @@ pub enum OpenError {
     Journal(#[from] JournalError),
     /// The state folder cannot be used.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Trouble(#[from] NodeError),
 }
 
 impl OpenError {
     /// How it ends the program.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> NodeErrorKind {
         match self {
-            Self::Locked { .. } => Kind::Locked,
-            Self::Journal(_) | Self::Trouble(_) => Kind::Refused,
+            Self::Locked { .. } => NodeErrorKind::Locked,
+            Self::Journal(_) | Self::Trouble(_) => NodeErrorKind::Refused,
         }
     }
 
@@ -59,7 +59,7 @@ impl OpenError {
 pub enum ChangeError {
     /// Nothing was changed.
     #[error("refused, and nothing was changed")]
-    Refused(#[source] Trouble),
+    Refused(#[source] NodeError),
     /// It was begun and undone.
     #[error("the change `{change}` was undone: every file is as it was")]
     Undone {
@@ -67,7 +67,7 @@ pub enum ChangeError {
         change: String,
         /// Why.
         #[source]
-        cause: Trouble,
+        cause: NodeError,
     },
     /// The undo failed.
     #[error("the change `{change}` could not be undone, and a person is needed")]
@@ -76,7 +76,7 @@ pub enum ChangeError {
         change: String,
         /// Why.
         #[source]
-        cause: Trouble,
+        cause: NodeError,
     },
     /// It stopped where it stood.
     #[error("the change `{change}` stopped in the middle; run the command again")]
@@ -85,23 +85,23 @@ pub enum ChangeError {
         change: String,
         /// Why.
         #[source]
-        cause: Trouble,
+        cause: NodeError,
     },
 }
 
 impl ChangeError {
     /// How it ends the program.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> NodeErrorKind {
         match self {
-            Self::Refused(_) => Kind::Refused,
-            Self::Undone { .. } => Kind::Undone,
-            Self::Stuck { .. } => Kind::Stuck,
-            Self::Unfinished { .. } => Kind::Unfinished,
+            Self::Refused(_) => NodeErrorKind::Refused,
+            Self::Undone { .. } => NodeErrorKind::Undone,
+            Self::Stuck { .. } => NodeErrorKind::Stuck,
+            Self::Unfinished { .. } => NodeErrorKind::Unfinished,
         }
     }
 
     /// What was in the way.
-    pub fn trouble(&self) -> &Trouble {
+    pub fn trouble(&self) -> &NodeError {
         match self {
             Self::Refused(trouble) => trouble,
             Self::Undone { cause, .. } | Self::Stuck { cause, .. } | Self::Unfinished { cause, .. } => cause,

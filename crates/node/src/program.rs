@@ -5,8 +5,8 @@ use crate::lock::{self, NotLocked};
 use crate::outcome::OpenError;
 use crate::root::{Root, join};
 use crate::stage::{Attributes, remove, same, stage};
-use crate::state::{STATE, make_folder, open_in};
-use crate::trouble::Trouble;
+use crate::state::{STATE_DIR, make_folder, open_in};
+use crate::trouble::NodeError;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags, StatVfsMountFlags};
 use std::fs::File;
@@ -31,13 +31,13 @@ pub fn install(root: &Root, program: &mut File) -> Result<(), OpenError> {
         NotLocked::Held(pid) => OpenError::Locked { pid },
         NotLocked::Trouble(trouble) => trouble.into(),
     })?;
-    let shown = join(STATE, FOLDER);
-    let io = |action| Trouble::io(action, shown.as_str());
+    let shown = join(STATE_DIR, FOLDER);
+    let io = |action| NodeError::io(action, shown.as_str());
     make_folder(&state.fd, FOLDER, 0o700).map_err(io("make"))?;
     let folder = open_in(&state.fd, FOLDER).map_err(io("open"))?;
     let mount = fs::fstatvfs(&folder).map_err(io("look at"))?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        return Err(Trouble::Unsuitable {
+        return Err(NodeError::Unsuitable {
             path: shown,
             what: "lies on a file system that is mounted `noexec`".to_owned(),
             hint: "mount it without `noexec`, or mount there what programs may run from",

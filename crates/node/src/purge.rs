@@ -8,8 +8,8 @@ use crate::live::{self, ARMED, PROOF};
 use crate::lock::{self, NotLocked};
 use crate::outcome::OpenError;
 use crate::root::{Root, join, split};
-use crate::state::{self, RUN, STATE, State};
-use crate::trouble::Trouble;
+use crate::state::{self, RUN_DIR, STATE_DIR, StateDir};
+use crate::trouble::NodeError;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -49,7 +49,7 @@ pub enum PurgeError {
     Unsettled(String),
     /// Something could not be taken away; what was named before it is gone.
     #[error("not everything could be taken away")]
-    Trouble(#[from] Trouble),
+    Trouble(#[from] NodeError),
 }
 
 impl PurgeError {
@@ -75,7 +75,7 @@ impl PurgeError {
 /// [`PurgeError`].
 pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
     let mut purged = Purged::default();
-    if State::find(root).map_err(OpenError::from)?.is_some() {
+    if StateDir::open_existing(root).map_err(OpenError::from)?.is_some() {
         let (state, lock) = lock::take(root).map_err(|not| match not {
             NotLocked::Held(pid) => OpenError::Locked { pid },
             NotLocked::Trouble(trouble) => trouble.into(),
@@ -93,9 +93,9 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
         purged.gone.extend(live::take_away_guards(root, &units)?);
         own(&state, &mut purged)?;
         // The last thing that is needed: whoever waits for it begins anew.
-        lock::forget(&state).map_err(Trouble::io("take away", join(STATE, lock::NAME)))?;
+        lock::forget(&state).map_err(NodeError::io("take away", join(STATE_DIR, lock::NAME)))?;
         drop(lock);
-        folder(root, STATE, &state.fd, &mut purged)?;
+        folder(root, STATE_DIR, &state.fd, &mut purged)?;
     } else {
         purged.gone.extend(live::take_away_guards(root, &[])?);
     }
@@ -104,29 +104,35 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
 }
 
 /// Everything of the tool in its folder but the lock.
-fn own(state: &State, purged: &mut Purged) -> Result<(), Trouble> {
+fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
     for name in [
         journal::NAME.to_owned(),
         state::new_name(journal::NAME),
         state::RESERVE.to_owned(),
     ] {
-        file(&state.fd, &name, STATE, purged)?;
+        file(&state.fd, &name, STATE_DIR, purged)?;
     }
-    inner(&state.fd, state::CHANGES, STATE, purged, |changes, shown, purged| {
-        for change in names(changes, shown)? {
-            inner(changes, &change, shown, purged, |backups, shown, purged| {
-                for name in names(backups, shown)? {
-                    // They are named by the number of their step.
-                    if name.bytes().all(|byte| byte.is_ascii_digit()) {
-                        file(backups, &name, shown, purged)?;
+    inner(
+        &state.fd,
+        state::CHANGES,
+        STATE_DIR,
+        purged,
+        |changes, shown, purged| {
+            for change in names(changes, shown)? {
+                inner(changes, &change, shown, purged, |backups, shown, purged| {
+                    for name in names(backups, shown)? {
+                        // They are named by the number of their step.
+                        if name.bytes().all(|byte| byte.is_ascii_digit()) {
+                            file(backups, &name, shown, purged)?;
+                        }
                     }
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
-    })?;
-    inner(&state.fd, state::COPIES, STATE, purged, |copies, shown, purged| {
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        },
+    )?;
+    inner(&state.fd, state::COPIES, STATE_DIR, purged, |copies, shown, purged| {
         for name in names(copies, shown)? {
             // They are named by their digest.
             if name
@@ -138,7 +144,7 @@ fn own(state: &State, purged: &mut Purged) -> Result<(), Trouble> {
         }
         Ok(())
     })?;
-    inner(&state.fd, BIN, STATE, purged, |bin, shown, purged| {
+    inner(&state.fd, BIN, STATE_DIR, purged, |bin, shown, purged| {
         for name in names(bin, shown)? {
             // The program, and a copy of it that was never finished.
             if name.trim_start_matches('.').starts_with("mirrorshift") {
@@ -150,12 +156,12 @@ fn own(state: &State, purged: &mut Purged) -> Result<(), Trouble> {
 }
 
 /// What lies in memory: the folder with whatever the tool put into it, and the proof that the guard works.
-fn runtime(root: &Root, purged: &mut Purged) -> Result<(), Trouble> {
+fn runtime(root: &Root, purged: &mut Purged) -> Result<(), NodeError> {
     let (outer, name) = split(PROOF);
     if let Some(fd) = opened(root, outer)? {
         file(&fd, name, outer, purged)?;
         file(&fd, split(ARMED).1, outer, purged)?;
-        inner(&fd, split(RUN).1, outer, purged, |folder, shown, purged| {
+        inner(&fd, split(RUN_DIR).1, outer, purged, |folder, shown, purged| {
             for name in names(folder, shown)? {
                 file(folder, &name, shown, purged)?;
                 // One for each run of the unit that changes the node.
@@ -175,15 +181,15 @@ fn inner(
     name: &str,
     above: &str,
     purged: &mut Purged,
-    clear: impl FnOnce(&OwnedFd, &str, &mut Purged) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
+    clear: impl FnOnce(&OwnedFd, &str, &mut Purged) -> Result<(), NodeError>,
+) -> Result<(), NodeError> {
     let shown = join(above, name);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match fs::openat(outer, name, flags, Mode::empty()) {
         Ok(fd) => fd,
         // Something else of that name is not the tool's.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-        Err(error) => return Err(Trouble::io("open", shown)(error)),
+        Err(error) => return Err(NodeError::io("open", shown)(error)),
     };
     clear(&fd, &shown, purged)?;
     match fs::unlinkat(outer, name, AtFlags::REMOVEDIR) {
@@ -192,13 +198,13 @@ fn inner(
             purged.tell(&shown, &names(&fd, &shown)?);
         }
         Err(Errno::NOENT) => {}
-        Err(error) => return Err(Trouble::io("take away", shown)(error)),
+        Err(error) => return Err(NodeError::io("take away", shown)(error)),
     }
     Ok(())
 }
 
 /// Takes the state folder itself away, or tells what is left in it.
-fn folder(root: &Root, path: &str, fd: &OwnedFd, purged: &mut Purged) -> Result<(), Trouble> {
+fn folder(root: &Root, path: &str, fd: &OwnedFd, purged: &mut Purged) -> Result<(), NodeError> {
     let (outer, name) = split(path);
     let Some(outer) = opened(root, outer)? else {
         return Ok(());
@@ -206,37 +212,37 @@ fn folder(root: &Root, path: &str, fd: &OwnedFd, purged: &mut Purged) -> Result<
     match fs::unlinkat(&outer, name, AtFlags::REMOVEDIR) {
         Ok(()) => {
             purged.gone.push(path.to_owned());
-            fs::fsync(&outer).map_err(Trouble::io("sync the folder of", path))
+            fs::fsync(&outer).map_err(NodeError::io("sync the folder of", path))
         }
         // A link to it is somebody's arrangement; the folder that it names may be a mount.
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => {
-            fs::fsync(fd).map_err(Trouble::io("sync", path))?;
+            fs::fsync(fd).map_err(NodeError::io("sync", path))?;
             purged.tell(path, &names(fd, path)?);
             Ok(())
         }
         Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Trouble::io("take away", path)(error)),
+        Err(error) => Err(NodeError::io("take away", path)(error)),
     }
 }
 
 /// Takes a regular file, socket or FIFO away. Anything else of that name was not made by the tool.
-fn file(folder: &OwnedFd, name: &str, above: &str, purged: &mut Purged) -> Result<(), Trouble> {
+fn file(folder: &OwnedFd, name: &str, above: &str, purged: &mut Purged) -> Result<(), NodeError> {
     let shown = join(above, name);
     let kind = match fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
         Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(Trouble::io("look at", shown)(error)),
+        Err(error) => return Err(NodeError::io("look at", shown)(error)),
     };
     if !matches!(kind, FileType::RegularFile | FileType::Socket | FileType::Fifo) {
         return Ok(());
     }
-    fs::unlinkat(folder, name, AtFlags::empty()).map_err(Trouble::io("take away", shown.as_str()))?;
+    fs::unlinkat(folder, name, AtFlags::empty()).map_err(NodeError::io("take away", shown.as_str()))?;
     purged.gone.push(shown);
     Ok(())
 }
 
-fn names(folder: &OwnedFd, shown: &str) -> Result<Vec<String>, Trouble> {
-    let io = || Trouble::io("list", shown);
+fn names(folder: &OwnedFd, shown: &str) -> Result<Vec<String>, NodeError> {
+    let io = || NodeError::io("list", shown);
     let mut names = Vec::new();
     for entry in Dir::read_from(folder).map_err(io())? {
         let name = entry.map_err(io())?.file_name().to_string_lossy().into_owned();
@@ -248,10 +254,10 @@ fn names(folder: &OwnedFd, shown: &str) -> Result<Vec<String>, Trouble> {
     Ok(names)
 }
 
-fn opened(root: &Root, path: &str) -> Result<Option<OwnedFd>, Trouble> {
+fn opened(root: &Root, path: &str) -> Result<Option<OwnedFd>, NodeError> {
     match root.folder(path) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(Trouble::io("open", path)(error)),
+        Err(error) => Err(NodeError::io("open", path)(error)),
     }
 }

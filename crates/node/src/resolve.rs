@@ -15,7 +15,7 @@ const LINKS: usize = 40;
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Landing {
+pub(crate) enum ResolvedPath {
     /// To something, by this path without links.
     Found(String),
     /// To nothing.
@@ -31,7 +31,7 @@ pub(crate) enum Landing {
 
 /// Why a path leads nowhere that may be looked at.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum ResolveError {
     /// This link, or the path itself, climbs above the root.
     Climbs(String),
     /// More links than the kernel follows.
@@ -61,9 +61,9 @@ fn names(text: &str, link: Option<&str>) -> impl DoubleEndedIterator<Item = Name
 }
 
 /// Where `path` leads below `root`.
-pub(crate) fn resolve(root: &Root, path: &str) -> Result<Landing, Lost> {
+pub(crate) fn resolve(root: &Root, path: &str) -> Result<ResolvedPath, ResolveError> {
     if !path.starts_with('/') || path.contains('\0') {
-        return Err(Lost::NotAPath);
+        return Err(ResolveError::NotAPath);
     }
     let mut todo: VecDeque<Name> = names(path, None).collect();
     let mut here = String::from("/");
@@ -71,7 +71,7 @@ pub(crate) fn resolve(root: &Root, path: &str) -> Result<Landing, Lost> {
     while let Some(name) = todo.pop_front() {
         if name.text == ".." {
             if here == "/" {
-                return Err(Lost::Climbs(name.link.unwrap_or_else(|| path.to_owned())));
+                return Err(ResolveError::Climbs(name.link.unwrap_or_else(|| path.to_owned())));
             }
             // `here` holds no link, so its parent by name is its parent on disk.
             here.truncate(split(&here).0.len());
@@ -86,27 +86,27 @@ pub(crate) fn resolve(root: &Root, path: &str) -> Result<Landing, Lost> {
                     .clone()
                     .or_else(|| todo.iter().find_map(|name| name.link.clone()));
                 let names: Vec<_> = std::iter::once(name).chain(todo).map(|name| name.text).collect();
-                return Ok(Landing::Missing {
+                return Ok(ResolvedPath::Missing {
                     anchor: here,
                     names,
                     dangling,
                 });
             }
-            Err(Errno::NOTDIR) => return Err(Lost::NotFolder(here)),
-            Err(error) => return Err(Lost::Io(next, error)),
+            Err(Errno::NOTDIR) => return Err(ResolveError::NotFolder(here)),
+            Err(error) => return Err(ResolveError::Io(next, error)),
         };
-        let stat = fs::fstat(&fd).map_err(|error| Lost::Io(next.clone(), error))?;
+        let stat = fs::fstat(&fd).map_err(|error| ResolveError::Io(next.clone(), error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
             here = next;
             continue;
         }
         links += 1;
         if links > LINKS {
-            return Err(Lost::Loop);
+            return Err(ResolveError::Loop);
         }
-        let target = fs::readlinkat(&fd, "", Vec::new()).map_err(|error| Lost::Io(next.clone(), error))?;
+        let target = fs::readlinkat(&fd, "", Vec::new()).map_err(|error| ResolveError::Io(next.clone(), error))?;
         let Ok(target) = target.into_string() else {
-            return Err(Lost::NotUtf8(next));
+            return Err(ResolveError::NotUtf8(next));
         };
         if target.starts_with('/') {
             here = String::from("/");
@@ -115,5 +115,5 @@ pub(crate) fn resolve(root: &Root, path: &str) -> Result<Landing, Lost> {
             todo.push_front(name);
         }
     }
-    Ok(Landing::Found(here))
+    Ok(ResolvedPath::Found(here))
 }

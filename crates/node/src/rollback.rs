@@ -4,10 +4,10 @@ use crate::journal::{Change, Journal};
 use crate::observe::observe;
 use crate::root::Root;
 use crate::session::ChangePlan;
-use crate::state::State;
-use crate::survey::{self, Survey};
-use crate::trouble::Trouble;
-use mirrorshift_plan::change::There;
+use crate::state::StateDir;
+use crate::survey::{self, CheckedPlan};
+use crate::trouble::NodeError;
+use mirrorshift_plan::change::PathState;
 use mirrorshift_plan::{Digest, Expect, Step};
 
 /// The change that takes `taken` back: its steps the other way round, last one first, with what its backups hold.
@@ -16,12 +16,12 @@ use mirrorshift_plan::{Digest, Expect, Step};
 /// A file that was edited since, a backup that is damaged, or whatever [`survey::survey`] refuses; nothing was written.
 pub(crate) fn survey(
     root: &Root,
-    state: &State,
+    state: &StateDir,
     journal: &Journal,
     taken: &Change,
     id: &str,
     now: u64,
-) -> Result<Survey, Trouble> {
+) -> Result<CheckedPlan, NodeError> {
     let plan = plan(root, state, taken)?;
     let mut survey = survey::survey(root, state, journal, &plan, id, now)?;
     survey.change.undoes = Some(taken.id.clone());
@@ -34,7 +34,7 @@ pub(crate) fn survey(
 }
 
 /// The same as a plan.
-pub(crate) fn plan(root: &Root, state: &State, taken: &Change) -> Result<ChangePlan, Trouble> {
+pub(crate) fn plan(root: &Root, state: &StateDir, taken: &Change) -> Result<ChangePlan, NodeError> {
     let mut steps = Vec::new();
     for at in (0..taken.steps.len()).rev() {
         steps.push(step(root, state, taken, at)?);
@@ -48,11 +48,11 @@ pub(crate) fn plan(root: &Root, state: &State, taken: &Change) -> Result<ChangeP
     })
 }
 
-fn step(root: &Root, state: &State, taken: &Change, at: usize) -> Result<Step, Trouble> {
+fn step(root: &Root, state: &StateDir, taken: &Change, at: usize) -> Result<Step, NodeError> {
     let seen = observe(root, state, taken, at)?;
-    let record = taken.steps.get(at).ok_or(Trouble::Endless)?;
-    if seen.facts.there != There::After {
-        return Err(Trouble::Foreign {
+    let record = taken.steps.get(at).ok_or(NodeError::DidNotConverge)?;
+    if seen.facts.there != PathState::After {
+        return Err(NodeError::ModifiedExternally {
             path: record.path.clone(),
             found: seen
                 .found
@@ -65,7 +65,7 @@ fn step(root: &Root, state: &State, taken: &Change, at: usize) -> Result<Step, T
             state
                 .read_backup(&taken.id, at)?
                 .filter(|bytes| Digest::of(bytes) == before.digest)
-                .ok_or_else(|| Trouble::damaged(taken, record, at))?,
+                .ok_or_else(|| NodeError::damaged(taken, record, at))?,
         ),
     };
     Ok(Step {

@@ -2,7 +2,7 @@
 
 use crate::journal::Change;
 use crate::live::Baseline;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use mirrorshift_plan::change::{Guard, Health, Phase, Service, Trial};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub struct ServiceRecord {
 
 /// What runs at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
+pub struct RuntimeState {
     /// The unit's invocation, when it has one.
     pub invocation: Option<String>,
     /// How it serves, against what it did when the change was armed.
@@ -49,38 +49,38 @@ pub trait Runtime: std::fmt::Debug {
     ///
     /// # Errors
     /// Whatever keeps it from being known; nothing was changed.
-    fn record(&mut self) -> Result<ServiceRecord, Trouble>;
+    fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError>;
 
     /// What runs now.
     ///
     /// # Errors
     /// Only when it cannot be known at all. A containerd that does not answer is [`Health::Absent`].
-    fn look(&mut self, change: &Change) -> Result<Running, Trouble>;
+    fn observe(&mut self, change: &Change) -> Result<RuntimeState, NodeError>;
 
     /// Puts in place what undoes `change` when this run is gone, and sees it work.
     ///
     /// # Errors
     /// Whatever keeps it from working.
-    fn guard(&mut self, change: &Change) -> Result<(), Trouble>;
+    fn guard(&mut self, change: &Change) -> Result<(), NodeError>;
 
     /// Takes away what [`Runtime::guard`] put in place, tried or not.
     ///
     /// # Errors
     /// What cannot be taken away.
-    fn disarm(&mut self) -> Result<(), Trouble>;
+    fn disarm(&mut self) -> Result<(), NodeError>;
 
     /// Has containerd restarted, or started. `again` forgets its failed starts first. Returns when the service manager is
     /// done with it, however that ended.
     ///
     /// # Errors
     /// The service manager could not be asked.
-    fn restart(&mut self, again: bool) -> Result<(), Trouble>;
+    fn restart(&mut self, again: bool) -> Result<(), NodeError>;
 
     /// Has containerd do once what was asked for as a trial. What comes of it, the next look says.
-    fn attempt(&mut self);
+    fn pull_trial_image(&mut self);
 
     /// A phase, or a restart in it, begins: its time is measured from here.
-    fn begin(&mut self, phase: Phase);
+    fn phase_started(&mut self, phase: Phase);
 
     /// Whether the time of what began last is up.
     fn expired(&self) -> bool;
@@ -90,13 +90,17 @@ pub trait Runtime: std::fmt::Debug {
 
     /// Tells whoever is at the machine that a person is needed, in one line. Nothing depends on it, so nothing comes of a
     /// failure.
-    fn alarm(&mut self, line: &str);
+    fn alert(&mut self, line: &str);
 }
 
 /// The service of `change` as the next decision sees it, and all that was seen of it. `asked` is how often this run had it
 /// restarted in this phase.
-pub(crate) fn service(runtime: &mut dyn Runtime, change: &Change, asked: u32) -> Result<(Service, Running), Trouble> {
-    let running = runtime.look(change)?;
+pub(crate) fn service(
+    runtime: &mut dyn Runtime,
+    change: &Change,
+    asked: u32,
+) -> Result<(Service, RuntimeState), NodeError> {
+    let running = runtime.observe(change)?;
     let record = change.service.as_ref();
     let before = match change.phase {
         Phase::Restarting | Phase::Verifying | Phase::Restoring => record.and_then(|record| record.from.as_ref()),
@@ -110,8 +114,8 @@ pub(crate) fn service(runtime: &mut dyn Runtime, change: &Change, asked: u32) ->
     let service = Service {
         guard: running.guard,
         restart: record.is_some_and(|record| record.restart),
-        asked,
-        fresh,
+        restarts_requested: asked,
+        started_in_this_phase: fresh,
         health: running.health,
         trial: running.trial,
         expired: runtime.expired(),

@@ -1,20 +1,20 @@
 //! What callers see of a change: it is begun, carried on, undone and rolled back here.
 
-use crate::act::Hand;
+use crate::act::ChangeExecutor;
 use crate::journal::{Change, Journal};
 use crate::live::since_boot;
 use crate::lock::{self, Lock, NotLocked};
 use crate::mend;
-use crate::observe::Observed;
+use crate::observe::StepObservation;
 use crate::outcome::{ChangeError, OpenError, Outcome, Report};
 use crate::rollback;
 use crate::root::{Root, split};
-use crate::run::{End, Run};
+use crate::run::{ChangeLoop, LoopExit};
 use crate::runtime::Runtime;
-use crate::state::State;
-use crate::survey::{Survey, survey};
-use crate::trouble::Trouble;
-use mirrorshift_plan::change::{Beside, Goal, Mark, Phase, StepFacts, There};
+use crate::state::StateDir;
+use crate::survey::{CheckedPlan, survey};
+use crate::trouble::NodeError;
+use mirrorshift_plan::change::{Goal, PathState, Phase, SiblingState, StepFacts, StepProgress};
 use mirrorshift_plan::{Digest, Step};
 use rustix::fs::{self, AtFlags};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct ChangePlan {
 #[derive(Debug)]
 pub struct Session<'a> {
     root: &'a Root,
-    state: State,
+    state: StateDir,
     journal: Journal,
     id: String,
     now: u64,
@@ -62,7 +62,9 @@ impl<'a> Session<'a> {
     pub fn open(root: &'a Root, now: u64, id: &str) -> Result<Self, OpenError> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if id.is_empty() || id.len() > 64 || !id.bytes().all(fits) {
-            return Err(Trouble::Said("the identifier of a change is 1 to 64 letters, digits, `-` and `_`").into());
+            return Err(
+                NodeError::Message("the identifier of a change is 1 to 64 letters, digits, `-` and `_`").into(),
+            );
         }
         let (state, lock) = lock::take(root).map_err(|not| match not {
             NotLocked::Held(pid) => OpenError::Locked { pid },
@@ -70,7 +72,7 @@ impl<'a> Session<'a> {
         })?;
         let journal = Journal::load(&state)?;
         if journal.open.is_none() {
-            journal.tidy(&state);
+            journal.remove_temporaries(&state);
         }
         Ok(Self {
             root,
@@ -88,7 +90,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As of [`Session::open`].
-    pub fn open_within(root: &'a Root, now: u64, id: &str, patience: Duration) -> Result<Self, OpenError> {
+    pub fn open_with_timeout(root: &'a Root, now: u64, id: &str, patience: Duration) -> Result<Self, OpenError> {
         let began = since_boot();
         loop {
             match Self::open(root, now, id) {
@@ -102,7 +104,7 @@ impl<'a> Session<'a> {
 
     /// The same for files that a containerd reads, which is guarded, restarted and asked as the change needs it.
     #[must_use]
-    pub fn with(mut self, runtime: &'a mut dyn Runtime) -> Self {
+    pub fn with_runtime(mut self, runtime: &'a mut dyn Runtime) -> Self {
         self.runtime = Some(runtime);
         self
     }
@@ -145,21 +147,25 @@ impl<'a> Session<'a> {
     fn is_new(&self) -> Result<(), ChangeError> {
         if self.journal.ids().contains(&self.id.as_str()) {
             let said = "a change with this identifier is in the journal already";
-            return Err(ChangeError::Refused(Trouble::Said(said)));
+            return Err(ChangeError::Refused(NodeError::Message(said)));
         }
         Ok(())
     }
 
-    fn begin(&mut self, survey: Survey) -> Result<Outcome, ChangeError> {
+    fn begin(&mut self, survey: CheckedPlan) -> Result<Outcome, ChangeError> {
         if survey.change.steps.is_empty() {
             return Ok(Outcome::Nothing);
         }
-        let before = |(step, found): (&crate::journal::StepRecord, Option<String>)| Observed {
+        let before = |(step, found): (&crate::journal::StepRecord, Option<String>)| StepObservation {
             facts: StepFacts {
                 kind: step.kind(),
-                mark: Mark::Waiting,
-                there: if found.is_some() { There::Foreign } else { There::Before },
-                beside: Beside::Nothing,
+                mark: StepProgress::Waiting,
+                there: if found.is_some() {
+                    PathState::Foreign
+                } else {
+                    PathState::Before
+                },
+                beside: SiblingState::Nothing,
                 backup: true,
             },
             found,
@@ -198,7 +204,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As of [`Session::rollback`]; nothing is changed in any case.
-    pub fn way_back(&self) -> Result<Option<ChangePlan>, ChangeError> {
+    pub fn rollback_plan(&self) -> Result<Option<ChangePlan>, ChangeError> {
         let last = match &self.journal.open {
             Some(_) => None,
             None => Journal::in_force(&self.journal.history),
@@ -213,14 +219,14 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As of [`Session::apply`]; while a change is not over this is refused.
-    pub fn mend(&mut self, containerd: &str) -> Result<Outcome, ChangeError> {
+    pub fn repair(&mut self, containerd: &str) -> Result<Outcome, ChangeError> {
         self.is_new()?;
-        let Some(plan) = self.mending(containerd)? else {
+        let Some(plan) = self.repair_plan(containerd)? else {
             return Ok(Outcome::Nothing);
         };
         let mut survey =
             survey(self.root, &self.state, &self.journal, &plan, &self.id, self.now).map_err(ChangeError::Refused)?;
-        survey.change.mends = true;
+        survey.change.is_repair = true;
         self.begin(survey)
     }
 
@@ -228,9 +234,9 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As of [`Session::mend`]; nothing is changed in any case.
-    pub fn mending(&self, containerd: &str) -> Result<Option<ChangePlan>, ChangeError> {
+    pub fn repair_plan(&self, containerd: &str) -> Result<Option<ChangePlan>, ChangeError> {
         if self.journal.open.is_some() {
-            return Err(ChangeError::Refused(Trouble::Said("a change is not over")));
+            return Err(ChangeError::Refused(NodeError::Message("a change is not over")));
         }
         mend::plan(self.root, &self.state, &self.journal, containerd).map_err(ChangeError::Refused)
     }
@@ -282,14 +288,14 @@ impl<'a> Session<'a> {
         goal: Goal,
         new: Vec<Option<Vec<u8>>>,
         old: Vec<Option<Vec<u8>>>,
-        seen: Option<Vec<Observed>>,
+        seen: Option<Vec<StepObservation>>,
     ) -> Result<Outcome, ChangeError> {
         let undoes = change.undoes.clone();
         let report = Report {
             change: change.id.clone(),
             files: change.steps.iter().map(|step| step.path.clone()).collect(),
         };
-        let mut hand = Hand {
+        let mut hand = ChangeExecutor {
             root: self.root,
             state: &self.state,
             journal: &mut self.journal,
@@ -305,38 +311,38 @@ impl<'a> Session<'a> {
             differences: Vec::new(),
             invocation: None,
         };
-        let mut run = Run {
+        let mut run = ChangeLoop {
             goal,
             faults: 0,
             cause: None,
             touched: false,
         };
-        let end = match run.drive(&mut hand, seen) {
+        let end = match run.run(&mut hand, seen) {
             Ok(end) => end,
             // What cannot be looked at is not touched.
-            Err(trouble) if hand.change.phase.is_closed() => End::Refused(trouble),
-            Err(trouble) => End::Halted(trouble),
+            Err(trouble) if hand.change.phase.is_closed() => LoopExit::Refused(trouble),
+            Err(trouble) => LoopExit::Halted(trouble),
         };
         let change = report.change.clone();
         match (end, run.cause) {
-            (End::Closed(Phase::Settled), _) => Ok(match undoes {
+            (LoopExit::Closed(Phase::Settled), _) => Ok(match undoes {
                 Some(change) => Outcome::RolledBack(Report { change, ..report }),
                 None => Outcome::Settled(report),
             }),
-            (End::Closed(Phase::RolledBack), _) => Ok(Outcome::RolledBack(report)),
+            (LoopExit::Closed(Phase::RolledBack), _) => Ok(Outcome::RolledBack(report)),
             // Left at a boot: the files are back, and nobody could be asked yet.
-            (End::Closed(Phase::Restoring), _) => Ok(Outcome::Undone(report)),
+            (LoopExit::Closed(Phase::Restoring), _) => Ok(Outcome::Undone(report)),
             // Asked for, or as near as an end was: what stood in the way is in the journal's note.
-            (End::Closed(Phase::Undone), cause) if goal != Goal::Apply || cause.is_none() => {
+            (LoopExit::Closed(Phase::Undone), cause) if goal != Goal::Apply || cause.is_none() => {
                 Ok(Outcome::Undone(report))
             }
-            (End::Closed(Phase::Idle), _) if goal != Goal::Apply => Ok(Outcome::Nothing),
-            (End::Closed(Phase::Undone), Some(cause)) if run.touched => Err(ChangeError::Undone { change, cause }),
-            (End::Closed(_), Some(cause)) => Err(ChangeError::Refused(cause)),
-            (End::Closed(_), None) => Ok(Outcome::Nothing),
-            (End::Refused(trouble), _) => Err(ChangeError::Refused(trouble)),
-            (End::Stuck(cause), _) => Err(ChangeError::Stuck { change, cause }),
-            (End::Halted(cause), _) => Err(ChangeError::Unfinished { change, cause }),
+            (LoopExit::Closed(Phase::Idle), _) if goal != Goal::Apply => Ok(Outcome::Nothing),
+            (LoopExit::Closed(Phase::Undone), Some(cause)) if run.touched => Err(ChangeError::Undone { change, cause }),
+            (LoopExit::Closed(_), Some(cause)) => Err(ChangeError::Refused(cause)),
+            (LoopExit::Closed(_), None) => Ok(Outcome::Nothing),
+            (LoopExit::Refused(trouble), _) => Err(ChangeError::Refused(trouble)),
+            (LoopExit::Stuck(cause), _) => Err(ChangeError::Stuck { change, cause }),
+            (LoopExit::Halted(cause), _) => Err(ChangeError::Unfinished { change, cause }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::entry::{FILE_LIMIT, kind, read_up_to};
 use crate::journal::FileRecord;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use mirrorshift_plan::Digest;
 use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use std::ffi::CStr;
 
 /// What stands at a name in a folder; a link is not followed.
 #[derive(Debug)]
-pub(crate) enum Seen {
+pub(crate) enum PathStat {
     Nothing,
     File(Box<Snapshot>),
     /// Something else, as the end of a sentence that begins with its path.
@@ -30,37 +30,37 @@ pub(crate) struct Snapshot {
 }
 
 /// What stands at `name` in `folder`; `shown` is its path for messages.
-pub(crate) fn look(folder: &OwnedFd, name: &str, shown: &str) -> Result<Seen, Trouble> {
+pub(crate) fn stat_path(folder: &OwnedFd, name: &str, shown: &str) -> Result<PathStat, NodeError> {
     let looked = match stat(folder, name) {
         Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(Seen::Nothing),
-        Err(error) => return Err(Trouble::io("look at", shown)(error)),
+        Err(Errno::NOENT) => return Ok(PathStat::Nothing),
+        Err(error) => return Err(NodeError::io("look at", shown)(error)),
     };
     match FileType::from_raw_mode(looked.stx_mode.into()) {
         FileType::RegularFile if looked.stx_size > FILE_LIMIT => {
-            return Ok(Seen::Other(format!("is larger than {FILE_LIMIT} bytes")));
+            return Ok(PathStat::Other(format!("is larger than {FILE_LIMIT} bytes")));
         }
         FileType::RegularFile => {}
-        other => return Ok(Seen::Other(format!("is {}", kind(other)))),
+        other => return Ok(PathStat::Other(format!("is {}", kind(other)))),
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match fs::openat(folder, name, flags, Mode::empty()) {
         Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(Seen::Nothing),
-        Err(error) => return Err(Trouble::io("open", shown)(error)),
+        Err(Errno::NOENT) => return Ok(PathStat::Nothing),
+        Err(error) => return Err(NodeError::io("open", shown)(error)),
     };
-    let stat = stat_of(&fd).map_err(Trouble::io("look at", shown))?;
+    let stat = stat_of(&fd).map_err(NodeError::io("look at", shown))?;
     if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-        return Ok(Seen::Other("changed while it was read".to_owned()));
+        return Ok(PathStat::Other("changed while it was read".to_owned()));
     }
-    let xattrs = xattrs(&fd).map_err(Trouble::io("read the extended attributes of", shown))?;
-    let read = read_up_to(fd, FILE_LIMIT).map_err(|source| Trouble::Io {
+    let xattrs = xattrs(&fd).map_err(NodeError::io("read the extended attributes of", shown))?;
+    let read = read_up_to(fd, FILE_LIMIT).map_err(|source| NodeError::Io {
         action: "read",
         path: shown.to_owned(),
         source,
     })?;
     let Some(bytes) = read else {
-        return Ok(Seen::Other(format!("is larger than {FILE_LIMIT} bytes")));
+        return Ok(PathStat::Other(format!("is larger than {FILE_LIMIT} bytes")));
     };
     let record = FileRecord {
         digest: Digest::of(&bytes),
@@ -74,7 +74,7 @@ pub(crate) fn look(folder: &OwnedFd, name: &str, shown: &str) -> Result<Seen, Tr
     };
     // The mark of a mount shows on the name; the open file says the same unless it was exchanged in between.
     let flags = looked.stx_attributes | stat.stx_attributes;
-    Ok(Seen::File(Box::new(Snapshot {
+    Ok(PathStat::File(Box::new(Snapshot {
         bytes,
         record,
         nlink: stat.stx_nlink,
@@ -138,9 +138,9 @@ impl Snapshot {
     /// On the running machine the file must be root's and nobody else's to write: containerd runs as root, and what
     /// another user may write can change between the check and the swap. Below any other root the files belong to
     /// whoever builds the image, often an ordinary user; owner and mode are kept as they are and not judged.
-    pub(crate) fn replaceable(&self, path: &str, live: bool) -> Result<(), Trouble> {
+    pub(crate) fn replaceable(&self, path: &str, live: bool) -> Result<(), NodeError> {
         let unsuitable = |what: String, hint| {
-            Err(Trouble::Unsuitable {
+            Err(NodeError::Unsuitable {
                 path: path.to_owned(),
                 what,
                 hint,

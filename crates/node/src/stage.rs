@@ -1,7 +1,7 @@
 //! Writes a finished copy beside a file.
 
 use crate::snapshot::xattrs;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use std::io::{self, Read, Seek};
 #[derive(Clone, Debug)]
 pub(crate) enum Attributes {
     /// As another file: its mode, owner and extended attributes, no more and no less.
-    Like {
+    CopyOf {
         mode: u32,
         uid: u32,
         gid: u32,
@@ -36,7 +36,7 @@ pub(crate) fn stage(
     shown: &str,
     content: &mut (impl Read + Seek),
     attributes: &Attributes,
-) -> Result<(), Trouble> {
+) -> Result<(), NodeError> {
     let private = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match fs::openat(folder, ".", flags | OFlags::TMPFILE, private) {
@@ -47,23 +47,23 @@ pub(crate) fn stage(
                 Ok(()) => return Ok(()),
                 // No /proc here: the file without a name goes with its descriptor.
                 Err(Errno::NOENT) => {}
-                Err(error) => return Err(Trouble::io("name the copy", shown)(error)),
+                Err(error) => return Err(NodeError::io("name the copy", shown)(error)),
             }
         }
         // Kernels and file systems say in three ways that they have no O_TMPFILE.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
-        Err(error) => return Err(Trouble::io("write", shown)(error)),
+        Err(error) => return Err(NodeError::io("write", shown)(error)),
     }
     let part = part(name);
-    remove(folder, &part).map_err(Trouble::io("clear the way for", shown))?;
+    remove(folder, &part).map_err(NodeError::io("clear the way for", shown))?;
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    let fd = fs::openat(folder, &part, flags, private).map_err(Trouble::io("write", shown))?;
+    let fd = fs::openat(folder, &part, flags, private).map_err(NodeError::io("write", shown))?;
     if let Err(trouble) = fill(fd, shown, content, attributes) {
         // What was written is of no use; that it could not be taken away too would hide why.
         remove(folder, &part).ok();
         return Err(trouble);
     }
-    rename_to_free(folder, &part, folder, name).map_err(Trouble::io("name the copy", shown))
+    rename_to_free(folder, &part, folder, name).map_err(NodeError::io("name the copy", shown))
 }
 
 /// The name of an unfinished copy. Like every name of ours it does not end in `.toml`: containerd's import patterns
@@ -77,9 +77,9 @@ fn fill(
     shown: &str,
     content: &mut (impl Read + Seek),
     attributes: &Attributes,
-) -> Result<OwnedFd, Trouble> {
+) -> Result<OwnedFd, NodeError> {
     let io = |action| {
-        move |source| Trouble::Io {
+        move |source| NodeError::Io {
             action,
             path: shown.to_owned(),
             source,
@@ -91,18 +91,18 @@ fn fill(
         // So that a full disk shows here and not at some later write-back.
         match fs::fallocate(&fd, FallocateFlags::empty(), 0, size) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            Err(error) => return Err(Trouble::io("write", shown)(error)),
+            Err(error) => return Err(NodeError::io("write", shown)(error)),
         }
     }
     let mut file = File::from(fd);
     io::copy(content, &mut file).map_err(io("write"))?;
     dress(&file, shown, attributes)?;
     // A sync that failed is never tried again: the kernel has dropped the pages and would report success.
-    fs::fsync(&file).map_err(Trouble::io("sync", shown))?;
+    fs::fsync(&file).map_err(NodeError::io("sync", shown))?;
     file.rewind().map_err(io("read back"))?;
     content.rewind().map_err(io("read back"))?;
     if !same(&mut file, content).map_err(io("read back"))? {
-        return Err(Trouble::Unsuitable {
+        return Err(NodeError::Unsuitable {
             path: shown.to_owned(),
             what: "does not read back as it was written".to_owned(),
             hint: "the disk or the memory of this machine is at fault: look at the kernel's log",
@@ -133,20 +133,20 @@ pub(crate) fn same(one: &mut impl Read, other: &mut impl Read) -> io::Result<boo
 
 /// Sets owner, then mode (a change of owner clears bits of it), then extended attributes (an ACL holds the mask that a
 /// later change of mode would overwrite). Times are not copied: whoever watches the file must see it move.
-fn dress(file: &File, shown: &str, attributes: &Attributes) -> Result<(), Trouble> {
+fn dress(file: &File, shown: &str, attributes: &Attributes) -> Result<(), NodeError> {
     let mode = match attributes {
-        Attributes::New { mode } | Attributes::Like { mode, .. } => *mode,
+        Attributes::New { mode } | Attributes::CopyOf { mode, .. } => *mode,
     };
-    if let Attributes::Like { uid, gid, .. } = attributes {
-        let stat = fs::fstat(file).map_err(Trouble::io("look at", shown))?;
+    if let Attributes::CopyOf { uid, gid, .. } = attributes {
+        let stat = fs::fstat(file).map_err(NodeError::io("look at", shown))?;
         // Only when it differs, so that a user without privileges can keep their own files their own.
         if (stat.st_uid, stat.st_gid) != (*uid, *gid) {
             fs::fchown(file, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))
-                .map_err(Trouble::io("keep the owner of", shown))?;
+                .map_err(NodeError::io("keep the owner of", shown))?;
         }
     }
-    fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(Trouble::io("keep the mode of", shown))?;
-    let Attributes::Like {
+    fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(NodeError::io("keep the mode of", shown))?;
+    let Attributes::CopyOf {
         uid,
         gid,
         xattrs: wanted,
@@ -155,18 +155,18 @@ fn dress(file: &File, shown: &str, attributes: &Attributes) -> Result<(), Troubl
     else {
         return Ok(());
     };
-    let found = xattrs(file).map_err(Trouble::io("read the extended attributes of", shown))?;
+    let found = xattrs(file).map_err(NodeError::io("read the extended attributes of", shown))?;
     for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
-        fs::fremovexattr(file, name.as_str()).map_err(Trouble::io("keep the extended attributes of", shown))?;
+        fs::fremovexattr(file, name.as_str()).map_err(NodeError::io("keep the extended attributes of", shown))?;
     }
     for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {
         fs::fsetxattr(file, name.as_str(), value, XattrFlags::empty())
-            .map_err(Trouble::io("keep the extended attributes of", shown))?;
+            .map_err(NodeError::io("keep the extended attributes of", shown))?;
     }
-    let stat = fs::fstat(file).map_err(Trouble::io("look at", shown))?;
-    let found = xattrs(file).map_err(Trouble::io("read the extended attributes of", shown))?;
+    let stat = fs::fstat(file).map_err(NodeError::io("look at", shown))?;
+    let found = xattrs(file).map_err(NodeError::io("read the extended attributes of", shown))?;
     if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, &found) != (mode, *uid, *gid, wanted) {
-        return Err(Trouble::Unsuitable {
+        return Err(NodeError::Unsuitable {
             path: shown.to_owned(),
             what: "has a mode, an owner or attributes that this file system does not keep".to_owned(),
             hint: "run as the user who owns the file",

@@ -1,9 +1,9 @@
 //! What the journal says, without a lock.
 
-use crate::journal::{Change, Journal, JournalError, Owned};
+use crate::journal::{Change, Journal, JournalError, OwnedFile};
 use crate::root::Root;
-use crate::state::State;
-use crate::trouble::Trouble;
+use crate::state::StateDir;
+use crate::trouble::NodeError;
 use mirrorshift_plan::change::Phase;
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Status {
     /// The changes that are over, oldest first: five at most, and for each the last one that took it back.
     pub history: Vec<Change>,
     /// The files that hold what this tool wrote, by path.
-    pub owned: BTreeMap<String, Owned>,
+    pub owned: BTreeMap<String, OwnedFile>,
 }
 
 impl Status {
@@ -48,7 +48,7 @@ pub enum StatusError {
     Journal(#[from] JournalError),
     /// The folder that it lies in cannot be used.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Trouble(#[from] NodeError),
 }
 
 /// Reads the journal below `root`. Writes nothing and takes no lock: the journal is replaced whole, so this is what was
@@ -57,7 +57,7 @@ pub enum StatusError {
 /// # Errors
 /// [`StatusError`] when it cannot be read or trusted.
 pub fn status(root: &Root) -> Result<Status, StatusError> {
-    let journal = match State::find(root)? {
+    let journal = match StateDir::open_existing(root)? {
         Some(state) => Journal::load(&state)?,
         None => Journal::default(),
     };

@@ -2,13 +2,13 @@
 
 use crate::entry::FILE_LIMIT;
 use crate::journal::{Change, Journal, StepRecord};
-use crate::resolve::{Landing, resolve};
+use crate::resolve::{ResolvedPath, resolve};
 use crate::root::{Root, join, split};
 use crate::session::ChangePlan;
-use crate::snapshot::{Seen, look};
-use crate::state::{STATE, State};
-use crate::trouble::Trouble;
-use mirrorshift_plan::change::{Mark, Phase};
+use crate::snapshot::{PathStat, stat_path};
+use crate::state::{STATE_DIR, StateDir};
+use crate::trouble::NodeError;
+use mirrorshift_plan::change::{Phase, StepProgress};
 use mirrorshift_plan::{Digest, Expect, Step};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, StatVfsMountFlags};
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const RESERVED: u64 = 64 << 10;
 
 /// A plan that may be armed, unless something is foreign.
-pub(crate) struct Survey {
+pub(crate) struct CheckedPlan {
     pub(crate) change: Change,
     /// The new bytes of each step.
     pub(crate) new: Vec<Option<Vec<u8>>>,
@@ -36,20 +36,20 @@ pub(crate) struct Survey {
 /// The first step that cannot be done at all, and why; nothing was written.
 pub(crate) fn survey(
     root: &Root,
-    state: &State,
+    state: &StateDir,
     journal: &Journal,
     plan: &ChangePlan,
     id: &str,
     now: u64,
-) -> Result<Survey, Trouble> {
-    let mut found = Survey {
+) -> Result<CheckedPlan, NodeError> {
+    let mut found = CheckedPlan {
         change: begun(plan, id, now),
         new: Vec::new(),
         old: Vec::new(),
         foreign: Vec::new(),
     };
     let mut targets = BTreeSet::new();
-    let mut space = Space::default();
+    let mut space = RequiredSpace::default();
     for step in &plan.steps {
         let after = step.content.as_deref().map(Digest::of);
         match (step.expect, after) {
@@ -59,7 +59,7 @@ pub(crate) fn survey(
         }
         let at = found.change.steps.len();
         let place = place(root, step)?;
-        let unsuitable = |what: String, hint| Trouble::Unsuitable {
+        let unsuitable = |what: String, hint| NodeError::Unsuitable {
             path: step.path.clone(),
             what,
             hint,
@@ -80,10 +80,12 @@ pub(crate) fn survey(
         }
         let (folder, name) = split(&place.target);
         let (before, old, foreign) = match (&place.seen, step.expect) {
-            (Seen::Other(what), _) => return Err(unsuitable(what.clone(), "make it a plain file, or take it away")),
-            (Seen::Nothing, Expect::Absent) => (None, None, None),
-            (Seen::Nothing, Expect::File(_)) => (None, None, Some("it is gone")),
-            (Seen::File(now), expect) => {
+            (PathStat::Other(what), _) => {
+                return Err(unsuitable(what.clone(), "make it a plain file, or take it away"));
+            }
+            (PathStat::Nothing, Expect::Absent) => (None, None, None),
+            (PathStat::Nothing, Expect::File(_)) => (None, None, Some("it is gone")),
+            (PathStat::File(now), expect) => {
                 now.replaceable(&step.path, root.is_live())?;
                 let foreign = match expect {
                     Expect::Absent => Some("something stands there"),
@@ -109,7 +111,7 @@ pub(crate) fn survey(
         };
         let beside = join(beside_folder, &format!(".{name}.{id}-{at}.new"));
         space.want(&place.folder, beside_folder, step.content.as_ref().map_or(0, Vec::len))?;
-        space.want(&state.fd, STATE, old.as_ref().map_or(0, Vec::len))?;
+        space.want(&state.fd, STATE_DIR, old.as_ref().map_or(0, Vec::len))?;
         found.change.steps.push(StepRecord {
             path: step.path.clone(),
             target: place.target,
@@ -119,7 +121,7 @@ pub(crate) fn survey(
             after,
             restores: None,
             owned,
-            mark: Mark::Waiting,
+            mark: StepProgress::Waiting,
         });
         found.new.push(step.content.clone());
         found.old.push(old);
@@ -142,7 +144,7 @@ fn begun(plan: &ChangePlan, id: &str, now: u64) -> Change {
         note: None,
         why: None,
         undoes: None,
-        mends: false,
+        is_repair: false,
         folders: Vec::new(),
         leaves: Vec::new(),
         new_file_mode: plan.new_file_mode & 0o777,
@@ -157,11 +159,11 @@ struct Place {
     anchor: String,
     folder: OwnedFd,
     missing: usize,
-    seen: Seen,
+    seen: PathStat,
 }
 
-fn place(root: &Root, step: &Step) -> Result<Place, Trouble> {
-    let unsuitable = |what: String, hint| Trouble::Unsuitable {
+fn place(root: &Root, step: &Step) -> Result<Place, NodeError> {
+    let unsuitable = |what: String, hint| NodeError::Unsuitable {
         path: step.path.clone(),
         what,
         hint,
@@ -181,7 +183,7 @@ fn place(root: &Root, step: &Step) -> Result<Place, Trouble> {
     }
     let (target, anchor, missing) = match resolve(root, &step.path) {
         Err(why) => return Err(unsuitable(why.fragment(&step.path), lost)),
-        Ok(Landing::Missing {
+        Ok(ResolvedPath::Missing {
             dangling: Some(link), ..
         }) if link == step.path => {
             return Err(unsuitable(
@@ -189,12 +191,12 @@ fn place(root: &Root, step: &Step) -> Result<Place, Trouble> {
                 lost,
             ));
         }
-        Ok(Landing::Missing {
+        Ok(ResolvedPath::Missing {
             dangling: Some(link), ..
         }) => {
             return Err(unsuitable(format!("is reached by the dangling link `{link}`"), lost));
         }
-        Ok(Landing::Missing {
+        Ok(ResolvedPath::Missing {
             anchor,
             names,
             dangling: None,
@@ -202,19 +204,19 @@ fn place(root: &Root, step: &Step) -> Result<Place, Trouble> {
             let target = names.iter().fold(anchor.clone(), |path, name| join(&path, name));
             (target, anchor, names.len() - 1)
         }
-        Ok(Landing::Found(real)) => (real.clone(), split(&real).0.to_owned(), 0),
+        Ok(ResolvedPath::Found(real)) => (real.clone(), split(&real).0.to_owned(), 0),
     };
-    if target == STATE || target.starts_with(&format!("{STATE}/")) {
+    if target == STATE_DIR || target.starts_with(&format!("{STATE_DIR}/")) {
         return Err(unsuitable(
-            format!("leads into `{STATE}`, which is the tool's own"),
+            format!("leads into `{STATE_DIR}`, which is the tool's own"),
             lost,
         ));
     }
-    let folder = root.folder(&anchor).map_err(Trouble::io("open", anchor.as_str()))?;
+    let folder = root.folder(&anchor).map_err(NodeError::io("open", anchor.as_str()))?;
     let seen = if missing == 0 {
-        look(&folder, split(&target).1, &step.path)?
+        stat_path(&folder, split(&target).1, &step.path)?
     } else {
-        Seen::Nothing
+        PathStat::Nothing
     };
     Ok(Place {
         target,
@@ -227,7 +229,7 @@ fn place(root: &Root, step: &Step) -> Result<Place, Trouble> {
 
 /// Bytes that will be written, by file system.
 #[derive(Default)]
-struct Space {
+struct RequiredSpace {
     wanted: BTreeMap<u64, Wanted>,
 }
 
@@ -238,9 +240,9 @@ struct Wanted {
     bytes: u64,
 }
 
-impl Space {
-    fn want(&mut self, folder: &OwnedFd, shown: &str, bytes: usize) -> Result<(), Trouble> {
-        let io = |action| Trouble::io(action, shown);
+impl RequiredSpace {
+    fn want(&mut self, folder: &OwnedFd, shown: &str, bytes: usize) -> Result<(), NodeError> {
+        let io = |action| NodeError::io(action, shown);
         let device = fs::fstat(folder).map_err(io("look at"))?.st_dev;
         let wanted = match self.wanted.entry(device) {
             MapEntry::Occupied(known) => known.into_mut(),
@@ -262,7 +264,7 @@ impl Space {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Trouble> {
+    fn check(&self) -> Result<(), NodeError> {
         for Wanted {
             shown,
             free,
@@ -272,14 +274,14 @@ impl Space {
         {
             let needed = bytes.saturating_mul(4);
             if *free < needed {
-                return Err(Trouble::Space {
+                return Err(NodeError::Space {
                     path: shown.clone(),
                     free: *free,
                     needed,
                 });
             }
             if inodes.is_some_and(|inodes| inodes <= 16) {
-                return Err(Trouble::Unsuitable {
+                return Err(NodeError::Unsuitable {
                     path: shown.clone(),
                     what: "is on a file system with no room for more files (inodes)".to_owned(),
                     hint: "take some files away and run the command again",

@@ -2,17 +2,17 @@
 
 use crate::journal::StepRecord;
 use crate::root::{Root, split};
-use crate::snapshot::{Seen, look};
+use crate::snapshot::{PathStat, stat_path};
 use crate::stage::rename_to_free;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use mirrorshift_plan::Digest;
-use mirrorshift_plan::change::Kind;
+use mirrorshift_plan::change::StepKind;
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, RenameFlags};
 use rustix::io::Errno;
 
 /// A step's two names, with their folders open.
-pub(crate) struct Places<'a> {
+pub(crate) struct SwapPaths<'a> {
     step: &'a StepRecord,
     there: OwnedFd,
     name: &'a str,
@@ -20,15 +20,15 @@ pub(crate) struct Places<'a> {
     copy: &'a str,
 }
 
-impl<'a> Places<'a> {
-    pub(crate) fn open(root: &Root, step: &'a StepRecord) -> Result<Self, Trouble> {
+impl<'a> SwapPaths<'a> {
+    pub(crate) fn open(root: &Root, step: &'a StepRecord) -> Result<Self, NodeError> {
         let (folder, name) = split(&step.target);
         let (beside, copy) = split(&step.beside);
         Ok(Self {
             step,
-            there: root.folder(folder).map_err(Trouble::io("open", folder))?,
+            there: root.folder(folder).map_err(NodeError::io("open", folder))?,
             name,
-            aside: root.folder(beside).map_err(Trouble::io("open", beside))?,
+            aside: root.folder(beside).map_err(NodeError::io("open", beside))?,
             copy,
         })
     }
@@ -37,17 +37,17 @@ impl<'a> Places<'a> {
     ///
     /// # Errors
     /// [`Trouble::Foreign`] when somebody had edited the file: their bytes are at the file's name again.
-    pub(crate) fn swap_in(&self) -> Result<(), Trouble> {
+    pub(crate) fn swap_in(&self) -> Result<(), NodeError> {
         match self.step.kind() {
-            Kind::Create => self.put(),
-            Kind::Replace => {
+            StepKind::Create => self.put(),
+            StepKind::Replace => {
                 if self.exchange(|seen| self.is_before(seen))? && !self.is_before(&self.copy()?) {
                     self.put_back()?;
                     return Err(self.foreign("it changed while it was replaced"));
                 }
                 Ok(())
             }
-            Kind::Remove => self.take_aside(|seen| self.is_before(seen)),
+            StepKind::Remove => self.take_aside(|seen| self.is_before(seen)),
         }
     }
 
@@ -55,17 +55,17 @@ impl<'a> Places<'a> {
     ///
     /// # Errors
     /// As [`Places::swap_in`].
-    pub(crate) fn swap_back(&self) -> Result<(), Trouble> {
+    pub(crate) fn swap_back(&self) -> Result<(), NodeError> {
         match self.step.kind() {
-            Kind::Create => self.take_aside(|seen| self.is_after(seen)),
-            Kind::Replace => {
+            StepKind::Create => self.take_aside(|seen| self.is_after(seen)),
+            StepKind::Replace => {
                 if self.exchange(|seen| self.is_after(seen))? && !self.is_after(&self.copy()?) {
                     self.put_back()?;
                     return Err(self.foreign("it changed while its old bytes were put back"));
                 }
                 Ok(())
             }
-            Kind::Remove => self.put(),
+            StepKind::Remove => self.put(),
         }
     }
 
@@ -74,9 +74,9 @@ impl<'a> Places<'a> {
     /// # Errors
     /// [`Trouble::Leftover`] when somebody edited the file once more since: their last edit stays at the file's name, and
     /// the one before it at the copy's.
-    pub(crate) fn put_back(&self) -> Result<(), Trouble> {
-        let io = || Trouble::io("give back", self.step.path.as_str());
-        let given = if self.step.kind() == Kind::Replace {
+    pub(crate) fn put_back(&self) -> Result<(), NodeError> {
+        let io = || NodeError::io("give back", self.step.path.as_str());
+        let given = if self.step.kind() == StepKind::Replace {
             self.turn().map_err(io())?;
             let copy = self.copy()?;
             let ours = self.is_before(&copy) || self.is_after(&copy);
@@ -94,7 +94,7 @@ impl<'a> Places<'a> {
         if given {
             return Ok(());
         }
-        Err(Trouble::Leftover {
+        Err(NodeError::UnexpectedSibling {
             path: self.step.path.clone(),
             beside: self.step.beside.clone(),
         })
@@ -105,18 +105,18 @@ impl<'a> Places<'a> {
     }
 
     /// Syncs both folders.
-    pub(crate) fn sync(&self) -> Result<(), Trouble> {
-        fs::fsync(&self.there).map_err(Trouble::io("sync the folder of", self.step.path.as_str()))?;
+    pub(crate) fn sync(&self) -> Result<(), NodeError> {
+        fs::fsync(&self.there).map_err(NodeError::io("sync the folder of", self.step.path.as_str()))?;
         if split(&self.step.target).0 != split(&self.step.beside).0 {
-            fs::fsync(&self.aside).map_err(Trouble::io("sync the folder of", self.step.beside.as_str()))?;
+            fs::fsync(&self.aside).map_err(NodeError::io("sync the folder of", self.step.beside.as_str()))?;
         }
         Ok(())
     }
 
     /// True when the displaced file now lies at the other name, false when this file system cannot exchange and `right`
     /// was asked of the file just before a plain rename over it.
-    fn exchange(&self, right: impl Fn(&Seen) -> bool) -> Result<bool, Trouble> {
-        let failed = || Trouble::io("replace", self.step.path.as_str());
+    fn exchange(&self, right: impl Fn(&PathStat) -> bool) -> Result<bool, NodeError> {
+        let failed = || NodeError::io("replace", self.step.path.as_str());
         match self.turn() {
             Ok(()) => Ok(true),
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -133,17 +133,17 @@ impl<'a> Places<'a> {
     }
 
     /// Renames the copy to the file's name, which must be free.
-    fn put(&self) -> Result<(), Trouble> {
+    fn put(&self) -> Result<(), NodeError> {
         match rename_to_free(&self.aside, self.copy, &self.there, self.name) {
             Err(Errno::EXIST) => Err(self.foreign("something stands there now")),
-            other => other.map_err(Trouble::io("put in place", self.step.path.as_str())),
+            other => other.map_err(NodeError::io("put in place", self.step.path.as_str())),
         }
     }
 
     /// Renames the file to the copy's name, which must be free, and checks it there: nothing is deleted by this.
-    fn take_aside(&self, right: impl Fn(&Seen) -> bool) -> Result<(), Trouble> {
+    fn take_aside(&self, right: impl Fn(&PathStat) -> bool) -> Result<(), NodeError> {
         rename_to_free(&self.there, self.name, &self.aside, self.copy)
-            .map_err(Trouble::io("take away", self.step.path.as_str()))?;
+            .map_err(NodeError::io("take away", self.step.path.as_str()))?;
         if right(&self.copy()?) {
             return Ok(());
         }
@@ -151,24 +151,24 @@ impl<'a> Places<'a> {
         Err(self.foreign("it changed while it was taken away"))
     }
 
-    pub(crate) fn file(&self) -> Result<Seen, Trouble> {
-        look(&self.there, self.name, &self.step.path)
+    pub(crate) fn file(&self) -> Result<PathStat, NodeError> {
+        stat_path(&self.there, self.name, &self.step.path)
     }
 
-    pub(crate) fn copy(&self) -> Result<Seen, Trouble> {
-        look(&self.aside, self.copy, &self.step.beside)
+    pub(crate) fn copy(&self) -> Result<PathStat, NodeError> {
+        stat_path(&self.aside, self.copy, &self.step.beside)
     }
 
-    fn is_before(&self, seen: &Seen) -> bool {
-        matches!((seen, &self.step.before), (Seen::File(now), Some(then)) if now.record.same(then))
+    fn is_before(&self, seen: &PathStat) -> bool {
+        matches!((seen, &self.step.before), (PathStat::File(now), Some(then)) if now.record.same(then))
     }
 
-    fn is_after(&self, seen: &Seen) -> bool {
-        matches!((seen, &self.step.after), (Seen::File(now), Some(then)) if Digest::of(&now.bytes) == *then)
+    fn is_after(&self, seen: &PathStat) -> bool {
+        matches!((seen, &self.step.after), (PathStat::File(now), Some(then)) if Digest::of(&now.bytes) == *then)
     }
 
-    fn foreign(&self, found: &str) -> Trouble {
-        Trouble::Foreign {
+    fn foreign(&self, found: &str) -> NodeError {
+        NodeError::ModifiedExternally {
             path: self.step.path.clone(),
             found: found.to_owned(),
         }

@@ -8,7 +8,7 @@ use std::io;
 
 /// Why one file could not be dealt with. Paths are the node's, without the root in front.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum NodeError {
     /// The kernel refused.
     #[error("cannot {action} `{path}`")]
     Io {
@@ -32,7 +32,7 @@ pub enum Trouble {
     },
     /// What stands there is not what the plan or the journal says: somebody else wrote it.
     #[error("`{path}` was edited by somebody else: {found}")]
-    Foreign {
+    ModifiedExternally {
         /// The file.
         path: String,
         /// What was found instead.
@@ -48,7 +48,7 @@ pub enum Trouble {
     },
     /// Something lies at a name that the tool uses for a copy, and it is not that copy.
     #[error("`{beside}`, a copy beside `{path}`, was taken away or altered by somebody else")]
-    Leftover {
+    UnexpectedSibling {
         /// The file.
         path: String,
         /// The copy.
@@ -66,28 +66,28 @@ pub enum Trouble {
     },
     /// An earlier change of this node could not be undone.
     #[error("the change `{change}` could not be undone, and nothing else is changed before it is")]
-    Stuck {
+    EarlierUndoFailed {
         /// Its identifier.
         change: String,
     },
     /// The loop went round more often than any change needs.
     #[error("the change does not come to an end")]
-    Endless,
+    DidNotConverge,
     /// containerd did not come up, or not as it was.
     #[error("containerd does not serve as it did before: {0}")]
-    Daemon(String),
+    ContainerdUnhealthy(String),
     /// systemd was asked in vain.
     #[error("systemd cannot be asked")]
     Systemd(#[source] Box<BusError>),
     /// The journal could not be written.
     #[error("cannot write the journal")]
-    Journal(#[source] Box<Trouble>),
+    Journal(#[source] Box<NodeError>),
     /// An earlier run was cut short, or the caller asked for the way back.
     #[error("{0}")]
-    Said(&'static str),
+    Message(&'static str),
 }
 
-impl Trouble {
+impl NodeError {
     pub(crate) fn io(action: &'static str, path: impl Into<String>) -> impl FnOnce(Errno) -> Self {
         let path = path.into();
         move |errno| Self::Io {
@@ -115,7 +115,7 @@ impl Trouble {
             0 => {}
             more => shown.push(format!("and {more} more")),
         }
-        Self::Daemon(shown.join(", "))
+        Self::ContainerdUnhealthy(shown.join(", "))
     }
 
     pub(crate) fn errno(&self) -> Option<Errno> {
@@ -130,16 +130,18 @@ impl Trouble {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unsuitable { hint, .. } => Some(hint),
-            Self::Foreign { .. } => Some("look at the file and run the command again"),
+            Self::ModifiedExternally { .. } => Some("look at the file and run the command again"),
             Self::Backup { .. } => Some("put the old file back by hand; `status` names what stood there"),
-            Self::Leftover { .. } => Some("look at both files, keep the one that is right, and move the copy away"),
+            Self::UnexpectedSibling { .. } => {
+                Some("look at both files, keep the one that is right, and move the copy away")
+            }
             Self::Space { .. } => Some("free some space and run the command again"),
-            Self::Stuck { .. } => {
+            Self::EarlierUndoFailed { .. } => {
                 Some("put the old or the new bytes back at the files that `status` names, then run `rollback`")
             }
             Self::Systemd(error) => Some(error.hint()),
-            Self::Daemon(_) => Some("look at containerd's log: `journalctl -u containerd`"),
-            Self::Endless | Self::Said(_) => None,
+            Self::ContainerdUnhealthy(_) => Some("look at containerd's log: `journalctl -u containerd`"),
+            Self::DidNotConverge | Self::Message(_) => None,
             Self::Io { .. } | Self::Journal(_) => self.errno().and_then(advice),
         }
     }

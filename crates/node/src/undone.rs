@@ -3,13 +3,13 @@
 use crate::journal::Change;
 use crate::status::Status;
 use mirrorshift_plan::Digest;
-use mirrorshift_plan::change::{Phase, Reason};
+use mirrorshift_plan::change::{Phase, UndoReason};
 use serde::{Deserialize, Serialize};
 
 /// The kind of reason for which a change was undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Undone {
+pub enum UndoCause {
     /// containerd did not come up with it, or did not serve as it did before.
     Daemon,
     /// The run that made it was cut short: killed, or the machine was reset.
@@ -27,21 +27,21 @@ pub enum Undone {
     Other,
 }
 
-impl Undone {
+impl UndoCause {
     /// The kind of a reason.
-    pub(crate) fn of(reason: Reason) -> Self {
+    pub(crate) fn of(reason: UndoReason) -> Self {
         match reason {
-            Reason::Daemon => Self::Daemon,
-            Reason::Interrupted => Self::Interrupted,
-            Reason::Asked | Reason::Stuck => Self::Asked,
-            Reason::Foreign(_) => Self::Foreign,
-            Reason::Backup(_) | Reason::Staged(_) | Reason::Leftover(_) => Self::Damaged,
-            Reason::Fault => Self::Fault,
+            UndoReason::ContainerdUnhealthy => Self::Daemon,
+            UndoReason::Interrupted => Self::Interrupted,
+            UndoReason::Requested | UndoReason::Stuck => Self::Asked,
+            UndoReason::Foreign(_) => Self::Foreign,
+            UndoReason::Backup(_) | UndoReason::StagedCopyDamaged(_) | UndoReason::Leftover(_) => Self::Damaged,
+            UndoReason::MoveFailed => Self::Fault,
         }
     }
 
     /// Whether the same plan would meet it again on the same containerd.
-    pub fn comes_again(self) -> bool {
+    pub fn is_reproducible(self) -> bool {
         match self {
             Self::Daemon => true,
             Self::Interrupted | Self::Asked | Self::Foreign | Self::Damaged | Self::Fault | Self::Other => false,
@@ -56,7 +56,7 @@ impl Status {
     pub fn undone_before(&self, plan: Digest, containerd: &str) -> Option<&Change> {
         let same = |change: &&Change| change.plan == plan && change.containerd == containerd;
         let last = self.history.iter().rfind(same)?;
-        let again = last.why.is_some_and(Undone::comes_again);
+        let again = last.why.is_some_and(UndoCause::is_reproducible);
         (last.phase == Phase::Undone && again).then_some(last)
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn change(plan: &str, containerd: &str, phase: Phase, why: Option<Undone>) -> Change {
+    fn change(plan: &str, containerd: &str, phase: Phase, why: Option<UndoCause>) -> Change {
         Change {
             id: "x".to_owned(),
             plan: Digest::of(plan.as_bytes()),
@@ -79,7 +79,7 @@ mod tests {
             why,
             undoes: None,
             folders: Vec::new(),
-            mends: false,
+            is_repair: false,
             leaves: Vec::new(),
             new_file_mode: 0o644,
             service: None,
@@ -97,24 +97,24 @@ mod tests {
     }
 
     #[test]
-    fn only_what_would_come_again_is_remembered_against_a_plan() {
+    fn only_repeatable_failures_block_a_plan() {
         let undone = |why| change("plan", "1.7.24", Phase::Undone, why);
-        assert!(told(vec![undone(Some(Undone::Daemon))]));
+        assert!(told(vec![undone(Some(UndoCause::Daemon))]));
         for why in [
             None,
-            Some(Undone::Interrupted),
-            Some(Undone::Asked),
-            Some(Undone::Foreign),
-            Some(Undone::Damaged),
-            Some(Undone::Fault),
-            Some(Undone::Other),
+            Some(UndoCause::Interrupted),
+            Some(UndoCause::Asked),
+            Some(UndoCause::Foreign),
+            Some(UndoCause::Damaged),
+            Some(UndoCause::Fault),
+            Some(UndoCause::Other),
         ] {
             assert!(!told(vec![undone(why)]), "{why:?}");
             // The last one counts.
-            assert!(!told(vec![undone(Some(Undone::Daemon)), undone(why)]), "{why:?}");
-            assert!(told(vec![undone(why), undone(Some(Undone::Daemon))]), "{why:?}");
+            assert!(!told(vec![undone(Some(UndoCause::Daemon)), undone(why)]), "{why:?}");
+            assert!(told(vec![undone(why), undone(Some(UndoCause::Daemon))]), "{why:?}");
         }
-        let daemon = Some(Undone::Daemon);
+        let daemon = Some(UndoCause::Daemon);
         assert!(!told(vec![change("other", "1.7.24", Phase::Undone, daemon)]));
         // Another containerd may take it.
         assert!(!told(vec![change("plan", "1.7.25", Phase::Undone, daemon)]));
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn a_reason_of_a_newer_version_is_read() {
-        let read: Undone = serde_json::from_str("\"weather\"").unwrap();
-        assert_eq!(read, Undone::Other);
-        assert_eq!(serde_json::to_string(&Undone::Daemon).unwrap(), "\"daemon\"");
+        let read: UndoCause = serde_json::from_str("\"weather\"").unwrap();
+        assert_eq!(read, UndoCause::Other);
+        assert_eq!(serde_json::to_string(&UndoCause::Daemon).unwrap(), "\"daemon\"");
     }
 }

@@ -1,18 +1,18 @@
 //! The edits that take `mirrors` out of the configuration and put `config_path` in.
 
-use crate::edit::{self, Cut, Edited, Gone, Set};
+use crate::edit::{self, EditResult, Removal, RemovedText, SetKey};
 use crate::step::{Digest, Expect, Step};
 use mirrorshift_containerd::{Config, Entry, Source, Tree};
 
 /// Edited configuration files.
 #[derive(Debug, Default)]
-pub(crate) struct Configured {
+pub(crate) struct ConfigEdit {
     /// In the order in which they are put in place: the file that gains `config_path` is last.
     pub(crate) steps: Vec<Step>,
     /// Comments that went with a table, by file.
-    pub(crate) comments: Vec<(String, Gone)>,
+    pub(crate) comments: Vec<(String, RemovedText)>,
     /// Keys that containerd never read and that stay as comments, by file.
-    pub(crate) kept: Vec<(String, Gone)>,
+    pub(crate) kept: Vec<(String, RemovedText)>,
 }
 
 /// Keys that containerd reads in a `mirrors` entry.
@@ -21,8 +21,8 @@ const MIRROR_KEYS: &[&str] = &["endpoint"];
 const TLS_KEYS: &[&str] = &["ca_file", "cert_file", "key_file", "insecure_skip_verify"];
 
 /// Edits every file that live settings came from so that `config_path` becomes `root`, in `tree` too.
-pub(crate) fn configure(config: &Config, root_file: &str, root: &str, tree: &mut Tree) -> Configured {
-    let mut configured = Configured::default();
+pub(crate) fn configure(config: &Config, root_file: &str, root: &str, tree: &mut Tree) -> ConfigEdit {
+    let mut configured = ConfigEdit::default();
     let sources = config.sources();
     let gaining = gaining(config, &sources);
     if config.document.files.is_empty() {
@@ -63,7 +63,7 @@ pub(crate) fn configure(config: &Config, root_file: &str, root: &str, tree: &mut
         }
     }
     for index in order {
-        let set = (index == gaining.0).then(|| Set {
+        let set = (index == gaining.0).then(|| SetKey {
             table: gaining.1.clone(),
             key: "config_path",
             value: root,
@@ -87,9 +87,9 @@ fn edit_one(
     config: &Config,
     index: usize,
     sources: &[Source],
-    set: Option<Set<'_>>,
+    set: Option<SetKey<'_>>,
     tree: &mut Tree,
-    configured: &mut Configured,
+    configured: &mut ConfigEdit,
 ) {
     let Some(file) = config.document.files.get(index) else {
         return;
@@ -106,7 +106,7 @@ fn edit_one(
                 .collect()
         };
         if source.mirrors {
-            cuts.push(Cut {
+            cuts.push(Removal {
                 path: below(&["mirrors"]),
                 depth: 1,
                 known: MIRROR_KEYS,
@@ -114,7 +114,7 @@ fn edit_one(
         }
         if source.tls {
             let hosts = config.registry.configs.iter().filter(|(_, host)| host.tls.is_some());
-            cuts.extend(hosts.map(|(host, _)| Cut {
+            cuts.extend(hosts.map(|(host, _)| Removal {
                 path: below(&["configs", host, "tls"]),
                 depth: 0,
                 known: TLS_KEYS,
@@ -126,7 +126,7 @@ fn edit_one(
         (false, false) => "mirrors go",
         (true, _) => "config_path comes",
     };
-    let Some(Edited { text, comments, kept }) = edit::edit(&file.parsed, &edit::Wish { cuts, set }) else {
+    let Some(EditResult { text, comments, kept }) = edit::edit(&file.parsed, &edit::EditRequest { cuts, set }) else {
         return;
     };
     configured

@@ -2,21 +2,21 @@
 
 use crate::hosts_file::{self, Folder};
 use crate::policy::{HostsDir, Policy};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Refusal, RefusalReason};
 use crate::step::{Digest, Expect, Step};
-use crate::wish::{Wish, directory_names};
-use mirrorshift_containerd::{Config, Entry, Origin, Place, Rule, Tree, is_localhost};
+use crate::wish::{DesiredRoute, directory_names};
+use mirrorshift_containerd::{Config, Entry, Origin, Rule, SourceLocation, Tree, is_localhost};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A registry that no file names: what `_default` is for. `.invalid` never resolves.
 pub(crate) const UNNAMED: &str = "unnamed.invalid";
 
 /// What the folders are made for.
-pub(crate) struct Order<'o> {
+pub(crate) struct LayoutRequest<'o> {
     pub(crate) config: &'o Config,
     pub(crate) tree: &'o Tree,
     pub(crate) policy: &'o Policy,
-    pub(crate) wishes: &'o BTreeMap<String, Wish>,
+    pub(crate) wishes: &'o BTreeMap<String, DesiredRoute>,
     /// Files that an earlier change of ours made.
     pub(crate) owned: &'o BTreeSet<String>,
     /// Comments that stood by a registry's mirrors.
@@ -38,7 +38,7 @@ pub(crate) struct Layout {
 /// # Errors
 ///
 /// A directory of somebody else that stands in the way, and hosts that no hosts.toml of this version can say.
-pub(crate) fn lay_out(order: &Order<'_>, root: &str) -> Result<Layout, Box<Refusal>> {
+pub(crate) fn layout(order: &LayoutRequest<'_>, root: &str) -> Result<Layout, Box<Refusal>> {
     let mut layout = Layout {
         root: root.to_owned(),
         steps: Vec::new(),
@@ -58,7 +58,12 @@ pub(crate) fn lay_out(order: &Order<'_>, root: &str) -> Result<Layout, Box<Refus
     Ok(layout)
 }
 
-fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) -> Result<(), Box<Refusal>> {
+fn write(
+    order: &LayoutRequest<'_>,
+    layout: &mut Layout,
+    registry: &str,
+    wish: &DesiredRoute,
+) -> Result<(), Box<Refusal>> {
     let version = &order.config.document.version;
     let folder = if registry == UNNAMED {
         Folder::Default { seen_from: UNNAMED }
@@ -68,7 +73,7 @@ fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) ->
     if registry == UNNAMED && !version.has(Rule::DefaultDirectory) {
         let what = format!("containerd {version} has no `_default`, which the wildcard needs");
         let hint = "List the registries that the wildcard serves with `--wildcard docker.io,…`, or upgrade to 1.6.17 or newer.";
-        return Err(Refusal::new(Reason::WildcardUnsupported, what, hint)
+        return Err(Refusal::new(RefusalReason::WildcardUnsupported, what, hint)
             .at(wish.asks.first().and_then(|ask| ask.why.place.clone()))
             .effect("It would ignore the directory and ask every registry itself."));
     }
@@ -77,7 +82,7 @@ fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) ->
     let comments = order.comments.get(registry).map(Vec::as_slice).unwrap_or_default();
     let text = hosts_file::write(folder, &wish.asks, version, comments).map_err(|why| {
         Refusal::new(
-            Reason::Endpoint,
+            RefusalReason::Endpoint,
             format!("no hosts.toml of containerd {version} can say who is asked for {registry}: {why}"),
             "Change or take out the endpoint.",
         )
@@ -93,8 +98,8 @@ fn write(order: &Order<'_>, layout: &mut Layout, registry: &str, wish: &Wish) ->
             let shown = if registry == UNNAMED { "_default" } else { registry };
             let what = format!("the hosts directory of {shown} is somebody else's and says something else");
             let hint = format!("Name it in the policy's `adopt: [{shown}]` to have it replaced, or move it away.");
-            let place = Some(Place { path, line: None });
-            return Err(Refusal::new(Reason::ForeignDirectory, what, hint).at(place));
+            let place = Some(SourceLocation { path, line: None });
+            return Err(Refusal::new(RefusalReason::ForeignDirectory, what, hint).at(place));
         }
     };
     layout.tree.insert(path.clone(), Entry::File(content.clone()));
@@ -148,15 +153,15 @@ fn adopted(policy: &Policy, registry: &str) -> bool {
 }
 
 /// Whether the wildcard goes on serving registries that nothing names.
-fn goes_on(wishes: &BTreeMap<String, Wish>) -> bool {
+fn goes_on(wishes: &BTreeMap<String, DesiredRoute>) -> bool {
     let unnamed = wishes.get(UNNAMED).into_iter().flat_map(|wish| &wish.asks);
     unnamed.map(|ask| ask.why.rule).any(|rule| rule == Origin::Wildcard)
 }
 
 /// Why the directory is needed, for the reader of the plan.
-fn why(order: &Order<'_>, registry: &str, wish: &Wish) -> String {
+fn why(order: &LayoutRequest<'_>, registry: &str, wish: &DesiredRoute) -> String {
     let config = order.config;
-    if let Some(key) = wish.asked_by.first() {
+    if let Some(key) = wish.policy_keys.first() {
         return format!("the policy's {key}");
     }
     let first = wish.asks.first().map(|ask| (ask.why.rule, &ask.why.place));

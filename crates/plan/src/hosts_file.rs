@@ -4,7 +4,7 @@
 //! keeps to what every release since 1.6.0 takes, so that an upgrade does not change its meaning: hosts are table headers,
 //! a `[host]` line stands even where no host follows, and only the capabilities `pull` and `resolve` are named.
 
-use mirrorshift_containerd::{Ask, Headers, Rule, Scheme, Tls, Version, hosts_asks, is_localhost};
+use mirrorshift_containerd::{Headers, RegistryHost, Rule, Scheme, Tls, Version, hosts_asks, is_localhost};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -81,14 +81,14 @@ pub(crate) enum Inexpressible {
 /// would make containerd try HTTPS first.
 pub(crate) fn write(
     folder: Folder<'_>,
-    asks: &[Ask],
+    asks: &[RegistryHost],
     version: &Version,
     comments: &[String],
 ) -> Result<String, Inexpressible> {
-    let mut wanted: Vec<Ask> = asks.iter().map(written_part).collect();
+    let mut wanted: Vec<RegistryHost> = asks.iter().map(written_part).collect();
     wanted.dedup();
     let (last, hosts) = wanted.split_last().ok_or(Inexpressible::Nobody)?;
-    let mut file = File {
+    let mut file = HostsFileText {
         version,
         text: opening(comments),
     };
@@ -120,8 +120,8 @@ pub(crate) fn write(
 }
 
 /// What of an ask a hosts.toml can say.
-fn written_part(ask: &Ask) -> Ask {
-    let mut part = Ask {
+fn written_part(ask: &RegistryHost) -> RegistryHost {
+    let mut part = RegistryHost {
         credentials: None,
         ..ask.clone()
     };
@@ -132,8 +132,8 @@ fn written_part(ask: &Ask) -> Ask {
 }
 
 /// The host with nothing but its address and capabilities.
-fn bare(ask: &Ask) -> Ask {
-    Ask {
+fn bare(ask: &RegistryHost) -> RegistryHost {
+    RegistryHost {
         tls: Tls::default(),
         headers: Headers::default(),
         dial_timeout: None,
@@ -142,19 +142,19 @@ fn bare(ask: &Ask) -> Ask {
 }
 
 /// Whether containerd appends this host by itself. For local registries releases differ in how they do, so it is written.
-fn is_left_out(folder: Folder<'_>, last: &Ask, version: &Version) -> Result<bool, Inexpressible> {
+fn is_left_out(folder: Folder<'_>, last: &RegistryHost, version: &Version) -> Result<bool, Inexpressible> {
     let own = read(version, "[host]\n", folder.registry())?;
     Ok(!is_localhost(folder.registry()) && own.last().is_some_and(|own| bare(own) == bare(last)))
 }
 
-fn read(version: &Version, text: &str, registry: &str) -> Result<Vec<Ask>, Inexpressible> {
+fn read(version: &Version, text: &str, registry: &str) -> Result<Vec<RegistryHost>, Inexpressible> {
     hosts_asks(version, "/", text.as_bytes(), registry).map_err(|fault| Inexpressible::Refused {
         release: version.release(),
         found: fault.found,
     })
 }
 
-fn shown(ask: Option<&Ask>) -> String {
+fn shown(ask: Option<&RegistryHost>) -> String {
     let Some(ask) = ask else {
         return "nobody else".to_owned();
     };
@@ -187,18 +187,18 @@ fn opening(comments: &[String]) -> String {
     text
 }
 
-struct File<'a> {
+struct HostsFileText<'a> {
     version: &'a Version,
     text: String,
 }
 
-impl File<'_> {
+impl HostsFileText<'_> {
     fn line(&mut self, indent: &str, key: &str, value: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "{indent}{key} = {value}");
     }
 
-    fn root(&mut self, ask: &Ask, server: bool) -> Result<(), Inexpressible> {
+    fn root(&mut self, ask: &RegistryHost, server: bool) -> Result<(), Inexpressible> {
         self.text.push('\n');
         let start = self.text.len();
         if server {
@@ -215,7 +215,7 @@ impl File<'_> {
         Ok(())
     }
 
-    fn host(&mut self, ask: &Ask, urls: &mut BTreeSet<String>) -> Result<(), Inexpressible> {
+    fn host(&mut self, ask: &RegistryHost, urls: &mut BTreeSet<String>) -> Result<(), Inexpressible> {
         if ask.host.contains(']') && self.version.has(Rule::GoTomlOne) {
             return Err(Inexpressible::Ipv6 {
                 host: ask.host.clone(),
@@ -240,7 +240,7 @@ impl File<'_> {
         Ok(())
     }
 
-    fn settings(&mut self, indent: &str, ask: &Ask, own_url: bool) -> Result<(), Inexpressible> {
+    fn settings(&mut self, indent: &str, ask: &RegistryHost, own_url: bool) -> Result<(), Inexpressible> {
         if own_url {
             let capabilities = match (ask.pulls, ask.resolves) {
                 (true, true) => r#"["pull", "resolve"]"#,
@@ -284,7 +284,7 @@ impl File<'_> {
     }
 
     fn headers(&mut self, indent: &str, headers: &Headers) -> Result<(), Inexpressible> {
-        for (name, values) in headers.expose() {
+        for (name, values) in headers.reveal() {
             let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             if name.is_empty() || !name.bytes().all(token) {
                 return Err(Inexpressible::HeaderName(name.clone()));
@@ -300,7 +300,7 @@ impl File<'_> {
 }
 
 /// The URL of a host, spelled in its plainest way or, where that is taken, with slashes that containerd cuts off.
-fn url(ask: &Ask, again: usize) -> Result<String, Inexpressible> {
+fn url(ask: &RegistryHost, again: usize) -> Result<String, Inexpressible> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     if ask.host.is_empty() || !ask.host.bytes().all(plain) {
         return Err(Inexpressible::Host(ask.host.clone()));

@@ -24,7 +24,7 @@ mod step;
 mod wish;
 mod written;
 
-pub use edit::Gone;
-pub use plan::{NodeFiles, Note, OWN_CERTS_D, Plan, RouteChange, Subject, plan};
-pub use refusal::{Reason, Refusal};
+pub use edit::RemovedText;
+pub use plan::{NodeFiles, Note, OWN_CERTS_D, Plan, RegistryScope, RouteChange, plan};
+pub use refusal::{Refusal, RefusalReason};
 pub use step::{Digest, Expect, Step};

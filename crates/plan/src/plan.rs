@@ -1,14 +1,14 @@
 //! The plan: which files change, and who is asked for every registry before and after.
 
-use crate::configure::{self, Configured};
-use crate::edit::Gone;
-use crate::folders::{self, Layout, Order, UNNAMED};
-use crate::policy::{Policy, RegistryHost, Wildcard};
-use crate::refusal::{Reason, Refusal};
+use crate::configure::{self, ConfigEdit};
+use crate::edit::RemovedText;
+use crate::folders::{self, Layout, LayoutRequest, UNNAMED};
+use crate::policy::{Policy, RegistryName, Wildcard};
+use crate::refusal::{Refusal, RefusalReason};
 use crate::step::{Digest, Step};
-use crate::wish::{self, Today, Wish};
+use crate::wish::{self, CurrentRoutes, DesiredRoute};
 use crate::written;
-use mirrorshift_containerd::{CERTS_D, Config, Cri, Place, Route, Tree, Version, named_registries, read};
+use mirrorshift_containerd::{CERTS_D, Config, Cri, Route, SourceLocation, Tree, Version, named_registries, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Used where `/etc/containerd/certs.d` holds directories of others that were not in force and must not wake up.
@@ -45,16 +45,16 @@ pub struct Plan {
     /// What the reader should know.
     pub notes: Vec<Note>,
     /// Comments that went with a removed table, by file.
-    pub comments: Vec<(String, Gone)>,
+    pub comments: Vec<(String, RemovedText)>,
     /// Keys that containerd never read and that stay in the file as comments, by file.
-    pub kept: Vec<(String, Gone)>,
+    pub kept: Vec<(String, RemovedText)>,
 }
 
 /// The routes of one registry.
 #[derive(Clone, Debug)]
 pub struct RouteChange {
     /// The registry, or what stands for a whole kind of them.
-    pub registry: Subject,
+    pub registry: RegistryScope,
     /// Who is asked now.
     pub before: Route,
     /// Who will be asked.
@@ -72,14 +72,14 @@ impl RouteChange {
 
 /// What a route is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub enum RegistryScope {
     /// One registry.
     Registry(String),
     /// Every registry that nothing names.
     Unnamed,
 }
 
-impl std::fmt::Display for Subject {
+impl std::fmt::Display for RegistryScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Registry(name) => f.write_str(name),
@@ -96,7 +96,7 @@ pub enum Note {
     /// `/etc/containerd/certs.d` is left alone.
     LeavesCertsD {
         /// The directory there that would have woken up.
-        stale: Place,
+        stale: SourceLocation,
     },
     /// Pulls move from the CRI plugin to the transfer service, with the same hosts in the same order.
     TransferService,
@@ -105,7 +105,7 @@ pub enum Note {
         /// The key, made safe to print.
         key: String,
         /// Where it stood.
-        place: Place,
+        place: SourceLocation,
     },
     /// The version is newer than any that the rules were checked against.
     NewerThanKnown,
@@ -140,7 +140,7 @@ pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>>
     let config = read(node.version, node.config, node.tree)
         .outcome
         .map_err(|error| Refusal::unreadable(&error))?;
-    let today = Today {
+    let today = CurrentRoutes {
         config: &config,
         tree: node.tree,
     };
@@ -149,7 +149,7 @@ pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>>
     written::check_endpoints(&config)?;
     let mut wishes = BTreeMap::new();
     for registry in subjects(&config, node, policy) {
-        let wish = wish::wish(&today, policy, &registry)?;
+        let wish = wish::desired_route(&today, policy, &registry)?;
         wishes.insert(registry, wish);
     }
     if nothing_to_do(&config, &wishes) {
@@ -179,19 +179,19 @@ fn subjects(config: &Config, node: &NodeFiles<'_>, policy: &Policy) -> BTreeSet<
     subjects.extend(node.images.iter().cloned());
     subjects.extend(policy.registries.iter().map(|entry| entry.host.as_str().to_owned()));
     if let Wildcard::Only(hosts) = &policy.wildcard {
-        subjects.extend(hosts.iter().map(|host| RegistryHost::as_str(host).to_owned()));
+        subjects.extend(hosts.iter().map(|host| RegistryName::as_str(host).to_owned()));
     }
     subjects
 }
 
 /// Whether hosts directories are in force already, or nothing old is, and nobody asks for anything else.
-fn nothing_to_do(config: &Config, wishes: &BTreeMap<String, Wish>) -> bool {
+fn nothing_to_do(config: &Config, wishes: &BTreeMap<String, DesiredRoute>) -> bool {
     let old = !config.registry.mirrors.is_empty() || config.registry.configs.values().any(|host| host.tls.is_some());
     let alive = matches!(config.cri, Cri::Loads);
-    alive && !old && wishes.values().all(|wish| wish.asked_by.is_empty())
+    alive && !old && wishes.values().all(|wish| wish.policy_keys.is_empty())
 }
 
-fn unchanged(today: &Today<'_>, wishes: &BTreeMap<String, Wish>, notes: Vec<Note>) -> Plan {
+fn unchanged(today: &CurrentRoutes<'_>, wishes: &BTreeMap<String, DesiredRoute>, notes: Vec<Note>) -> Plan {
     let routes = wishes.keys().map(|registry| {
         let route = today.config.route(today.tree, registry);
         RouteChange {
@@ -217,11 +217,11 @@ fn unchanged(today: &Today<'_>, wishes: &BTreeMap<String, Wish>, notes: Vec<Note
     }
 }
 
-fn subject(registry: &str) -> Subject {
+fn subject(registry: &str) -> RegistryScope {
     if registry == UNNAMED {
-        Subject::Unnamed
+        RegistryScope::Unnamed
     } else {
-        Subject::Registry(registry.to_owned())
+        RegistryScope::Registry(registry.to_owned())
     }
 }
 
@@ -229,11 +229,11 @@ fn make(
     node: &NodeFiles<'_>,
     policy: &Policy,
     config: &Config,
-    wishes: &BTreeMap<String, Wish>,
+    wishes: &BTreeMap<String, DesiredRoute>,
     notes: &mut Vec<Note>,
 ) -> Result<Plan, Box<Refusal>> {
     let comments = comments_by_registry(config, node);
-    let order = Order {
+    let order = LayoutRequest {
         config,
         tree: node.tree,
         policy,
@@ -249,7 +249,7 @@ fn make(
         .is_some_and(|path| path.value == layout.root && path.place.is_some());
     let alive = matches!(config.cri, Cri::Loads);
     let configured = if in_force && alive {
-        Configured::default()
+        ConfigEdit::default()
     } else {
         configure::configure(config, node.config, &layout.root, &mut layout.tree)
     };
@@ -273,7 +273,7 @@ fn make(
 }
 
 /// The folder that `config_path` will name: the one in force, else the customary one, else one of our own.
-fn choose(order: &Order<'_>, notes: &mut Vec<Note>) -> Result<Layout, Box<Refusal>> {
+fn choose(order: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Box<Refusal>> {
     let written = order
         .config
         .registry
@@ -286,11 +286,11 @@ fn choose(order: &Order<'_>, notes: &mut Vec<Note>) -> Result<Layout, Box<Refusa
         .first()
         .filter(|root| root.starts_with('/') && !root.contains(':'));
     if let (Some(_), Some(root)) = (written, usable) {
-        return folders::lay_out(order, root);
+        return folders::layout(order, root);
     }
-    match folders::lay_out(order, CERTS_D) {
-        Err(refusal) if refusal.reason == Reason::ForeignDirectory => {
-            let layout = folders::lay_out(order, OWN_CERTS_D)?;
+    match folders::layout(order, CERTS_D) {
+        Err(refusal) if refusal.reason == RefusalReason::ForeignDirectory => {
+            let layout = folders::layout(order, OWN_CERTS_D)?;
             notes.extend(refusal.place.map(|stale| Note::LeavesCertsD { stale }));
             Ok(layout)
         }
@@ -328,11 +328,12 @@ fn check(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Result<Confi
     let hint = "Report this file: it is edited by hand until the tool knows its shape.";
     let after = read(node.version, node.config, &layout.tree).outcome;
     let after = after.map_err(|error| {
-        Refusal::new(Reason::Edit, format!("the edit would not load: {error}"), hint).at(Some(error.place.clone()))
+        Refusal::new(RefusalReason::Edit, format!("the edit would not load: {error}"), hint)
+            .at(Some(error.place.clone()))
     })?;
     if let Cri::Dead { failure, .. } = &after.cri {
         return Err(Refusal::new(
-            Reason::Edit,
+            RefusalReason::Edit,
             format!("the edit would leave CRI dead: {}", failure.reason),
             hint,
         )
@@ -341,14 +342,14 @@ fn check(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Result<Confi
     let in_force = after.registry.config_path.as_ref().map(|path| path.value.as_str());
     if in_force != Some(layout.root.as_str()) || !after.registry.mirrors.is_empty() {
         return Err(Refusal::new(
-            Reason::Edit,
+            RefusalReason::Edit,
             "the edit would not put `config_path` in force",
             hint,
         ));
     }
     match before.differs_beyond_registry(&after) {
         Some(path) => Err(Refusal::new(
-            Reason::Edit,
+            RefusalReason::Edit,
             format!("the edit would change `{path}` too"),
             hint,
         )),
@@ -360,7 +361,7 @@ fn check(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Result<Confi
 fn compare(
     before: &Config,
     tree: &Tree,
-    wishes: &BTreeMap<String, Wish>,
+    wishes: &BTreeMap<String, DesiredRoute>,
     after: &Config,
     new_tree: &Tree,
 ) -> Result<Vec<RouteChange>, Box<Refusal>> {
@@ -370,7 +371,7 @@ fn compare(
             registry: subject(registry),
             before: before.route(tree, registry),
             after: after.route(new_tree, registry),
-            asked_by: wish.asked_by.clone(),
+            asked_by: wish.policy_keys.clone(),
         };
         if change.after == wish.route {
             routes.push(change);
@@ -403,7 +404,7 @@ fn compare(
     // A hosts.toml that would differ is not there yet, and never will be: the setting behind it is.
     let mut asks = wrong.iter().flat_map(|change| change.before.asks());
     let place = asks.find_map(|ask| ask.why.place.clone());
-    let mut refusal = Refusal::new(Reason::Routes, what, hint).at(place);
+    let mut refusal = Refusal::new(RefusalReason::Routes, what, hint).at(place);
     refusal.routes = wrong;
     Err(refusal)
 }

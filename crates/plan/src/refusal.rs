@@ -1,18 +1,18 @@
 //! Why a node is left as it is: a reason, the place, and what to do about it.
 
 use crate::plan::RouteChange;
-use mirrorshift_containerd::{LoadError, Place};
+use mirrorshift_containerd::{LoadError, SourceLocation};
 
 /// A plan that was not made. Nothing was changed, and nothing may be.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Refusal {
     /// A stable name of the reason.
-    pub reason: Reason,
+    pub reason: RefusalReason,
     /// What is wrong, as a fragment.
     pub what: String,
     /// Where.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
     /// The line itself, values masked, and the column in it, from 1, where they are known.
     pub shown: Option<(String, usize)>,
     /// What containerd does with it, as a sentence.
@@ -25,7 +25,7 @@ pub struct Refusal {
 
 /// The reasons for refusing to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum RefusalReason {
     /// containerd does not start with the files as they are, or nobody can edit them safely.
     Unreadable,
     /// A registry's name could not become a folder.
@@ -44,7 +44,7 @@ pub enum Reason {
     Routes,
 }
 
-impl Reason {
+impl RefusalReason {
     /// Every reason.
     pub const ALL: [Self; 8] = [
         Self::Unreadable,
@@ -73,7 +73,7 @@ impl Reason {
 }
 
 impl Refusal {
-    pub(crate) fn new(reason: Reason, what: impl Into<String>, hint: impl Into<String>) -> Box<Self> {
+    pub(crate) fn new(reason: RefusalReason, what: impl Into<String>, hint: impl Into<String>) -> Box<Self> {
         let (what, hint) = (what.into(), hint.into());
         Box::new(Self {
             reason,
@@ -86,7 +86,7 @@ impl Refusal {
         })
     }
 
-    pub(crate) fn at(mut self: Box<Self>, place: Option<Place>) -> Box<Self> {
+    pub(crate) fn at(mut self: Box<Self>, place: Option<SourceLocation>) -> Box<Self> {
         self.place = place;
         self
     }
@@ -99,14 +99,16 @@ impl Refusal {
     /// A configuration that containerd does not start with, or that this tool does not edit.
     pub(crate) fn unreadable(error: &LoadError) -> Box<Self> {
         use mirrorshift_containerd::LoadFault;
-        use mirrorshift_containerd::toml::TakenBy;
+        use mirrorshift_containerd::toml::AcceptedBy;
         let (effect, hint, column) = match &error.fault {
             LoadFault::Syntax(syntax) => {
                 let effect = match syntax.taken_by {
-                    TakenBy::Nobody => "containerd does not start with this file.",
-                    TakenBy::OneOnly => "containerd 1.x loads this file, 2.x does not start with it.",
-                    TakenBy::SomeReleases => "Some releases of containerd load this file, others do not start with it.",
-                    TakenBy::TwoOnly => "containerd 2.x loads this file, 1.x does not start with it.",
+                    AcceptedBy::NoRelease => "containerd does not start with this file.",
+                    AcceptedBy::V1Only => "containerd 1.x loads this file, 2.x does not start with it.",
+                    AcceptedBy::SomeReleases => {
+                        "Some releases of containerd load this file, others do not start with it."
+                    }
+                    AcceptedBy::V2Only => "containerd 2.x loads this file, 1.x does not start with it.",
                 };
                 let hint = syntax.remedy.clone().unwrap_or_else(|| "Correct the line.".to_owned());
                 (effect, hint, syntax.column)
@@ -123,7 +125,7 @@ impl Refusal {
             ),
             _ => ("containerd does not start.", "Correct the line.".to_owned(), 1),
         };
-        let mut refusal = Self::new(Reason::Unreadable, error.to_string(), hint).effect(effect);
+        let mut refusal = Self::new(RefusalReason::Unreadable, error.to_string(), hint).effect(effect);
         refusal.place = Some(error.place.clone());
         refusal.shown = error.shown.clone().map(|line| (line, column));
         refusal

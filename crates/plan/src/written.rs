@@ -1,8 +1,8 @@
 //! What an operator wrote into `mirrors` that is refused before anything is planned.
 
 use crate::plan::Note;
-use crate::refusal::{Reason, Refusal};
-use mirrorshift_containerd::{Config, is_registry, unsent_parts};
+use crate::refusal::{Refusal, RefusalReason};
+use mirrorshift_containerd::{Config, ignored_url_parts, is_registry};
 
 /// A name that could not become a folder is refused where it looks hostile, and told of where it only never matches.
 pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), Box<Refusal>> {
@@ -18,7 +18,7 @@ pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), 
         let dotted = bare.split('/').any(|part| part == "." || part == "..");
         if dotted || !is_registry(host) {
             return Err(Refusal::new(
-                Reason::RegistryName,
+                RefusalReason::RegistryName,
                 format!("`{shown}` is not the name of a registry"),
                 "Take the entry out, or correct it to `host` or `host:port`.",
             )
@@ -38,7 +38,7 @@ pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), 
 pub(crate) fn check_endpoints(config: &Config) -> Result<(), Box<Refusal>> {
     for mirror in &config.registry.mirrors {
         for (written, place) in &mirror.endpoints {
-            let parts = unsent_parts(written);
+            let parts = ignored_url_parts(written);
             let Some(first) = parts.first() else { continue };
             let hint = match *first {
                 "user-info" => {
@@ -52,7 +52,7 @@ pub(crate) fn check_endpoints(config: &Config) -> Result<(), Box<Refusal>> {
                 shown(&mirror.registry),
                 parts.join(" and ")
             );
-            return Err(Refusal::new(Reason::Endpoint, what, hint)
+            return Err(Refusal::new(RefusalReason::Endpoint, what, hint)
                 .at(Some(place.clone()))
                 .effect("containerd has never sent it to the mirror, and a hosts.toml cannot say it either."));
         }
@@ -93,7 +93,7 @@ mod tests {
         ] {
             let mirrors = format!("\"*\" = {{ endpoint = [\"http://fine.test\",\n\"{endpoint}\"] }}");
             let refusal = check_endpoints(&config(&mirrors)).unwrap_err();
-            assert_eq!(refusal.reason, Reason::Endpoint);
+            assert_eq!(refusal.reason, RefusalReason::Endpoint);
             assert_eq!(refusal.what, format!("an endpoint of `*` has {has}"));
             assert_eq!(
                 refusal.place.as_ref().and_then(|place| place.line),
@@ -114,7 +114,7 @@ mod tests {
             "hunter2@cache.test/é",
         ] {
             let refusal = check_names(&config(&format!("\"{key}\" = {{}}")), &mut Vec::new()).unwrap_err();
-            assert_eq!(refusal.reason, Reason::RegistryName);
+            assert_eq!(refusal.reason, RefusalReason::RegistryName);
             assert!(!format!("{refusal:?}").contains("hun"), "{refusal:?}");
         }
     }

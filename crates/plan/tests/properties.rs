@@ -2,7 +2,7 @@
 
 use mirrorshift_containerd::{Entry, Tree, Version, read};
 use mirrorshift_plan::policy::Policy;
-use mirrorshift_plan::{NodeFiles, Plan, Reason, Refusal, plan};
+use mirrorshift_plan::{NodeFiles, Plan, Refusal, RefusalReason, plan};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -205,9 +205,9 @@ proptest! {
             Err(refusal) => {
                 // What may be refused, and nothing else.
                 let known = match refusal.reason {
-                    Reason::Unreadable => true,
-                    Reason::WildcardUnsupported => legacy.mirrors.contains_key("*"),
-                    Reason::Endpoint | Reason::Routes => !legacy.mirrors.is_empty() || !legacy.tls.is_empty(),
+                    RefusalReason::Unreadable => true,
+                    RefusalReason::WildcardUnsupported => legacy.mirrors.contains_key("*"),
+                    RefusalReason::Endpoint | RefusalReason::Routes => !legacy.mirrors.is_empty() || !legacy.tls.is_empty(),
                     _ => false,
                 };
                 prop_assert!(known, "{refusal:?}\n{text}");

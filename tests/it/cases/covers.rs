@@ -2,7 +2,7 @@
 
 use crate::case::Case;
 use mirrorshift_containerd::Rule;
-use mirrorshift_plan::{Note, Reason};
+use mirrorshift_plan::{Note, RefusalReason};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -55,7 +55,7 @@ fn wanted() -> Vec<String> {
     let mut wanted: Vec<String> = ["none", "1", "2", "3", "4"]
         .map(|schema| format!("schema {schema}"))
         .into();
-    wanted.extend(Reason::ALL.map(|reason| format!("refusal {}", reason.as_str())));
+    wanted.extend(RefusalReason::ALL.map(|reason| format!("refusal {}", reason.as_str())));
     wanted.extend(NOTES.map(|note| format!("note {note}")));
     wanted.extend(
         Rule::ALL

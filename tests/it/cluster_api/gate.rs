@@ -11,25 +11,25 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::world::{Agent, NAMESPACE, World, counts, until};
-use mirrorshift_tests::cluster::error::{Error, Kind};
-use mirrorshift_tests::cluster::gate::{FREE, Gate, PHASE, REASON, Slot, Taken, Why};
+use mirrorshift_tests::cluster::error::{ApiErrorKind, Error};
+use mirrorshift_tests::cluster::gate::{AcquireOutcome, FREE, HeldSlot, PHASE, REASON, SlotNote, SlotPool};
 
 const SOON: Duration = Duration::from_secs(30);
 
-fn why(phase: &str) -> Why {
-    Why {
+fn why(phase: &str) -> SlotNote {
+    SlotNote {
         phase: phase.to_owned(),
         reason: format!("The node is {phase}."),
     }
 }
 
-async fn take(gate: &mut Gate, slots: u16) -> Result<Taken, Error> {
-    gate.take(slots, &why("changing"), Timestamp::now()).await
+async fn take(gate: &mut SlotPool, slots: u16) -> Result<AcquireOutcome, Error> {
+    gate.acquire(slots, &why("changing"), Timestamp::now()).await
 }
 
-async fn taken(gate: &mut Gate, slots: u16) -> Slot {
+async fn taken(gate: &mut SlotPool, slots: u16) -> HeldSlot {
     match take(gate, slots).await {
-        Ok(Taken::New(slot)) => slot,
+        Ok(AcquireOutcome::New(slot)) => slot,
         other => panic!("no new slot: {other:?}"),
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
         let (mut first, mut second) = (one.gate(), two.gate());
         let held = taken(&mut first, 1).await;
         assert_eq!(held.name(), "slot-0");
-        let Ok(Taken::Full(holders)) = take(&mut second, 1).await else {
+        let Ok(AcquireOutcome::Full(holders)) = take(&mut second, 1).await else {
             panic!("two in one slot")
         };
         assert_eq!(
@@ -55,15 +55,15 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
         );
         // An agent that was started again finds its slot.
         let mut again = one.gate();
-        assert_eq!(again.held().await.expect("an answer").as_ref(), Some(&held));
-        assert!(matches!(take(&mut again, 1).await, Ok(Taken::Held(slot)) if slot == held));
-        assert_eq!(second.held().await.expect("an answer"), None);
+        assert_eq!(again.current_slot().await.expect("an answer").as_ref(), Some(&held));
+        assert!(matches!(take(&mut again, 1).await, Ok(AcquireOutcome::Held(slot)) if slot == held));
+        assert_eq!(second.current_slot().await.expect("an answer"), None);
         // A slot of a larger number counts in a smaller.
         let third = taken(&mut second, 2).await;
         assert_eq!(third.name(), "slot-1");
-        first.give_back(held).await.expect("given back");
-        assert!(matches!(take(&mut first, 1).await, Ok(Taken::Full(_))));
-        second.give_back(third).await.expect("given back");
+        first.release(held).await.expect("given back");
+        assert!(matches!(take(&mut first, 1).await, Ok(AcquireOutcome::Full(_))));
+        second.release(third).await.expect("given back");
 
         // Who waits is told, by a watch and without asking.
         let held = taken(&mut first, 1).await;
@@ -78,7 +78,7 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
         let gives = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let at = Instant::now();
-            first.give_back(held).await.expect("given back");
+            first.release(held).await.expect("given back");
             at
         };
         let ((held, tried), freed) = join(waits, gives).await;
@@ -88,7 +88,7 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
             (tried - freed).as_secs_f32()
         ));
 
-        second.tell(&held, &why("Undone")).await.expect("told");
+        second.annotate(&held, &why("Undone")).await.expect("told");
         let lease = slot(&world, "slot-0").expect("the lease");
         let said = &lease["metadata"]["annotations"];
         assert_eq!(
@@ -101,16 +101,16 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
         let words: Vec<&str> = command.split(' ').skip(1).collect();
         world.plane.kubectl(&words).and_then(Ran::ok).expect("freed");
         assert_eq!(
-            second.tell(&held, &why("Undone")).await.map_err(|error| error.kind),
-            Err(Kind::Absent)
+            second.annotate(&held, &why("Undone")).await.map_err(|error| error.kind),
+            Err(ApiErrorKind::Absent)
         );
         let other = taken(&mut first, 1).await;
         assert_eq!(
-            second.tell(&held, &why("Undone")).await.map_err(|error| error.kind),
-            Err(Kind::Conflict)
+            second.annotate(&held, &why("Undone")).await.map_err(|error| error.kind),
+            Err(ApiErrorKind::Conflict)
         );
-        second.give_back(held).await.expect("nothing to give back");
-        assert_eq!(first.held().await.expect("an answer"), Some(other));
+        second.release(held).await.expect("nothing to give back");
+        assert_eq!(first.current_slot().await.expect("an answer"), Some(other));
     })?;
     // Neither the holder's identity nor anybody's clock ever frees a slot.
     let lease = slot(&world, "slot-0")?;
@@ -143,14 +143,14 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
     let mark = world.plane.audit().mark()?;
     let mut made_by_word = 0;
     world.run(async || {
-        let mut gates: Vec<Gate> = agents.iter().map(Agent::gate).collect();
+        let mut gates: Vec<SlotPool> = agents.iter().map(Agent::gate).collect();
         for _ in 0..ROUNDS {
             let outcomes = join_all(gates.iter_mut().map(|gate| take(gate, SLOTS))).await;
             let mut slots = Vec::new();
             for (number, outcome) in outcomes.into_iter().enumerate() {
                 match outcome {
-                    Ok(Taken::New(slot)) => slots.push((number, slot)),
-                    Ok(Taken::Full(holders)) => assert!(!holders.is_empty()),
+                    Ok(AcquireOutcome::New(slot)) => slots.push((number, slot)),
+                    Ok(AcquireOutcome::Full(holders)) => assert!(!holders.is_empty()),
                     other => panic!("{other:?}"),
                 }
             }
@@ -161,7 +161,7 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
             assert!(names.windows(2).all(|two| two[0] != two[1]), "{names:?}");
             made_by_word += names.len();
             for (number, slot) in slots {
-                gates[number].give_back(slot).await.expect("given back");
+                gates[number].release(slot).await.expect("given back");
             }
         }
     })?;
@@ -196,10 +196,10 @@ pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
 
     // Made again under the same name it is another Node: the old token takes nothing in its name, as that would be collected
     // as garbage in the middle of a change.
-    world.run(async || two.gate().give_back(held).await)??;
+    world.run(async || two.gate().release(held).await)??;
     world.node("n1")?;
     let refused = world.run(async || take(&mut one.gate(), 1).await)?;
-    assert_eq!(refused.map_err(|error| error.kind), Err(Kind::OtherNode));
+    assert_eq!(refused.map_err(|error| error.kind), Err(ApiErrorKind::OtherNode));
     assert!(world.absent(&["lease", "-n", NAMESPACE, "slot-0"])?);
     let again = world.agent("n1")?;
     world.run(async || taken(&mut again.gate(), 1).await)?;

@@ -10,21 +10,25 @@ use tokio::time::timeout;
 
 use crate::world::{World, counts, status_patch, until};
 use jiff::Timestamp;
-use mirrorshift_tests::cluster::conditions::{Conditions, Reason, Stated};
-use mirrorshift_tests::cluster::mirror::{Mirror, Report, Written};
+use mirrorshift_tests::cluster::conditions::{ConditionState, Conditions, Reason};
+use mirrorshift_tests::cluster::mirror::{NodeMirrorWriter, NodeReport, WriteOutcome};
 use mirrorshift_tests::cluster::nodemirror::{
-    FindingSummary, MOST_FINDINGS, MOST_ROUTES, Mirrors, NodeMirrorStatus, Phase, PlanSummary, PolicySummary,
+    FindingSummary, MOST_FINDINGS, MOST_ROUTES, MirrorSetup, NodeMirrorStatus, NodePhase, PlanSummary, PolicySummary,
     RouteSummary,
 };
 
 const SOON: Duration = Duration::from_secs(20);
 
-pub(crate) fn report(phase: Phase, message: &str) -> Report {
-    let migrated = phase == Phase::Migrated;
+pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
+    let migrated = phase == NodePhase::Migrated;
     let status = NodeMirrorStatus {
         phase,
         containerd: Some("1.7.24".into()),
-        mirrors: Some(if migrated { Mirrors::ConfigPath } else { Mirrors::Legacy }),
+        mirrors: Some(if migrated {
+            MirrorSetup::ConfigPath
+        } else {
+            MirrorSetup::Legacy
+        }),
         message: message.into(),
         plan: (!migrated).then(|| PlanSummary {
             digest: "12ab".into(),
@@ -50,24 +54,24 @@ pub(crate) fn report(phase: Phase, message: &str) -> Report {
         ..NodeMirrorStatus::default()
     };
     let said = if migrated {
-        Stated::yes(Reason::AsWanted, "")
+        ConditionState::true_with(Reason::AsWanted, "")
     } else {
-        Stated::no(Reason::NotYet, "")
+        ConditionState::false_with(Reason::NotYet, "")
     };
-    Report {
+    NodeReport {
         status,
         conditions: Conditions {
             migrated: said,
-            degraded: Stated::no(Reason::Well, ""),
-            progressing: Stated::yes(Reason::Preparing, "A plan is being rehearsed."),
-            policy_valid: Stated::yes(Reason::Read, ""),
+            degraded: ConditionState::false_with(Reason::Well, ""),
+            progressing: ConditionState::true_with(Reason::Preparing, "A plan is being rehearsed."),
+            policy_valid: ConditionState::true_with(Reason::Read, ""),
         },
     }
 }
 
-async fn say(mirror: &mut Mirror, phase: Phase, message: &str, second: i64) -> Written {
+async fn say(mirror: &mut NodeMirrorWriter, phase: NodePhase, message: &str, second: i64) -> WriteOutcome {
     let now = Timestamp::from_second(second).expect("a time");
-    mirror.say(&report(phase, message), now).await.expect("said")
+    mirror.apply(&report(phase, message), now).await.expect("said")
 }
 
 fn since(object: &Value, kind: &str) -> String {
@@ -103,20 +107,23 @@ pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Fai
     world.run(async || {
         let mut mirror = agent.mirror();
         assert_eq!(
-            say(&mut mirror, Phase::Pending, "There is a plan.", 1000).await,
-            Written::Made
+            say(&mut mirror, NodePhase::Pending, "There is a plan.", 1000).await,
+            WriteOutcome::Made
         );
         for second in 1001..1020 {
             assert_eq!(
-                say(&mut mirror, Phase::Pending, "There is a plan.", second).await,
-                Written::Nothing
+                say(&mut mirror, NodePhase::Pending, "There is a plan.", second).await,
+                WriteOutcome::Nothing
             );
         }
-        assert_eq!(say(&mut mirror, Phase::Migrated, "Done.", 2000).await, Written::Patched);
+        assert_eq!(
+            say(&mut mirror, NodePhase::Migrated, "Done.", 2000).await,
+            WriteOutcome::Patched
+        );
         // An agent that was started again.
         assert_eq!(
-            say(&mut agent.mirror(), Phase::Migrated, "Done.", 3000).await,
-            Written::Nothing
+            say(&mut agent.mirror(), NodePhase::Migrated, "Done.", 3000).await,
+            WriteOutcome::Nothing
         );
     })?;
     let expected = [
@@ -149,10 +156,10 @@ pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Fai
     assert_eq!(row[..4], ["n1", "Migrated", "1.7.24", "config_path"], "{table}");
 
     // The largest that there can be is taken.
-    let mut largest = report(Phase::Stuck, &"€".repeat(9000));
+    let mut largest = report(NodePhase::Stuck, &"€".repeat(9000));
     largest.status.routes = vec![largest.status.routes[0].clone(); 2 * MOST_ROUTES];
     largest.status.findings = vec![largest.status.findings[0].clone(); 2 * MOST_FINDINGS];
-    world.run(async || agent.mirror().say(&largest, Timestamp::UNIX_EPOCH).await.map(drop))??;
+    world.run(async || agent.mirror().apply(&largest, Timestamp::UNIX_EPOCH).await.map(drop))??;
     assert_eq!(get()?["status"]["routesLeftOut"], MOST_ROUTES);
 
     by_hand(&world)
@@ -198,17 +205,21 @@ fn by_hand(world: &World) -> Result<(), Failed> {
     ];
     world.run(async || {
         let mut mirror = agent.mirror();
-        say(&mut mirror, Phase::Migrated, "Done.", 5000).await;
+        say(&mut mirror, NodePhase::Migrated, "Done.", 5000).await;
         // Its own words do not disturb it.
-        assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());
+        assert!(
+            timeout(Duration::from_secs(2), mirror.wait_for_external_change())
+                .await
+                .is_err()
+        );
         for edit in edits {
             kubectl(edit);
-            timeout(SOON, mirror.disturbed())
+            timeout(SOON, mirror.wait_for_external_change())
                 .await
                 .expect("disturbed")
                 .expect("a watch");
-            let written = say(&mut mirror, Phase::Migrated, "Done.", 6000).await;
-            assert_ne!(written, Written::Nothing, "{edit:?}");
+            let written = say(&mut mirror, NodePhase::Migrated, "Done.", 6000).await;
+            assert_ne!(written, WriteOutcome::Nothing, "{edit:?}");
             let object = world.get(&["nodemirror", "n1"]).expect("the object");
             let status = &object["status"];
             assert_eq!(
@@ -222,7 +233,11 @@ fn by_hand(world: &World) -> Result<(), Failed> {
         }
         // A label is nothing that it tells of.
         kubectl(&["label", "nodemirror", "n1", "a=b"]);
-        assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());
+        assert!(
+            timeout(Duration::from_secs(2), mirror.wait_for_external_change())
+                .await
+                .is_err()
+        );
     })?;
     Ok(())
 }
@@ -230,12 +245,17 @@ fn by_hand(world: &World) -> Result<(), Failed> {
 pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
     let world = World::new(planes)?;
     let agent = world.agent("n1")?;
-    world.run(async || say(&mut agent.mirror(), Phase::Observed, "", 1).await)?;
+    world.run(async || say(&mut agent.mirror(), NodePhase::Observed, "", 1).await)?;
     world.plane.kubectl(&["delete", "node", "n1"])?.ok()?;
     until("the object outlives its Node", || world.absent(&["nodemirror", "n1"]))?;
     // A Node that was made again has an object of its own, by an agent with a token of its own.
     let again = world.agent("n1")?;
     assert_ne!(again.owner, agent.owner);
-    world.run(async || assert_eq!(say(&mut again.mirror(), Phase::Observed, "", 1).await, Written::Made))?;
+    world.run(async || {
+        assert_eq!(
+            say(&mut again.mirror(), NodePhase::Observed, "", 1).await,
+            WriteOutcome::Made
+        )
+    })?;
     Ok(())
 }

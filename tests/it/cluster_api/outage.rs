@@ -10,26 +10,26 @@ use tokio::time::timeout;
 
 use crate::mirror::report;
 use crate::world::{Agent, World, status_patch};
-use mirrorshift_tests::cluster::client::Limits;
-use mirrorshift_tests::cluster::error::Kind;
-use mirrorshift_tests::cluster::gate::{Taken, Why};
-use mirrorshift_tests::cluster::mirror::Written;
-use mirrorshift_tests::cluster::nodemirror::Phase;
+use mirrorshift_tests::cluster::client::CallLimits;
+use mirrorshift_tests::cluster::error::ApiErrorKind;
+use mirrorshift_tests::cluster::gate::{AcquireOutcome, SlotNote};
+use mirrorshift_tests::cluster::mirror::WriteOutcome;
+use mirrorshift_tests::cluster::nodemirror::NodePhase;
 
 /// Longer than any call may take.
 const BOUND: Duration = Duration::from_secs(90);
 
-async fn take(agent: &Agent) -> Result<Taken, Kind> {
-    let why = Why {
+async fn take(agent: &Agent) -> Result<AcquireOutcome, ApiErrorKind> {
+    let why = SlotNote {
         phase: "changing".into(),
         reason: "A test is run.".into(),
     };
-    let limits = Limits {
+    let limits = CallLimits {
         attempt: Duration::from_secs(3),
-        ..Limits::default()
+        ..CallLimits::default()
     };
     let mut gate = agent.gate_within(limits);
-    let outcome = timeout(BOUND, gate.take(1, &why, Timestamp::now()))
+    let outcome = timeout(BOUND, gate.acquire(1, &why, Timestamp::now()))
         .await
         .expect("an end");
     outcome.map_err(|error| error.kind)
@@ -39,10 +39,10 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     let mut world = World::new(planes)?;
     let agent = world.agent("n1")?;
     for (front, kind) in [
-        (Front::Answers(429), Kind::Busy(None)),
-        (Front::Answers(500), Kind::Failed),
-        (Front::Refuses, Kind::Unreachable),
-        (Front::Hangs, Kind::Silent),
+        (Front::Answers(429), ApiErrorKind::Busy(None)),
+        (Front::Answers(500), ApiErrorKind::Failed),
+        (Front::Refuses, ApiErrorKind::Unreachable),
+        (Front::Hangs, ApiErrorKind::Silent),
     ] {
         world.plane.front(front)?;
         let begun = Instant::now();
@@ -63,33 +63,37 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     // Slow is not away.
     world.plane.front(Front::Slow(300))?;
     let slow = world.run(async || take(&agent).await)?;
-    assert!(matches!(slow, Ok(Taken::New(_))), "{slow:?}");
+    assert!(matches!(slow, Ok(AcquireOutcome::New(_))), "{slow:?}");
     world.plane.front(Front::Open)?;
 
     // A token that has expired, and the one that comes in its place.
     let good = std::fs::read_to_string(&agent.access.token)?;
     std::fs::write(&agent.access.token, format!("{}x", good.trim()))?;
     let refused = world.run(async || take(&agent).await)?;
-    assert_eq!(refused.map(drop), Err(Kind::Unauthorized));
+    assert_eq!(refused.map(drop), Err(ApiErrorKind::Unauthorized));
     std::fs::write(&agent.access.token, good)?;
     let held = world.run(async || take(&agent).await)?;
-    assert!(matches!(held, Ok(Taken::Held(_))), "{held:?}");
+    assert!(matches!(held, Ok(AcquireOutcome::Held(_))), "{held:?}");
 
     // An API server that goes in the middle of a watch and comes back: what was edited meanwhile is seen.
     let now = Timestamp::UNIX_EPOCH;
-    let said = report(Phase::Migrated, "Done.");
+    let said = report(NodePhase::Migrated, "Done.");
     let mut mirror = world.run(async || agent.mirror())?;
     world.run(async || {
-        assert_eq!(mirror.say(&said, now).await.expect("said"), Written::Made);
-        assert!(timeout(Duration::from_secs(2), mirror.disturbed()).await.is_err());
+        assert_eq!(mirror.apply(&said, now).await.expect("said"), WriteOutcome::Made);
+        assert!(
+            timeout(Duration::from_secs(2), mirror.wait_for_external_change())
+                .await
+                .is_err()
+        );
     })?;
     world.plane.stop(Part::ApiServer);
-    let away = world.run(async || timeout(BOUND, mirror.disturbed()).await)?;
+    let away = world.run(async || timeout(BOUND, mirror.wait_for_external_change()).await)?;
     let away = away.map(|seen| seen.map_err(|error| error.kind));
     assert!(matches!(away, Ok(Err(kind)) if kind.is_outage()), "{away:?}");
     // What it says already it need not say again.
-    let written = world.run(async || mirror.say(&said, now).await)??;
-    assert_eq!(written, Written::Nothing);
+    let written = world.run(async || mirror.apply(&said, now).await)??;
+    assert_eq!(written, WriteOutcome::Nothing);
     world.plane.start(Part::ApiServer)?;
     let edited = status_patch("message", "All is well.");
     let patch = [
@@ -103,11 +107,11 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     ];
     world.plane.kubectl(&patch)?.ok()?;
     world.run(async || {
-        timeout(BOUND, mirror.disturbed())
+        timeout(BOUND, mirror.wait_for_external_change())
             .await
             .expect("disturbed")
             .expect("a watch");
-        assert_eq!(mirror.say(&said, now).await.expect("said"), Written::Patched);
+        assert_eq!(mirror.apply(&said, now).await.expect("said"), WriteOutcome::Patched);
     })?;
     Ok(())
 }

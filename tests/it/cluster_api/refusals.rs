@@ -8,8 +8,8 @@ use http::Request;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
 use libtest_mimic::Failed;
-use mirrorshift_tests::cluster::nodemirror::Phase;
-use mirrorshift_tests::cluster::owner::Owner;
+use mirrorshift_tests::cluster::nodemirror::NodePhase;
+use mirrorshift_tests::cluster::owner::NodeIdentity;
 use mirrorshift_tests::lab::ControlPlanes;
 use serde_json::{Value, json};
 
@@ -138,7 +138,7 @@ pub(crate) async fn ask(client: &Client, method: &str, path: &str, body: &Value)
     }
 }
 
-pub(crate) fn reference(owner: &Owner) -> Value {
+pub(crate) fn reference(owner: &NodeIdentity) -> Value {
     json!([{ "apiVersion": "v1", "kind": "Node", "name": owner.name, "uid": owner.uid }])
 }
 
@@ -170,8 +170,8 @@ pub(crate) fn event(name: &str, node: &str) -> Value {
 pub(crate) struct Scene {
     pub(crate) world: World,
     pub(crate) clients: Clients,
-    pub(crate) one: Owner,
-    pub(crate) two: Owner,
+    pub(crate) one: NodeIdentity,
+    pub(crate) two: NodeIdentity,
 }
 
 impl Scene {
@@ -182,10 +182,10 @@ impl Scene {
         let (one, two) = (world.agent("n1")?, world.agent("n2")?);
         world.run(async || {
             for agent in [&one, &two] {
-                let said = report(Phase::Observed, "");
+                let said = report(NodePhase::Observed, "");
                 agent
                     .mirror()
-                    .say(&said, jiff::Timestamp::UNIX_EPOCH)
+                    .apply(&said, jiff::Timestamp::UNIX_EPOCH)
                     .await
                     .expect("said");
             }
@@ -223,7 +223,7 @@ impl Scene {
     /// All that the policy is to refuse.
     pub(crate) fn refused(&self) -> Vec<Refused> {
         let (one, two) = (reference(&self.one), reference(&self.two));
-        let stale = reference(&Owner {
+        let stale = reference(&NodeIdentity {
             uid: "0".into(),
             ..self.one.clone()
         });

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use mirrorshift_tests::cluster::client::{Access, Cluster, Limits};
-use mirrorshift_tests::cluster::gate::Gate;
-use mirrorshift_tests::cluster::mirror::Mirror;
-use mirrorshift_tests::cluster::owner::Owner;
+use mirrorshift_tests::cluster::client::{ApiClient, CallLimits, InClusterConfig};
+use mirrorshift_tests::cluster::gate::SlotPool;
+use mirrorshift_tests::cluster::mirror::NodeMirrorWriter;
+use mirrorshift_tests::cluster::owner::NodeIdentity;
 
 pub(crate) const NAMESPACE: &str = "mirrorshift-system";
 pub(crate) const AGENT: &str = "mirrorshift-agent";
@@ -31,27 +31,27 @@ pub(crate) struct World {
 /// What one node's agent has in its pod.
 #[derive(Clone)]
 pub(crate) struct Agent {
-    pub(crate) access: Access,
-    pub(crate) owner: Owner,
+    pub(crate) access: InClusterConfig,
+    pub(crate) owner: NodeIdentity,
 }
 
 impl Agent {
     /// A client of its own, as each agent has.
-    pub(crate) fn cluster(&self) -> Cluster {
-        Cluster::new(&self.access, Limits::default()).expect("a client")
+    pub(crate) fn cluster(&self) -> ApiClient {
+        ApiClient::new(&self.access, CallLimits::default()).expect("a client")
     }
 
-    pub(crate) fn mirror(&self) -> Mirror {
-        Mirror::new(self.cluster(), self.owner.clone())
+    pub(crate) fn mirror(&self) -> NodeMirrorWriter {
+        NodeMirrorWriter::new(self.cluster(), self.owner.clone())
     }
 
-    pub(crate) fn gate(&self) -> Gate {
-        self.gate_within(Limits::default())
+    pub(crate) fn gate(&self) -> SlotPool {
+        self.gate_within(CallLimits::default())
     }
 
-    pub(crate) fn gate_within(&self, limits: Limits) -> Gate {
-        let cluster = Cluster::new(&self.access, limits).expect("a client");
-        Gate::new(cluster, NAMESPACE, self.owner.clone())
+    pub(crate) fn gate_within(&self, limits: CallLimits) -> SlotPool {
+        let cluster = ApiClient::new(&self.access, limits).expect("a client");
+        SlotPool::new(cluster, NAMESPACE, self.owner.clone())
     }
 }
 
@@ -87,12 +87,12 @@ impl World {
     }
 
     /// A Node of this name, new or as it is.
-    pub(crate) fn node(&self, name: &str) -> io::Result<Owner> {
+    pub(crate) fn node(&self, name: &str) -> io::Result<NodeIdentity> {
         self.plane
             .apply_text(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n"))?;
         let node = self.get(&["node", name])?;
         let uid = node["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        Ok(Owner {
+        Ok(NodeIdentity {
             name: name.to_owned(),
             uid,
         })
@@ -108,17 +108,20 @@ impl World {
         ])?;
         let access = self.access(name, &token)?;
         // What the agent makes of its token is what the cluster says of the Node.
-        assert_eq!(Owner::of_token(&access.token, name).expect("a bound token"), owner);
+        assert_eq!(
+            NodeIdentity::of_token(&access.token, name).expect("a bound token"),
+            owner
+        );
         Ok(Agent { access, owner })
     }
 
     /// A pod's folder with a token.
-    pub(crate) fn access(&self, name: &str, token: &str) -> io::Result<Access> {
+    pub(crate) fn access(&self, name: &str, token: &str) -> io::Result<InClusterConfig> {
         let folder = self.folder.path().join(name);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("ca.crt"), self.plane.authority())?;
         std::fs::write(folder.join("token"), token)?;
-        Access::of_pod("10.96.0.1", "443", &folder).map_err(io::Error::other)
+        InClusterConfig::of_pod("10.96.0.1", "443", &folder).map_err(io::Error::other)
     }
 
     /// A token of the agents' account.

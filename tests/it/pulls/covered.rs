@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mirrorshift_plan::Reason;
+use mirrorshift_plan::RefusalReason;
 
 use crate::case::{Case, Differs, LINES, ODD};
 
@@ -139,7 +139,7 @@ fn readable(case: &Case) -> Result<(), String> {
     let name = &case.name;
     let refusal = case.plan.strip_prefix("refused: ");
     let known = match refusal {
-        Some(reason) => Reason::ALL.iter().any(|known| known.as_str() == reason),
+        Some(reason) => RefusalReason::ALL.iter().any(|known| known.as_str() == reason),
         None => ["migrated", "empty"].contains(&case.plan.as_str()),
     };
     if !known {

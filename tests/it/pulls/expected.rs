@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mirrorshift_containerd::{Ask, Config, Image as Reference, Route, Scheme, Tree};
+use mirrorshift_containerd::{Config, Image as Reference, RegistryHost, Route, Scheme, Tree};
 use mirrorshift_tests::lab::{Asked, Behaviour, Cert, Guard, Host, Image, Login, Pki, Scene, Wire, by_digest};
 
 /// What the hosts of a case are like, and what the node knows of them.
@@ -133,7 +133,7 @@ impl Pulling<'_> {
     /// Asks one host after the other until one gives it.
     fn walk<'a>(
         &self,
-        asks: impl Iterator<Item = &'a Ask>,
+        asks: impl Iterator<Item = &'a RegistryHost>,
         thing: &str,
         expected: &mut Expected,
     ) -> (Vec<Asked>, bool) {
@@ -148,7 +148,7 @@ impl Pulling<'_> {
         (settled(asked), false)
     }
 
-    fn ask(&self, ask: &Ask, thing: &str, asked: &mut Vec<Asked>, expected: &mut Expected) -> Tried {
+    fn ask(&self, ask: &RegistryHost, thing: &str, asked: &mut Vec<Asked>, expected: &mut Expected) -> Tried {
         match ask.scheme {
             Scheme::Http => self.request(ask, "http", thing, asked, expected),
             Scheme::Https | Scheme::HttpsThenHttp => match self.greet(ask, expected) {
@@ -165,7 +165,7 @@ impl Pulling<'_> {
         }
     }
 
-    fn greet(&self, ask: &Ask, expected: &mut Expected) -> Greeting {
+    fn greet(&self, ask: &RegistryHost, expected: &mut Expected) -> Greeting {
         let at = endpoint(&ask.host, 443);
         let Some(host) = self.listening(&at) else {
             return Greeting::Nobody;
@@ -199,7 +199,14 @@ impl Pulling<'_> {
         }
     }
 
-    fn request(&self, ask: &Ask, scheme: &str, thing: &str, asked: &mut Vec<Asked>, expected: &mut Expected) -> Tried {
+    fn request(
+        &self,
+        ask: &RegistryHost,
+        scheme: &str,
+        thing: &str,
+        asked: &mut Vec<Asked>,
+        expected: &mut Expected,
+    ) -> Tried {
         let secure = scheme == "https";
         let at = endpoint(&ask.host, if secure { 443 } else { 80 });
         let Some(host) = self.listening(&at) else {
@@ -212,7 +219,7 @@ impl Pulling<'_> {
         };
         let mut headers: Vec<(String, String)> = [&ask.headers, &self.config.registry.headers]
             .iter()
-            .flat_map(|headers| headers.expose())
+            .flat_map(|headers| headers.reveal())
             .flat_map(|(name, values)| values.iter().map(|value| (name.to_ascii_lowercase(), value.clone())))
             .collect();
         headers.sort();
@@ -238,7 +245,7 @@ impl Pulling<'_> {
     }
 
     /// Whether a host gives what it is asked for, and the authorization that it is shown at last.
-    fn answer(&self, ask: &Ask, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
+    fn answer(&self, ask: &RegistryHost, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
         if matches!(
             host.behaviour,
             Behaviour::Status(_) | Behaviour::Dead | Behaviour::Hangs
@@ -268,7 +275,7 @@ impl Pulling<'_> {
     }
 
     /// Whose login a host is shown: that of the pull secret, or else that of the files (`ParseAuth`).
-    fn login(&self, ask: &Ask) -> Option<&Login> {
+    fn login(&self, ask: &RegistryHost) -> Option<&Login> {
         let Some(secret) = &self.image.auth else {
             return ask.credentials.as_ref().and_then(|key| self.world.logins.get(key));
         };
@@ -281,7 +288,7 @@ impl Pulling<'_> {
         meant.then_some(secret)
     }
 
-    fn client_cert(&self, ask: &Ask) -> Option<String> {
+    fn client_cert(&self, ask: &RegistryHost) -> Option<String> {
         let (cert, _) = ask.tls.client.first()?;
         let file = self.tree.file(cert)?;
         let known = [

@@ -1,8 +1,8 @@
 //! The definition in the manifests is that of the types, and the runbook explains what they can say.
 
 use crate::cluster::conditions::{ConditionType, Reason};
-use crate::cluster::events::Happened;
-use crate::cluster::nodemirror::{NodeMirror, Phase};
+use crate::cluster::events::EventReason;
+use crate::cluster::nodemirror::{NodeMirror, NodePhase};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn it_has_what_people_look_at() {
         .collect();
     assert_eq!(columns, ["Phase", "Containerd", "Mirrors", "Change", "Age", "Message"]);
     let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
-    let phases: Vec<_> = Phase::ALL.iter().map(|phase| phase.name()).collect();
+    let phases: Vec<_> = NodePhase::ALL.iter().map(|phase| phase.name()).collect();
     assert_eq!(status["properties"]["phase"]["enum"], json!(phases));
     // Two conditions of one type are refused by the API server.
     assert_eq!(status["properties"]["conditions"]["x-kubernetes-list-type"], "map");
@@ -96,9 +96,9 @@ fn the_runbook_explains_every_word() {
             .any(|line| line.starts_with('|') && line.contains(&cell))
     };
     let kinds: Vec<_> = ConditionType::ALL.iter().map(|kind| format!("{kind:?}")).collect();
-    let words = Phase::ALL.iter().map(|phase| phase.name());
+    let words = NodePhase::ALL.iter().map(|phase| phase.name());
     let words = words.chain(Reason::ALL.iter().map(|reason| reason.name()));
-    let words = words.chain(Happened::ALL.iter().map(|happened| happened.name()));
+    let words = words.chain(EventReason::ALL.iter().map(|happened| happened.name()));
     for word in words.chain(kinds.iter().map(String::as_str)) {
         assert!(row(word), "{word} is in no table of the runbook");
     }
@@ -129,7 +129,10 @@ fn monitoring_asks_for_what_there_is() {
                 .next()
                 .unwrap();
             for phase in phases.split('|') {
-                assert!(Phase::ALL.iter().any(|known| known.name() == phase), "{file}: {phase}");
+                assert!(
+                    NodePhase::ALL.iter().any(|known| known.name() == phase),
+                    "{file}: {phase}"
+                );
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Events, and how many.
 
-use super::{Answer, asked, cluster, owner, status};
-use crate::cluster::events::{Events, Happened};
+use super::{FakeResponse, asked, cluster, owner, status};
+use crate::cluster::events::{EventReason, Events};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-fn made() -> Answer {
-    Answer::Json(
+fn made() -> FakeResponse {
+    FakeResponse::Json(
         201,
         json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null }),
     )
@@ -19,7 +19,7 @@ async fn an_event_is_on_the_node() {
     let (cluster, log) = cluster([made()]);
     let mut events = Events::new(cluster, owner());
     let told = events
-        .tell(Happened::MigrationUndone, "It failed.", Timestamp::UNIX_EPOCH)
+        .publish(EventReason::MigrationUndone, "It failed.", Timestamp::UNIX_EPOCH)
         .await;
     assert!(told.unwrap());
     assert_eq!(asked(&log), ["POST /apis/events.k8s.io/v1/namespaces/default/events"]);
@@ -38,22 +38,26 @@ async fn an_event_is_on_the_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_is_said_once_an_hour_and_a_storm_is_none() {
+async fn repeated_event_is_deduplicated_for_an_hour_and_bursts_are_capped() {
     let (cluster, log) = cluster((0..100).map(|_| made()));
     let mut events = Events::new(cluster, owner());
     for _ in 0..10 {
-        let told = events.tell(Happened::DriftFight, "a", Timestamp::UNIX_EPOCH).await;
+        let told = events
+            .publish(EventReason::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .await;
         assert!(told.unwrap());
     }
     assert_eq!(asked(&log).len(), 1);
     for number in 0..100 {
         let note = format!("number {number}");
-        let told = events.tell(Happened::DriftRepaired, &note, Timestamp::UNIX_EPOCH).await;
+        let told = events
+            .publish(EventReason::DriftRepaired, &note, Timestamp::UNIX_EPOCH)
+            .await;
         assert_eq!(told.unwrap(), number < 19);
     }
     assert!(
         events
-            .tell(Happened::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .publish(EventReason::DriftFight, "a", Timestamp::UNIX_EPOCH)
             .await
             .unwrap()
     );
@@ -61,7 +65,7 @@ async fn the_same_is_said_once_an_hour_and_a_storm_is_none() {
     tokio::time::advance(Duration::from_mins(61)).await;
     assert!(
         events
-            .tell(Happened::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .publish(EventReason::DriftFight, "a", Timestamp::UNIX_EPOCH)
             .await
             .unwrap()
     );
@@ -74,18 +78,18 @@ async fn the_same_is_said_once_an_hour_and_a_storm_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_not_made_may_be_said_again() {
-    let (cluster, log) = cluster([Answer::Broken, Answer::Broken, Answer::Broken, made()]);
+async fn event_is_retried_after_create_failed() {
+    let (cluster, log) = cluster([FakeResponse::Broken, FakeResponse::Broken, FakeResponse::Broken, made()]);
     let mut events = Events::new(cluster, owner());
     assert!(
         events
-            .tell(Happened::MigrationDone, "a", Timestamp::UNIX_EPOCH)
+            .publish(EventReason::MigrationDone, "a", Timestamp::UNIX_EPOCH)
             .await
             .is_err()
     );
     assert!(
         events
-            .tell(Happened::MigrationDone, "a", Timestamp::UNIX_EPOCH)
+            .publish(EventReason::MigrationDone, "a", Timestamp::UNIX_EPOCH)
             .await
             .unwrap()
     );
@@ -95,9 +99,11 @@ async fn one_that_was_not_made_may_be_said_again() {
 /// Nobody knows whether it was made when a connection breaks, and its name tells.
 #[tokio::test(start_paused = true)]
 async fn one_is_made_once() {
-    let (cluster, log) = cluster([Answer::Broken, status(409, "AlreadyExists")]);
+    let (cluster, log) = cluster([FakeResponse::Broken, status(409, "AlreadyExists")]);
     let mut events = Events::new(cluster, owner());
-    let told = events.tell(Happened::DriftRepaired, "a", Timestamp::UNIX_EPOCH).await;
+    let told = events
+        .publish(EventReason::DriftRepaired, "a", Timestamp::UNIX_EPOCH)
+        .await;
     assert!(told.unwrap());
     let log = log.lock().unwrap();
     assert_eq!(log.len(), 2);
@@ -111,11 +117,11 @@ async fn notes_and_names_fit() {
     lengthy.name = format!("{}.n", "a".repeat(219));
     let mut events = Events::new(cluster, lengthy);
     events
-        .tell(Happened::PolicyInvalid, &"x".repeat(5000), Timestamp::UNIX_EPOCH)
+        .publish(EventReason::PolicyInvalid, &"x".repeat(5000), Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     events
-        .tell(Happened::PolicyInvalid, &"€".repeat(5000), Timestamp::UNIX_EPOCH)
+        .publish(EventReason::PolicyInvalid, &"€".repeat(5000), Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     for heard in log.lock().unwrap().iter() {
@@ -128,7 +134,7 @@ async fn notes_and_names_fit() {
 
 #[test]
 fn every_reason_is_named_as_it_is_written() {
-    for happened in Happened::ALL {
+    for happened in EventReason::ALL {
         assert_eq!(happened.name(), format!("{happened:?}"));
     }
 }

@@ -1,8 +1,8 @@
 //! Slots.
 
-use super::{Answer, FOREVER, Log, Then, asked, cluster, event, owner, owner_reference, status};
-use crate::cluster::error::Kind;
-use crate::cluster::gate::{Awaited, FREE, Gate, PHASE, REASON, Slot, Taken, Why};
+use super::{FOREVER, FakeResponse, Log, Then, asked, cluster, event, owner, owner_reference, status};
+use crate::cluster::error::ApiErrorKind;
+use crate::cluster::gate::{AcquireOutcome, FREE, HeldSlot, PHASE, REASON, SlotNote, SlotPool, WaitOutcome};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
 
-fn gate(answers: Vec<Answer>) -> (Gate, Log) {
+fn gate(answers: Vec<FakeResponse>) -> (SlotPool, Log) {
     let (cluster, log) = cluster(answers);
-    (Gate::new(cluster, "ns", owner()), log)
+    (SlotPool::new(cluster, "ns", owner()), log)
 }
 
 fn lease(name: &str, node: &str, uid: &str) -> Value {
@@ -30,8 +30,8 @@ fn lease(name: &str, node: &str, uid: &str) -> Value {
     })
 }
 
-fn list(items: &[Value]) -> Answer {
-    Answer::Json(
+fn list(items: &[Value]) -> FakeResponse {
+    FakeResponse::Json(
         200,
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList",
@@ -40,8 +40,8 @@ fn list(items: &[Value]) -> Answer {
     )
 }
 
-fn node(uid: &str) -> Answer {
-    Answer::Json(
+fn node(uid: &str) -> FakeResponse {
+    FakeResponse::Json(
         200,
         json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": { "name": "n1", "uid": uid },
@@ -49,23 +49,23 @@ fn node(uid: &str) -> Answer {
     )
 }
 
-fn why() -> Why {
-    Why {
+fn why() -> SlotNote {
+    SlotNote {
         phase: "Changing".into(),
         reason: "Plan 12ab is being carried out.".into(),
     }
 }
 
-async fn take(gate: &mut Gate, slots: u16) -> Result<Taken, Kind> {
-    gate.take(slots, &why(), Timestamp::UNIX_EPOCH)
+async fn take(gate: &mut SlotPool, slots: u16) -> Result<AcquireOutcome, ApiErrorKind> {
+    gate.acquire(slots, &why(), Timestamp::UNIX_EPOCH)
         .await
         .map_err(|error| error.kind)
 }
 
-fn name(taken: &Taken) -> &str {
+fn name(taken: &AcquireOutcome) -> &str {
     match taken {
-        Taken::New(slot) | Taken::Held(slot) => slot.name(),
-        Taken::Full(_) => "full",
+        AcquireOutcome::New(slot) | AcquireOutcome::Held(slot) => slot.name(),
+        AcquireOutcome::Full(_) => "full",
     }
 }
 
@@ -74,11 +74,11 @@ async fn a_free_slot_is_taken_with_all_that_a_person_wants_to_know() {
     let (mut gate, log) = gate(vec![
         list(&[lease("slot-0", "n2", "u2"), lease("leader", "n3", "u3")]),
         node("u1"),
-        Answer::Json(201, lease("slot-1", "n1", "u1")),
+        FakeResponse::Json(201, lease("slot-1", "n1", "u1")),
     ]);
     let taken = take(&mut gate, 2).await.unwrap();
     assert!(
-        matches!(&taken, Taken::New(slot) if slot.name() == "slot-1"),
+        matches!(&taken, AcquireOutcome::New(slot) if slot.name() == "slot-1"),
         "{taken:?}"
     );
     assert_eq!(
@@ -114,7 +114,7 @@ async fn full_is_full_and_says_by_whom() {
             .collect();
         // Slots that a larger number allowed count as well.
         let (mut gate, log) = gate(vec![list(&names)]);
-        let Ok(Taken::Full(holders)) = take(&mut gate, 1).await else {
+        let Ok(AcquireOutcome::Full(holders)) = take(&mut gate, 1).await else {
             panic!("taken")
         };
         assert_eq!(asked(&log).len(), 1);
@@ -127,7 +127,7 @@ async fn full_is_full_and_says_by_whom() {
         assert_eq!(holders[0].free, "kubectl -n ns delete lease slot-2");
     }
     let (mut gate, _) = gate(vec![list(&[]), list(&[])]);
-    assert_eq!(take(&mut gate, 0).await, Ok(Taken::Full(vec![])));
+    assert_eq!(take(&mut gate, 0).await, Ok(AcquireOutcome::Full(vec![])));
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn who_comes_second_waits_and_tries_no_other() {
         status(409, "AlreadyExists"),
         list(&[lease("slot-0", "n2", "u2")]),
     ]);
-    let Ok(Taken::Full(holders)) = take(&mut gate, 2).await else {
+    let Ok(AcquireOutcome::Full(holders)) = take(&mut gate, 2).await else {
         panic!("taken")
     };
     assert_eq!(holders.len(), 1);
@@ -157,7 +157,7 @@ async fn each_free_slot_is_tried_at_some_time() {
     };
     let (mut gate, log) = gate((0..50).flat_map(|_| lost()).collect());
     for _ in 0..50 {
-        assert_eq!(take(&mut gate, 4).await, Ok(Taken::Full(vec![])));
+        assert_eq!(take(&mut gate, 4).await, Ok(AcquireOutcome::Full(vec![])));
     }
     let heard = log.lock().unwrap();
     let tried = heard.iter().filter_map(|call| call.body["metadata"]["name"].as_str());
@@ -172,8 +172,8 @@ async fn any_error_is_a_no() {
         vec![list(&[]), status(403, "Forbidden")],
         vec![list(&[]), node("u1"), status(403, "Forbidden")],
         vec![list(&[]), node("u1"), status(500, "InternalError")],
-        vec![list(&[]), node("u1"), Answer::Silence],
-        vec![list(&[]), node("u1"), Answer::Broken],
+        vec![list(&[]), node("u1"), FakeResponse::Silence],
+        vec![list(&[]), node("u1"), FakeResponse::Broken],
     ] {
         let asks = answers.len();
         let (mut gate, log) = gate(answers);
@@ -187,10 +187,10 @@ async fn any_error_is_a_no() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_made_again_takes_nothing_in_the_name_of_the_old() {
     let (mut gate, log) = gate(vec![list(&[lease("slot-0", "n1", "u0")]), node("u2")]);
-    assert_eq!(take(&mut gate, 2).await, Err(Kind::OtherNode));
+    assert_eq!(take(&mut gate, 2).await, Err(ApiErrorKind::OtherNode));
     assert_eq!(asked(&log).len(), 2);
     let (mut gate, _) = self::gate(vec![list(&[]), status(404, "NotFound")]);
-    assert_eq!(take(&mut gate, 2).await, Err(Kind::OtherNode));
+    assert_eq!(take(&mut gate, 2).await, Err(ApiErrorKind::OtherNode));
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,21 +202,21 @@ async fn what_is_held_is_found_again_and_one_is_enough() {
     ];
     let (mut gate, log) = gate(vec![
         list(&own),
-        Answer::Json(200, json!({ "kind": "Status", "status": "Success" })),
+        FakeResponse::Json(200, json!({ "kind": "Status", "status": "Success" })),
     ]);
     let taken = take(&mut gate, 1).await.unwrap();
     assert!(
-        matches!(&taken, Taken::Held(slot) if slot.name() == "slot-1"),
+        matches!(&taken, AcquireOutcome::Held(slot) if slot.name() == "slot-1"),
         "{taken:?}"
     );
     assert_eq!(asked(&log)[1], format!("DELETE {LEASES}/slot-2"));
     let (gate, _) = self::gate(vec![list(&own[1..2])]);
-    assert_eq!(gate.held().await.unwrap(), None);
+    assert_eq!(gate.current_slot().await.unwrap(), None);
 }
 
-async fn held() -> (Gate, Log, Slot) {
+async fn held() -> (SlotPool, Log, HeldSlot) {
     let (mut gate, log) = gate(vec![list(&[lease("slot-0", "n1", "u1")])]);
-    let Ok(Taken::Held(slot)) = take(&mut gate, 1).await else {
+    let Ok(AcquireOutcome::Held(slot)) = take(&mut gate, 1).await else {
         panic!("not held")
     };
     (gate, log, slot)
@@ -225,33 +225,33 @@ async fn held() -> (Gate, Log, Slot) {
 /// A server that puts everybody off for a minute is asked all the same by whom others wait for, and by nobody else.
 #[tokio::test(start_paused = true)]
 async fn whoever_holds_a_slot_asks_at_once() {
-    let put_off = || Answer::Later(429, "60");
+    let put_off = || FakeResponse::Later(429, "60");
     let (mut gate, log) = gate(vec![
         list(&[]),
         node("u1"),
-        Answer::Json(201, lease("slot-0", "n1", "u1")),
+        FakeResponse::Json(201, lease("slot-0", "n1", "u1")),
         put_off(),
         put_off(),
         put_off(),
         put_off(),
-        Answer::Json(200, lease("slot-0", "n1", "u1")),
+        FakeResponse::Json(200, lease("slot-0", "n1", "u1")),
     ]);
-    let Ok(Taken::New(slot)) = take(&mut gate, 1).await else {
+    let Ok(AcquireOutcome::New(slot)) = take(&mut gate, 1).await else {
         panic!("not taken")
     };
     for _ in 0..4 {
-        let told = gate.tell(&slot, &why()).await;
-        assert!(matches!(told.unwrap_err().kind, Kind::Busy(_)));
+        let told = gate.annotate(&slot, &why()).await;
+        assert!(matches!(told.unwrap_err().kind, ApiErrorKind::Busy(_)));
     }
-    gate.give_back(slot).await.unwrap();
+    gate.release(slot).await.unwrap();
     assert_eq!(asked(&log).len(), 8);
-    assert_eq!(gate.held().await.unwrap_err().kind, Kind::Paused);
+    assert_eq!(gate.current_slot().await.unwrap_err().kind, ApiErrorKind::Paused);
     assert_eq!(asked(&log).len(), 8);
 }
 
 #[tokio::test(start_paused = true)]
 async fn given_back_is_this_lease_and_no_other() {
-    let success = || Answer::Json(200, json!({ "kind": "Status", "status": "Success" }));
+    let success = || FakeResponse::Json(200, json!({ "kind": "Status", "status": "Success" }));
     for (answer, good) in [
         (success(), true),
         (status(404, "NotFound"), true),
@@ -260,7 +260,7 @@ async fn given_back_is_this_lease_and_no_other() {
     ] {
         let (_, _, slot) = held().await;
         let (gate, log) = gate(vec![answer]);
-        assert_eq!(gate.give_back(slot).await.is_ok(), good);
+        assert_eq!(gate.release(slot).await.is_ok(), good);
         assert_eq!(
             log.lock().unwrap()[0].body["preconditions"],
             json!({ "uid": "uid-of-slot-0" })
@@ -272,19 +272,22 @@ async fn given_back_is_this_lease_and_no_other() {
 async fn told_at_this_lease_and_no_other() {
     let (_, _, slot) = held().await;
     let (gate, log) = gate(vec![
-        Answer::Json(
+        FakeResponse::Json(
             200,
             json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {} }),
         ),
         status(409, "Conflict"),
         status(422, "Invalid"),
     ]);
-    gate.tell(&slot, &why()).await.unwrap();
+    gate.annotate(&slot, &why()).await.unwrap();
     let body = log.lock().unwrap()[0].body.clone();
     assert_eq!(body["metadata"]["uid"], "uid-of-slot-0");
     assert_eq!(body["metadata"]["annotations"][PHASE], "Changing");
     for _ in 0..2 {
-        assert_eq!(gate.tell(&slot, &why()).await.unwrap_err().kind, Kind::Conflict);
+        assert_eq!(
+            gate.annotate(&slot, &why()).await.unwrap_err().kind,
+            ApiErrorKind::Conflict
+        );
     }
 }
 
@@ -292,7 +295,7 @@ async fn told_at_this_lease_and_no_other() {
 async fn it_waits_until_a_slot_is_free() {
     let (mut gate, log) = gate(vec![
         list(&[lease("slot-0", "n2", "u2")]),
-        Answer::Watch(
+        FakeResponse::Watch(
             vec![
                 event("ADDED", &lease("leader", "n3", "u3")),
                 event("DELETED", &lease("leader", "n3", "u3")),
@@ -308,7 +311,7 @@ async fn it_waits_until_a_slot_is_free() {
     // Still free: the next turn comes after another while, and without a question.
     timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
     assert_eq!(asked(&log).len(), 2);
-    gate.rest();
+    gate.stop_watching();
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,7 +323,7 @@ async fn who_waits_learns_once_that_the_fleet_stands_still() {
     told["metadata"]["annotations"][REASON] = json!("It failed for another reason.");
     let (mut gate, _log) = gate(vec![
         list(&[changing]),
-        Answer::Watch(
+        FakeResponse::Watch(
             vec![
                 event("MODIFIED", &failed),
                 event("MODIFIED", &told),
@@ -330,14 +333,14 @@ async fn who_waits_learns_once_that_the_fleet_stands_still() {
         ),
     ]);
     let said = timeout(FOREVER, gate.wait(1)).await.expect("an end").unwrap();
-    let Awaited::Failed(holders) = said else {
+    let WaitOutcome::Failed(holders) = said else {
         panic!("{said:?}");
     };
     assert_eq!(holders.len(), 1);
     assert!(holders[0].failed() && holders[0].node == "n2");
     // The same failure is no news, and a slot that is freed is.
     let free = timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
-    assert_eq!(free, Awaited::Free);
+    assert_eq!(free, WaitOutcome::Free);
 }
 
 #[tokio::test(start_paused = true)]
@@ -349,7 +352,7 @@ async fn who_is_beaten_to_it_goes_on_waiting_and_tries_later() {
     });
     let (mut gate, log) = gate(vec![
         list(&[lease("slot-0", "n2", "u2")]),
-        Answer::Watch(rounds.collect(), Then::Goes),
+        FakeResponse::Watch(rounds.collect(), Then::Goes),
     ]);
     assert!(timeout(Duration::from_secs(200), gate.wait(1)).await.is_err());
     assert_eq!(asked(&log).len(), 2);
@@ -359,7 +362,7 @@ async fn who_is_beaten_to_it_goes_on_waiting_and_tries_later() {
 async fn of_thousands_few_try_and_a_handful_does_not_wait_long() {
     let mut waits = Vec::new();
     for _ in 0..200 {
-        let (mut gate, _) = gate(vec![list(&[]), Answer::Watch(vec![], Then::Goes)]);
+        let (mut gate, _) = gate(vec![list(&[]), FakeResponse::Watch(vec![], Then::Goes)]);
         let begun = Instant::now();
         timeout(FOREVER, gate.wait(1)).await.expect("a slot").unwrap();
         waits.push(begun.elapsed());
@@ -367,7 +370,10 @@ async fn of_thousands_few_try_and_a_handful_does_not_wait_long() {
     assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)));
     // One that has lost again and again spreads its tries over a minute.
     let lost = (0..7).flat_map(|_| [list(&[]), node("u1"), status(409, "AlreadyExists"), list(&[])]);
-    let (mut gate, _) = gate(lost.chain((0..9).map(|_| Answer::Watch(vec![], Then::Goes))).collect());
+    let (mut gate, _) = gate(
+        lost.chain((0..9).map(|_| FakeResponse::Watch(vec![], Then::Goes)))
+            .collect(),
+    );
     for _ in 0..7 {
         assert_eq!(name(&take(&mut gate, 1).await.unwrap()), "full");
     }

@@ -1,9 +1,9 @@
 //! The node's object.
 
-use super::{Answer, FOREVER, Log, Then, asked, cluster, event, owner, owner_reference, report, status};
-use crate::cluster::error::Kind;
-use crate::cluster::mirror::{Mirror, Written};
-use crate::cluster::nodemirror::Phase;
+use super::{FOREVER, FakeResponse, Log, Then, asked, cluster, event, owner, owner_reference, report, status};
+use crate::cluster::error::ApiErrorKind;
+use crate::cluster::mirror::{NodeMirrorWriter, WriteOutcome};
+use crate::cluster::nodemirror::NodePhase;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn object(version: u64, status: &Value) -> Value {
 
 /// The status that a report makes, at a time.
 fn said(message: &str, second: i64) -> Value {
-    let report = report(Phase::Pending, message);
+    let report = report(NodePhase::Pending, message);
     let mut status = report.status.clone();
     status.conditions = report.conditions.after(&[], Some(1), at(second));
     status.observed_generation = Some(1);
@@ -45,17 +45,17 @@ fn body(log: &Log, number: usize) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn made_when_absent_and_asked_nothing_while_the_same() {
+async fn status_is_created_once_and_not_rewritten_while_unchanged() {
     let (cluster, log) = cluster(vec![
         status(404, "NotFound"),
-        Answer::Json(201, object(1, &Value::Null)),
-        Answer::Json(200, object(2, &said("a", 100))),
-        Answer::Json(200, object(3, &said("b", 100))),
+        FakeResponse::Json(201, object(1, &Value::Null)),
+        FakeResponse::Json(200, object(2, &said("a", 100))),
+        FakeResponse::Json(200, object(3, &said("b", 100))),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap(),
-        Written::Made
+        mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
+        WriteOutcome::Made
     );
     let path = OBJECT.strip_suffix("/n1").unwrap();
     assert_eq!(
@@ -69,14 +69,17 @@ async fn made_when_absent_and_asked_nothing_while_the_same() {
     assert_eq!(body(&log, 1)["metadata"]["ownerReferences"], json!([owner_reference()]));
     assert_eq!(body(&log, 2)["metadata"], json!({ "resourceVersion": "1" }));
     for second in 101..200 {
-        let written = mirror.say(&report(Phase::Pending, "a"), at(second)).await.unwrap();
-        assert_eq!(written, Written::Nothing);
+        let written = mirror
+            .apply(&report(NodePhase::Pending, "a"), at(second))
+            .await
+            .unwrap();
+        assert_eq!(written, WriteOutcome::Nothing);
     }
     assert_eq!(asked(&log).len(), 3);
     // Only what differs is written.
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "b"), at(200)).await.unwrap(),
-        Written::Patched
+        mirror.apply(&report(NodePhase::Pending, "b"), at(200)).await.unwrap(),
+        WriteOutcome::Patched
     );
     assert_eq!(
         body(&log, 3),
@@ -86,11 +89,11 @@ async fn made_when_absent_and_asked_nothing_while_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_starts_again_writes_nothing_that_stands_there() {
-    let (cluster, log) = cluster(vec![Answer::Json(200, object(7, &said("a", 100)))]);
-    let mut mirror = Mirror::new(cluster, owner());
+    let (cluster, log) = cluster(vec![FakeResponse::Json(200, object(7, &said("a", 100)))]);
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(900)).await.unwrap(),
-        Written::Nothing
+        mirror.apply(&report(NodePhase::Pending, "a"), at(900)).await.unwrap(),
+        WriteOutcome::Nothing
     );
     assert_eq!(asked(&log), [format!("GET {OBJECT}")]);
 }
@@ -106,14 +109,14 @@ async fn what_another_version_wrote_is_taken_away_and_the_owner_put_right_first(
     owned["metadata"]["ownerReferences"] = json!([owner_reference()]);
     owned["metadata"]["resourceVersion"] = json!("5");
     let (cluster, log) = cluster(vec![
-        Answer::Json(200, strange),
-        Answer::Json(200, owned),
-        Answer::Json(200, object(6, &said("a", 100))),
+        FakeResponse::Json(200, strange),
+        FakeResponse::Json(200, owned),
+        FakeResponse::Json(200, object(6, &said("a", 100))),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap(),
-        Written::Patched
+        mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
+        WriteOutcome::Patched
     );
     assert_eq!(asked(&log)[1..], [format!("PATCH {OBJECT}"), format!("PATCH {STATUS}")]);
     let patch = body(&log, 2);
@@ -129,15 +132,15 @@ async fn what_another_version_wrote_is_taken_away_and_the_owner_put_right_first(
 #[tokio::test(start_paused = true)]
 async fn somebody_who_writes_meanwhile_makes_it_look_again() {
     let (cluster, log) = cluster(vec![
-        Answer::Json(200, object(1, &said("a", 100))),
+        FakeResponse::Json(200, object(1, &said("a", 100))),
         status(409, "Conflict"),
-        Answer::Json(200, object(2, &said("edited", 100))),
-        Answer::Json(200, object(3, &said("b", 100))),
+        FakeResponse::Json(200, object(2, &said("edited", 100))),
+        FakeResponse::Json(200, object(3, &said("b", 100))),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
-        Written::Patched
+        mirror.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
+        WriteOutcome::Patched
     );
     assert_eq!(body(&log, 3)["metadata"]["resourceVersion"], "2");
 }
@@ -146,14 +149,17 @@ async fn somebody_who_writes_meanwhile_makes_it_look_again() {
 async fn somebody_who_never_stops_writing_is_left_to_it() {
     let rounds = (0..20).flat_map(|round| {
         [
-            Answer::Json(200, object(round, &said("a", 100))),
+            FakeResponse::Json(200, object(round, &said("a", 100))),
             status(409, "Conflict"),
         ]
     });
     let (cluster, log) = cluster(rounds);
-    let mut mirror = Mirror::new(cluster, owner());
-    let error = mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap_err();
-    assert_eq!((error.kind, asked(&log).len()), (Kind::Conflict, 10));
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let error = mirror
+        .apply(&report(NodePhase::Pending, "b"), at(100))
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind, asked(&log).len()), (ApiErrorKind::Conflict, 10));
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,17 +167,17 @@ async fn a_definition_that_lacks_a_field_is_no_reason_to_write_for_ever() {
     let mut pruned = said("a", 100);
     pruned.as_object_mut().unwrap().remove("message");
     let (cluster, log) = cluster(vec![
-        Answer::Json(200, object(1, &Value::Null)),
-        Answer::Json(200, object(2, &pruned)),
+        FakeResponse::Json(200, object(1, &Value::Null)),
+        FakeResponse::Json(200, object(2, &pruned)),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap(),
-        Written::Patched
+        mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
+        WriteOutcome::Patched
     );
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(300)).await.unwrap(),
-        Written::Nothing
+        mirror.apply(&report(NodePhase::Pending, "a"), at(300)).await.unwrap(),
+        WriteOutcome::Nothing
     );
     assert_eq!(asked(&log).len(), 2);
 }
@@ -179,16 +185,19 @@ async fn a_definition_that_lacks_a_field_is_no_reason_to_write_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn an_error_is_told_and_nothing_is_lost() {
     let (cluster, log) = cluster(vec![
-        Answer::Json(200, object(1, &said("a", 100))),
+        FakeResponse::Json(200, object(1, &said("a", 100))),
         status(403, "Forbidden"),
-        Answer::Json(200, object(2, &said("b", 100))),
+        FakeResponse::Json(200, object(2, &said("b", 100))),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
-    let error = mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap_err();
-    assert_eq!(error.kind, Kind::Forbidden);
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let error = mirror
+        .apply(&report(NodePhase::Pending, "b"), at(100))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ApiErrorKind::Forbidden);
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
-        Written::Patched
+        mirror.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
+        WriteOutcome::Patched
     );
     // It is not read again for that.
     assert_eq!(asked(&log).len(), 3);
@@ -196,26 +205,28 @@ async fn an_error_is_told_and_nothing_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_written_although_nobody_knew_is_found() {
-    let answers = [Answer::Json(200, object(1, &said("a", 100)))].into_iter();
-    let nobody_knows = (0..3).map(|_| Answer::Broken);
-    let (cluster, log) = cluster(
-        answers
-            .chain(nobody_knows)
-            .chain([status(409, "Conflict"), Answer::Json(200, object(2, &said("b", 100)))]),
-    );
-    let mut mirror = Mirror::new(cluster, owner());
-    let error = mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap_err();
-    assert_eq!(error.kind, Kind::Broken);
+    let answers = [FakeResponse::Json(200, object(1, &said("a", 100)))].into_iter();
+    let nobody_knows = (0..3).map(|_| FakeResponse::Broken);
+    let (cluster, log) = cluster(answers.chain(nobody_knows).chain([
+        status(409, "Conflict"),
+        FakeResponse::Json(200, object(2, &said("b", 100))),
+    ]));
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let error = mirror
+        .apply(&report(NodePhase::Pending, "b"), at(100))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ApiErrorKind::Broken);
     tokio::time::sleep(FOREVER).await;
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "b"), at(100)).await.unwrap(),
-        Written::Nothing
+        mirror.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
+        WriteOutcome::Nothing
     );
     assert_eq!(asked(&log).len(), 6);
 }
 
-fn list(version: u64, items: &[Value]) -> Answer {
-    Answer::Json(
+fn list(version: u64, items: &[Value]) -> FakeResponse {
+    FakeResponse::Json(
         200,
         json!({
             "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirrorList",
@@ -227,11 +238,11 @@ fn list(version: u64, items: &[Value]) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn its_own_writes_do_not_disturb_it_and_others_do() {
     let (cluster, log) = cluster(vec![
-        Answer::Json(200, object(1, &Value::Null)),
-        Answer::Json(200, object(3, &said("a", 100))),
+        FakeResponse::Json(200, object(1, &Value::Null)),
+        FakeResponse::Json(200, object(3, &said("a", 100))),
         // The list is older than what was written.
         list(2, &[object(1, &Value::Null)]),
-        Answer::Watch(
+        FakeResponse::Watch(
             vec![
                 event("MODIFIED", &object(2, &said("x", 100))),
                 event("MODIFIED", &object(3, &said("a", 100))),
@@ -241,19 +252,26 @@ async fn its_own_writes_do_not_disturb_it_and_others_do() {
             ],
             Then::Goes,
         ),
-        Answer::Json(200, object(6, &said("a", 100))),
+        FakeResponse::Json(200, object(6, &said("a", 100))),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
-    mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap();
-    timeout(FOREVER, mirror.disturbed()).await.expect("disturbed").unwrap();
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap();
+    timeout(FOREVER, mirror.wait_for_external_change())
+        .await
+        .expect("disturbed")
+        .unwrap();
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(200)).await.unwrap(),
-        Written::Patched
+        mirror.apply(&report(NodePhase::Pending, "a"), at(200)).await.unwrap(),
+        WriteOutcome::Patched
     );
     // What the watch has shown spares the question.
     assert_eq!(asked(&log)[4], format!("PATCH {STATUS}"));
     assert_eq!(body(&log, 4)["metadata"]["resourceVersion"], "5");
-    assert!(timeout(Duration::from_mins(1), mirror.disturbed()).await.is_err());
+    assert!(
+        timeout(Duration::from_mins(1), mirror.wait_for_external_change())
+            .await
+            .is_err()
+    );
     let queries: Vec<_> = log.lock().unwrap().iter().map(|heard| heard.query.clone()).collect();
     assert!(
         queries[2].contains("fieldSelector=metadata.name%3Dn1"),
@@ -270,19 +288,22 @@ async fn its_own_writes_do_not_disturb_it_and_others_do() {
 #[tokio::test(start_paused = true)]
 async fn deleted_it_is_made_again() {
     let (cluster, log) = cluster(vec![
-        Answer::Json(200, object(1, &said("a", 100))),
+        FakeResponse::Json(200, object(1, &said("a", 100))),
         list(1, &[object(1, &said("a", 100))]),
-        Answer::Watch(vec![event("DELETED", &object(8, &said("a", 100)))], Then::Goes),
+        FakeResponse::Watch(vec![event("DELETED", &object(8, &said("a", 100)))], Then::Goes),
         status(404, "NotFound"),
-        Answer::Json(201, object(9, &Value::Null)),
-        Answer::Json(200, object(10, &said("a", 500))),
+        FakeResponse::Json(201, object(9, &Value::Null)),
+        FakeResponse::Json(200, object(10, &said("a", 500))),
     ]);
-    let mut mirror = Mirror::new(cluster, owner());
-    mirror.say(&report(Phase::Pending, "a"), at(100)).await.unwrap();
-    timeout(FOREVER, mirror.disturbed()).await.expect("disturbed").unwrap();
+    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap();
+    timeout(FOREVER, mirror.wait_for_external_change())
+        .await
+        .expect("disturbed")
+        .unwrap();
     assert_eq!(
-        mirror.say(&report(Phase::Pending, "a"), at(500)).await.unwrap(),
-        Written::Made
+        mirror.apply(&report(NodePhase::Pending, "a"), at(500)).await.unwrap(),
+        WriteOutcome::Made
     );
     assert_eq!(asked(&log).len(), 6);
 }

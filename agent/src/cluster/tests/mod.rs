@@ -14,11 +14,11 @@ mod mirror;
 mod watch;
 
 use crate::cluster::backoff::Jitter;
-use crate::cluster::client::{Cluster, Limits, come_again};
-use crate::cluster::conditions::{Conditions, Reason, Stated};
-use crate::cluster::mirror::Report;
-use crate::cluster::nodemirror::{NodeMirrorStatus, Phase};
-use crate::cluster::owner::Owner;
+use crate::cluster::client::{ApiClient, CallLimits, record_retry_after};
+use crate::cluster::conditions::{ConditionState, Conditions, Reason};
+use crate::cluster::mirror::NodeReport;
+use crate::cluster::nodemirror::{NodeMirrorStatus, NodePhase};
+use crate::cluster::owner::NodeIdentity;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -32,7 +32,7 @@ use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
 /// What the server does with a request.
-pub(super) enum Answer {
+pub(super) enum FakeResponse {
     /// Answers.
     Json(u16, Value),
     /// Answers, and says when to come again.
@@ -63,11 +63,11 @@ pub(super) struct Heard {
 pub(super) type Log = Arc<Mutex<Vec<Heard>>>;
 
 /// A cluster that gives `answers` in their order, and breaks the connection after the last.
-pub(super) fn cluster(answers: impl IntoIterator<Item = Answer>) -> (Cluster, Log) {
-    cluster_within(Limits::default(), answers)
+pub(super) fn cluster(answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
+    cluster_within(CallLimits::default(), answers)
 }
 
-pub(super) fn cluster_within(limits: Limits, answers: impl IntoIterator<Item = Answer>) -> (Cluster, Log) {
+pub(super) fn cluster_within(limits: CallLimits, answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
     let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
     let log = Log::default();
     let heard = Arc::clone(&log);
@@ -83,27 +83,27 @@ pub(super) fn cluster_within(limits: Limits, answers: impl IntoIterator<Item = A
                 body: serde_json::from_slice(&body).unwrap_or_default(),
             });
             let answer = answers.lock().unwrap().pop_front();
-            reply(answer.unwrap_or(Answer::Broken)).await
+            reply(answer.unwrap_or(FakeResponse::Broken)).await
         }
     });
-    let service = ServiceBuilder::new().map_result(come_again).service(service);
+    let service = ServiceBuilder::new().map_result(record_retry_after).service(service);
     (
-        Cluster::over(Client::new(service, "default"), limits, Jitter::seeded(1)),
+        ApiClient::with_service(Client::new(service, "default"), limits, Jitter::seeded(1)),
         log,
     )
 }
 
-async fn reply(answer: Answer) -> Result<Response<StreamBody<Chunks>>, BoxError> {
+async fn reply(answer: FakeResponse) -> Result<Response<StreamBody<Chunks>>, BoxError> {
     let reply = Response::builder();
     Ok(match answer {
-        Answer::Json(code, body) => reply.status(code).body(chunks(vec![body], Then::Ends))?,
-        Answer::Later(code, after) => reply
+        FakeResponse::Json(code, body) => reply.status(code).body(chunks(vec![body], Then::Ends))?,
+        FakeResponse::Later(code, after) => reply
             .status(code)
             .header("retry-after", after)
             .body(chunks(vec![json!("too many requests")], Then::Ends))?,
-        Answer::Watch(lines, then) => reply.status(200).body(chunks(lines, then))?,
-        Answer::Silence => std::future::pending().await,
-        Answer::Broken => return Err("the connection was closed".into()),
+        FakeResponse::Watch(lines, then) => reply.status(200).body(chunks(lines, then))?,
+        FakeResponse::Silence => std::future::pending().await,
+        FakeResponse::Broken => return Err("the connection was closed".into()),
     })
 }
 
@@ -118,12 +118,12 @@ fn chunks(lines: Vec<Value>, then: Then) -> StreamBody<Chunks> {
 }
 
 /// A refusal as the API server words it.
-pub(super) fn status(code: u16, reason: &str) -> Answer {
+pub(super) fn status(code: u16, reason: &str) -> FakeResponse {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("says {reason}"), "reason": reason, "code": code,
     });
-    Answer::Json(code, body)
+    FakeResponse::Json(code, body)
 }
 
 /// A line of a watch.
@@ -138,8 +138,8 @@ pub(super) fn asked(log: &Log) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn owner() -> Owner {
-    Owner {
+pub(super) fn owner() -> NodeIdentity {
+    NodeIdentity {
         name: "n1".into(),
         uid: "u1".into(),
     }
@@ -149,18 +149,18 @@ pub(super) fn owner_reference() -> Value {
     json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" })
 }
 
-pub(super) fn report(phase: Phase, message: &str) -> Report {
-    Report {
+pub(super) fn report(phase: NodePhase, message: &str) -> NodeReport {
+    NodeReport {
         status: NodeMirrorStatus {
             phase,
             message: message.into(),
             ..NodeMirrorStatus::default()
         },
         conditions: Conditions {
-            migrated: Stated::no(Reason::NotYet, ""),
-            degraded: Stated::no(Reason::Well, ""),
-            progressing: Stated::no(Reason::Idle, ""),
-            policy_valid: Stated::yes(Reason::Read, ""),
+            migrated: ConditionState::false_with(Reason::NotYet, ""),
+            degraded: ConditionState::false_with(Reason::Well, ""),
+            progressing: ConditionState::false_with(Reason::Idle, ""),
+            policy_valid: ConditionState::true_with(Reason::Read, ""),
         },
     }
 }

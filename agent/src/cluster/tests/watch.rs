@@ -1,9 +1,9 @@
 //! Watches that break.
 
-use super::{Answer, FOREVER, Log, Then, cluster, event, status};
-use crate::cluster::client::Cluster;
-use crate::cluster::error::{Error, Kind};
-use crate::cluster::watch::{Seen, Watch};
+use super::{FOREVER, FakeResponse, Log, Then, cluster, event, status};
+use crate::cluster::client::ApiClient;
+use crate::cluster::error::{ApiErrorKind, Error};
+use crate::cluster::watch::{Watch, WatchEvent};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -17,8 +17,8 @@ fn lease(name: &str, version: &str) -> Value {
     })
 }
 
-fn list(version: &str, items: &[Value]) -> Answer {
-    Answer::Json(
+fn list(version: &str, items: &[Value]) -> FakeResponse {
+    FakeResponse::Json(
         200,
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList",
@@ -27,25 +27,25 @@ fn list(version: &str, items: &[Value]) -> Answer {
     )
 }
 
-fn watch(answers: Vec<Answer>) -> (Watch<Lease>, Cluster, Log) {
+fn watch(answers: Vec<FakeResponse>) -> (Watch<Lease>, ApiClient, Log) {
     let (cluster, log) = cluster(answers);
     let leases = Api::namespaced(cluster.client(), "ns");
     (Watch::new(leases, "Leases", None), cluster, log)
 }
 
-async fn next(watch: &mut Watch<Lease>, cluster: &Cluster) -> Result<String, Error> {
+async fn next(watch: &mut Watch<Lease>, cluster: &ApiClient) -> Result<String, Error> {
     within(FOREVER, watch, cluster).await
 }
 
-async fn within(time: Duration, watch: &mut Watch<Lease>, cluster: &Cluster) -> Result<String, Error> {
+async fn within(time: Duration, watch: &mut Watch<Lease>, cluster: &ApiClient) -> Result<String, Error> {
     let seen = timeout(time, watch.next(cluster)).await.expect("something to see")?;
     Ok(match seen {
-        Seen::All(all) => format!(
+        WatchEvent::Restarted(all) => format!(
             "all {}",
             all.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(" ")
         ),
-        Seen::Now(one) => format!("now {}", one.name_any()),
-        Seen::Gone(one) => format!("gone {}", one.name_any()),
+        WatchEvent::Applied(one) => format!("now {}", one.name_any()),
+        WatchEvent::Deleted(one) => format!("gone {}", one.name_any()),
     })
 }
 
@@ -77,11 +77,11 @@ fn begun_from(log: &Log) -> Vec<String> {
 async fn it_goes_on_where_it_broke() {
     let (mut watch, cluster, log) = watch(vec![
         list("5", &[lease("a", "3")]),
-        Answer::Watch(
+        FakeResponse::Watch(
             vec![event("ADDED", &lease("b", "6")), event("BOOKMARK", &lease("", "9"))],
             Then::Ends,
         ),
-        Answer::Watch(vec![event("DELETED", &lease("a", "10"))], Then::Goes),
+        FakeResponse::Watch(vec![event("DELETED", &lease("a", "10"))], Then::Goes),
     ]);
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all a");
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now b");
@@ -95,9 +95,9 @@ async fn what_is_forgotten_is_listed_again() {
         json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old", "status": "Failure" });
     let (mut watch, cluster, log) = watch(vec![
         list("5", &[]),
-        Answer::Watch(vec![event("ERROR", &expired)], Then::Ends),
+        FakeResponse::Watch(vec![event("ERROR", &expired)], Then::Ends),
         list("70", &[lease("c", "60")]),
-        Answer::Watch(vec![event("MODIFIED", &lease("c", "71"))], Then::Goes),
+        FakeResponse::Watch(vec![event("MODIFIED", &lease("c", "71"))], Then::Goes),
     ]);
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all c");
@@ -107,8 +107,8 @@ async fn what_is_forgotten_is_listed_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_ends_each_watch_at_once_is_asked_less_and_less() {
-    let ends = (0..8).map(|_| Answer::Watch(vec![], Then::Ends));
-    let then = Answer::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes);
+    let ends = (0..8).map(|_| FakeResponse::Watch(vec![], Then::Ends));
+    let then = FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes);
     let (mut watch, cluster, _) = watch([list("5", &[])].into_iter().chain(ends).chain([then]).collect());
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
     let begun = Instant::now();
@@ -121,8 +121,8 @@ async fn a_server_that_ends_each_watch_at_once_is_asked_less_and_less() {
 async fn a_dead_connection_is_found_out() {
     let (mut watch, cluster, _) = watch(vec![
         list("5", &[]),
-        Answer::Watch(vec![], Then::Goes),
-        Answer::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes),
+        FakeResponse::Watch(vec![], Then::Goes),
+        FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes),
     ]);
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
     let begun = Instant::now();
@@ -133,8 +133,8 @@ async fn a_dead_connection_is_found_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_watch_that_ends_as_it_should_goes_on_at_once() {
-    let quiet = (0..20).map(|_| Answer::Watch(vec![], Then::Goes));
-    let then = Answer::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes);
+    let quiet = (0..20).map(|_| FakeResponse::Watch(vec![], Then::Goes));
+    let then = FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes);
     let (mut watch, cluster, log) = watch([list("5", &[])].into_iter().chain(quiet).chain([then]).collect());
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
     let begun = Instant::now();
@@ -146,7 +146,7 @@ async fn a_quiet_watch_that_ends_as_it_should_goes_on_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_in_the_middle_it_keeps_its_connection() {
-    let (mut watch, cluster, log) = watch(vec![list("5", &[]), Answer::Watch(vec![], Then::Goes)]);
+    let (mut watch, cluster, log) = watch(vec![list("5", &[]), FakeResponse::Watch(vec![], Then::Goes)]);
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
     for _ in 0..20 {
         let dropped = timeout(Duration::from_secs(5), watch.next(&cluster)).await;
@@ -162,10 +162,10 @@ async fn an_outage_goes_to_the_caller_and_then_it_goes_on() {
         status(500, "InternalError"),
         status(500, "InternalError"),
         status(500, "InternalError"),
-        Answer::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes),
+        FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes),
     ]);
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
-    assert_eq!(next(&mut watch, &cluster).await.unwrap_err().kind, Kind::Failed);
+    assert_eq!(next(&mut watch, &cluster).await.unwrap_err().kind, ApiErrorKind::Failed);
     assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now a");
     assert_eq!(begun_from(&log), ["list", "5", "5", "5", "5"]);
 }

@@ -1,24 +1,24 @@
 //! The change of a turn: ordered from the node, and what became of it.
 
-use super::{Held, Keeper};
-use crate::cluster::events::Happened;
-use crate::cluster::gate::Why;
-use crate::cluster::nodemirror::Phase;
+use super::{Reconciler, SlotHold};
+use crate::cluster::events::EventReason;
+use crate::cluster::gate::SlotNote;
+use crate::cluster::nodemirror::NodePhase;
 use crate::commands::identity;
-use crate::daemon::decide::Want;
-use crate::daemon::host::Host;
-use crate::daemon::policy::InForce;
-use crate::daemon::report::{Doing, drift};
+use crate::daemon::decide::DesiredMode;
+use crate::daemon::host::NodeOps;
+use crate::daemon::policy::ActivePolicy;
+use crate::daemon::report::{Activity, drift};
 use crate::exit::Exit;
-use crate::live::order::{Limits, Order, Task};
-use crate::live::progress::End;
-use crate::live::seen::{Answer, Seen};
+use crate::live::order::{ChangeKind, ChangeRequest, ChangeTimeouts};
+use crate::live::progress::RunResult;
+use crate::live::seen::{NodeObservation, PlanOutcome};
 use mirrorshift_plan::policy::When;
 use std::time::Duration;
 
 /// Which change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AttemptKind {
     /// To what the policy wants.
     Migration,
     /// Back to the bytes of before.
@@ -27,10 +27,10 @@ pub(super) enum Kind {
     Mending,
 }
 
-impl Kind {
+impl AttemptKind {
     /// The one that a policy asks for.
-    pub(super) fn of(policy: Option<&InForce>) -> Self {
-        if policy.is_some_and(|policy| policy.want() == Want::Rollback) {
+    pub(super) fn of(policy: Option<&ActivePolicy>) -> Self {
+        if policy.is_some_and(|policy| policy.want() == DesiredMode::Rollback) {
             Self::Rollback
         } else {
             Self::Migration
@@ -38,13 +38,14 @@ impl Kind {
     }
 }
 
-impl<H: Host> Keeper<H> {
-    pub(super) async fn change(&mut self, seen: &Seen, kind: Kind) {
+impl<H: NodeOps> Reconciler<H> {
+    pub(super) async fn change(&mut self, seen: &NodeObservation, kind: AttemptKind) {
         let Some(order) = self.order(seen, kind) else { return };
         let id = order.id.clone();
-        self.say(Ok(seen), &Doing::Change).await;
-        if kind != Kind::Mending {
-            self.happened(Happened::MigrationStarted, &format!("change {id}")).await;
+        self.publish(Ok(seen), &Activity::Change).await;
+        if kind != AttemptKind::Mending {
+            self.record_event(EventReason::MigrationStarted, &format!("change {id}"))
+                .await;
         }
         tracing::info!(change = id, ?kind, "starts");
         match self.host.change(order).await {
@@ -63,23 +64,23 @@ impl<H: Host> Keeper<H> {
         }
     }
 
-    fn order(&self, seen: &Seen, kind: Kind) -> Option<Order> {
+    fn order(&self, seen: &NodeObservation, kind: AttemptKind) -> Option<ChangeRequest> {
         let policy = self.policies.in_force()?;
         let task = match kind {
-            Kind::Mending => Task::Mend,
-            Kind::Rollback => Task::Rollback,
-            Kind::Migration => Task::Migrate {
+            AttemptKind::Mending => ChangeKind::Mend,
+            AttemptKind::Rollback => ChangeKind::Rollback,
+            AttemptKind::Migration => ChangeKind::Migrate {
                 wanted: policy.wanted.clone(),
                 expects: match &seen.answer {
                     // Behind an unfinished change the plan is another one.
-                    Answer::Do(planned) if seen.unfinished.is_none() => planned.digest,
+                    PlanOutcome::Planned(planned) if seen.unfinished.is_none() => planned.digest,
                     _ => None,
                 },
             },
         };
-        let usual = Limits::default();
+        let usual = ChangeTimeouts::default();
         let restart = &policy.policy.restart;
-        Some(Order {
+        Some(ChangeRequest {
             id: identity().1,
             task,
             config: self.config.clone(),
@@ -87,7 +88,7 @@ impl<H: Host> Keeper<H> {
             again: false,
             containers_may_restart: false,
             verify_image: None,
-            limits: Limits {
+            limits: ChangeTimeouts {
                 serve: restart.deadline,
                 quiet: if restart.when == When::Now {
                     Duration::ZERO
@@ -99,7 +100,7 @@ impl<H: Host> Keeper<H> {
         })
     }
 
-    async fn ended(&mut self, id: &str, end: &End, kind: Kind, drift: &str) {
+    async fn ended(&mut self, id: &str, end: &RunResult, kind: AttemptKind, drift: &str) {
         let said = anstream::adapter::strip_str(&end.err).to_string();
         let said = said
             .lines()
@@ -108,11 +109,11 @@ impl<H: Host> Keeper<H> {
             .trim_start_matches("error: ")
             .to_owned();
         let (happened, outcome) = match (end.exit, kind) {
-            (Exit::Done, Kind::Migration) => (Some(Happened::MigrationDone), "done"),
-            (Exit::Done, Kind::Rollback) => (Some(Happened::RolledBack), "rolled_back"),
-            (Exit::Done, Kind::Mending) => (Some(Happened::DriftRepaired), "mended"),
-            (Exit::Undone, _) => (Some(Happened::MigrationUndone), "undone"),
-            (Exit::Stuck, _) => (Some(Happened::MigrationStuck), "stuck"),
+            (Exit::Done, AttemptKind::Migration) => (Some(EventReason::MigrationDone), "done"),
+            (Exit::Done, AttemptKind::Rollback) => (Some(EventReason::RolledBack), "rolled_back"),
+            (Exit::Done, AttemptKind::Mending) => (Some(EventReason::DriftRepaired), "mended"),
+            (Exit::Undone, _) => (Some(EventReason::MigrationUndone), "undone"),
+            (Exit::Stuck, _) => (Some(EventReason::MigrationStuck), "stuck"),
             // Told when nothing else is to be done.
             _ => (None, "refused"),
         };
@@ -130,7 +131,7 @@ impl<H: Host> Keeper<H> {
             }
         }
         let Some(happened) = happened else { return };
-        let more = if happened == Happened::DriftRepaired {
+        let more = if happened == EventReason::DriftRepaired {
             drift
         } else {
             &said
@@ -140,22 +141,22 @@ impl<H: Host> Keeper<H> {
         } else {
             format!("change {id}: {more}")
         };
-        self.happened(happened, &note).await;
+        self.record_event(happened, &note).await;
     }
 
     /// Writes at the slot why it is kept.
     async fn keep(&mut self, exit: Exit, said: &str) {
         let phase = if exit == Exit::Stuck {
-            Phase::Stuck
+            NodePhase::Stuck
         } else {
-            Phase::Undone
+            NodePhase::Undone
         };
-        let why = Why {
+        let why = SlotNote {
             phase: phase.name().to_owned(),
             reason: said.to_owned(),
         };
-        let Held::Slot(slot, _) = &self.slot else { return };
-        if let Err(error) = self.gate.tell(slot, &why).await {
+        let SlotHold::Slot(slot, _) = &self.slot else { return };
+        if let Err(error) = self.gate.annotate(slot, &why).await {
             self.api_failed(&error);
         }
     }

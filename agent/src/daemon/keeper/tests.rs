@@ -2,26 +2,26 @@
 
 use super::*;
 use crate::cluster::backoff::Jitter;
-use crate::cluster_tests::{Answer, FOREVER, Log, Then, asked, cluster, owner, owner_reference, status};
+use crate::cluster_tests::{FOREVER, FakeResponse, Log, Then, asked, cluster, owner, owner_reference, status};
 use crate::daemon::rest;
-use crate::daemon::wake::Wakes;
+use crate::daemon::wake::Triggers;
 use crate::exit::Exit;
-use crate::live::order::Order;
-use crate::live::progress::End;
+use crate::live::order::ChangeRequest;
+use crate::live::progress::RunResult;
 use crate::live::seen::{self, Planned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// A node that serves, and of which every look tells the same.
-struct Same(seen::Answer);
+struct Same(seen::PlanOutcome);
 
-impl Host for Same {
-    async fn look(&self, _goal: Goal, _rehearse: bool) -> Result<Seen, Refused> {
-        Ok(Seen::serving(self.0.clone()))
+impl NodeOps for Same {
+    async fn look(&self, _goal: ObservationGoal, _rehearse: bool) -> Result<NodeObservation, Refused> {
+        Ok(NodeObservation::serving(self.0.clone()))
     }
 
-    async fn change(&self, _order: Order) -> Result<End, Refused> {
+    async fn change(&self, _order: ChangeRequest) -> Result<RunResult, Refused> {
         panic!("a change of a node where nothing can be done");
     }
 
@@ -29,14 +29,17 @@ impl Host for Same {
 }
 
 /// The keeper of such a node.
-fn keeper(seen: seen::Answer, answers: impl IntoIterator<Item = Answer>) -> (Keeper<Same>, Log, TempDir) {
+fn keeper(
+    seen: seen::PlanOutcome,
+    answers: impl IntoIterator<Item = FakeResponse>,
+) -> (Reconciler<Same>, Log, TempDir) {
     let (cluster, log) = cluster(answers);
     let policy = tempfile::tempdir().unwrap();
-    let keeper = Keeper::new(
+    let keeper = Reconciler::new(
         Same(seen),
-        Policies::of(policy.path()),
-        Gate::new(cluster.clone(), "mirrorshift-system", owner()),
-        Mirror::new(cluster.clone(), owner()),
+        PolicyFile::of(policy.path()),
+        SlotPool::new(cluster.clone(), "mirrorshift-system", owner()),
+        NodeMirrorWriter::new(cluster.clone(), owner()),
         Events::new(cluster, owner()),
         Arc::new(Metrics::new()),
         "/etc/containerd/config.toml",
@@ -55,62 +58,62 @@ fn object(version: &str) -> Value {
 }
 
 /// The object is made and told.
-fn told() -> [Answer; 3] {
+fn told() -> [FakeResponse; 3] {
     [
         status(404, "NotFound"),
-        Answer::Json(201, object("1")),
-        Answer::Json(200, object("2")),
+        FakeResponse::Json(201, object("1")),
+        FakeResponse::Json(200, object("2")),
     ]
 }
 
-fn no_slots() -> Answer {
+fn no_slots() -> FakeResponse {
     let none = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": [] });
-    Answer::Json(200, none)
+    FakeResponse::Json(200, none)
 }
 
 /// A call is made three times.
-fn away() -> [Answer; 3] {
+fn away() -> [FakeResponse; 3] {
     [(); 3].map(|()| status(500, "InternalError"))
 }
 
 /// While nobody knows whether the node holds a slot, others may wait for it.
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_did_not_answer_is_asked_again_soon() {
-    let nothing = seen::Answer::Do(Planned::default());
+    let nothing = seen::PlanOutcome::Planned(Planned::default());
     let answers = away().into_iter().chain(told()).chain([no_slots()]);
     let (mut keeper, log, _policy) = keeper(nothing, answers);
-    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(keeper.reconcile().await, Requeue::Soon);
     assert_eq!(asked(&log).len(), 6, "{:?}", asked(&log));
-    assert_eq!(keeper.turn().await, Next::Rest);
+    assert_eq!(keeper.reconcile().await, Requeue::OnEvent);
     assert_eq!(asked(&log).len(), 7, "{:?}", asked(&log));
 }
 
 /// What could not be asked is asked when the API server is back, and not only when the turn's own wait is over.
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_back_is_a_reason_to_look() {
-    let nothing = seen::Answer::Do(Planned::default());
+    let nothing = seen::PlanOutcome::Planned(Planned::default());
     let all = json!({
         "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirrorList", "metadata": {"resourceVersion": "2"},
         "items": [object("2")],
     });
-    let back = [Answer::Json(200, all), Answer::Watch(vec![], Then::Goes)];
+    let back = [FakeResponse::Json(200, all), FakeResponse::Watch(vec![], Then::Goes)];
     let answers = told().into_iter().chain(away()).chain(away()).chain(back);
     let (mut keeper, log, _policy) = keeper(nothing, answers);
     // The object is told before the server goes away.
-    keeper.slot = Held::Free;
-    assert_eq!(keeper.turn().await, Next::Rest);
-    keeper.slot = Held::Unknown;
-    assert_eq!(keeper.turn().await, Next::Soon);
-    let mut wakes = Wakes::of(&[]);
+    keeper.slot = SlotHold::Free;
+    assert_eq!(keeper.reconcile().await, Requeue::OnEvent);
+    keeper.slot = SlotHold::Unknown;
+    assert_eq!(keeper.reconcile().await, Requeue::Soon);
+    let mut wakes = Triggers::of(&[]);
     let jitter = Jitter::seeded(1);
-    let rested = rest(&mut keeper, &mut wakes, Next::Soon, 2 * FOREVER, &jitter);
+    let rested = rest(&mut keeper, &mut wakes, Requeue::Soon, 2 * FOREVER, &jitter);
     assert!(timeout(FOREVER, rested).await.is_ok(), "{:?}", asked(&log));
 }
 
 /// A refusal is one Event, and an API server that was away does not make it none.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_until_it_is_taken() {
-    let refused = seen::Answer::Refused(Refused {
+    let refused = seen::PlanOutcome::Refused(Refused {
         exit: Exit::Refused,
         reason: "foreign".to_owned(),
         message: "the file is somebody else's".to_owned(),
@@ -121,7 +124,7 @@ async fn a_refusal_is_told_until_it_is_taken() {
             "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "n1.1", "namespace": "default"},
             "eventTime": null,
         });
-        Answer::Json(201, body)
+        FakeResponse::Json(201, body)
     };
     let answers = [no_slots()].into_iter().chain(away()).chain(told()).chain([event()]);
     let (mut keeper, log, _policy) = keeper(refused, answers);
@@ -129,10 +132,10 @@ async fn a_refusal_is_told_until_it_is_taken() {
         let all = asked(&log);
         all.iter().filter(|asked| asked.contains("/events")).count()
     };
-    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(keeper.reconcile().await, Requeue::Soon);
     assert_eq!(events(), 3, "{:?}", asked(&log));
-    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(keeper.reconcile().await, Requeue::Soon);
     assert_eq!(events(), 4, "{:?}", asked(&log));
-    assert_eq!(keeper.turn().await, Next::Soon);
+    assert_eq!(keeper.reconcile().await, Requeue::Soon);
     assert_eq!(asked(&log).len(), 8, "{:?}", asked(&log));
 }

@@ -1,10 +1,10 @@
 //! Loading: breadth first from the root file, each file merged over those before it.
 
-use super::{Document, File, Remark, field, imports, merge_tables, moves};
+use super::{ConfigFile, Document, LoadWarning, field, imports, merge_tables, moves};
 use crate::registry::DEFAULT_CONFIG_PATH;
-use crate::route::Place;
+use crate::route::SourceLocation;
 use crate::rules::Rule;
-use crate::toml::{self, Kind, SyntaxError, Table, Value, line_at};
+use crate::toml::{self, SyntaxError, Table, Value, ValueKind, line_at};
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use std::collections::{BTreeSet, VecDeque};
@@ -28,7 +28,7 @@ pub struct LoadError {
     /// What is wrong.
     pub fault: LoadFault,
     /// Where.
-    pub place: Place,
+    pub place: SourceLocation,
     /// The line itself, values masked, when it is known.
     pub shown: Option<String>,
     /// Bytes of the file that are to blame, when they are known.
@@ -120,31 +120,31 @@ struct Loader<'l> {
     plugins: Table,
     top: Table,
     schema: i64,
-    files: Vec<File>,
-    remarks: Vec<Remark>,
+    files: Vec<ConfigFile>,
+    remarks: Vec<LoadWarning>,
 }
 
-type Outcome<T> = Result<T, Box<LoadError>>;
+type LoadResult<T> = Result<T, Box<LoadError>>;
 
 impl Loader<'_> {
-    fn run(&mut self, root: &str) -> Outcome<()> {
+    fn run(&mut self, root: &str) -> LoadResult<()> {
         // A daemon without a file has the newest schema it knows; 1.x starts at 1.
         let newest = self.newest_schema();
         self.schema = if self.version.has(Rule::SchemaThree) { newest } else { 1 };
         let mut root_schema = 0;
         let mut loaded = BTreeSet::new();
-        let mut pending: VecDeque<(String, Option<Place>)> = VecDeque::from([(root.to_owned(), None)]);
+        let mut pending: VecDeque<(String, Option<SourceLocation>)> = VecDeque::from([(root.to_owned(), None)]);
         while let Some((path, named_at)) = pending.pop_front() {
             if loaded.contains(&path) {
                 if let Some(place) = named_at {
-                    self.remarks.push(Remark::ImportedAgain { place, path });
+                    self.remarks.push(LoadWarning::ImportedAgain { place, path });
                 }
                 continue;
             }
             if loaded.len() >= MOST_FILES {
                 return Err(Box::new(LoadError {
                     fault: LoadFault::TooManyFiles,
-                    place: Place { path, line: None },
+                    place: SourceLocation { path, line: None },
                     shown: None,
                     span: None,
                 }));
@@ -172,7 +172,7 @@ impl Loader<'_> {
             for (entry, place) in imports {
                 let found = imports::resolve(self.version, &path, &entry, self.tree, self.missing);
                 if found.below_working_directory {
-                    self.remarks.push(Remark::GlobBelowWorkingDirectory {
+                    self.remarks.push(LoadWarning::GlobBelowWorkingDirectory {
                         place: place.clone(),
                         pattern: entry,
                     });
@@ -193,7 +193,7 @@ impl Loader<'_> {
         }
     }
 
-    fn bytes(&mut self, path: &str, named_at: Option<Place>) -> Outcome<Option<Vec<u8>>> {
+    fn bytes(&mut self, path: &str, named_at: Option<SourceLocation>) -> LoadResult<Option<Vec<u8>>> {
         let error = |fault, place| {
             Err(Box::new(LoadError {
                 fault,
@@ -202,7 +202,7 @@ impl Loader<'_> {
                 span: None,
             }))
         };
-        let own = Place {
+        let own = SourceLocation {
             path: path.to_owned(),
             line: None,
         };
@@ -220,9 +220,9 @@ impl Loader<'_> {
         }
     }
 
-    fn parse(&self, path: &str, bytes: &[u8]) -> Outcome<File> {
+    fn parse(&self, path: &str, bytes: &[u8]) -> LoadResult<ConfigFile> {
         let parsed = toml::parse(bytes, self.version.has(Rule::GoTomlOne)).map_err(|syntax| {
-            let place = Place {
+            let place = SourceLocation {
                 path: path.to_owned(),
                 line: Some(syntax.line),
             };
@@ -234,7 +234,7 @@ impl Loader<'_> {
                 span,
             })
         })?;
-        let mut file = File {
+        let mut file = ConfigFile {
             path: path.to_owned(),
             parsed,
             schema: None,
@@ -242,7 +242,7 @@ impl Loader<'_> {
         file.schema = match self.field(&file.parsed.root, "version") {
             None => None,
             Some(Value {
-                kind: Kind::Integer(number),
+                kind: ValueKind::Integer(number),
                 ..
             }) => Some(*number),
             Some(value) => return Err(wrong_type(&file, "version", "an integer", value)),
@@ -254,11 +254,11 @@ impl Loader<'_> {
         field(table, key, self.version.has(Rule::KeysFoldCase))
     }
 
-    fn imports_of(&self, file: &File) -> Outcome<Vec<(String, Place)>> {
+    fn imports_of(&self, file: &ConfigFile) -> LoadResult<Vec<(String, SourceLocation)>> {
         let Some(imports) = self.field(&file.parsed.root, "imports") else {
             return Ok(Vec::new());
         };
-        let Kind::Array(entries) = &imports.kind else {
+        let ValueKind::Array(entries) = &imports.kind else {
             return Err(wrong_type(file, "imports", "an array of strings", imports));
         };
         let entry = |value: &Value| match value.as_str() {
@@ -266,7 +266,7 @@ impl Loader<'_> {
                 let line = line_at(&file.parsed.text, value.span.start);
                 Ok((
                     entry.to_owned(),
-                    Place {
+                    SourceLocation {
                         path: file.path.clone(),
                         line: Some(line),
                     },
@@ -278,11 +278,11 @@ impl Loader<'_> {
     }
 
     /// Merges one file over what was loaded before.
-    fn merge(&mut self, file: &File, index: usize) -> Outcome<()> {
+    fn merge(&mut self, file: &ConfigFile, index: usize) -> LoadResult<()> {
         let mut plugins = match self.field(&file.parsed.root, "plugins") {
             None => Table::new(),
             Some(Value {
-                kind: Kind::Table(table),
+                kind: ValueKind::Table(table),
                 ..
             }) => table.clone(),
             Some(value) => return Err(wrong_type(file, "plugins", "a table", value)),
@@ -328,14 +328,14 @@ impl Loader<'_> {
 
     fn merge_top(&mut self, key: &str, value: Value) {
         match (self.top.get_mut(key).map(|old| &mut old.kind), value.kind) {
-            (Some(Kind::Array(old)), Kind::Array(new)) => old.extend(new),
+            (Some(ValueKind::Array(old)), ValueKind::Array(new)) => old.extend(new),
             (_, kind) => {
                 self.top.insert(key.to_owned(), Value { kind, ..value });
             }
         }
     }
 
-    fn finish(&mut self) -> Outcome<()> {
+    fn finish(&mut self) -> LoadResult<()> {
         let schema = self.schema;
         let (file, at) = self.place_of_schema();
         let too_high = schema > self.newest_schema();
@@ -366,14 +366,14 @@ impl Loader<'_> {
         (last, value)
     }
 
-    fn check_plugin_keys(&self) -> Outcome<()> {
+    fn check_plugin_keys(&self) -> LoadResult<()> {
         let prefixed = self.version.has(Rule::PluginKeyPrefixChecked);
         let good = |key: &str| key.split('.').count() >= 4 && (!prefixed || key.starts_with("io.containerd."));
         let lists = ["disabled_plugins", "required_plugins"]
             .into_iter()
             .filter_map(|key| self.top.get(key));
         let entries = lists.flat_map(|list| match &list.kind {
-            Kind::Array(entries) => entries
+            ValueKind::Array(entries) => entries
                 .iter()
                 .filter_map(|entry| Some((entry.as_str()?, entry)))
                 .collect::<Vec<_>>(),
@@ -388,7 +388,7 @@ impl Loader<'_> {
     }
 }
 
-fn wrong_type(file: &File, key: &str, expected: &'static str, value: &Value) -> Box<LoadError> {
+fn wrong_type(file: &ConfigFile, key: &str, expected: &'static str, value: &Value) -> Box<LoadError> {
     fault_in(
         file,
         LoadFault::WrongType {
@@ -401,14 +401,14 @@ fn wrong_type(file: &File, key: &str, expected: &'static str, value: &Value) -> 
 }
 
 /// A fault at `value` in `file`.
-pub(crate) fn fault_in(file: &File, fault: LoadFault, value: Option<&Value>) -> Box<LoadError> {
+pub(crate) fn fault_in(file: &ConfigFile, fault: LoadFault, value: Option<&Value>) -> Box<LoadError> {
     let text = &file.parsed.text;
     let span = value.map(|value| value.span.clone());
     let line = span.as_ref().map(|span| line_at(text, span.start));
     let shown = line.and_then(|line| text.lines().nth(line - 1)).map(toml::mask);
     Box::new(LoadError {
         fault,
-        place: Place {
+        place: SourceLocation {
             path: file.path.clone(),
             line,
         },

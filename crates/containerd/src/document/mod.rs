@@ -7,8 +7,8 @@ mod moves;
 pub use load::{LoadError, LoadFault};
 pub(crate) use load::{fault_in, load};
 
-use crate::route::Place;
-use crate::toml::{Kind, Parsed, Table, Value, line_at};
+use crate::route::SourceLocation;
+use crate::toml::{Parsed, Table, Value, ValueKind, line_at};
 use crate::version::Version;
 
 /// Plugin table of a version 1 file.
@@ -25,7 +25,7 @@ pub struct Document {
     pub version: Version,
     /// The files in the order in which they were merged, the root file first. Empty when there is no root file, which
     /// containerd takes as its defaults.
-    pub files: Vec<File>,
+    pub files: Vec<ConfigFile>,
     /// The `version` key after merging; what containerd falls back to when no file has one.
     pub schema: i64,
     /// `[plugins]` after merging and moving.
@@ -33,12 +33,12 @@ pub struct Document {
     /// Other keys at the top, merged.
     pub(crate) top: Table,
     /// Oddities met while loading that are no failure.
-    pub(crate) remarks: Vec<Remark>,
+    pub(crate) remarks: Vec<LoadWarning>,
 }
 
 /// One configuration file.
 #[derive(Clone, Debug)]
-pub struct File {
+pub struct ConfigFile {
     /// Absolute path as the node sees it.
     pub path: String,
     /// Its text, layout and values.
@@ -49,26 +49,26 @@ pub struct File {
 
 /// Something met while loading that the daemon shrugs at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Remark {
+pub(crate) enum LoadWarning {
     /// An import leads back to a file that was loaded before.
-    ImportedAgain { place: Place, path: String },
+    ImportedAgain { place: SourceLocation, path: String },
     /// A relative glob that this version looks up below its working directory.
-    GlobBelowWorkingDirectory { place: Place, pattern: String },
+    GlobBelowWorkingDirectory { place: SourceLocation, pattern: String },
 }
 
 impl Document {
     /// Where a value stands.
-    pub fn place(&self, value: &Value) -> Place {
+    pub fn place(&self, value: &Value) -> SourceLocation {
         self.place_of(value.file, value.span.start)
     }
 
-    pub(crate) fn place_of(&self, file: usize, offset: usize) -> Place {
+    pub(crate) fn place_of(&self, file: usize, offset: usize) -> SourceLocation {
         match self.files.get(file) {
-            Some(file) => Place {
+            Some(file) => SourceLocation {
                 path: file.path.clone(),
                 line: Some(line_at(&file.parsed.text, offset)),
             },
-            None => Place {
+            None => SourceLocation {
                 path: String::new(),
                 line: None,
             },
@@ -76,7 +76,7 @@ impl Document {
     }
 
     /// The name of the plugin table whose registry settings count in this version and schema.
-    pub fn live_plugin(&self) -> &'static str {
+    pub fn active_plugin_table(&self) -> &'static str {
         use crate::rules::Rule;
         if self.version.has(Rule::SchemaThree) {
             CRI_IMAGES
@@ -89,7 +89,7 @@ impl Document {
 
     /// The CRI image settings in force.
     pub(crate) fn live(&self) -> Option<&Table> {
-        self.plugins.get(self.live_plugin()).and_then(Value::as_table)
+        self.plugins.get(self.active_plugin_table()).and_then(Value::as_table)
     }
 
     /// `key` of a struct's table, as this version matches names.
@@ -113,7 +113,7 @@ pub(crate) fn field<'t>(table: &'t Table, key: &str, fold: bool) -> Option<&'t V
 pub(crate) fn merge_tables(into: &mut Table, from: &Table) {
     for (key, value) in from {
         match (into.get_mut(key).map(|old| &mut old.kind), &value.kind) {
-            (Some(Kind::Table(old)), Kind::Table(new)) => merge_tables(old, new),
+            (Some(ValueKind::Table(old)), ValueKind::Table(new)) => merge_tables(old, new),
             _ => {
                 into.insert(key.clone(), value.clone());
             }

@@ -1,7 +1,7 @@
 //! How 2.x moves the tables of older schemas to their new names.
 
 use super::{CRI_IMAGES, CRI_ONE, CRI_TWO};
-use crate::toml::{Kind, Table, Value};
+use crate::toml::{Table, Value, ValueKind};
 
 /// Names of a version 1 file that matter here, and what 2.x calls them.
 pub(super) fn rename_version_one(plugins: &mut Table) {
@@ -27,23 +27,25 @@ pub(super) fn move_image_settings(plugins: &mut Table, fill_config_path: Option<
         .get(CRI_TWO)
         .map_or((0, 0..0), |value| (value.file, value.span.clone()));
     let target = plugins.entry(CRI_IMAGES.to_owned()).or_insert_with(|| Value {
-        kind: Kind::Table(Table::new()),
+        kind: ValueKind::Table(Table::new()),
         file,
         span,
     });
-    let Kind::Table(target) = &mut target.kind else { return };
+    let ValueKind::Table(target) = &mut target.kind else {
+        return;
+    };
     for key in MOVED {
         if let Some(value) = source.get(*key) {
             target.insert((*key).to_owned(), value.clone());
         }
     }
-    if let (Some(default), Some(Kind::Table(registry))) = (
+    if let (Some(default), Some(ValueKind::Table(registry))) = (
         fill_config_path,
         target.get_mut("registry").map(|value| &mut value.kind),
     ) && let Some(value) = registry.get_mut("config_path")
         && value.as_str() == Some("")
     {
-        value.kind = Kind::String(default.to_owned());
+        value.kind = ValueKind::String(default.to_owned());
         value.file = NO_FILE;
     }
     let Some(containerd) = source.get("containerd").and_then(Value::as_table) else {

@@ -9,11 +9,11 @@ pub(super) struct Case {
     pub(super) on: &'static str,
     /// The files that do: path and text; a path that ends in `/` is an empty folder.
     pub(super) files: &'static [(&'static str, &'static str)],
-    pub(super) off: Off,
+    pub(super) off: NegativeCase,
 }
 
 /// What does not raise it.
-pub(super) enum Off {
+pub(super) enum NegativeCase {
     /// The same files on this release.
     Version(&'static str),
     /// These files on the same release.
@@ -31,19 +31,19 @@ const PLAIN: &[(&str, &str)] = &[(
 
 macro_rules! case {
     ($id:ident, $on:literal, $text:literal, off $version:literal) => {
-        Case { id: Id::$id, on: $on, files: &[(C, $text)], off: Off::Version($version) }
+        Case { id: Id::$id, on: $on, files: &[(C, $text)], off: NegativeCase::Version($version) }
     };
     ($id:ident, $on:literal, $text:literal, $other:literal) => {
-        Case { id: Id::$id, on: $on, files: &[(C, $text)], off: Off::Files(&[(C, $other)]) }
+        Case { id: Id::$id, on: $on, files: &[(C, $text)], off: NegativeCase::Files(&[(C, $other)]) }
     };
     ($id:ident, $on:literal, $text:literal) => {
-        Case { id: Id::$id, on: $on, files: &[(C, $text)], off: Off::Files(PLAIN) }
+        Case { id: Id::$id, on: $on, files: &[(C, $text)], off: NegativeCase::Files(PLAIN) }
     };
     ($id:ident, $on:literal, [$($file:expr),+], off $version:literal) => {
-        Case { id: Id::$id, on: $on, files: &[$($file),+], off: Off::Version($version) }
+        Case { id: Id::$id, on: $on, files: &[$($file),+], off: NegativeCase::Version($version) }
     };
     ($id:ident, $on:literal, [$($file:expr),+], [$($other:expr),+]) => {
-        Case { id: Id::$id, on: $on, files: &[$($file),+], off: Off::Files(&[$($other),+]) }
+        Case { id: Id::$id, on: $on, files: &[$($file),+], off: NegativeCase::Files(&[$($other),+]) }
     };
 }
 
@@ -101,13 +101,13 @@ pub(super) const CASES: &[Case] = &[
     case!(TomlDialect, "1.7.24", "version = 2\n[§.mirrors.\"[::1]:5000\"]\n", off "2.1.9"),
     case!(ByteOrderMark, "1.7.24", "\u{feff}version = 2\n", "version = 2\n"),
     case!(ByteOrderMark, "2.1.9", "\u{feff}version = 2\n", "version = 2\n"),
-    Case { id: Id::FileUnreadable, on: "1.7.24", files: &[("/etc/containerd/config.toml/", "")], off: Off::Files(PLAIN) },
+    Case { id: Id::FileUnreadable, on: "1.7.24", files: &[("/etc/containerd/config.toml/", "")], off: NegativeCase::Files(PLAIN) },
     case!(MissingImport, "2.1.9", "imports = [\"gone.toml\"]\n", "imports = [\"gone*.toml\"]\n"),
     case!(WrongType, "1.7.24", "version = 2\n[§.mirrors.\"ghcr.io\"]\nendpoint = \"https://m\"\n"),
     case!(UnknownSchema, "1.7.24", "version = 3\n", off "2.1.9"),
     case!(NewerDropIn, "2.3.4", [(C, "version = 2\nimports = [\"conf.d/10.toml\"]\n"), (D, "version = 3\n")], off "2.3.6"),
     case!(PluginKey, "1.7.24", "version = 2\n[plugins.cri]\n", off "2.1.9"),
-    Case { id: Id::TooManyFiles, on: "1.7.24", files: &[(C, "imports = [\"/many/*.toml\"]\n")], off: Off::Root("/many") },
+    Case { id: Id::TooManyFiles, on: "1.7.24", files: &[(C, "imports = [\"/many/*.toml\"]\n")], off: NegativeCase::Root("/many") },
     case!(BothSet, "1.7.24", "version = 2\n[§]\nconfig_path = \"/x\"\n[§.mirrors.\"ghcr.io\"]\n"),
     case!(BothByDefault, "2.2.1", "version = 2\n[§.mirrors.\"ghcr.io\"]\n", off "2.2.2"),
     case!(BothByDefault, "2.2.1", "version = 2\n[§]\nconfig_path = \"\"\n[§.mirrors.\"ghcr.io\"]\n", off "2.2.2"),

@@ -1,12 +1,12 @@
 //! `config_path`: whether the folders it names are looked in.
 
 use super::catalogue::FindingId;
-use super::{Found, Look};
+use super::{FinderInput, FindingSink};
 use crate::config::Cri;
 use crate::rules::Rule;
 use crate::tree::Entry;
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     let Some(path) = &look.registry.config_path else { return };
     let is_list = path.value.contains(':');
     let splits = look.registry.local_pull;
@@ -24,7 +24,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn list(look: &Look<'_>, value: &str, splits: bool, found: &mut Found) {
+fn list(look: &FinderInput<'_>, value: &str, splits: bool, found: &mut FindingSink) {
     let place = look.written_path().cloned();
     let written = place.is_some();
     let used: Vec<&str> = value.split(':').filter(|root| holds_directories(look, root)).collect();
@@ -60,11 +60,11 @@ fn list(look: &Look<'_>, value: &str, splits: bool, found: &mut Found) {
     }
 }
 
-fn holds_directories(look: &Look<'_>, root: &str) -> bool {
+fn holds_directories(look: &FinderInput<'_>, root: &str) -> bool {
     matches!(look.tree.get(root), Some(Entry::Folder(names)) if !names.is_empty())
 }
 
-fn folder(look: &Look<'_>, root: &str, found: &mut Found) {
+fn folder(look: &FinderInput<'_>, root: &str, found: &mut FindingSink) {
     let place = look.written_path().cloned();
     if !root.starts_with('/') {
         found.add(
@@ -90,7 +90,7 @@ fn folder(look: &Look<'_>, root: &str, found: &mut Found) {
     );
 }
 
-fn default_directory(look: &Look<'_>, found: &mut Found) {
+fn default_directory(look: &FinderInput<'_>, found: &mut FindingSink) {
     for root in look.config.hosts_roots() {
         let directory = format!("{root}/_default");
         if !matches!(look.tree.get(&directory), Some(Entry::Folder(_))) {

@@ -1,18 +1,18 @@
 //! A CRI plugin that does not load, and settings that containerd has announced to drop.
 
 use super::catalogue::{FindingId, Severity};
-use super::{Found, Look, live, shown};
-use crate::config::{Cri, Death};
+use super::{FinderInput, FindingSink, live, shown};
+use crate::config::{Cri, CriUnavailable};
 use crate::rules::Rule;
 use crate::toml::Value;
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     death(look, found);
     deprecated(look, found);
     without_version(look, found);
 }
 
-fn death(look: &Look<'_>, found: &mut Found) {
+fn death(look: &FinderInput<'_>, found: &mut FindingSink) {
     let Cri::Dead {
         reason,
         failure,
@@ -29,12 +29,12 @@ fn death(look: &Look<'_>, found: &mut Found) {
         format!("`mirrors.\"{}\"`", shown::url(&mirror.registry))
     });
     let (id, what, remedy) = match reason {
-        Death::Both => (
+        CriUnavailable::Both => (
             FindingId::BothSet,
             format!("{mirror} is set beside `config_path`{path_at}."),
             "Keep one of them: `mirrorshift migrate` moves the mirrors to hosts.toml files and keeps `config_path`.",
         ),
-        Death::BothByDefault => (
+        CriUnavailable::BothByDefault => (
             FindingId::BothByDefault,
             format!(
                 "{mirror} is set, and containerd {} fills in a `config_path` of its own beside it.",
@@ -42,12 +42,12 @@ fn death(look: &Look<'_>, found: &mut Found) {
             ),
             "Move the mirrors to hosts.toml files with `mirrorshift migrate`, or upgrade containerd to 2.2.2 or newer.",
         ),
-        Death::TlsBesideConfigPath => (
+        CriUnavailable::TlsBesideConfigPath => (
             FindingId::TlsBesideConfigPath,
             format!("`configs.<host>.tls` is set beside `config_path`{path_at}."),
             "Write `ca`, `client` and `skip_verify` in the host's hosts.toml, and take the `tls` table out.",
         ),
-        Death::AuthsKey => (
+        CriUnavailable::AuthsKey => (
             FindingId::AuthsKeyNoUrl,
             "A key of `auths` is no URL.".to_owned(),
             "Write the key as `https://HOST:PORT`, or move the `auth` to `configs.\"HOST:PORT\".auth`.",
@@ -72,7 +72,7 @@ fn death(look: &Look<'_>, found: &mut Found) {
 const REMOVAL: &str = "It works; it is announced for removal, currently in containerd 2.7 (that date has moved before: \
                        2.1, 2.2, 2.3 and 2.4 were named)";
 
-fn deprecated(look: &Look<'_>, found: &mut Found) {
+fn deprecated(look: &FinderInput<'_>, found: &mut FindingSink) {
     let effect = |kind: &str| {
         if look.version.has(Rule::DeprecationsListed) {
             format!("{REMOVAL}. The daemon lists `io.containerd.deprecation/cri-registry-{kind}`.")
@@ -127,7 +127,7 @@ fn deprecated(look: &Look<'_>, found: &mut Found) {
 }
 
 /// Settings that 1.x reads as version 1, which 2.0 to 2.2 read as if they were not there.
-fn without_version(look: &Look<'_>, found: &mut Found) {
+fn without_version(look: &FinderInput<'_>, found: &mut FindingSink) {
     let document = &look.config.document;
     if look.version.has(Rule::SchemaThree) || document.schema >= 2 {
         return;

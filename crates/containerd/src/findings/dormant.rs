@@ -1,34 +1,34 @@
 //! Registry settings that stand where this release does not look, and the releases that would read them.
 
 use super::catalogue::FindingId;
-use super::live::{self, Leaf, Probe};
-use super::{Found, Look, shown};
+use super::live::{self, ReleaseReading, SettingLocation};
+use super::{FinderInput, FindingSink, shown};
 use crate::config::{Config, Cri};
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document};
-use crate::route::Place;
+use crate::route::SourceLocation;
 use crate::rules::Rule;
-use crate::toml::{Kind, Table, Value};
+use crate::toml::{Table, Value, ValueKind};
 use std::collections::BTreeSet;
 
 /// A table that somebody wrote for the CRI plugin's registries.
-pub(super) struct Group {
+pub(super) struct RegistryTable {
     /// Where it stands.
-    pub(super) place: Place,
+    pub(super) place: SourceLocation,
     /// The keys that lead to it.
     path: Vec<String>,
     /// Its settings, and their paths below it.
-    settings: Vec<(Leaf, Vec<String>)>,
+    settings: Vec<(SettingLocation, Vec<String>)>,
     /// What it holds, in words.
     holds: Vec<String>,
     /// Whether the path is one that some release reads.
     known: bool,
 }
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     let document = &look.config.document;
     let groups = groups(document);
     let live = live::leaves(document);
-    let dormant: Vec<&Group> = groups
+    let dormant: Vec<&RegistryTable> = groups
         .iter()
         .filter(|group| !group.is_live(&live) && !overridden(look, group, &groups))
         .collect();
@@ -41,7 +41,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn report(look: &Look<'_>, group: &Group, probes: &[Probe], found: &mut Found) {
+fn report(look: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading], found: &mut FindingSink) {
     let verb = if group.holds.len() == 1 { "is" } else { "are" };
     let what = format!("{} below `{}` {verb} dormant.", group.words(), group.header());
     let effect = [Some(why(look, group)), Some(wakes(group, probes))]
@@ -66,14 +66,14 @@ fn report(look: &Look<'_>, group: &Group, probes: &[Probe], found: &mut Found) {
     } else {
         "Correcting the header puts them in force, so look first whether they are still right."
     };
-    let live_plugin = look.config.document.live_plugin();
+    let live_plugin = look.config.document.active_plugin_table();
     let remedy = format!("Take them out, or write them below `plugins.\"{live_plugin}\".registry`. {beside}");
     found.add(FindingId::MisspeltTable, place, what, effect, remedy);
 }
 
 /// Why the settings have no effect on this release.
-fn why(look: &Look<'_>, group: &Group) -> String {
-    let live_plugin = look.config.document.live_plugin();
+fn why(look: &FinderInput<'_>, group: &RegistryTable) -> String {
+    let live_plugin = look.config.document.active_plugin_table();
     let in_live_table = group.known && group.path.get(1).is_some_and(|plugin| plugin == live_plugin);
     if in_live_table && look.version.has(Rule::PluginTablesMerged) {
         "No effect: containerd puts the older table's registry settings in the place of these.".to_owned()
@@ -88,7 +88,7 @@ fn why(look: &Look<'_>, group: &Group) -> String {
 }
 
 /// The releases on which they have one.
-fn wakes(group: &Group, probes: &[Probe]) -> String {
+fn wakes(group: &RegistryTable, probes: &[ReleaseReading]) -> String {
     match live::lines_where(probes, &|_, leaves| group.is_live(leaves)) {
         Some(lines) => format!("They would come into force on containerd {lines}."),
         None => format!("No release {} reads them.", live::all_lines()),
@@ -96,7 +96,7 @@ fn wakes(group: &Group, probes: &[Probe]) -> String {
 }
 
 /// What they would do there beyond that.
-fn harm(look: &Look<'_>, group: &Group, probes: &[Probe]) -> [Option<String>; 2] {
+fn harm(look: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading]) -> [Option<String>; 2] {
     let path = |config: &Config| config.registry.config_path.as_ref()?.place.clone();
     let now = look.written_path();
     let kills = live::lines_where(probes, &|config, leaves| {
@@ -112,7 +112,7 @@ fn harm(look: &Look<'_>, group: &Group, probes: &[Probe]) -> [Option<String>; 2]
 }
 
 /// Whether every setting of `group` was replaced by the same setting of the same table in another file.
-fn overridden(look: &Look<'_>, group: &Group, groups: &[Group]) -> bool {
+fn overridden(look: &FinderInput<'_>, group: &RegistryTable, groups: &[RegistryTable]) -> bool {
     let document = &look.config.document;
     let owner = |value: &Value| {
         let leaf = (document.files.get(value.file)?.path.clone(), value.span.start);
@@ -127,8 +127,8 @@ fn overridden(look: &Look<'_>, group: &Group, groups: &[Group]) -> bool {
     })
 }
 
-impl Group {
-    pub(super) fn is_live(&self, live: &BTreeSet<Leaf>) -> bool {
+impl RegistryTable {
+    pub(super) fn is_live(&self, live: &BTreeSet<SettingLocation>) -> bool {
         self.settings.iter().any(|(leaf, _)| live.contains(leaf))
     }
 
@@ -155,7 +155,7 @@ impl Group {
 }
 
 /// Every table of every file that was written for the CRI plugin's registries and holds something.
-pub(super) fn groups(document: &Document) -> Vec<Group> {
+pub(super) fn groups(document: &Document) -> Vec<RegistryTable> {
     let mut groups = Vec::new();
     for (index, file) in document.files.iter().enumerate() {
         let mut path = Vec::new();
@@ -164,7 +164,7 @@ pub(super) fn groups(document: &Document) -> Vec<Group> {
     groups
 }
 
-fn walk(document: &Document, file: usize, table: &Table, path: &mut Vec<String>, groups: &mut Vec<Group>) {
+fn walk(document: &Document, file: usize, table: &Table, path: &mut Vec<String>, groups: &mut Vec<RegistryTable>) {
     for (key, value) in table {
         let Some(inner) = value.as_table() else { continue };
         path.push(key.clone());
@@ -191,7 +191,7 @@ fn group(
     path: &[String],
     below: &[&str],
     value: &Value,
-) -> Option<Group> {
+) -> Option<RegistryTable> {
     let known = is_known(path);
     if !known && !is_meant_for_cri(path, table) {
         return None;
@@ -210,7 +210,7 @@ fn group(
     } else {
         vec![counted("mirrors", table)]
     };
-    (!settings.is_empty()).then(|| Group {
+    (!settings.is_empty()).then(|| RegistryTable {
         place: document.place_of(index, value.span.start),
         path: path.to_vec(),
         settings,
@@ -225,11 +225,13 @@ fn holds(table: &Table) -> Option<Vec<String>> {
     for (key, value) in table {
         let lower = key.to_ascii_lowercase();
         match &value.kind {
-            Kind::Table(inner) if ["mirrors", "configs", "auths", "headers"].contains(&lower.as_str()) => {
+            ValueKind::Table(inner) if ["mirrors", "configs", "auths", "headers"].contains(&lower.as_str()) => {
                 words.extend((!inner.is_empty()).then(|| counted(&lower, inner)));
             }
-            Kind::String(text) if lower == "config_path" && !text.is_empty() => words.push("`config_path`".to_owned()),
-            Kind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", shown::url(key))),
+            ValueKind::String(text) if lower == "config_path" && !text.is_empty() => {
+                words.push("`config_path`".to_owned())
+            }
+            ValueKind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", shown::url(key))),
             _ => {}
         }
     }

@@ -1,15 +1,15 @@
 //! Who mirrors send pulls to: endpoints that are skipped, asked in another way than meant, or asked for too much.
 
 use super::catalogue::FindingId;
-use super::{Found, Look, shown};
+use super::{FinderInput, FindingSink, shown};
 use crate::image::Image;
-use crate::legacy::{Endpoint, unsent_parts};
+use crate::legacy::{Endpoint, ignored_url_parts};
 use crate::registries::named_registries;
 use crate::registry::Mirror;
-use crate::route::{Place, Scheme};
+use crate::route::{Scheme, SourceLocation};
 use crate::rules::Rule;
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     for mirror in &look.registry.mirrors {
         for (written, place) in &mirror.endpoints {
             endpoint(look, mirror, written, place, found);
@@ -18,7 +18,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     wildcard(look, found);
 }
 
-fn endpoint(look: &Look<'_>, mirror: &Mirror, written: &str, place: &Place, found: &mut Found) {
+fn endpoint(look: &FinderInput<'_>, mirror: &Mirror, written: &str, place: &SourceLocation, found: &mut FindingSink) {
     let shown = shown::url(written);
     let registry = shown::url(&mirror.registry);
     let mut add = |id: FindingId, what: String, effect: &str, remedy: &str| {
@@ -43,7 +43,7 @@ fn endpoint(look: &Look<'_>, mirror: &Mirror, written: &str, place: &Place, foun
         );
         return;
     };
-    let extras = unsent_parts(written);
+    let extras = ignored_url_parts(written);
     if !extras.is_empty() {
         let extras: Vec<String> = extras.into_iter().map(str::to_owned).collect();
         add(
@@ -124,7 +124,7 @@ fn path(endpoint: &Endpoint, shown: &str, registry: &str, add: &mut dyn FnMut(Fi
 
 /// A wildcard is fine for a proxy that knows every registry, and wrong for a pull-through cache, which knows one. Files do
 /// not tell which it is.
-fn wildcard(look: &Look<'_>, found: &mut Found) {
+fn wildcard(look: &FinderInput<'_>, found: &mut FindingSink) {
     let Some(mirror) = look.registry.mirror("*") else {
         return;
     };
@@ -164,7 +164,7 @@ fn wildcard(look: &Look<'_>, found: &mut Found) {
 }
 
 /// The registry of the pause image, which is pulled for every pod.
-fn pause_registry(look: &Look<'_>) -> Option<String> {
+fn pause_registry(look: &FinderInput<'_>) -> Option<String> {
     let document = &look.config.document;
     let live = document.live()?;
     let pinned = || document.field(document.field(live, "pinned_images")?.as_table()?, "sandbox");

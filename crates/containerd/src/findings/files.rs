@@ -2,13 +2,13 @@
 
 use super::catalogue::FindingId;
 use super::live::each_leaf;
-use super::{Found, Look, shown};
-use crate::document::{CRI_TWO, File, Remark};
+use super::{FinderInput, FindingSink, shown};
+use crate::document::{CRI_TWO, ConfigFile, LoadWarning};
 use crate::rules::Rule;
 use crate::toml::{Table, Value};
 use std::collections::BTreeSet;
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     for remark in &look.config.document.remarks {
         remarked(remark, found);
     }
@@ -31,16 +31,16 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn remarked(remark: &Remark, found: &mut Found) {
+fn remarked(remark: &LoadWarning, found: &mut FindingSink) {
     match remark {
-        Remark::ImportedAgain { place, path } => found.add(
+        LoadWarning::ImportedAgain { place, path } => found.add(
             FindingId::ImportedAgain,
             Some(place.clone()),
             format!("`imports` leads to `{path}` again."),
             "containerd loads a file once, at the place where it met it first.",
             "Take the import out.",
         ),
-        Remark::GlobBelowWorkingDirectory { place, pattern } => found.add(
+        LoadWarning::GlobBelowWorkingDirectory { place, pattern } => found.add(
             FindingId::RelativeImportGlob,
             Some(place.clone()),
             format!("`imports` has the relative pattern `{pattern}`."),
@@ -52,7 +52,7 @@ fn remarked(remark: &Remark, found: &mut Found) {
 }
 
 /// The plugin tables of a file, whatever the case of `plugins` in it.
-fn plugin<'f>(look: &Look<'_>, file: &'f File, name: &str) -> Option<&'f Value> {
+fn plugin<'f>(look: &FinderInput<'_>, file: &'f ConfigFile, name: &str) -> Option<&'f Value> {
     let plugins = look.config.document.field(&file.parsed.root, "plugins")?;
     plugins.as_table()?.get(name)
 }
@@ -69,9 +69,9 @@ fn paths(table: &Table) -> Vec<Vec<&str>> {
 }
 
 /// Before 2.0 a later file's plugin table takes the place of an earlier one, with all that is in it.
-fn replaced(look: &Look<'_>, found: &mut Found) {
+fn replaced(look: &FinderInput<'_>, found: &mut FindingSink) {
     let document = &look.config.document;
-    let name = document.live_plugin();
+    let name = document.active_plugin_table();
     let tables: Vec<(usize, &Value, &Table)> = document
         .files
         .iter()
@@ -111,7 +111,7 @@ fn replaced(look: &Look<'_>, found: &mut Found) {
 }
 
 /// From 2.0 to 2.2 the version of the last file decides for all, and the older table is moved only below version 3.
-fn hidden(look: &Look<'_>, found: &mut Found) {
+fn hidden(look: &FinderInput<'_>, found: &mut FindingSink) {
     let document = &look.config.document;
     if document.schema < 3 {
         return;

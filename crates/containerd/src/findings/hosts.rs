@@ -2,7 +2,7 @@
 
 use super::catalogue::FindingId;
 use super::keys::never_matches;
-use super::{Found, Look, shown};
+use super::{FinderInput, FindingSink, shown};
 use crate::config::registry_of_directory;
 use crate::hosts::{HostsFaultKind as Kind, hosts_faults};
 use crate::rules::Rule;
@@ -10,7 +10,7 @@ use crate::tree::Entry;
 
 const DEFAULT: &str = "_default";
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     for root in look.config.hosts_roots() {
         let Some(Entry::Folder(names)) = look.tree.get(&root) else {
             continue;
@@ -26,7 +26,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn directory(look: &Look<'_>, name: &str, folder: &str, found: &mut Found) {
+fn directory(look: &FinderInput<'_>, name: &str, folder: &str, found: &mut FindingSink) {
     if name == DEFAULT {
         if look.version.has(Rule::DefaultDirectory) {
             faults(look, "every registry without a directory", folder, found);
@@ -42,7 +42,7 @@ fn directory(look: &Look<'_>, name: &str, folder: &str, found: &mut Found) {
         faults(look, &format!("`{registry}`"), folder, found);
         return;
     };
-    let place = crate::route::Place {
+    let place = crate::route::SourceLocation {
         path: folder.to_owned(),
         line: None,
     };
@@ -55,7 +55,7 @@ fn directory(look: &Look<'_>, name: &str, folder: &str, found: &mut Found) {
     );
 }
 
-fn faults(look: &Look<'_>, whose: &str, folder: &str, found: &mut Found) {
+fn faults(look: &FinderInput<'_>, whose: &str, folder: &str, found: &mut FindingSink) {
     // Of two directories of one registry containerd reads the first, and so nobody asked for the files of the other.
     if look.tree.get(&format!("{folder}/hosts.toml")).is_none() {
         return;

@@ -1,10 +1,10 @@
 //! Names in registry tables that mean nothing to containerd: keys it does not know, registries that no image has.
 
 use super::catalogue::FindingId;
-use super::{Found, Look, shown};
+use super::{FinderInput, FindingSink, shown};
 use crate::image::is_registry;
-use crate::registry::{HostConfig, Mirror, Unknown};
-use crate::route::Place;
+use crate::registry::{HostConfig, Mirror, UnknownKey};
+use crate::route::SourceLocation;
 use crate::rules::Rule;
 use crate::toml::{Table, Value};
 
@@ -35,7 +35,7 @@ const FOREIGN: &[&str] = &[
     "version",
 ];
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     for unknown in &look.registry.unknown {
         key(look, unknown, found);
     }
@@ -50,7 +50,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn key(look: &Look<'_>, unknown: &Unknown, found: &mut Found) {
+fn key(look: &FinderInput<'_>, unknown: &UnknownKey, found: &mut FindingSink) {
     let path: Vec<&str> = unknown.key.iter().map(String::as_str).collect();
     let place = Some(unknown.place.clone());
     let value = look.value(&path).and_then(Value::as_table);
@@ -97,7 +97,13 @@ fn key(look: &Look<'_>, unknown: &Unknown, found: &mut Found) {
 
 type Words = (FindingId, String, String, String);
 
-fn below_mirror(look: &Look<'_>, registry: &str, key: &str, place: Option<Place>, found: &mut Found) {
+fn below_mirror(
+    look: &FinderInput<'_>,
+    registry: &str,
+    key: &str,
+    place: Option<SourceLocation>,
+    found: &mut FindingSink,
+) {
     let table = format!("mirrors.\"{}\"", shown::url(registry));
     let has_endpoints = look
         .registry
@@ -171,7 +177,7 @@ fn unquoted(registry: &str, part: &str, mut table: &Table) -> Option<String> {
     }
 }
 
-fn tls_keys(look: &Look<'_>, found: &mut Found) {
+fn tls_keys(look: &FinderInput<'_>, found: &mut FindingSink) {
     if !look.version.has(Rule::TlsInConfigs) {
         return;
     }
@@ -192,7 +198,7 @@ fn tls_keys(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn mirror_key(look: &Look<'_>, mirror: &Mirror, found: &mut Found) {
+fn mirror_key(look: &FinderInput<'_>, mirror: &Mirror, found: &mut FindingSink) {
     let key = mirror.registry.as_str();
     let shown = shown::url(key);
     let unquoted = look
@@ -278,7 +284,7 @@ pub(super) fn never_matches(key: &str) -> Option<(String, String)> {
     }
 }
 
-fn configs_key(look: &Look<'_>, host: &str, config: &HostConfig, found: &mut Found) {
+fn configs_key(look: &FinderInput<'_>, host: &str, config: &HostConfig, found: &mut FindingSink) {
     // What only `auths` brought in has no key of its own.
     let Some(place) = look.place(&["configs", host]) else {
         return;

@@ -6,16 +6,16 @@
 use crate::config::{Config, read};
 use crate::document::Document;
 use crate::rules::{LINES, Line};
-use crate::toml::{Kind, Table, Value};
+use crate::toml::{Table, Value, ValueKind};
 use crate::tree::Tree;
 use crate::version::Version;
 use std::collections::BTreeSet;
 
 /// A setting by its place: the file, and the byte it starts at.
-pub(super) type Leaf = (String, usize);
+pub(super) type SettingLocation = (String, usize);
 
 /// Every setting below the live `registry` table.
-pub(super) fn leaves(document: &Document) -> BTreeSet<Leaf> {
+pub(super) fn leaves(document: &Document) -> BTreeSet<SettingLocation> {
     let mut leaves = BTreeSet::new();
     let registry = document
         .live()
@@ -36,7 +36,7 @@ pub(super) fn each_leaf<'t>(table: &'t Table, path: &mut Vec<&'t str>, visit: &m
     for (key, value) in table {
         path.push(key);
         match &value.kind {
-            Kind::Table(inner) if !inner.is_empty() => each_leaf(inner, path, visit),
+            ValueKind::Table(inner) if !inner.is_empty() => each_leaf(inner, path, visit),
             _ => visit(path, value),
         }
         path.pop();
@@ -44,14 +44,14 @@ pub(super) fn each_leaf<'t>(table: &'t Table, path: &mut Vec<&'t str>, visit: &m
 }
 
 /// What a line of releases makes of the same files.
-pub(super) struct Probe {
+pub(super) struct ReleaseReading {
     line: &'static Line,
     /// Nothing where the daemon would not start.
-    reading: Option<(Config, BTreeSet<Leaf>)>,
+    reading: Option<(Config, BTreeSet<SettingLocation>)>,
 }
 
 /// Reads the files that start at `root` as a release of every line would.
-pub(super) fn probe(root: &str, tree: &Tree) -> Vec<Probe> {
+pub(super) fn probe(root: &str, tree: &Tree) -> Vec<ReleaseReading> {
     let reading = |line: &Line| {
         let version: Version = line.sample.parse().ok()?;
         let config = read(&version, root, tree).outcome.ok()?;
@@ -60,7 +60,7 @@ pub(super) fn probe(root: &str, tree: &Tree) -> Vec<Probe> {
     };
     LINES
         .iter()
-        .map(|line| Probe {
+        .map(|line| ReleaseReading {
             line,
             reading: reading(line),
         })
@@ -68,7 +68,10 @@ pub(super) fn probe(root: &str, tree: &Tree) -> Vec<Probe> {
 }
 
 /// The lines for which `holds`, as prose: `1.6 to 2.1 and 2.3.0 and newer`. Nothing when there is none.
-pub(super) fn lines_where(probes: &[Probe], holds: &dyn Fn(&Config, &BTreeSet<Leaf>) -> bool) -> Option<String> {
+pub(super) fn lines_where(
+    probes: &[ReleaseReading],
+    holds: &dyn Fn(&Config, &BTreeSet<SettingLocation>) -> bool,
+) -> Option<String> {
     let good: Vec<bool> = probes
         .iter()
         .map(|probe| {

@@ -34,12 +34,12 @@ mod cases;
 mod tests;
 
 pub use catalogue::{FindingId, Severity};
-pub use upgrade::{View, upgrade};
+pub use upgrade::{ReleaseView, upgrade};
 
 use crate::config::Config;
 use crate::document::LoadError;
 use crate::registry::Registry;
-use crate::route::Place;
+use crate::route::SourceLocation;
 use crate::rules::Rule;
 use crate::toml::{Table, Value};
 use crate::tree::Tree;
@@ -55,7 +55,7 @@ pub struct Finding {
     /// How bad it is here: as a rule [`FindingId::severity`].
     pub severity: Severity,
     /// Where it stands; nothing when it is about no file.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
     /// What was found.
     pub what: String,
     /// What containerd does about it.
@@ -69,12 +69,12 @@ pub struct Finding {
 /// `reading` is the outcome of [`crate::read`] with the same tree and version, once nothing was missing. The same input gives
 /// the same findings in the same order.
 pub fn findings(reading: &Result<Config, Box<LoadError>>, tree: &Tree, version: &Version) -> Vec<Finding> {
-    let mut found = Found::default();
+    let mut found = FindingSink::default();
     about_version(version, &mut found);
     match reading {
         Err(error) => refused::find(error, tree, version, &mut found),
         Ok(config) => {
-            let look = Look {
+            let look = FinderInput {
                 config,
                 registry: &config.registry,
                 tree,
@@ -94,14 +94,14 @@ pub fn findings(reading: &Result<Config, Box<LoadError>>, tree: &Tree, version: 
 }
 
 /// What the findings are looked for in.
-struct Look<'a> {
+struct FinderInput<'a> {
     config: &'a Config,
     registry: &'a Registry,
     tree: &'a Tree,
     version: &'a Version,
 }
 
-impl<'a> Look<'a> {
+impl<'a> FinderInput<'a> {
     /// The live `registry` table.
     fn live_registry(&self) -> Option<&'a Table> {
         let document = &self.config.document;
@@ -119,26 +119,26 @@ impl<'a> Look<'a> {
     }
 
     /// Where `config_path` stands, when somebody wrote the value in force.
-    fn written_path(&self) -> Option<&'a Place> {
+    fn written_path(&self) -> Option<&'a SourceLocation> {
         self.config.registry.config_path.as_ref()?.place.as_ref()
     }
 
     /// Where [`Look::value`] stands.
-    fn place(&self, path: &[&str]) -> Option<Place> {
+    fn place(&self, path: &[&str]) -> Option<SourceLocation> {
         self.value(path).map(|value| self.config.document.place(value))
     }
 }
 
 /// The findings so far.
 #[derive(Default)]
-struct Found(Vec<Finding>);
+struct FindingSink(Vec<Finding>);
 
-impl Found {
+impl FindingSink {
     /// Adds a finding of the usual severity.
     fn add(
         &mut self,
         id: FindingId,
-        place: Option<Place>,
+        place: Option<SourceLocation>,
         what: impl Into<String>,
         effect: impl Into<String>,
         remedy: impl Into<String>,
@@ -151,7 +151,7 @@ impl Found {
         &mut self,
         severity: Severity,
         id: FindingId,
-        place: Option<Place>,
+        place: Option<SourceLocation>,
         what: impl Into<String>,
         effect: impl Into<String>,
         remedy: impl Into<String>,
@@ -177,7 +177,7 @@ impl Found {
     }
 }
 
-fn about_version(version: &Version, found: &mut Found) {
+fn about_version(version: &Version, found: &mut FindingSink) {
     if version.is_newer_than_known() {
         found.add(
             FindingId::NewerThanKnown,

@@ -1,16 +1,16 @@
 //! Files that the daemon does not start with, or that this tool does not read.
 
 use super::catalogue::{FindingId, Severity};
-use super::{Found, shown};
+use super::{FindingSink, shown};
 use crate::document::{LoadError, LoadFault};
 use crate::rules::Rule;
-use crate::toml::{SyntaxError, TakenBy};
+use crate::toml::{AcceptedBy, SyntaxError};
 use crate::tree::Tree;
 use crate::version::Version;
 
 const STOPS: &str = "containerd does not start.";
 
-pub(super) fn find(error: &LoadError, tree: &Tree, version: &Version, found: &mut Found) {
+pub(super) fn find(error: &LoadError, tree: &Tree, version: &Version, found: &mut FindingSink) {
     let place = Some(error.place.clone());
     let (id, what, effect, remedy) = match &error.fault {
         LoadFault::Syntax(syntax) => return of_syntax(error, syntax, tree, version, found),
@@ -84,30 +84,30 @@ fn mend_type(key: &str, expected: &str) -> String {
 }
 
 /// Text that some containerd reads is no reason for that containerd not to start; it is one for this tool not to edit.
-fn of_syntax(error: &LoadError, syntax: &SyntaxError, tree: &Tree, version: &Version, found: &mut Found) {
+fn of_syntax(error: &LoadError, syntax: &SyntaxError, tree: &Tree, version: &Version, found: &mut FindingSink) {
     let marked = tree
         .file(&error.place.path)
         .is_some_and(|bytes| bytes.starts_with("\u{feff}".as_bytes()));
     let one = version.has(Rule::GoTomlOne);
     let id = match syntax.taken_by {
         // Only 2.x complains of the mark, and of nothing else that comes before it.
-        TakenBy::OneOnly if marked && !one => FindingId::ByteOrderMark,
-        TakenBy::Nobody => FindingId::TomlSyntax,
-        TakenBy::OneOnly | TakenBy::TwoOnly | TakenBy::SomeReleases => FindingId::TomlDialect,
+        AcceptedBy::V1Only if marked && !one => FindingId::ByteOrderMark,
+        AcceptedBy::NoRelease => FindingId::TomlSyntax,
+        AcceptedBy::V1Only | AcceptedBy::V2Only | AcceptedBy::SomeReleases => FindingId::TomlDialect,
     };
     let (severity, effect) = match (syntax.taken_by, one) {
-        (TakenBy::Nobody, _) => (Severity::Refuses, STOPS),
-        (TakenBy::SomeReleases, _) => (
+        (AcceptedBy::NoRelease, _) => (Severity::Refuses, STOPS),
+        (AcceptedBy::SomeReleases, _) => (
             Severity::Refuses,
             "Some releases start with it and others do not; this tool edits no file that releases read differently.",
         ),
-        (TakenBy::OneOnly, true) => (
+        (AcceptedBy::V1Only, true) => (
             Severity::Deprecated,
             "containerd 1.x starts with it and 2.x does not; this tool edits no file that releases read differently.",
         ),
-        (TakenBy::OneOnly, false) => (Severity::Refuses, "containerd 2.x does not start; 1.x did."),
-        (TakenBy::TwoOnly, true) => (Severity::Refuses, "containerd 1.x does not start; 2.x does."),
-        (TakenBy::TwoOnly, false) => (
+        (AcceptedBy::V1Only, false) => (Severity::Refuses, "containerd 2.x does not start; 1.x did."),
+        (AcceptedBy::V2Only, true) => (Severity::Refuses, "containerd 1.x does not start; 2.x does."),
+        (AcceptedBy::V2Only, false) => (
             Severity::Advice,
             "containerd 2.x starts with it and 1.x does not; this tool edits no file that releases read differently.",
         ),
@@ -118,7 +118,7 @@ fn of_syntax(error: &LoadError, syntax: &SyntaxError, tree: &Tree, version: &Ver
     };
     let message = syntax.message.lines().collect::<Vec<_>>().join("; ");
     let what = format!("The file is not TOML to every containerd: {message}.");
-    let what = if syntax.taken_by == TakenBy::Nobody {
+    let what = if syntax.taken_by == AcceptedBy::NoRelease {
         format!("The file is not TOML: {message}.")
     } else {
         what

@@ -1,4 +1,4 @@
-use super::cases::{CASES, Off, UPGRADES};
+use super::cases::{CASES, NegativeCase, UPGRADES};
 use super::*;
 use crate::config::{DEFAULT_CONFIG, read};
 use crate::tree::Entry;
@@ -77,7 +77,7 @@ fn each_finding_is_raised_where_it_should_be_and_nowhere_else() {
     for case in CASES {
         let mut tree = tree(case.files);
         let mut without = tree.clone();
-        if let Off::Root(folder) = case.off {
+        if let NegativeCase::Root(folder) = case.off {
             let names: Vec<String> = (0..1_001).map(|number| format!("{number:04}.toml")).collect();
             for name in &names {
                 tree.insert(format!("{folder}/{name}"), Entry::File(Vec::new()));
@@ -89,9 +89,9 @@ fn each_finding_is_raised_where_it_should_be_and_nowhere_else() {
         let raised = |findings: &[Finding]| findings.iter().any(|finding| finding.id == case.id);
         assert!(raised(&on), "{} on {}: {on:#?}", case.id, case.on);
         let off = match case.off {
-            Off::Version(version) => found(version, case.files),
-            Off::Files(files) => found(case.on, files),
-            Off::Root(_) => found_in(case.on, without),
+            NegativeCase::Version(version) => found(version, case.files),
+            NegativeCase::Files(files) => found(case.on, files),
+            NegativeCase::Root(_) => found_in(case.on, without),
         };
         assert!(!raised(&off), "{} where it is not: {off:#?}", case.id);
         check_texts(&on);
@@ -109,7 +109,7 @@ fn what_an_upgrade_changes() {
             let mut tree = tree(case.files);
             let (now, then) = (now.parse().unwrap(), then.parse().unwrap());
             let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
-            let view = |reading, version| View { reading, version };
+            let view = |reading, version| ReleaseView { reading, version };
             upgrade(view(&before, &now), view(&after, &then), &tree)
         };
         let on = between(case.on);
@@ -199,7 +199,7 @@ fn a_required_plugin_makes_it_worse() {
     let mut tree = tree(&[(DEFAULT_CONFIG, &text)]);
     let (now, then) = ("2.1.9".parse().unwrap(), "2.2.0".parse().unwrap());
     let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
-    let view = |reading, version| View { reading, version };
+    let view = |reading, version| ReleaseView { reading, version };
     let worst = upgrade(view(&before, &now), view(&after, &then), &tree).remove(0);
     assert_eq!(
         (worst.id, worst.severity),
@@ -252,7 +252,7 @@ fn secrets_stay_where_they_are() {
         let mut tree = tree(&[(DEFAULT_CONFIG, everywhere)]);
         let (now, then) = (version.parse().unwrap(), "2.9.0".parse().unwrap());
         let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
-        let view = |reading, version| View { reading, version };
+        let view = |reading, version| ReleaseView { reading, version };
         check_texts(&upgrade(view(&before, &now), view(&after, &then), &tree));
     }
 }

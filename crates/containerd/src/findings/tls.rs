@@ -1,15 +1,15 @@
 //! `configs.<host>.tls`: files that cannot be used, and settings without effect.
 
 use super::catalogue::FindingId;
-use super::{Found, Look, shown};
+use super::{FinderInput, FindingSink, shown};
 use crate::certs;
 use crate::legacy::Endpoint;
 use crate::registry::TlsConfig;
-use crate::route::{Place, Scheme};
+use crate::route::{Scheme, SourceLocation};
 
 const FAILS: &str = "Every pull that has this host on its way fails, and no other host is asked.";
 
-pub(super) fn find(look: &Look<'_>, found: &mut Found) {
+pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     for (host, config) in &look.registry.configs {
         if let Some(place) = &config.ignored_tls {
             ignored(host, place, found);
@@ -21,7 +21,7 @@ pub(super) fn find(look: &Look<'_>, found: &mut Found) {
     }
 }
 
-fn ignored(host: &str, place: &Place, found: &mut Found) {
+fn ignored(host: &str, place: &SourceLocation, found: &mut FindingSink) {
     found.add(
         FindingId::TlsIgnored,
         Some(place.clone()),
@@ -32,7 +32,7 @@ fn ignored(host: &str, place: &Place, found: &mut Found) {
     );
 }
 
-fn files(look: &Look<'_>, host: &str, tls: &TlsConfig, found: &mut Found) {
+fn files(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut FindingSink) {
     let at = |key: &str| look.place(&["configs", host, "tls", key]).or_else(|| tls.place.clone());
     let host = shown::url(host);
     let named = [
@@ -92,7 +92,7 @@ fn files(look: &Look<'_>, host: &str, tls: &TlsConfig, found: &mut Found) {
     );
 }
 
-fn on_http(look: &Look<'_>, host: &str, tls: &TlsConfig, found: &mut Found) {
+fn on_http(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut FindingSink) {
     let endpoints = look.registry.mirrors.iter().flat_map(|mirror| &mirror.endpoints);
     let mut schemes = endpoints
         .filter_map(|(written, _)| Endpoint::read(written))

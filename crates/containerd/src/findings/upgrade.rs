@@ -1,17 +1,17 @@
 //! What an upgrade of containerd breaks or changes for the same files.
 
 use super::catalogue::{FindingId, Severity};
-use super::{Finding, Found, dormant, live, shown};
+use super::{Finding, FindingSink, dormant, live, shown};
 use crate::config::{Config, Cri};
 use crate::document::LoadError;
 use crate::registries::named_registries;
-use crate::route::{Ask, Route, Scheme};
+use crate::route::{RegistryHost, Route, Scheme};
 use crate::tree::Tree;
 use crate::version::Version;
 
 /// What one containerd makes of the files.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct ReleaseView<'a> {
     /// The outcome of [`crate::read`] for that version, once nothing was missing.
     pub reading: &'a Result<Config, Box<LoadError>>,
     /// That version.
@@ -25,8 +25,8 @@ const UNNAMED: &str = "unnamed.invalid";
 ///
 /// What `then` finds wrong by itself is told by [`super::findings`] with that version, not here. `tree` must hold what
 /// either version asks for.
-pub fn upgrade(now: View<'_>, then: View<'_>, tree: &Tree) -> Vec<Finding> {
-    let mut found = Found::default();
+pub fn upgrade(now: ReleaseView<'_>, then: ReleaseView<'_>, tree: &Tree) -> Vec<Finding> {
+    let mut found = FindingSink::default();
     match (now.reading, then.reading) {
         (Ok(before), Ok(after)) => compare(before, after, then.version, tree, &mut found),
         (Ok(_), Err(error)) => found.add(
@@ -48,7 +48,7 @@ pub fn upgrade(now: View<'_>, then: View<'_>, tree: &Tree) -> Vec<Finding> {
     found.sorted()
 }
 
-fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &mut Found) {
+fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &mut FindingSink) {
     match (&now.cri, &then.cri) {
         (
             Cri::Loads,
@@ -102,7 +102,7 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
 }
 
 /// Settings that are in force before and not after, or after and not before.
-fn settings(now: &Config, then: &Config, version: &Version, found: &mut Found) {
+fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingSink) {
     let (before, after) = (live::leaves(&now.document), live::leaves(&then.document));
     let mut groups = dormant::groups(&now.document);
     let known: Vec<_> = groups.iter().map(|group| group.place.clone()).collect();
@@ -150,7 +150,7 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut Found) {
     }
 }
 
-fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &mut Found) {
+fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &mut FindingSink) {
     let mut registries = named_registries(now, tree);
     registries.extend(named_registries(then, tree));
     registries.extend(["docker.io", "localhost", UNNAMED].map(str::to_owned));
@@ -206,7 +206,7 @@ fn told(route: &Route, registry: &str) -> String {
 }
 
 /// One host, with all that a registry would notice.
-fn one(ask: &Ask, registry: &str) -> String {
+fn one(ask: &RegistryHost, registry: &str) -> String {
     let mut notes = Vec::new();
     if ask.scheme == Scheme::HttpsThenHttp {
         notes.push("HTTPS first".to_owned());

@@ -3,11 +3,11 @@
 use super::fields::Host;
 use super::file::Hosts;
 use super::url::{is_localhost, port};
-use crate::route::{Ask, Origin, Place, Scheme, Tls, Why};
+use crate::route::{Origin, Provenance, RegistryHost, Scheme, SourceLocation, Tls};
 use crate::{Rule, Version};
 
 /// Whose images are asked for, and where the hosts were read from.
-pub(super) struct Asking<'a> {
+pub(super) struct HostBuilder<'a> {
     pub(super) version: &'a Version,
     /// The host of the image reference, `docker.io` included.
     pub(super) registry: &'a str,
@@ -18,9 +18,9 @@ pub(super) struct Asking<'a> {
     pub(super) credentials: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl Asking<'_> {
+impl HostBuilder<'_> {
     /// The hosts in order. One that no request can be made for is left out: containerd goes on to the next.
-    pub(super) fn all(&self, hosts: Hosts) -> Vec<Ask> {
+    pub(super) fn all(&self, hosts: Hosts) -> Vec<RegistryHost> {
         let root = self.with_default(hosts.root);
         let origin = if root.line.is_some() {
             self.origin
@@ -64,7 +64,7 @@ impl Asking<'_> {
         host
     }
 
-    fn one(&self, host: Host, origin: Origin) -> Ask {
+    fn one(&self, host: Host, origin: Origin) -> RegistryHost {
         let scheme = scheme(self.version, &host);
         // A registry that is spoken to in plain HTTP sees nothing of these.
         let tls = match scheme {
@@ -78,7 +78,7 @@ impl Asking<'_> {
         let own =
             host.authority == self.registry || self.registry == "docker.io" && host.authority == "registry-1.docker.io";
         let place = self.path.filter(|_| origin != Origin::Upstream);
-        Ask {
+        RegistryHost {
             scheme,
             path: host.path,
             resolves: host.resolves,
@@ -88,9 +88,9 @@ impl Asking<'_> {
             credentials: (self.credentials)(&host.authority),
             namespace: (!own).then(|| self.registry.to_owned()),
             dial_timeout: host.dial_timeout,
-            why: Why {
+            why: Provenance {
                 rule: origin,
-                place: place.map(|path| Place {
+                place: place.map(|path| SourceLocation {
                     path: path.to_owned(),
                     line: host.line,
                 }),

@@ -1,14 +1,14 @@
 //! Certificate files: those that a folder holds in Docker's layout, and whether the ones that are named can be used.
 
 use super::fields::Host;
-use super::lookup::Look;
+use super::lookup::TrackedTree;
 use super::url::join;
 use crate::certs::{PairFault, check_pair, holds_certificate};
 use crate::tree::Entry;
 
 /// What containerd makes of a folder without a hosts.toml that it can use: `*.crt` are trusted, `*.cert` with the `.key`
 /// of the same name are shown, at the registry itself.
-pub(super) fn of_folder(look: &Look<'_>, folder: &str, names: &[String]) -> Result<Host, String> {
+pub(super) fn of_folder(look: &TrackedTree<'_>, folder: &str, names: &[String]) -> Result<Host, String> {
     let mut host = Host::default();
     for name in names {
         let path = join(folder, name);
@@ -36,7 +36,7 @@ pub(super) fn of_folder(look: &Look<'_>, folder: &str, names: &[String]) -> Resu
 }
 
 /// Looks at every file that `host` names, as one bad file of any host ends the whole pull; the error is a fragment.
-pub(super) fn check(look: &Look<'_>, host: &Host) -> Result<(), String> {
+pub(super) fn check(look: &TrackedTree<'_>, host: &Host) -> Result<(), String> {
     for path in host.ca.iter().flatten() {
         if !holds_certificate(file(look, path, "CA")?) {
             return Err(format!("no certificate in the CA file `{path}`"));
@@ -54,7 +54,7 @@ pub(super) fn check(look: &Look<'_>, host: &Host) -> Result<(), String> {
     Ok(())
 }
 
-fn file<'a>(look: &Look<'a>, path: &str, what: &str) -> Result<&'a [u8], String> {
+fn file<'a>(look: &TrackedTree<'a>, path: &str, what: &str) -> Result<&'a [u8], String> {
     match look.at(path) {
         Entry::File(bytes) => Ok(bytes),
         Entry::Folder(_) => Err(format!("the {what} file `{path}` is a folder")),
@@ -83,7 +83,7 @@ mod tests {
             .iter()
             .map(|(cert, key)| (put("/cert", cert), Some(put("/key", key))))
             .collect();
-        check(&Look::new(&tree), &host).is_ok()
+        check(&TrackedTree::new(&tree), &host).is_ok()
     }
 
     #[test]

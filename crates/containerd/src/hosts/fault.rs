@@ -1,6 +1,6 @@
 //! What can be wrong with a hosts.toml, what containerd then does, and how to mend it.
 
-use crate::route::Place;
+use crate::route::SourceLocation;
 use std::fmt;
 
 /// One thing that is wrong with a registry's folder.
@@ -9,7 +9,7 @@ pub struct HostsFault {
     /// Which rule was broken.
     pub kind: HostsFaultKind,
     /// The file, and the line where there is one.
-    pub place: Place,
+    pub place: SourceLocation,
     /// What was found, as a fragment. Holds no header values and no user-info.
     pub found: String,
     /// What to do about it, as a sentence.
@@ -120,14 +120,14 @@ impl HostsFaultKind {
 
 /// A file that could not be read as hosts: why, where, and what to do.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct HostsFileError {
     pub(super) kind: HostsFaultKind,
     pub(super) found: String,
     pub(super) line: Option<usize>,
     pub(super) remedy: String,
 }
 
-impl Unread {
+impl HostsFileError {
     pub(super) fn at(self, path: &str) -> HostsFault {
         let Self {
             kind,
@@ -135,7 +135,7 @@ impl Unread {
             line,
             remedy,
         } = self;
-        let place = Place {
+        let place = SourceLocation {
             path: path.to_owned(),
             line,
         };

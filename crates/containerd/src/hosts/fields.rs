@@ -4,11 +4,11 @@
 //! case and lets the last spelling win. Types are checked by both for every field of the file, values only for hosts
 //! that are used.
 
-use super::fault::{HostsFaultKind, Unread};
+use super::fault::{HostsFaultKind, HostsFileError};
 use super::url::{clean, join};
 use super::{duration, url};
 use crate::route::Headers;
-use crate::toml::{Kind, Table, Value, line_at};
+use crate::toml::{Table, Value, ValueKind, line_at};
 use crate::{Rule, Version};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(super) struct Host {
 
 /// One file, for reading fields of it.
 #[derive(Clone, Copy)]
-pub(super) struct File<'a> {
+pub(super) struct CaFile<'a> {
     pub(super) version: &'a Version,
     /// The folder that relative names start from.
     pub(super) folder: &'a str,
@@ -55,10 +55,10 @@ const KNOWN: [&str; 7] = [
     "dial_timeout",
 ];
 
-impl<'a> File<'a> {
-    fn fault(&self, kind: HostsFaultKind, value: &Value, found: String, remedy: &str) -> Unread {
+impl<'a> CaFile<'a> {
+    fn fault(&self, kind: HostsFaultKind, value: &Value, found: String, remedy: &str) -> HostsFileError {
         let line = Some(line_at(self.text, value.span.start));
-        Unread {
+        HostsFileError {
             kind,
             found,
             line,
@@ -66,7 +66,7 @@ impl<'a> File<'a> {
         }
     }
 
-    fn wrong_type(&self, key: &str, value: &Value, wanted: &str) -> Unread {
+    fn wrong_type(&self, key: &str, value: &Value, wanted: &str) -> HostsFileError {
         let found = format!("`{key}` is {}, not {wanted}", value.kind.name());
         self.fault(
             HostsFaultKind::WrongType,
@@ -112,7 +112,7 @@ impl<'a> File<'a> {
     }
 
     /// What both libraries check before anything is used.
-    pub(super) fn check_types(&self, tables: &[&'a Table], root: bool) -> Result<(), Unread> {
+    pub(super) fn check_types(&self, tables: &[&'a Table], root: bool) -> Result<(), HostsFileError> {
         for key in KNOWN
             .into_iter()
             .filter(|key| self.knows(key))
@@ -120,14 +120,18 @@ impl<'a> File<'a> {
         {
             for value in self.all(tables, key) {
                 let wanted = match (key, &value.kind) {
-                    ("capabilities", Kind::Array(items)) => match items.iter().find(|item| item.as_str().is_none()) {
-                        Some(item) => return Err(self.wrong_type(key, item, "a list of strings")),
-                        None => continue,
-                    },
+                    ("capabilities", ValueKind::Array(items)) => {
+                        match items.iter().find(|item| item.as_str().is_none()) {
+                            Some(item) => return Err(self.wrong_type(key, item, "a list of strings")),
+                            None => continue,
+                        }
+                    }
                     ("capabilities", _) => "a list of strings",
-                    ("skip_verify" | "override_path", kind) if !matches!(kind, Kind::Boolean(_)) => "`true` or `false`",
-                    ("header", kind) if !matches!(kind, Kind::Table(_)) => "a table",
-                    ("dial_timeout" | "server", kind) if !matches!(kind, Kind::String(_)) => "a string",
+                    ("skip_verify" | "override_path", kind) if !matches!(kind, ValueKind::Boolean(_)) => {
+                        "`true` or `false`"
+                    }
+                    ("header", kind) if !matches!(kind, ValueKind::Table(_)) => "a table",
+                    ("dial_timeout" | "server", kind) if !matches!(kind, ValueKind::String(_)) => "a string",
                     _ => continue,
                 };
                 return Err(self.wrong_type(key, value, wanted));
@@ -141,9 +145,9 @@ impl<'a> File<'a> {
     }
 
     /// One host of the URL that `named` gives, or the root's where it is the root.
-    pub(super) fn host(&self, url: &str, tables: &[&'a Table], line: Option<usize>) -> Result<Host, Unread> {
+    pub(super) fn host(&self, url: &str, tables: &[&'a Table], line: Option<usize>) -> Result<Host, HostsFileError> {
         let flag = |key| match self.last(tables, key).map(|value| &value.kind) {
-            Some(Kind::Boolean(flag)) => Some(*flag),
+            Some(ValueKind::Boolean(flag)) => Some(*flag),
             _ => None,
         };
         let mut host = Host {
@@ -180,8 +184,8 @@ impl<'a> File<'a> {
     }
 
     /// Whether it pulls, and whether it pulls and resolves.
-    fn capabilities(&self, tables: &[&'a Table]) -> Result<(bool, bool), Unread> {
-        let Some(Kind::Array(items)) = self.last(tables, "capabilities").map(|value| &value.kind) else {
+    fn capabilities(&self, tables: &[&'a Table]) -> Result<(bool, bool), HostsFileError> {
+        let Some(ValueKind::Array(items)) = self.last(tables, "capabilities").map(|value| &value.kind) else {
             return Ok((true, true));
         };
         let (mut pull, mut resolve) = (items.is_empty(), items.is_empty());
@@ -213,7 +217,7 @@ impl<'a> File<'a> {
         }
     }
 
-    fn paths(&self, key: &str, items: &[Value]) -> Result<Vec<String>, Unread> {
+    fn paths(&self, key: &str, items: &[Value]) -> Result<Vec<String>, HostsFileError> {
         let path = |item: &Value| match item.as_str() {
             Some(name) => Ok(self.path(name)),
             None => Err(self.wrong_type(key, item, "a file name")),
@@ -221,24 +225,24 @@ impl<'a> File<'a> {
         items.iter().map(path).collect()
     }
 
-    fn ca(&self, value: &Value) -> Result<Vec<String>, Unread> {
+    fn ca(&self, value: &Value) -> Result<Vec<String>, HostsFileError> {
         match &value.kind {
-            Kind::String(name) => Ok(vec![self.path(name)]),
-            Kind::Array(items) => self.paths("ca", items),
+            ValueKind::String(name) => Ok(vec![self.path(name)]),
+            ValueKind::Array(items) => self.paths("ca", items),
             _ => Err(self.wrong_type("ca", value, "a file name or a list of them")),
         }
     }
 
-    fn client(&self, value: &Value) -> Result<Pairs, Unread> {
+    fn client(&self, value: &Value) -> Result<Pairs, HostsFileError> {
         let wanted = "a file name, or a list of names or of pairs `[\"certificate\", \"key\"]`";
         let items = match &value.kind {
-            Kind::String(name) => return Ok(vec![(self.path(name), None)]),
-            Kind::Array(items) => items,
+            ValueKind::String(name) => return Ok(vec![(self.path(name), None)]),
+            ValueKind::Array(items) => items,
             _ => return Err(self.wrong_type("client", value, wanted)),
         };
         let pair = |item: &Value| match &item.kind {
-            Kind::String(name) => Ok((self.path(name), None)),
-            Kind::Array(pair) => match self.paths("client", pair)?.as_slice() {
+            ValueKind::String(name) => Ok((self.path(name), None)),
+            ValueKind::Array(pair) => match self.paths("client", pair)?.as_slice() {
                 [certificate, key] => Ok((certificate.clone(), Some(key.clone()))),
                 names => {
                     let found = format!("a list of {} names in `client`, not of two", names.len());
@@ -255,7 +259,7 @@ impl<'a> File<'a> {
         items.iter().map(pair).collect()
     }
 
-    fn headers(&self, tables: &[&'a Table]) -> Result<Headers, Unread> {
+    fn headers(&self, tables: &[&'a Table]) -> Result<Headers, HostsFileError> {
         let mut headers = BTreeMap::new();
         for (name, value) in self
             .all(tables, "header")
@@ -276,8 +280,8 @@ impl<'a> File<'a> {
                 )
             };
             let values = match &value.kind {
-                Kind::String(text) => vec![text.clone()],
-                Kind::Array(items) => {
+                ValueKind::String(text) => vec![text.clone()],
+                ValueKind::Array(items) => {
                     let text = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item));
                     items.iter().map(text).collect::<Result<_, _>>()?
                 }
@@ -292,13 +296,13 @@ impl<'a> File<'a> {
 }
 
 /// Scheme, host and API root of a URL.
-fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, String, String), Unread> {
+fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, String, String), HostsFileError> {
     let full = if url.starts_with("http") {
         url.to_owned()
     } else {
         format!("https://{url}")
     };
-    let url = url::parse(&full).map_err(|reason| Unread {
+    let url = url::parse(&full).map_err(|reason| HostsFileError {
         kind: HostsFaultKind::BadUrl,
         found: format!("`{}` is no URL: {reason}", shown(url)),
         line,

@@ -1,8 +1,8 @@
 //! A hosts.toml: its hosts, in the order in which a release asks them.
 
-use super::fault::{HostsFaultKind, Unread};
-use super::fields::{File, Host, shown};
-use crate::toml::{self, Expression, Kind, Parsed, Table, TakenBy, Value, line_at};
+use super::fault::{HostsFaultKind, HostsFileError};
+use super::fields::{CaFile, Host, shown};
+use crate::toml::{self, AcceptedBy, Expression, Parsed, Table, Value, ValueKind, line_at};
 use crate::{Rule, Version};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,9 +17,9 @@ pub(super) struct Hosts {
 }
 
 /// Reads the file's bytes as `version` does.
-pub(super) fn read(version: &Version, folder: &str, bytes: &[u8]) -> Result<Hosts, Unread> {
+pub(super) fn read(version: &Version, folder: &str, bytes: &[u8]) -> Result<Hosts, HostsFileError> {
     let parsed = parse(version, bytes)?;
-    let file = File {
+    let file = CaFile {
         version,
         folder,
         text: &parsed.text,
@@ -54,7 +54,7 @@ pub(super) fn read(version: &Version, folder: &str, bytes: &[u8]) -> Result<Host
 }
 
 /// Parses, with what go-toml v1 takes beyond TOML where that is safe to follow.
-pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
+pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, HostsFileError> {
     let one = version.has(Rule::GoTomlOne);
     // go-toml v1 reads runes, so that bytes which are no UTF-8 become the replacement character.
     let bytes = match String::from_utf8_lossy(bytes) {
@@ -62,7 +62,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
         _ => Cow::Borrowed(bytes),
     };
     let parsed = toml::parse(&bytes, one).map_err(|error| {
-        let taken = error.taken_by == TakenBy::OneOnly && one || error.taken_by == TakenBy::SomeReleases;
+        let taken = error.taken_by == AcceptedBy::V1Only && one || error.taken_by == AcceptedBy::SomeReleases;
         let kind = if taken {
             HostsFaultKind::Unsure
         } else {
@@ -72,7 +72,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
             .remedy
             .clone()
             .unwrap_or_else(|| format!("Mend this line: {}", shown(&error.shown)));
-        Unread {
+        HostsFileError {
             kind,
             found: error.to_string(),
             line: Some(error.line),
@@ -82,7 +82,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, Unread> {
     let raw = |header: &&toml::Header| is_host(&header.path) && parsed.text[header.span.clone()].contains('\\');
     let escaped = parsed.layout.headers().find(raw).map(|header| header.span.start);
     match escaped.filter(|_| one) {
-        Some(at) => Err(Unread {
+        Some(at) => Err(HostsFileError {
             kind: HostsFaultKind::Unsure,
             found: "an escape in a table header, which go-toml v1 does not decode".to_owned(),
             line: Some(line_at(&parsed.text, at)),
@@ -97,8 +97,8 @@ fn is_host(path: &[String]) -> bool {
 }
 
 /// What `getSortedHosts` of 1.x stumbles over before it looks at any value.
-fn check_host_table(file: File<'_>, root: &Table) -> Result<(), Unread> {
-    let no_table = |found: String| Unread {
+fn check_host_table(file: CaFile<'_>, root: &Table) -> Result<(), HostsFileError> {
+    let no_table = |found: String| HostsFileError {
         kind: HostsFaultKind::NoHostTable,
         found,
         line: None,
@@ -107,9 +107,9 @@ fn check_host_table(file: File<'_>, root: &Table) -> Result<(), Unread> {
     match root.get("host").map(|value| &value.kind) {
         None if file.version.has(Rule::HostTableNeeded) => Err(no_table("no `host` table".to_owned())),
         None => Ok(()),
-        Some(Kind::Table(hosts)) => match hosts.values().find(|value| value.as_table().is_none()) {
+        Some(ValueKind::Table(hosts)) => match hosts.values().find(|value| value.as_table().is_none()) {
             // With two keys it compares their lines, and takes each for a table unasked.
-            Some(value) if hosts.len() > 1 => Err(Unread {
+            Some(value) if hosts.len() > 1 => Err(HostsFileError {
                 kind: HostsFaultKind::Crash,
                 ..not_a_table(file, value)
             }),
@@ -120,7 +120,7 @@ fn check_host_table(file: File<'_>, root: &Table) -> Result<(), Unread> {
 }
 
 /// go-toml v2 before 2.4 panics when a dotted key goes below a map entry that another dotted key made.
-fn check_dotted_hosts(parsed: &Parsed) -> Result<(), Unread> {
+fn check_dotted_hosts(parsed: &Parsed) -> Result<(), HostsFileError> {
     let mut seen = BTreeSet::new();
     let dotted = parsed
         .layout
@@ -132,7 +132,7 @@ fn check_dotted_hosts(parsed: &Parsed) -> Result<(), Unread> {
         });
     for (one, path) in dotted.filter(|(one, path)| is_host(path) && path.len() - one.key.len() < 2 && path.len() > 2) {
         if !seen.insert(path[1].clone()) {
-            return Err(Unread {
+            return Err(HostsFileError {
                 kind: HostsFaultKind::Crash,
                 found: format!("a second dotted key of {}", title(&path[1])),
                 line: one.parts.first().map(|part| line_at(&parsed.text, part.start)),
@@ -143,8 +143,8 @@ fn check_dotted_hosts(parsed: &Parsed) -> Result<(), Unread> {
     Ok(())
 }
 
-fn not_a_table(file: File<'_>, value: &Value) -> Unread {
-    Unread {
+fn not_a_table(file: CaFile<'_>, value: &Value) -> HostsFileError {
+    HostsFileError {
         kind: HostsFaultKind::WrongType,
         found: format!(
             "{} directly below `[host]`, where only hosts may stand",
@@ -159,11 +159,11 @@ fn not_a_table(file: File<'_>, value: &Value) -> Unread {
 }
 
 /// Every table that the release takes for `host`.
-fn host_tables<'a>(file: File<'a>, root: &'a Table) -> Result<Vec<&'a Table>, Unread> {
+fn host_tables<'a>(file: CaFile<'a>, root: &'a Table) -> Result<Vec<&'a Table>, HostsFileError> {
     let values = file.all(&[root], "host").into_iter();
     values
         .map(|value| {
-            value.as_table().ok_or_else(|| Unread {
+            value.as_table().ok_or_else(|| HostsFileError {
                 found: format!("`host` is {}, not a table", value.kind.name()),
                 ..not_a_table(file, value)
             })

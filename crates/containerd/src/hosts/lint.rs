@@ -1,10 +1,10 @@
 //! What is wrong with a registry's folder, or easily mistaken, under one release.
 
 use super::ask::{can_be_asked, https_first};
-use super::fault::{HostsFault, HostsFaultKind as Kind, Unread};
-use super::fields::{File, Host, shown};
+use super::fault::{HostsFault, HostsFaultKind as Kind, HostsFileError};
+use super::fields::{CaFile, Host, shown};
 use super::file::{self, Hosts, is_inline, line_of, title};
-use super::lookup::Look;
+use super::lookup::TrackedTree;
 use super::{FILE, certs, url};
 use crate::toml::{Parsed, Value, line_at};
 use crate::tree::{Entry, Tree};
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 ///
 /// The certificate files are those that the hosts.toml names, or the folder's own where the file is not used.
 pub fn hosts_faults(version: &Version, tree: &Tree, folder: &str) -> Vec<HostsFault> {
-    let look = Look::new(tree);
+    let look = TrackedTree::new(tree);
     let path = url::join(folder, FILE);
     let unread = match look.at(folder) {
         Entry::Absent => Vec::new(),
@@ -31,8 +31,8 @@ pub fn hosts_faults(version: &Version, tree: &Tree, folder: &str) -> Vec<HostsFa
     unread.into_iter().map(|unread| unread.at(&path)).collect()
 }
 
-fn unusable(found: String, remedy: &str, line: Option<usize>) -> Unread {
-    Unread {
+fn unusable(found: String, remedy: &str, line: Option<usize>) -> HostsFileError {
+    HostsFileError {
         kind: Kind::Unusable,
         found,
         line,
@@ -40,7 +40,7 @@ fn unusable(found: String, remedy: &str, line: Option<usize>) -> Unread {
     }
 }
 
-fn of_folder(version: &Version, look: &Look<'_>, folder: &str, names: &[String]) -> Vec<Unread> {
+fn of_folder(version: &Version, look: &TrackedTree<'_>, folder: &str, names: &[String]) -> Vec<HostsFileError> {
     let plain = "Make it a plain file that containerd can read.";
     let mut faults = Vec::new();
     let mut used = None;
@@ -75,11 +75,11 @@ fn of_folder(version: &Version, look: &Look<'_>, folder: &str, names: &[String])
 }
 
 /// Faults of a file that the release uses.
-fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<Unread> {
+fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<HostsFileError> {
     let Ok(parsed) = file::parse(version, bytes) else {
         return Vec::new();
     };
-    let file = File {
+    let file = CaFile {
         version,
         folder,
         text: &parsed.text,
@@ -91,7 +91,7 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
     faults.extend(each.iter().filter_map(|host| url_fault(host)));
     for host in each {
         if can_be_asked(host) && https_first(version, host) {
-            faults.push(Unread {
+            faults.push(HostsFileError {
                 kind: Kind::HttpsFirst,
                 found: format!("TLS settings for `http://{}`", host.authority),
                 line: host.line,
@@ -129,9 +129,9 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
     faults
 }
 
-fn ignored(parsed: &Parsed, value: &Value, found: String, remedy: &str) -> Unread {
+fn ignored(parsed: &Parsed, value: &Value, found: String, remedy: &str) -> HostsFileError {
     let line = Some(line_at(&parsed.text, value.span.start));
-    Unread {
+    HostsFileError {
         kind: Kind::Ignored,
         found,
         line,
@@ -139,13 +139,13 @@ fn ignored(parsed: &Parsed, value: &Value, found: String, remedy: &str) -> Unrea
     }
 }
 
-fn order_faults(version: &Version, parsed: &Parsed) -> Vec<Unread> {
+fn order_faults(version: &Version, parsed: &Parsed) -> Vec<HostsFileError> {
     let Some(hosts) = parsed.root.get("host").and_then(Value::as_table) else {
         return Vec::new();
     };
     if !version.has(Rule::HostsAreHeaders) {
         let inline: Vec<_> = hosts.iter().filter(|(_, value)| is_inline(parsed, value)).collect();
-        let second = inline.get(1).map(|(name, _)| Unread {
+        let second = inline.get(1).map(|(name, _)| HostsFileError {
             kind: Kind::OrderUndefined,
             found: format!("{} hosts as inline tables", inline.len()),
             line: line_of(parsed, name),
@@ -155,16 +155,19 @@ fn order_faults(version: &Version, parsed: &Parsed) -> Vec<Unread> {
     }
     let order = file::headers(parsed);
     let mut seen = BTreeSet::new();
-    let twice = order.iter().filter(|name| !seen.insert(*name)).map(|name| Unread {
-        kind: Kind::HostTwice,
-        found: format!("a table below {} behind another host", title(name)),
-        line: line_of(parsed, name),
-        remedy: "Move the table up to the host it belongs to.".to_owned(),
-    });
+    let twice = order
+        .iter()
+        .filter(|name| !seen.insert(*name))
+        .map(|name| HostsFileError {
+            kind: Kind::HostTwice,
+            found: format!("a table below {} behind another host", title(name)),
+            line: line_of(parsed, name),
+            remedy: "Move the table up to the host it belongs to.".to_owned(),
+        });
     let unseen = hosts
         .keys()
         .filter(|name| !name.is_empty() && !order.contains(name))
-        .map(|name| Unread {
+        .map(|name| HostsFileError {
             kind: Kind::HostNotSeen,
             found: format!("`{}` as an inline table or dotted key", shown(name)),
             line: line_of(parsed, name),
@@ -173,7 +176,7 @@ fn order_faults(version: &Version, parsed: &Parsed) -> Vec<Unread> {
     twice.chain(unseen).collect()
 }
 
-fn url_fault(host: &Host) -> Option<Unread> {
+fn url_fault(host: &Host) -> Option<HostsFileError> {
     let written = &host.written;
     let whole = "Write the whole URL, `https://host:port` or `http://host:port`, in small letters.";
     let (kind, found, remedy) = if written.is_empty() {
@@ -199,7 +202,7 @@ fn url_fault(host: &Host) -> Option<Unread> {
     } else {
         return None;
     };
-    Some(Unread {
+    Some(HostsFileError {
         kind,
         found,
         line: host.line,

@@ -1,7 +1,7 @@
 //! Which folder answers for a registry, and a look at files that remembers what was not read yet.
 
 use super::url::{clean, join};
-use crate::route::{Failure, Place};
+use crate::route::{Failure, SourceLocation};
 use crate::tree::{Entry, Tree};
 use crate::{Rule, Version};
 use std::cell::RefCell;
@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 
 /// A tree, and the paths asked of it that nobody has read. So the files that a route depends on are found by working
 /// the route out, and cannot differ from those it looks at.
-pub(super) struct Look<'a> {
+pub(super) struct TrackedTree<'a> {
     tree: &'a Tree,
     unread: RefCell<BTreeSet<String>>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> TrackedTree<'a> {
     pub(super) fn new(tree: &'a Tree) -> Self {
         Self {
             tree,
@@ -37,7 +37,7 @@ impl<'a> Look<'a> {
 
 /// The folder that answers, and whether it is `_default`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct HostsDirMatch {
     pub(super) path: String,
     pub(super) is_default: bool,
 }
@@ -54,11 +54,11 @@ pub(super) fn roots(config_path: &str, splits_list: bool) -> Vec<String> {
 
 /// The first candidate that exists, in the first root that has one. A plain file counts.
 pub(super) fn folder(
-    look: &Look<'_>,
+    look: &TrackedTree<'_>,
     version: &Version,
     roots: &[String],
     registry: &str,
-) -> Result<Option<Found>, Failure> {
+) -> Result<Option<HostsDirMatch>, Failure> {
     for root in roots {
         match look.at(root) {
             Entry::Folder(_) => {}
@@ -71,7 +71,7 @@ pub(super) fn folder(
             match look.at(&path) {
                 Entry::Absent => {}
                 Entry::Folder(_) => {
-                    return Ok(Some(Found {
+                    return Ok(Some(HostsDirMatch {
                         path,
                         is_default: name == DEFAULT,
                     }));
@@ -100,7 +100,7 @@ fn names(version: &Version, registry: &str) -> Vec<String> {
 }
 
 pub(super) fn failure(path: &str, reason: &str) -> Failure {
-    let place = Place {
+    let place = SourceLocation {
         path: path.to_owned(),
         line: None,
     };

@@ -17,14 +17,14 @@ pub use fault::{HostsFault, HostsFaultKind};
 pub use lint::hosts_faults;
 pub use url::is_localhost;
 
-use crate::route::{Ask, Failure, Origin, Place, Route};
+use crate::route::{Failure, Origin, RegistryHost, Route, SourceLocation};
 use crate::tree::{Entry, Tree};
 use crate::{Version, hosts::file::Hosts};
-use ask::Asking;
-use lookup::{Look, failure};
+use ask::HostBuilder;
+use lookup::{TrackedTree, failure};
 
 /// What a route under `config_path` depends on beside the registry.
-pub(crate) struct Setting<'a> {
+pub(crate) struct LookupContext<'a> {
     /// The containerd that pulls.
     pub(crate) version: &'a Version,
     /// What was read of the node.
@@ -36,21 +36,21 @@ pub(crate) struct Setting<'a> {
     /// The key below `registry.configs` whose `auth` a host gets.
     pub(crate) credentials: &'a dyn Fn(&str) -> Option<String>,
     /// Where `config_path` stands.
-    pub(crate) config_place: Option<Place>,
+    pub(crate) config_place: Option<SourceLocation>,
 }
 
 /// Who is asked for images of `registry`, the host of a normalised reference such as `docker.io` or `port.test:5000`.
 ///
 /// An empty `config_path` names no folder; whether mirrors answer instead is for the caller to know.
-pub(crate) fn route(setting: &Setting<'_>, registry: &str) -> Route {
-    let look = Look::new(setting.tree);
+pub(crate) fn route(setting: &LookupContext<'_>, registry: &str) -> Route {
+    let look = TrackedTree::new(setting.tree);
     hosts(setting, &look, registry).map_or_else(Route::Fails, Route::Hosts)
 }
 
 /// The paths that `route` wants to look at for `registry` and that nobody has read. Reading them may bring up others:
 /// ask again until there is none.
-pub(crate) fn wanted(setting: &Setting<'_>, registry: &str) -> Vec<String> {
-    let look = Look::new(setting.tree);
+pub(crate) fn unread_paths(setting: &LookupContext<'_>, registry: &str) -> Vec<String> {
+    let look = TrackedTree::new(setting.tree);
     drop(hosts(setting, &look, registry));
     look.unread()
 }
@@ -61,12 +61,12 @@ pub fn hosts_route(version: &Version, tree: &Tree, config_path: &str, registry: 
 }
 
 /// The paths that [`hosts_route`] wants to look at and that `tree` lacks; ask again once they were read.
-pub fn hosts_wanted(version: &Version, tree: &Tree, config_path: &str, registry: &str) -> Vec<String> {
-    wanted(&alone(version, tree, config_path), registry)
+pub fn unread_hosts_paths(version: &Version, tree: &Tree, config_path: &str, registry: &str) -> Vec<String> {
+    unread_paths(&alone(version, tree, config_path), registry)
 }
 
-fn alone<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a str) -> Setting<'a> {
-    Setting {
+fn alone<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a str) -> LookupContext<'a> {
+    LookupContext {
         version,
         tree,
         config_path,
@@ -82,11 +82,16 @@ fn alone<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a str) -> Sett
 /// # Errors
 ///
 /// Why that release would not use the file.
-pub fn hosts_asks(version: &Version, folder: &str, bytes: &[u8], registry: &str) -> Result<Vec<Ask>, HostsFault> {
+pub fn hosts_asks(
+    version: &Version,
+    folder: &str,
+    bytes: &[u8],
+    registry: &str,
+) -> Result<Vec<RegistryHost>, HostsFault> {
     let path = url::join(folder, FILE);
     let hosts = file::read(version, folder, bytes).map_err(|unread| unread.at(&path))?;
     let origin = Origin::HostsToml;
-    Ok(Asking {
+    Ok(HostBuilder {
         version,
         registry,
         path: Some(&path),
@@ -98,13 +103,13 @@ pub fn hosts_asks(version: &Version, folder: &str, bytes: &[u8], registry: &str)
 
 const FILE: &str = "hosts.toml";
 
-fn hosts(setting: &Setting<'_>, look: &Look<'_>, registry: &str) -> Result<Vec<Ask>, Failure> {
+fn hosts(setting: &LookupContext<'_>, look: &TrackedTree<'_>, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
     let roots = lookup::roots(setting.config_path, setting.splits_list);
     let found = lookup::folder(look, setting.version, &roots, registry).map_err(|failure| Failure {
         place: setting.config_place.clone().or(failure.place),
         ..failure
     })?;
-    let mut asking = Asking {
+    let mut asking = HostBuilder {
         version: setting.version,
         registry,
         path: None,
@@ -123,7 +128,7 @@ fn hosts(setting: &Setting<'_>, look: &Look<'_>, registry: &str) -> Result<Vec<A
     };
     let hosts = folder_hosts(setting.version, look, &found.path)?;
     for host in hosts.tables.iter().chain([&hosts.root]) {
-        let place = Place {
+        let place = SourceLocation {
             path: path.clone(),
             line: host.line,
         };
@@ -136,7 +141,7 @@ fn hosts(setting: &Setting<'_>, look: &Look<'_>, registry: &str) -> Result<Vec<A
 }
 
 /// What a folder says: its hosts.toml, or its certificate files where that is missing, empty or bad.
-fn folder_hosts(version: &Version, look: &Look<'_>, folder: &str) -> Result<Hosts, Failure> {
+fn folder_hosts(version: &Version, look: &TrackedTree<'_>, folder: &str) -> Result<Hosts, Failure> {
     let path = url::join(folder, FILE);
     match look.at(&path) {
         Entry::Folder(_) => return Err(failure(&path, "hosts.toml is a folder")),
@@ -145,7 +150,7 @@ fn folder_hosts(version: &Version, look: &Look<'_>, folder: &str) -> Result<Host
             Ok(hosts) => return Ok(hosts),
             Err(unread) if unread.kind.discards_file() => {}
             Err(unread) => {
-                let place = Place {
+                let place = SourceLocation {
                     path,
                     line: unread.line,
                 };

@@ -19,20 +19,20 @@ pub struct SyntaxError {
     /// The line itself, with quoted values masked: it may hold a password.
     pub shown: String,
     /// Which containerd loads such a file all the same.
-    pub taken_by: TakenBy,
+    pub taken_by: AcceptedBy,
     /// What to do about it, as a sentence.
     pub remedy: Option<String>,
 }
 
 /// Which containerd loads a file that this tool refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TakenBy {
+pub enum AcceptedBy {
     /// None: the daemon does not start on it, or the hosts.toml is ignored.
-    Nobody,
+    NoRelease,
     /// containerd 1.x, whose TOML library is lenient; 2.x refuses it.
-    OneOnly,
+    V1Only,
     /// containerd 2.x; 1.x refuses it.
-    TwoOnly,
+    V2Only,
     /// Some releases, by parts: TOML 1.1 came to their TOML libraries piece by piece (2.4.2 takes newlines and trailing
     /// commas in inline tables, every 2.x takes `\e`; run with the parsers of 1.6.20 to 2.4.2).
     SomeReleases,
@@ -46,7 +46,7 @@ pub(super) fn text(bytes: &[u8], one: bool) -> Result<&str, Box<SyntaxError>> {
                 span: 0..3,
             };
             let remedy = "Save the file as UTF-8 without a byte order mark.".to_owned();
-            Err(error(text, fault, TakenBy::OneOnly, Some(remedy)))
+            Err(error(text, fault, AcceptedBy::V1Only, Some(remedy)))
         }
         Ok(text) => Ok(text),
         Err(utf8) => {
@@ -58,7 +58,7 @@ pub(super) fn text(bytes: &[u8], one: bool) -> Result<&str, Box<SyntaxError>> {
                 span: good..good,
             };
             let remedy = "Save the file as UTF-8; containerd 2.x refuses anything else.".to_owned();
-            Err(error(&text, fault, TakenBy::OneOnly, Some(remedy)))
+            Err(error(&text, fault, AcceptedBy::V1Only, Some(remedy)))
         }
     }
 }
@@ -71,9 +71,9 @@ pub(super) fn explain(text: &str, fault: Fault) -> Box<SyntaxError> {
             message: "two table headers on one line".to_owned(),
             span: line.start + at..line.start + at + 1,
         };
-        return error(text, fault, TakenBy::OneOnly, Some(repair));
+        return error(text, fault, AcceptedBy::V1Only, Some(repair));
     }
-    error(text, fault, TakenBy::Nobody, None)
+    error(text, fault, AcceptedBy::NoRelease, None)
 }
 
 pub(super) fn check(text: &str, layout: &Layout, one: bool) -> Result<(), Box<SyntaxError>> {
@@ -105,7 +105,7 @@ pub(super) fn check(text: &str, layout: &Layout, one: bool) -> Result<(), Box<Sy
                 span: header.span.clone(),
             };
             let remedy = "containerd 1.x cannot read this header: write the host by name or IPv4 address.".to_owned();
-            Err(error(text, fault, TakenBy::TwoOnly, Some(remedy)))
+            Err(error(text, fault, AcceptedBy::V2Only, Some(remedy)))
         }
         _ => Ok(()),
     }
@@ -117,10 +117,10 @@ fn newer(text: &str, span: Range<usize>, what: &str) -> Box<SyntaxError> {
         span,
     };
     let remedy = "Write it as TOML 1.0, which every containerd reads.".to_owned();
-    error(text, fault, TakenBy::SomeReleases, Some(remedy))
+    error(text, fault, AcceptedBy::SomeReleases, Some(remedy))
 }
 
-fn error(text: &str, fault: Fault, taken_by: TakenBy, remedy: Option<String>) -> Box<SyntaxError> {
+fn error(text: &str, fault: Fault, taken_by: AcceptedBy, remedy: Option<String>) -> Box<SyntaxError> {
     let start = floor(text, fault.span.start.min(text.len()));
     let line = line_span(text, start);
     let shown = mask(&text[line.clone()]);
@@ -215,16 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn toml_that_only_one_line_of_containerd_takes() {
+    fn toml_accepted_by_one_release_line_only() {
         let twice = refused("x = 1\n[plugins.a][plugins.a.b]\ny = 2\n", true);
-        assert_eq!((twice.line, twice.column, twice.taken_by), (2, 12, TakenBy::OneOnly));
+        assert_eq!((twice.line, twice.column, twice.taken_by), (2, 12, AcceptedBy::V1Only));
         assert!(
             twice.remedy.as_ref().unwrap().contains("new line after `[plugins.a]`"),
             "{twice:?}"
         );
-        assert_eq!(refused("\u{feff}a = 1\n", false).taken_by, TakenBy::OneOnly);
+        assert_eq!(refused("\u{feff}a = 1\n", false).taken_by, AcceptedBy::V1Only);
         assert!(parse("\u{feff}a = 1\n".as_bytes(), true).is_ok());
-        assert_eq!(refused("[a.\"[::1]:5000\"]\n", true).taken_by, TakenBy::TwoOnly);
+        assert_eq!(refused("[a.\"[::1]:5000\"]\n", true).taken_by, AcceptedBy::V2Only);
         assert!(parse(b"[a.\"[::1]:5000\"]\n", false).is_ok());
         assert_eq!(parse(b"a = 1\n# \xff\n", true).unwrap_err().line, 2);
     }

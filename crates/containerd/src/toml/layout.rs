@@ -77,7 +77,7 @@ pub(super) fn read(text: &str) -> Result<Layout, Fault> {
             span,
         });
     }
-    let mut reader = Reader {
+    let mut reader = LayoutReader {
         source,
         layout: Layout::default(),
         header: None,
@@ -103,7 +103,7 @@ struct Key {
     spans: Vec<Range<usize>>,
 }
 
-struct Reader<'t> {
+struct LayoutReader<'t> {
     source: Source<'t>,
     layout: Layout,
     /// The header in force.
@@ -116,7 +116,7 @@ struct Reader<'t> {
     value: Option<(Key, Range<usize>)>,
 }
 
-impl Reader<'_> {
+impl LayoutReader<'_> {
     fn take(&mut self, event: &Event) -> Result<(), Fault> {
         let span = range(event.span());
         let in_value = !self.open.is_empty();

@@ -5,10 +5,10 @@ mod layout;
 mod value;
 
 pub(crate) use dialect::mask;
-pub use dialect::{SyntaxError, TakenBy};
+pub use dialect::{AcceptedBy, SyntaxError};
 pub use layout::{Assignment, Expression, Header, Layout};
 
-pub use value::{Kind, Table, Value};
+pub use value::{Table, Value, ValueKind};
 
 use std::ops::Range;
 

@@ -12,7 +12,7 @@ pub type Table = IndexMap<String, Value>;
 #[derive(Clone, Debug)]
 pub struct Value {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The file it came from, an index into the files of the document that holds it; 0 in a file by itself.
     pub file: usize,
     /// Its bytes in that file: for a table its header, or its key where it has none.
@@ -21,7 +21,7 @@ pub struct Value {
 
 /// What a value is. Numbers and dates matter to this crate only by their type.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum ValueKind {
     /// `"…"`.
     String(String),
     /// `1`.
@@ -38,7 +38,7 @@ pub enum Kind {
     Table(Table),
 }
 
-impl Kind {
+impl ValueKind {
     /// The type's name in TOML.
     pub fn name(&self) -> &'static str {
         match self {
@@ -57,12 +57,14 @@ impl PartialEq for Value {
     /// Compares content: place and order of keys say nothing about meaning.
     fn eq(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
-            (Kind::String(one), Kind::String(two)) | (Kind::Datetime(one), Kind::Datetime(two)) => one == two,
-            (Kind::Integer(one), Kind::Integer(two)) => one == two,
-            (Kind::Float(one), Kind::Float(two)) => one.to_bits() == two.to_bits(),
-            (Kind::Boolean(one), Kind::Boolean(two)) => one == two,
-            (Kind::Array(one), Kind::Array(two)) => one == two,
-            (Kind::Table(one), Kind::Table(two)) => one == two,
+            (ValueKind::String(one), ValueKind::String(two)) | (ValueKind::Datetime(one), ValueKind::Datetime(two)) => {
+                one == two
+            }
+            (ValueKind::Integer(one), ValueKind::Integer(two)) => one == two,
+            (ValueKind::Float(one), ValueKind::Float(two)) => one.to_bits() == two.to_bits(),
+            (ValueKind::Boolean(one), ValueKind::Boolean(two)) => one == two,
+            (ValueKind::Array(one), ValueKind::Array(two)) => one == two,
+            (ValueKind::Table(one), ValueKind::Table(two)) => one == two,
             _ => false,
         }
     }
@@ -71,14 +73,14 @@ impl PartialEq for Value {
 impl Value {
     pub(crate) fn as_table(&self) -> Option<&Table> {
         match &self.kind {
-            Kind::Table(table) => Some(table),
+            ValueKind::Table(table) => Some(table),
             _ => None,
         }
     }
 
     pub(crate) fn as_str(&self) -> Option<&str> {
         match &self.kind {
-            Kind::String(text) => Some(text),
+            ValueKind::String(text) => Some(text),
             _ => None,
         }
     }
@@ -86,8 +88,8 @@ impl Value {
     pub(crate) fn set_file(&mut self, file: usize) {
         self.file = file;
         match &mut self.kind {
-            Kind::Array(values) => values.iter_mut().for_each(|value| value.set_file(file)),
-            Kind::Table(table) => table.values_mut().for_each(|value| value.set_file(file)),
+            ValueKind::Array(values) => values.iter_mut().for_each(|value| value.set_file(file)),
+            ValueKind::Table(table) => table.values_mut().for_each(|value| value.set_file(file)),
             _ => {}
         }
     }
@@ -122,18 +124,18 @@ fn of_item(item: &Item, key: Range<usize>) -> Option<Value> {
             let table = table(inner, key.clone());
             let first = table.values().next().map(|value| value.span.clone());
             let span = if inner.is_implicit() { first.unwrap_or(own) } else { own };
-            (Kind::Table(table), span)
+            (ValueKind::Table(table), span)
         }
         Item::ArrayOfTables(tables) => {
             let element = |one: &toml_edit::Table| {
                 let span = one.span().unwrap_or_else(|| key.clone());
                 Value {
-                    kind: Kind::Table(table(one, span.clone())),
+                    kind: ValueKind::Table(table(one, span.clone())),
                     file: 0,
                     span,
                 }
             };
-            (Kind::Array(tables.iter().map(element).collect()), own)
+            (ValueKind::Array(tables.iter().map(element).collect()), own)
         }
     };
     Some(Value { kind, file: 0, span })
@@ -143,13 +145,13 @@ fn of_value(value: &toml_edit::Value, key: &Range<usize>) -> Value {
     use toml_edit::Value as Parsed;
     let span = value.span().unwrap_or_else(|| key.clone());
     let kind = match value {
-        Parsed::String(text) => Kind::String(text.value().clone()),
-        Parsed::Integer(number) => Kind::Integer(*number.value()),
-        Parsed::Float(number) => Kind::Float(*number.value()),
-        Parsed::Boolean(flag) => Kind::Boolean(*flag.value()),
-        Parsed::Datetime(date) => Kind::Datetime(date.value().to_string()),
-        Parsed::Array(values) => Kind::Array(values.iter().map(|value| of_value(value, key)).collect()),
-        Parsed::InlineTable(inner) => Kind::Table(table(inner, span.clone())),
+        Parsed::String(text) => ValueKind::String(text.value().clone()),
+        Parsed::Integer(number) => ValueKind::Integer(*number.value()),
+        Parsed::Float(number) => ValueKind::Float(*number.value()),
+        Parsed::Boolean(flag) => ValueKind::Boolean(*flag.value()),
+        Parsed::Datetime(date) => ValueKind::Datetime(date.value().to_string()),
+        Parsed::Array(values) => ValueKind::Array(values.iter().map(|value| of_value(value, key)).collect()),
+        Parsed::InlineTable(inner) => ValueKind::Table(table(inner, span.clone())),
     };
     Value { kind, file: 0, span }
 }

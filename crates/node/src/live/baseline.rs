@@ -30,7 +30,7 @@ pub struct Baseline {
 
 /// What has become of it: the health, and what is not as it was, each as a fragment for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compared {
+pub struct HealthReport {
     /// How it serves.
     pub health: Health,
     /// What is not as it was. Empty when it serves.
@@ -76,9 +76,9 @@ impl Baseline {
 
     /// How the node of `facts` serves, against this. Plugins that were not there and are now are no difference. A container
     /// that ended of itself is none either.
-    pub fn compared(&self, facts: &Facts) -> Compared {
+    pub fn compared(&self, facts: &Facts) -> HealthReport {
         let Some(plugins) = loaded(facts) else {
-            return Compared::of(Health::Absent, "containerd does not answer".to_owned());
+            return HealthReport::of(Health::Absent, "containerd does not answer".to_owned());
         };
         // Another release, which a package brought in the middle, has other plugins; whether CRI serves is asked all the same.
         let upgraded = self.version.is_some() && self.version.as_ref() != facts.containerd.version.known();
@@ -109,15 +109,15 @@ impl Baseline {
             }
         }
         match (lost.is_empty(), awaited.is_empty()) {
-            (false, _) => Compared {
+            (false, _) => HealthReport {
                 health: Health::Fails,
                 differences: lost,
             },
-            (true, false) => Compared {
+            (true, false) => HealthReport {
                 health: Health::Recovering,
                 differences: awaited,
             },
-            (true, true) => Compared::serves(),
+            (true, true) => HealthReport::serves(),
         }
     }
 
@@ -178,7 +178,7 @@ impl Baseline {
     }
 }
 
-impl Compared {
+impl HealthReport {
     pub(super) fn serves() -> Self {
         Self {
             health: Health::Serves,

@@ -12,7 +12,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 ///
 /// systemd is content before containerd has recovered what ran. A look asks every shim, and would take processors from a
 /// containerd that is needed: with 100 sandboxes CRI was away for a tenth longer, as docs/cri-away.md has it.
-pub(super) fn let_come_up(address: &str, most: Duration, call: Duration) {
+pub(super) fn wait_for_cri(address: &str, most: Duration, call: Duration) {
     let began = Instant::now();
     let mut open = None;
     while began.elapsed() < most {
@@ -90,7 +90,7 @@ mod tests {
         let path = folder.path().join("s");
         let asked = containerd(&path, after, fails);
         let began = Instant::now();
-        let_come_up(path.to_str().unwrap(), MOST, CALL);
+        wait_for_cri(path.to_str().unwrap(), MOST, CALL);
         assert!(began.elapsed() < MOST, "it waited although there was an answer");
         asked.load(Ordering::SeqCst)
     }
@@ -113,7 +113,7 @@ mod tests {
         let path = folder.path().join("s");
         let _hung = UnixListener::bind(&path).unwrap();
         let began = Instant::now();
-        let_come_up(path.to_str().unwrap(), MOST, Duration::from_millis(150));
+        wait_for_cri(path.to_str().unwrap(), MOST, Duration::from_millis(150));
         assert!(began.elapsed() < MOST);
     }
 
@@ -121,7 +121,7 @@ mod tests {
     fn one_that_never_comes_is_given_up() {
         let most = Duration::from_millis(60);
         let began = Instant::now();
-        let_come_up("/nowhere/containerd.sock", most, CALL);
+        wait_for_cri("/nowhere/containerd.sock", most, CALL);
         assert!(began.elapsed() >= most, "it was given up at once");
     }
 }

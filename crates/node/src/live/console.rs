@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 
 /// Writes a line to the console. A machine without one, or one that takes nothing more, says nothing: it must hold nobody up.
-pub(super) fn tell(line: &str) {
+pub(super) fn write(line: &str) {
     let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if let Ok(console) = open("/dev/console", flags, Mode::empty()) {
         // A terminal wants both; and in one write, so that nobody else's line comes between.

@@ -1,6 +1,6 @@
 //! containerd's own services: its version, its plugins, what it calls deprecated, what it downloads, and its tasks.
 
-use super::known::{Known, said};
+use super::known::{Fact, describe};
 use super::messages::{
     DeprecationMessage, Empty, IngestMessage, LeasesAnswer, ObjectMessage, ObjectsAnswer, PluginMessage, PluginsAnswer,
     ProcessMessage, ServerAnswer, StatusesAnswer, TasksAnswer, VersionAnswer,
@@ -89,10 +89,10 @@ pub enum TaskState {
 
 /// What the plugins' list says beside their states.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct PluginReport {
     pub(crate) plugins: Vec<Plugin>,
     /// The folder that the running daemon keeps its data in.
-    pub(crate) root: Known<String>,
+    pub(crate) root: Fact<String>,
     /// Whether it keeps a list of deprecations at all.
     pub(crate) has_deprecations: bool,
 }
@@ -109,10 +109,10 @@ impl Socket {
         self.loaded().map(|loaded| loaded.plugins)
     }
 
-    pub(crate) fn loaded(&mut self) -> Result<Loaded, CallError> {
+    pub(crate) fn loaded(&mut self) -> Result<PluginReport, CallError> {
         let method = "/containerd.services.introspection.v1.Introspection/Plugins";
         let answer: PluginsAnswer = self.call(method, None, Empty {})?;
-        Ok(Loaded {
+        Ok(PluginReport {
             root: root(&answer.plugins),
             // The service of the list requires this plugin wherever it has the list: 1.6.25, 1.7.9, 2.0 and newer.
             has_deprecations: answer
@@ -130,7 +130,7 @@ impl Socket {
         let answer: ServerAnswer = self.call(method, None, Empty {})?;
         let entry = |entry: DeprecationMessage| Deprecation {
             id: entry.id,
-            message: said(&entry.message),
+            message: describe(&entry.message),
         };
         Ok(answer.deprecations.into_iter().map(entry).collect())
     }
@@ -186,13 +186,13 @@ fn begun(objects: ObjectsAnswer, leases: LeasesAnswer) -> Vec<String> {
 }
 
 /// From the place of the database, which the plugin of metadata exports in every release.
-fn root(plugins: &[PluginMessage]) -> Known<String> {
+fn root(plugins: &[PluginMessage]) -> Fact<String> {
     const DATABASE: &str = "/io.containerd.metadata.v1.bolt/meta.db";
     let bolt = plugins.iter().find(|plugin| plugin.kind == "io.containerd.metadata.v1");
     let path = bolt.and_then(|plugin| plugin.exports.get("path"));
     match path.and_then(|path| path.strip_suffix(DATABASE)) {
-        Some(root) => Known::Known(root.to_owned()),
-        None => Known::unknown("containerd does not tell where its database lies"),
+        Some(root) => Fact::Value(root.to_owned()),
+        None => Fact::unknown("containerd does not tell where its database lies"),
     }
 }
 
@@ -201,8 +201,8 @@ impl PluginMessage {
         let status = match self.error {
             None => PluginStatus::Ok,
             // Go's text of `plugin.ErrSkipPlugin`, which such a plugin wraps with its reason before or behind it.
-            Some(error) if error.message.contains("skip plugin") => PluginStatus::Skipped(said(&error.message)),
-            Some(error) => PluginStatus::Failed(said(&error.message)),
+            Some(error) if error.message.contains("skip plugin") => PluginStatus::Skipped(describe(&error.message)),
+            Some(error) => PluginStatus::Failed(describe(&error.message)),
         };
         Plugin {
             kind: self.kind,
@@ -235,7 +235,7 @@ mod tests {
     fn the_root_is_where_the_database_lies() {
         let bolt = |path| plugin("io.containerd.metadata.v1", &[("path", path)], None);
         let usual = bolt("/data/containerd/io.containerd.metadata.v1.bolt/meta.db");
-        assert_eq!(root(&[usual]), Known::Known("/data/containerd".to_owned()));
+        assert_eq!(root(&[usual]), Fact::Value("/data/containerd".to_owned()));
         assert!(root(&[bolt("/elsewhere/meta.db")]).known().is_none());
         assert!(root(&[]).known().is_none());
     }

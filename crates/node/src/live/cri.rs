@@ -1,6 +1,6 @@
 //! CRI, as kubelet asks it.
 
-use super::known::said;
+use super::known::describe;
 use super::messages::{
     ConditionMessage, ContainerMessage, ContainerStatusAnswer, ContainerStatusQuestion, ContainersAnswer, Empty,
     ImageMessage, PullQuestion, RuntimeStatusAnswer, RuntimeVersionAnswer, SandboxMessage, SandboxesAnswer,
@@ -31,7 +31,7 @@ pub struct Condition {
 
 /// A pod's sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sandbox {
+pub struct PodSandbox {
     /// Its id, which is that of its task too.
     pub id: String,
     /// The pod's.
@@ -119,9 +119,9 @@ impl Socket {
     }
 
     /// Every sandbox, of whatever state, by id.
-    pub fn sandboxes(&mut self) -> Result<Vec<Sandbox>, CallError> {
+    pub fn sandboxes(&mut self) -> Result<Vec<PodSandbox>, CallError> {
         let answer: SandboxesAnswer = self.call("/runtime.v1.RuntimeService/ListPodSandbox", None, Empty {})?;
-        let mut sandboxes: Vec<Sandbox> = answer.items.into_iter().map(SandboxMessage::read).collect();
+        let mut sandboxes: Vec<PodSandbox> = answer.items.into_iter().map(SandboxMessage::read).collect();
         sandboxes.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(sandboxes)
     }
@@ -158,17 +158,17 @@ fn condition(conditions: &[ConditionMessage], kind: &str) -> Condition {
         |condition| Condition {
             ready: condition.status,
             reason: condition.reason.clone(),
-            message: said(&condition.message),
+            message: describe(&condition.message),
         },
     )
 }
 
 impl SandboxMessage {
-    fn read(self) -> Sandbox {
+    fn read(self) -> PodSandbox {
         // A number of another release's is nothing to rely on.
         let state = SandboxState::try_from(self.state).unwrap_or(SandboxState::NotReady);
         let metadata = self.metadata.unwrap_or_default();
-        Sandbox {
+        PodSandbox {
             id: self.id,
             namespace: metadata.namespace,
             name: metadata.name,

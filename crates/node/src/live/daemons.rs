@@ -1,6 +1,6 @@
 //! Which processes are containerd, and which are its shims.
 
-use super::known::Known;
+use super::known::Fact;
 use super::launch::Launch;
 use super::process::{self, Process};
 use serde::Serialize;
@@ -15,15 +15,15 @@ pub struct Daemon {
     /// The process that started it.
     pub parent: u32,
     /// The program that it runs.
-    pub program: Known<String>,
+    pub program: Fact<String>,
     /// Whether that file was replaced or removed since: a restart would run another one.
-    pub program_replaced: Known<bool>,
+    pub program_replaced: Fact<bool>,
     /// What it was started with.
     pub launch: Launch,
     /// The sockets that it listens at.
-    pub listens: Known<Vec<String>>,
+    pub listens: Fact<Vec<String>>,
     /// Whether it is a process of the node itself, not of a container on it.
-    pub of_the_node: Known<bool>,
+    pub of_the_node: Fact<bool>,
 }
 
 /// A containerd shim, which keeps one sandbox or container alive.
@@ -38,23 +38,23 @@ pub struct Shim {
     /// The socket of the containerd that started it.
     pub address: Option<String>,
     /// Its control groups in the hierarchies that systemd may track it by.
-    pub control_groups: Known<Vec<String>>,
+    pub control_groups: Fact<Vec<String>>,
 }
 
 impl Shim {
     /// Whether it is in `group` or below, and so dies with a unit that kills its control group.
-    pub fn is_inside(&self, group: &str) -> Known<bool> {
+    pub fn is_inside(&self, group: &str) -> Fact<bool> {
         let group = group.trim_end_matches('/');
         if group.is_empty() {
-            return Known::unknown("the unit has no control group");
+            return Fact::unknown("the unit has no control group");
         }
         let below = |path: &String| {
             path.strip_prefix(group)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.control_groups.as_ref().and_then(|paths| match paths[..] {
-            [] => Known::unknown("it is in no hierarchy that systemd tracks"),
-            _ => Known::Known(paths.iter().any(below)),
+            [] => Fact::unknown("it is in no hierarchy that systemd tracks"),
+            _ => Fact::Value(paths.iter().any(below)),
         })
     }
 }
@@ -72,9 +72,9 @@ pub(crate) fn find(proc: &Path) -> io::Result<(Vec<Daemon>, Vec<Shim>)> {
             shims.extend(shim(&process));
         } else if name == "containerd" || file == Some("containerd") {
             let of_the_node = match (&own, process.namespace("pid")) {
-                (Ok(own), Ok(its)) => Known::Known(*own == its),
-                (Err(error), _) => Known::unknown(error.to_string()),
-                (_, Err(error)) => Known::unknown(error.to_string()),
+                (Ok(own), Ok(its)) => Fact::Value(*own == its),
+                (Err(error), _) => Fact::unknown(error.to_string()),
+                (_, Err(error)) => Fact::unknown(error.to_string()),
             };
             daemons.extend(daemon(&process, program, of_the_node));
         }
@@ -83,10 +83,10 @@ pub(crate) fn find(proc: &Path) -> io::Result<(Vec<Daemon>, Vec<Shim>)> {
 }
 
 /// `None` for a process that ended, and for a containerd that is no daemon.
-fn daemon(process: &Process, program: io::Result<(String, bool)>, of_the_node: Known<bool>) -> Option<Daemon> {
+fn daemon(process: &Process, program: io::Result<(String, bool)>, of_the_node: Fact<bool>) -> Option<Daemon> {
     let words = process.words().ok().filter(|words| !words.is_empty())?;
     let launch = Launch::read(&words)?;
-    let program: Known<_> = program.into();
+    let program: Fact<_> = program.into();
     Some(Daemon {
         pid: process.pid,
         parent: process.stat().ok()?.parent,

@@ -2,10 +2,10 @@
 
 use super::bus::{Job, Unit, number};
 use super::containerd::{Deprecation, Ingest, Plugin, Task};
-use super::cri::{Container, CriStatus, Sandbox};
+use super::cri::{Container, CriStatus, PodSandbox};
 use super::daemons::{Daemon, Shim};
-use super::known::Known;
-use super::owner::{Evidence, Owner};
+use super::known::Fact;
+use super::owner::{DetectionInput, Owner};
 use super::place::{FileFact, FolderFact};
 use super::started::Started;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// What to look at, and how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct ObserveOptions {
     /// For each call to systemd or containerd. The first one that containerd does not answer in time is the last that it
     /// is asked, so a daemon that hangs costs this once or twice and not for every fact.
     pub patience: Duration,
@@ -24,7 +24,7 @@ pub struct Ask {
     pub files: Vec<String>,
 }
 
-impl Default for Ask {
+impl Default for ObserveOptions {
     /// Two seconds a call, no more files.
     fn default() -> Self {
         Self {
@@ -47,30 +47,30 @@ pub enum ObserveError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// Another one after each boot.
-    pub boot_id: Known<String>,
+    pub boot_id: Fact<String>,
     /// systemd's version.
-    pub systemd: Known<String>,
+    pub systemd: Fact<String>,
     /// Every containerd daemon whose process is seen, those of containers too. Two of the node's own are a reason to
     /// refuse.
-    pub daemons: Known<Vec<Daemon>>,
+    pub daemons: Fact<Vec<Daemon>>,
     /// The socket at which CRI is served, and by whom.
-    pub serving: Known<Serving>,
+    pub serving: Fact<Serving>,
     /// The unit that the serving daemon runs in; `containerd.service` while none serves.
-    pub unit: Known<Unit>,
+    pub unit: Fact<Unit>,
     /// All that systemd is about to do, for whatever unit.
-    pub jobs: Known<Vec<Job>>,
+    pub jobs: Fact<Vec<Job>>,
     /// When the serving daemon was started.
-    pub started: Known<Started>,
+    pub started: Fact<Started>,
     /// What containerd says of itself.
     pub containerd: Containerd,
     /// What CRI says.
     pub cri: Cri,
     /// The FIFOs of containers that the serving daemon reads, `ID-stdout` and `ID-stderr`: their logs flow.
-    pub outputs: Known<BTreeSet<String>>,
+    pub outputs: Fact<BTreeSet<String>>,
     /// Every shim whose process is seen.
-    pub shims: Known<Vec<Shim>>,
+    pub shims: Fact<Vec<Shim>>,
     /// The pids of those shims of the serving daemon that are in the unit's control group, and die when it is killed.
-    pub shims_in_unit: Known<Vec<u32>>,
+    pub shims_in_unit: Fact<Vec<u32>>,
     /// config.toml and whatever else was asked for.
     pub files: Vec<FileFact>,
     /// `/etc/containerd`, the folder of config.toml if it is another, and containerd's root.
@@ -78,7 +78,7 @@ pub struct Facts {
     /// Who writes config.toml, when it is somebody of the table.
     pub owner: Option<Owner>,
     /// What the table was asked with.
-    pub evidence: Evidence,
+    pub evidence: DetectionInput,
 }
 
 /// Who serves CRI.
@@ -87,24 +87,24 @@ pub struct Serving {
     /// The socket.
     pub address: String,
     /// The process that listens there, as the kernel says it.
-    pub pid: Known<u32>,
+    pub pid: Fact<u32>,
 }
 
 /// What containerd says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Containerd {
     /// As its build names it.
-    pub version: Known<String>,
+    pub version: Fact<String>,
     /// Every plugin, and whether it loaded.
-    pub plugins: Known<Vec<Plugin>>,
+    pub plugins: Fact<Vec<Plugin>>,
     /// The deprecated settings that it saw; unknown for a release without that list.
-    pub deprecations: Known<Vec<Deprecation>>,
+    pub deprecations: Fact<Vec<Deprecation>>,
     /// What is being downloaded for CRI.
-    pub ingests: Known<Vec<Ingest>>,
+    pub ingests: Fact<Vec<Ingest>>,
     /// The processes of CRI's sandboxes and containers, under their ids.
-    pub tasks: Known<Vec<Task>>,
+    pub tasks: Fact<Vec<Task>>,
     /// The folder that it keeps its data in.
-    pub root: Known<String>,
+    pub root: Fact<String>,
 }
 
 /// What CRI says.
@@ -112,17 +112,17 @@ pub struct Containerd {
 pub struct Cri {
     /// Whether containerd serves CRI at all: when its plugin did not load it does not, and everything else here is
     /// unknown. `Containerd::plugins` has the reason.
-    pub served: Known<bool>,
+    pub served: Fact<bool>,
     /// Whether it is ready.
-    pub status: Known<CriStatus>,
+    pub status: Fact<CriStatus>,
     /// The runtime's name and version.
-    pub version: Known<(String, String)>,
+    pub version: Fact<(String, String)>,
     /// Every sandbox.
-    pub sandboxes: Known<Vec<Sandbox>>,
+    pub sandboxes: Fact<Vec<PodSandbox>>,
     /// Every container.
-    pub containers: Known<Vec<Container>>,
+    pub containers: Fact<Vec<Container>>,
     /// The ids of sandboxes and containers that are being made and that CRI does not list yet.
-    pub in_creation: Known<Vec<String>>,
+    pub in_creation: Fact<Vec<String>>,
 }
 
 impl Facts {
@@ -149,7 +149,7 @@ impl Facts {
         Some(
             daemons
                 .iter()
-                .filter(|daemon| daemon.of_the_node != Known::Known(false))
+                .filter(|daemon| daemon.of_the_node != Fact::Value(false))
                 .count(),
         )
     }

@@ -1,18 +1,18 @@
 //! Gathers the facts of a running node in one go.
 
 use super::bus::{Bus, BusError, Job, Unit};
-use super::cri::{Container, Sandbox};
+use super::cri::{Container, PodSandbox};
 use super::daemons::{self, Daemon, Shim};
-use super::facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
-use super::known::{Known, chain};
+use super::facts::{Containerd, Cri, Facts, ObserveError, ObserveOptions, Serving};
+use super::known::{Fact, chain};
 use super::mounts;
 use super::outputs;
-use super::owner::{Evidence, Sign, owner};
+use super::owner::{DetectionInput, Marker, owner};
 use super::peer;
-use super::place::Surveyor;
+use super::place::PathInspector;
 use super::socket::{CallError, Socket};
 use super::started;
-use crate::resolve::{Landing, resolve};
+use crate::resolve::{ResolvedPath, resolve};
 use crate::root::Root;
 use mirrorshift_containerd::Entry;
 use std::fs;
@@ -26,14 +26,14 @@ const UNIT: &str = "containerd.service";
 const ETC: &str = "/etc/containerd";
 
 /// Observes the running machine. Nothing is changed, started or stopped; `root` must be its own `/`.
-pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
+pub fn observe(root: &Root, ask: &ObserveOptions) -> Result<Facts, ObserveError> {
     if !root.is_live() {
         return Err(ObserveError::NotLive);
     }
     let proc = Path::new("/proc");
     let (daemons, shims) = match daemons::find(proc) {
-        Ok((daemons, shims)) => (Known::Known(daemons), Known::Known(shims)),
-        Err(error) => (Known::unknown(chain(&error)), Known::unknown(chain(&error))),
+        Ok((daemons, shims)) => (Fact::Value(daemons), Fact::Value(shims)),
+        Err(error) => (Fact::unknown(chain(&error)), Fact::unknown(chain(&error))),
     };
     let serving = serving(ask, &daemons);
     let pid = serving.as_ref().and_then(|serving| serving.pid.clone());
@@ -52,8 +52,8 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
 
     let address = serving.as_ref().map(|serving| serving.address.clone());
     let (containerd, cri) = match address.and_then(|address| Socket::connect(&address, ask.patience).into()) {
-        Known::Known(mut socket) => asked(&mut socket),
-        Known::Unknown(why) => silent(&why),
+        Fact::Value(mut socket) => asked(&mut socket),
+        Fact::Unavailable(why) => silent(&why),
     };
 
     let config = match (daemon, unit.known().and_then(Unit::launch)) {
@@ -61,7 +61,7 @@ pub fn observe(root: &Root, ask: &Ask) -> Result<Facts, ObserveError> {
         (None, Some(launch)) => launch.config_path().to_owned(),
         (None, None) => format!("{ETC}/config.toml"),
     };
-    let surveyor = Surveyor {
+    let surveyor = PathInspector {
         root,
         mounts: fs::read_to_string("/proc/self/mountinfo")
             .map(|text| mounts::parse(&text))
@@ -115,14 +115,14 @@ fn time_of_day_us() -> i64 {
 }
 
 /// The socket that was asked for, else the usual one, else that of the only daemon of the node.
-fn serving(ask: &Ask, daemons: &Known<Vec<Daemon>>) -> Known<Serving> {
+fn serving(ask: &ObserveOptions, daemons: &Fact<Vec<Daemon>>) -> Fact<Serving> {
     let serving = |address: &str| {
         let pid = match peer::listener(Path::new(address)) {
-            Ok(Some(pid)) => Known::Known(pid),
-            Ok(None) => Known::unknown("it is in a PID namespace that is not seen from here"),
-            Err(error) => return Known::unknown(format!("`{address}`: {}", chain(&error))),
+            Ok(Some(pid)) => Fact::Value(pid),
+            Ok(None) => Fact::unknown("it is in a PID namespace that is not seen from here"),
+            Err(error) => return Fact::unknown(format!("`{address}`: {}", chain(&error))),
         };
-        Known::Known(Serving {
+        Fact::Value(Serving {
             address: address.to_owned(),
             pid,
         })
@@ -135,7 +135,7 @@ fn serving(ask: &Ask, daemons: &Known<Vec<Daemon>>) -> Known<Serving> {
         .known()
         .into_iter()
         .flatten()
-        .filter(|daemon| daemon.of_the_node != Known::Known(false));
+        .filter(|daemon| daemon.of_the_node != Fact::Value(false));
     let sockets: Vec<&String> = own
         .filter_map(|daemon| daemon.listens.known())
         .flatten()
@@ -148,51 +148,47 @@ fn serving(ask: &Ask, daemons: &Known<Vec<Daemon>>) -> Known<Serving> {
     }
 }
 
-fn systemd(patience: Duration, pid: Option<u32>) -> (Known<String>, Known<Unit>, Known<Vec<Job>>) {
+fn systemd(patience: Duration, pid: Option<u32>) -> (Fact<String>, Fact<Unit>, Fact<Vec<Job>>) {
     let bus = match Bus::connect(patience) {
         Ok(bus) => bus,
         Err(error) => {
             let why = format!("{} ({})", chain(&error), error.hint());
             let version = match error {
-                BusError::TooOld(version) => Known::Known(version),
-                _ => Known::unknown(&why),
+                BusError::TooOld(version) => Fact::Value(version),
+                _ => Fact::unknown(&why),
             };
-            return (version, Known::unknown(&why), Known::Unknown(why));
+            return (version, Fact::unknown(&why), Fact::Unavailable(why));
         }
     };
     let name = match pid.map(|pid| bus.unit_of(pid)) {
-        None => Known::Known(UNIT.to_owned()),
-        Some(Ok(Some(name))) => Known::Known(name),
-        Some(Ok(None)) => Known::unknown("the daemon that serves CRI belongs to no unit"),
+        None => Fact::Value(UNIT.to_owned()),
+        Some(Ok(Some(name))) => Fact::Value(name),
+        Some(Ok(None)) => Fact::unknown("the daemon that serves CRI belongs to no unit"),
         Some(Err(error)) => Err(error).into(),
     };
     let unit = name.and_then(|name| bus.unit(&name).into());
-    (Known::Known(bus.version().to_owned()), unit, bus.jobs().into())
+    (Fact::Value(bus.version().to_owned()), unit, bus.jobs().into())
 }
 
 fn asked(socket: &mut Socket) -> (Containerd, Cri) {
     let version = socket.version().into();
     let (plugins, root, has_deprecations) = match socket.loaded() {
-        Ok(loaded) => (Known::Known(loaded.plugins), loaded.root, loaded.has_deprecations),
-        Err(error) => (
-            Known::unknown(error.to_string()),
-            Known::unknown(error.to_string()),
-            true,
-        ),
+        Ok(loaded) => (Fact::Value(loaded.plugins), loaded.root, loaded.has_deprecations),
+        Err(error) => (Fact::unknown(error.to_string()), Fact::unknown(error.to_string()), true),
     };
     let deprecations = if has_deprecations {
         socket.deprecations().into()
     } else {
-        Known::unknown("this containerd keeps no list of deprecations")
+        Fact::unknown("this containerd keeps no list of deprecations")
     };
     // CRI before the tasks: one stopped shim holds up the list of all tasks.
     // Before what CRI lists, so that what is finished in between is not taken for unfinished.
     let begun = socket.begun();
     let status = socket.cri_status();
     let served = match &status {
-        Ok(_) => Known::Known(true),
-        Err(CallError::NotServed { .. }) => Known::Known(false),
-        Err(error) => Known::unknown(error.to_string()),
+        Ok(_) => Fact::Value(true),
+        Err(CallError::NotServed { .. }) => Fact::Value(false),
+        Err(error) => Fact::unknown(error.to_string()),
     };
     let (sandboxes, containers) = (socket.sandboxes(), socket.containers());
     let cri = Cri {
@@ -216,45 +212,45 @@ fn asked(socket: &mut Socket) -> (Containerd, Cri) {
 
 fn in_creation(
     begun: Result<Vec<String>, CallError>,
-    sandboxes: &Result<Vec<Sandbox>, CallError>,
+    sandboxes: &Result<Vec<PodSandbox>, CallError>,
     containers: &Result<Vec<Container>, CallError>,
-) -> Known<Vec<String>> {
+) -> Fact<Vec<String>> {
     match (begun, sandboxes, containers) {
         (Ok(mut begun), Ok(sandboxes), Ok(containers)) => {
             begun
                 .retain(|id| !sandboxes.iter().any(|one| one.id == *id) && !containers.iter().any(|one| one.id == *id));
-            Known::Known(begun)
+            Fact::Value(begun)
         }
-        (Err(error), _, _) => Known::unknown(error.to_string()),
-        (_, Err(error), _) | (_, _, Err(error)) => Known::unknown(error.to_string()),
+        (Err(error), _, _) => Fact::unknown(error.to_string()),
+        (_, Err(error), _) | (_, _, Err(error)) => Fact::unknown(error.to_string()),
     }
 }
 
 fn silent(why: &str) -> (Containerd, Cri) {
     let daemon = Containerd {
-        version: Known::unknown(why),
-        plugins: Known::unknown(why),
-        deprecations: Known::unknown(why),
-        ingests: Known::unknown(why),
-        tasks: Known::unknown(why),
-        root: Known::unknown(why),
+        version: Fact::unknown(why),
+        plugins: Fact::unknown(why),
+        deprecations: Fact::unknown(why),
+        ingests: Fact::unknown(why),
+        tasks: Fact::unknown(why),
+        root: Fact::unknown(why),
     };
     let cri = Cri {
-        served: Known::unknown(why),
-        status: Known::unknown(why),
-        version: Known::unknown(why),
-        sandboxes: Known::unknown(why),
-        containers: Known::unknown(why),
-        in_creation: Known::unknown(why),
+        served: Fact::unknown(why),
+        status: Fact::unknown(why),
+        version: Fact::unknown(why),
+        sandboxes: Fact::unknown(why),
+        containers: Fact::unknown(why),
+        in_creation: Fact::unknown(why),
     };
     (daemon, cri)
 }
 
 /// The serving daemon's shims in the unit's control group. One that cannot be told makes the whole unknown.
-fn shims_in(shims: &[Shim], serving: &Known<Serving>, unit: &Known<Unit>) -> Known<Vec<u32>> {
+fn shims_in(shims: &[Shim], serving: &Fact<Serving>, unit: &Fact<Unit>) -> Fact<Vec<u32>> {
     let (serving, unit) = match (serving, unit) {
-        (Known::Known(serving), Known::Known(unit)) => (serving, unit),
-        (Known::Unknown(why), _) | (_, Known::Unknown(why)) => return Known::Unknown(why.clone()),
+        (Fact::Value(serving), Fact::Value(unit)) => (serving, unit),
+        (Fact::Unavailable(why), _) | (_, Fact::Unavailable(why)) => return Fact::Unavailable(why.clone()),
     };
     let mut inside = Vec::new();
     for shim in shims {
@@ -263,28 +259,28 @@ fn shims_in(shims: &[Shim], serving: &Known<Serving>, unit: &Known<Unit>) -> Kno
             continue;
         }
         match shim.is_inside(&unit.control_group) {
-            Known::Known(true) => inside.push(shim.pid),
-            Known::Known(false) => {}
-            Known::Unknown(why) => return Known::unknown(format!("shim {}: {why}", shim.pid)),
+            Fact::Value(true) => inside.push(shim.pid),
+            Fact::Value(false) => {}
+            Fact::Unavailable(why) => return Fact::unknown(format!("shim {}: {why}", shim.pid)),
         }
     }
-    Known::Known(inside)
+    Fact::Value(inside)
 }
 
-fn evidence(root: &Root, config: String, unit: Option<String>, version: Option<String>) -> Evidence {
+fn evidence(root: &Root, config: String, unit: Option<String>, version: Option<String>) -> DetectionInput {
     let landing = |path: &str| match resolve(root, path) {
-        Ok(Landing::Found(real)) => Some(real),
+        Ok(ResolvedPath::Found(real)) => Some(real),
         _ => None,
     };
     let text = |path: &str| match root.entry(path) {
         Entry::File(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         _ => String::new(),
     };
-    Evidence {
+    DetectionInput {
         config_real: landing(&config),
-        markers: Sign::markers(&text(&config)),
+        markers: Marker::markers(&text(&config)),
         os: os(&text("/etc/os-release")),
-        present: Sign::paths()
+        present: Marker::paths()
             .into_iter()
             .filter(|path| landing(path).is_some())
             .map(str::to_owned)

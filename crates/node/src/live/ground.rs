@@ -1,15 +1,15 @@
 //! The facts of a running node as far as it depends on them whether a change may begin. Nothing is decided here.
 
 use super::facts::Facts;
-use super::known::Known;
+use super::known::Fact;
 use super::place::FileFact;
 use crate::root::split;
 use mirrorshift_containerd::Version;
-use mirrorshift_plan::preflight::{Busy, Cri, File, Ground, Owner, Space, Unit};
+use mirrorshift_plan::preflight::{Cri, FileConditions, NodeConditions, OngoingWork, Owner, Space, Unit};
 
 /// What the caller knows beside the facts.
 #[derive(Clone, Debug)]
-pub struct Intent {
+pub struct ChangeIntent {
     /// The configuration file that the plan was made for.
     pub planned_for: String,
     /// Bytes that the change writes below `/etc`.
@@ -35,12 +35,12 @@ const ROOT_SPACE: u64 = 64 << 20;
 
 impl Facts {
     /// The node as a change of it sees it; `version` is that of its containerd.
-    pub fn ground(&self, version: Version, intent: &Intent) -> Ground {
+    pub fn ground(&self, version: Version, intent: &ChangeIntent) -> NodeConditions {
         let unit = self.unit.known();
         let launched = self
             .serving_daemon()
             .map(|daemon| daemon.launch.config_path().to_owned());
-        Ground {
+        NodeConditions {
             systemd: self.systemd_number(),
             version,
             daemons: self.daemons_of_the_node(),
@@ -73,13 +73,13 @@ impl Facts {
     }
 
     /// A file that is there; where none is, the folder counts.
-    fn file(&self, file: &FileFact) -> Option<File> {
-        if file.digest == Known::Known(None) {
+    fn file(&self, file: &FileFact) -> Option<FileConditions> {
+        if file.digest == Fact::Value(None) {
             return None;
         }
         let ground = file.ground.known();
         let mount = ground.and_then(|ground| ground.mount.known());
-        Some(File {
+        Some(FileConditions {
             path: file.path.clone(),
             newer_than_daemon: file.newer_than_daemon.known().copied(),
             mounted: ground.and_then(|ground| ground.is_mount.known().copied()),
@@ -99,7 +99,7 @@ impl Facts {
             .any(|folder| split(real).0 == folder.path || real.starts_with(&format!("{}/", folder.path)))
     }
 
-    fn space(&self, intent: &Intent) -> Vec<Space> {
+    fn space(&self, intent: &ChangeIntent) -> Vec<Space> {
         let root = self.containerd.root.known();
         let of = |folder: &super::place::FolderFact| Space {
             path: folder.path.clone(),
@@ -124,7 +124,7 @@ impl Facts {
     }
 
     /// What goes on. A CRI that is not served makes nothing.
-    fn busy(&self, now_s: u64) -> Option<Vec<Busy>> {
+    fn busy(&self, now_s: u64) -> Option<Vec<OngoingWork>> {
         let unit = self.unit.known()?;
         let mut busy = Vec::new();
         let moves = |ingest: &&super::containerd::Ingest| {
@@ -133,16 +133,16 @@ impl Facts {
         };
         let pulls = self.containerd.ingests.known()?.iter().filter(moves).count();
         if pulls > 0 {
-            busy.push(Busy::Pulls(pulls));
+            busy.push(OngoingWork::Pulls(pulls));
         }
         if self.cri.served.known() != Some(&false) {
             let creating = self.cri.in_creation.known()?.len();
             if creating > 0 {
-                busy.push(Busy::Creating(creating));
+                busy.push(OngoingWork::Creating(creating));
             }
         }
         let jobs = self.jobs.known()?.iter().filter(|job| job.unit == unit.id);
-        busy.extend(jobs.map(|job| Busy::Job(format!("{} {}", job.kind, job.unit))));
+        busy.extend(jobs.map(|job| OngoingWork::Job(format!("{} {}", job.kind, job.unit))));
         Some(busy)
     }
 }

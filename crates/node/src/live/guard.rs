@@ -6,8 +6,8 @@ use super::systemctl;
 use crate::journal::Change;
 use crate::root::{Root, join, split};
 use crate::stage::{Attributes, remove, stage};
-use crate::state::{STATE, make_folder};
-use crate::trouble::Trouble;
+use crate::state::{STATE_DIR, make_folder};
+use crate::trouble::NodeError;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::io::Cursor;
@@ -48,7 +48,7 @@ fn guard(unit: &str, command: &[String], change: &Change) -> String {
 
 /// What must be mounted for an undo: the journal, the usual folder, and that of each file, wherever its links led.
 fn mounts(change: &Change) -> Vec<&str> {
-    let mut folders = vec![STATE, "/etc/containerd"];
+    let mut folders = vec![STATE_DIR, "/etc/containerd"];
     let more = change.steps.iter().map(|step| split(&step.target).0);
     for folder in more {
         let known = folders
@@ -79,14 +79,14 @@ fn look(unit: &str, command: &[String]) -> String {
 /// Puts both in place, synced. systemd must read its files again before they count. The two files come first and the mark
 /// goes last: by them whoever comes after a kill sees that there is something to take away. The link to the one that takes both
 /// away comes first and goes last.
-pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), Trouble> {
+pub(super) fn install(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), NodeError> {
     let words = commands.at_boot.iter().chain(&commands.after_boot);
     if !words.flat_map(|word| word.chars()).all(is_plain) {
-        return Err(Trouble::Said(
+        return Err(NodeError::Message(
             "a command of the guard has a character that unit files treat",
         ));
     }
-    let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
+    let folder = root.folder(FOLDER).map_err(NodeError::io("open", FOLDER))?;
     let wants = format!("{unit}.wants");
     let units = [
         (GUARD, guard(unit, &commands.at_boot, change)),
@@ -94,11 +94,11 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Chang
     ];
     for (name, text) in &units {
         let shown = join(FOLDER, name);
-        remove(&folder, name).map_err(Trouble::io("clear", shown.as_str()))?;
+        remove(&folder, name).map_err(NodeError::io("clear", shown.as_str()))?;
         let mut content = Cursor::new(text.as_bytes());
         stage(&folder, name, &shown, &mut content, &Attributes::New { mode: 0o644 })?;
     }
-    let io = |action| Trouble::io(action, join(FOLDER, &wants));
+    let io = |action| NodeError::io(action, join(FOLDER, &wants));
     make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
     let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
     for (name, _) in units.iter().rev() {
@@ -107,30 +107,30 @@ pub(super) fn place(root: &Root, unit: &str, commands: &Commands, change: &Chang
         fs::symlinkat(format!("../{name}"), &wanted, name).map_err(io("link from"))?;
     }
     fs::fsync(&wanted).map_err(io("sync"))?;
-    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))?;
-    mark(root)
+    fs::fsync(&folder).map_err(NodeError::io("sync", FOLDER))?;
+    mark_supervised(root)
 }
 
 /// Says that somebody watches over the change in this boot: the guard has nothing to do when containerd is started.
-pub(super) fn mark(root: &Root) -> Result<(), Trouble> {
+pub(super) fn mark_supervised(root: &Root) -> Result<(), NodeError> {
     let (folder, name) = split(ARMED);
-    let folder = root.folder(folder).map_err(Trouble::io("open", folder))?;
+    let folder = root.folder(folder).map_err(NodeError::io("open", folder))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(Trouble::io("write", ARMED))?;
+    fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(NodeError::io("write", ARMED))?;
     Ok(())
 }
 
 /// Takes that back: the last thing, once systemd has forgotten both.
-pub(super) fn unmark(root: &Root) -> Result<(), Trouble> {
+pub(super) fn unmark_supervised(root: &Root) -> Result<(), NodeError> {
     let (folder, name) = split(ARMED);
     match root.folder(folder).and_then(|folder| remove(&folder, name)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Trouble::io("take away", ARMED)(error)),
+        Err(error) => Err(NodeError::io("take away", ARMED)(error)),
     }
 }
 
 /// Has systemd forget both, after [`take_away`]: it keeps a unit in mind that failed or whose file is gone.
-pub(super) fn forget(within: Duration) {
+pub(super) fn reload_systemd(within: Duration) {
     let forgotten = Bus::connect(within).and_then(|bus| {
         bus.reload(within)?;
         for name in [GUARD, LOOK] {
@@ -158,36 +158,36 @@ pub fn guard_is_left(root: &Root) -> bool {
 }
 
 /// Takes both away, synced; the folder of links too, when nobody else has one in it.
-pub(super) fn take_away(root: &Root, unit: &str) -> Result<(), Trouble> {
-    let folder = root.folder(FOLDER).map_err(Trouble::io("open", FOLDER))?;
+pub(super) fn uninstall(root: &Root, unit: &str) -> Result<(), NodeError> {
+    let folder = root.folder(FOLDER).map_err(NodeError::io("open", FOLDER))?;
     let wants = format!("{unit}.wants");
     match root.folder(&join(FOLDER, &wants)) {
         Ok(wanted) => {
             for name in [GUARD, LOOK] {
-                remove(&wanted, name).map_err(Trouble::io("clear", join(FOLDER, &wants)))?;
+                remove(&wanted, name).map_err(NodeError::io("clear", join(FOLDER, &wants)))?;
             }
-            fs::fsync(&wanted).map_err(Trouble::io("sync", join(FOLDER, &wants)))?;
+            fs::fsync(&wanted).map_err(NodeError::io("sync", join(FOLDER, &wants)))?;
         }
         Err(Errno::NOENT) => {}
-        Err(error) => return Err(Trouble::io("open", join(FOLDER, &wants))(error)),
+        Err(error) => return Err(NodeError::io("open", join(FOLDER, &wants))(error)),
     }
     match fs::unlinkat(&folder, wants.as_str(), AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
-        Err(error) => return Err(Trouble::io("take away", join(FOLDER, &wants))(error)),
+        Err(error) => return Err(NodeError::io("take away", join(FOLDER, &wants))(error)),
     }
     for name in [GUARD, LOOK] {
-        remove(&folder, name).map_err(Trouble::io("take away", join(FOLDER, name)))?;
+        remove(&folder, name).map_err(NodeError::io("take away", join(FOLDER, name)))?;
     }
-    fs::fsync(&folder).map_err(Trouble::io("sync", FOLDER))
+    fs::fsync(&folder).map_err(NodeError::io("sync", FOLDER))
 }
 
 /// Takes away what a guard may have left behind a change that is over, below every unit that it may have been for; what was
 /// there. systemd reads its files again where there was something.
-pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String>, Trouble> {
+pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String>, NodeError> {
     match root.folder(FOLDER) {
         Ok(_) => {}
         Err(Errno::NOENT) => return Ok(Vec::new()),
-        Err(error) => return Err(Trouble::io("open", FOLDER)(error)),
+        Err(error) => return Err(NodeError::io("open", FOLDER)(error)),
     }
     let there: Vec<String> = [GUARD, LOOK]
         .iter()
@@ -204,11 +204,11 @@ pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String
         return Ok(there);
     }
     for unit in units.iter().chain(&["containerd.service"]) {
-        take_away(root, unit)?;
+        uninstall(root, unit)?;
     }
     if root.is_live() {
-        forget(Duration::from_secs(10));
+        reload_systemd(Duration::from_secs(10));
     }
-    unmark(root)?;
+    unmark_supervised(root)?;
     Ok(there)
 }

@@ -4,7 +4,7 @@ use super::bus::Bus;
 use super::deadline::now;
 use super::process::{self, Process};
 use super::systemctl;
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// They do not end `within` that time, or cannot be seen or asked to.
-pub fn end_change(within: Duration) -> Result<(), Trouble> {
+pub fn kill_change_unit(within: Duration) -> Result<(), NodeError> {
     let proc = Path::new("/proc");
     if is_of_change(&Process::of(proc, std::process::id())) || !any_left(proc)? {
         return Ok(());
@@ -39,7 +39,7 @@ pub fn end_change(within: Duration) -> Result<(), Trouble> {
     let began = now();
     while any_left(proc)? {
         if now().saturating_sub(began) > within {
-            return Err(Trouble::Said("what is left of an earlier change does not end"));
+            return Err(NodeError::Message("what is left of an earlier change does not end"));
         }
         std::thread::sleep(PAUSE);
     }
@@ -50,12 +50,12 @@ pub fn end_change(within: Duration) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// The processes cannot be listed.
-pub fn change_is_left() -> Result<bool, Trouble> {
+pub fn change_is_left() -> Result<bool, NodeError> {
     any_left(Path::new("/proc"))
 }
 
-fn any_left(proc: &Path) -> Result<bool, Trouble> {
-    let all = process::all(proc).map_err(|source| Trouble::Io {
+fn any_left(proc: &Path) -> Result<bool, NodeError> {
+    let all = process::all(proc).map_err(|source| NodeError::Io {
         action: "list the processes in",
         path: "/proc".to_owned(),
         source,
@@ -94,6 +94,6 @@ mod tests {
     #[test]
     fn where_nothing_is_left_nobody_is_asked() {
         // No bus is needed for it, as early at a boot there is none.
-        assert!(end_change(Duration::from_millis(1)).is_ok());
+        assert!(kill_change_unit(Duration::from_millis(1)).is_ok());
     }
 }

@@ -5,57 +5,59 @@ use serde::Serialize;
 /// What is known, or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Known<T> {
+pub enum Fact<T> {
     /// Observed.
-    Known(T),
+    #[serde(rename = "known")]
+    Value(T),
     /// Not observed, for this reason. Whoever decides must take it as the worse of what it could be.
-    Unknown(String),
+    #[serde(rename = "unknown")]
+    Unavailable(String),
 }
 
-impl<T> Known<T> {
+impl<T> Fact<T> {
     /// The value, when there is one.
     pub fn known(&self) -> Option<&T> {
         match self {
-            Self::Known(value) => Some(value),
-            Self::Unknown(_) => None,
+            Self::Value(value) => Some(value),
+            Self::Unavailable(_) => None,
         }
     }
 
     /// Something else made of the value; the reason stays.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Known<U> {
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Fact<U> {
         match self {
-            Self::Known(value) => Known::Known(make(value)),
-            Self::Unknown(why) => Known::Unknown(why),
+            Self::Value(value) => Fact::Value(make(value)),
+            Self::Unavailable(why) => Fact::Unavailable(why),
         }
     }
 
     /// As [`Option::as_ref`]; the reason is copied.
-    pub fn as_ref(&self) -> Known<&T> {
+    pub fn as_ref(&self) -> Fact<&T> {
         match self {
-            Self::Known(value) => Known::Known(value),
-            Self::Unknown(why) => Known::Unknown(why.clone()),
+            Self::Value(value) => Fact::Value(value),
+            Self::Unavailable(why) => Fact::Unavailable(why.clone()),
         }
     }
 
     /// The same, or for the same reason unknown.
-    pub fn and_then<U>(self, make: impl FnOnce(T) -> Known<U>) -> Known<U> {
+    pub fn and_then<U>(self, make: impl FnOnce(T) -> Fact<U>) -> Fact<U> {
         match self {
-            Self::Known(value) => make(value),
-            Self::Unknown(why) => Known::Unknown(why),
+            Self::Value(value) => make(value),
+            Self::Unavailable(why) => Fact::Unavailable(why),
         }
     }
 
     pub(crate) fn unknown(why: impl Into<String>) -> Self {
-        Self::Unknown(why.into())
+        Self::Unavailable(why.into())
     }
 }
 
-impl<T, E: std::error::Error> From<Result<T, E>> for Known<T> {
+impl<T, E: std::error::Error> From<Result<T, E>> for Fact<T> {
     /// The reason is the error with all that caused it, as one line.
     fn from(result: Result<T, E>) -> Self {
         match result {
-            Ok(value) => Self::Known(value),
-            Err(error) => Self::Unknown(chain(&error)),
+            Ok(value) => Self::Value(value),
+            Err(error) => Self::Unavailable(chain(&error)),
         }
     }
 }
@@ -85,7 +87,7 @@ fn plain(error: &dyn std::error::Error) -> String {
 }
 
 /// What another program said, without the user-info of URLs: containerd's messages may quote its configuration.
-pub(crate) fn said(text: &str) -> String {
+pub(crate) fn describe(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find("://") {
         let (before, url) = rest.split_at(at + 3);
@@ -114,23 +116,23 @@ mod tests {
         #[error("cannot ask")]
         struct Outer(#[source] std::io::Error);
         let error = Outer(std::io::Error::from_raw_os_error(13));
-        let known: Known<()> = Err(error).into();
-        assert_eq!(known, Known::unknown("cannot ask: Permission denied"));
+        let known: Fact<()> = Err(error).into();
+        assert_eq!(known, Fact::unknown("cannot ask: Permission denied"));
     }
 
     #[test]
     fn user_info_of_urls_is_not_repeated() {
         assert_eq!(
-            said("cannot parse `https://me:secret@host/v2`"),
+            describe("cannot parse `https://me:secret@host/v2`"),
             "cannot parse `https://***@host/v2`"
         );
-        assert_eq!(said("a://u:p@h and b://u:p/q@h, c"), "a://***@h and b://***@h, c");
-        assert_eq!(said("nothing @ here http://host"), "nothing @ here http://host");
+        assert_eq!(describe("a://u:p@h and b://u:p/q@h, c"), "a://***@h and b://***@h, c");
+        assert_eq!(describe("nothing @ here http://host"), "nothing @ here http://host");
     }
 
     #[test]
     fn known_and_unknown_are_told_apart_in_json() {
-        let json = serde_json::to_string(&[Known::Known(1), Known::unknown("why")]).unwrap();
+        let json = serde_json::to_string(&[Fact::Value(1), Fact::unknown("why")]).unwrap();
         assert_eq!(json, r#"[{"known":1},{"unknown":"why"}]"#);
     }
 }

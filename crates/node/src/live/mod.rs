@@ -7,14 +7,14 @@
 
 /// What is known, or why not.
 mod known;
-pub use known::Known;
+pub use known::Fact;
 /// systemd over the system bus.
 mod bus;
 /// One thread that waits for answers, never longer than it was told.
 mod patience;
 /// The same by systemd's own program, where there is no bus.
 mod systemctl;
-pub use bus::{Bus, BusError, Ends, Environment, Exec, ExecStart, Job, Moment, Property, Unit};
+pub use bus::{Bus, BusError, Environment, Exec, ExecStart, Job, Property, Unit, UnitJobs, UnitTimestamps};
 /// Who listens at a socket.
 mod peer;
 /// Calls over containerd's socket.
@@ -27,7 +27,7 @@ mod messages;
 pub use containerd::{Deprecation, Ingest, Plugin, PluginStatus, Task, TaskState};
 /// CRI, as kubelet asks it.
 mod cri;
-pub use cri::{Condition, Container, ContainerState, CriStatus, Sandbox, SandboxState};
+pub use cri::{Condition, Container, ContainerState, CriStatus, PodSandbox, SandboxState};
 /// Which processes are containerd, which of them serves, and its shims.
 mod daemons;
 /// One process, as the kernel describes it.
@@ -44,13 +44,13 @@ mod mounts;
 pub use mounts::Mount;
 /// What stands in the way of changing a file or folder.
 mod place;
-pub use place::{FileFact, FolderFact, Ground, Space};
+pub use place::{FileFact, FolderFact, FreeSpace, PathFacts};
 /// Who writes config.toml.
 mod owner;
-pub use owner::{DISTRIBUTIONS, Distribution, Evidence, Owner, Sign, owner};
+pub use owner::{DISTRIBUTIONS, DetectionInput, Distribution, Marker, Owner, owner};
 /// All of it, as one value.
 mod facts;
-pub use facts::{Ask, Containerd, Cri, Facts, ObserveError, Serving};
+pub use facts::{Containerd, Cri, Facts, ObserveError, ObserveOptions, Serving};
 /// Gathers it.
 mod gather;
 pub use gather::observe;
@@ -58,7 +58,7 @@ pub use gather::observe;
 mod baseline;
 /// Which containers' output the daemon reads.
 mod outputs;
-pub use baseline::{Baseline, Compared};
+pub use baseline::{Baseline, HealthReport};
 /// What undoes a change at the next boot.
 mod guard;
 pub(crate) use guard::ARMED;
@@ -68,7 +68,7 @@ pub use guard::{Commands, PROOF, guard_is_left};
 mod console;
 /// Ends what is left of a change, before it is undone.
 mod holder;
-pub use holder::{CHANGE, change_is_left, end_change};
+pub use holder::{CHANGE, change_is_left, kill_change_unit};
 /// How long containerd is waited for.
 mod deadline;
 pub use deadline::now as since_boot;
@@ -76,10 +76,10 @@ pub use deadline::now as since_boot;
 mod comes_up;
 /// The containerd of a running node, as a change needs it.
 mod service;
-pub use service::{AtBoot, Expect, Live, Times};
+pub use service::{Expectations, NoRuntime, RuntimeTimeouts, SystemdRuntime};
 /// What of it decides whether a change may begin.
 mod ground;
-pub use ground::Intent;
+pub use ground::ChangeIntent;
 /// A change before it is made, in a sandbox.
 mod rehearsal;
 pub use rehearsal::{InsideError, Rehearsal, RehearsalError, RehearsalTimes, inside};

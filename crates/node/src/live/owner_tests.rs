@@ -2,27 +2,27 @@
 
 use super::*;
 
-fn plain() -> Evidence {
-    Evidence {
+fn plain() -> DetectionInput {
+    DetectionInput {
         config: "/etc/containerd/config.toml".to_owned(),
         config_real: Some("/etc/containerd/config.toml".to_owned()),
         unit: Some("containerd.service".to_owned()),
         version: Some("v1.7.24".to_owned()),
         os: Some("debian".to_owned()),
-        ..Evidence::default()
+        ..DetectionInput::default()
     }
 }
 
 /// What a node shows when `sign` is all that differs from a plain one.
-fn showing(sign: Sign) -> Evidence {
+fn showing(sign: Marker) -> DetectionInput {
     let mut evidence = plain();
     match sign {
-        Sign::Below(folder) => evidence.config = format!("{folder}x/config.toml"),
-        Sign::Unit(name) => evidence.unit = Some(name.to_owned()),
-        Sign::Version(part) => evidence.version = Some(format!("v1.7.24{part}2")),
-        Sign::Os(id) => evidence.os = Some(id.to_owned()),
-        Sign::Paths(paths) => evidence.present = paths.iter().map(|path| (*path).to_owned()).collect(),
-        Sign::Marker(marker) => evidence.markers = Sign::markers(&format!("  # {marker}.\nversion = 2\n")),
+        Marker::Below(folder) => evidence.config = format!("{folder}x/config.toml"),
+        Marker::Unit(name) => evidence.unit = Some(name.to_owned()),
+        Marker::Version(part) => evidence.version = Some(format!("v1.7.24{part}2")),
+        Marker::Os(id) => evidence.os = Some(id.to_owned()),
+        Marker::Paths(paths) => evidence.present = paths.iter().map(|path| (*path).to_owned()).collect(),
+        Marker::Marker(marker) => evidence.markers = Marker::markers(&format!("  # {marker}.\nversion = 2\n")),
     }
     evidence
 }
@@ -30,7 +30,7 @@ fn showing(sign: Sign) -> Evidence {
 #[test]
 fn a_plain_node_belongs_to_nobody() {
     assert_eq!(owner(&plain()), None);
-    assert_eq!(owner(&Evidence::default()), None);
+    assert_eq!(owner(&DetectionInput::default()), None);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn every_distribution_of_the_promise_is_there_with_advice() {
         assert!(names.contains(&name), "{name}");
     }
     for row in DISTRIBUTIONS {
-        assert!(row.way.len() > 40 && !row.way.ends_with('.'), "{}", row.name);
+        assert!(row.advice.len() > 40 && !row.advice.ends_with('.'), "{}", row.name);
     }
 }
 
@@ -97,8 +97,8 @@ fn a_link_into_the_store_is_nixos() {
 fn k0s_gives_up_the_file_with_its_marker() {
     let mut evidence = plain();
     evidence.config = "/etc/k0s/containerd.toml".to_owned();
-    evidence.markers = Sign::markers("# k0s_managed=true\nversion = 2\n");
+    evidence.markers = Marker::markers("# k0s_managed=true\nversion = 2\n");
     assert!(!owner(&evidence).unwrap().may_override);
-    evidence.markers = Sign::markers("version = 2\nimports = [\"k0s_managed=true\"]\n");
+    evidence.markers = Marker::markers("version = 2\nimports = [\"k0s_managed=true\"]\n");
     assert!(owner(&evidence).unwrap().may_override, "only a comment is a marker");
 }

@@ -1,9 +1,9 @@
 //! What stands in the way of changing a file or a folder. Nothing is written to find out.
 
-use super::known::Known;
+use super::known::Fact;
 use super::mounts::{self, Mount};
 use super::started::Started;
-use crate::resolve::{Landing, resolve};
+use crate::resolve::{ResolvedPath, resolve};
 use crate::root::Root;
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::Digest;
@@ -17,16 +17,16 @@ pub struct FileFact {
     /// As it was asked for.
     pub path: String,
     /// The digest of its bytes; `None` when nothing is there.
-    pub digest: Known<Option<Digest>>,
+    pub digest: Fact<Option<Digest>>,
     /// Bytes were last written: microseconds since 1970.
-    pub modified_us: Known<i64>,
+    pub modified_us: Fact<i64>,
     /// Bytes, name or attributes were last changed: microseconds since 1970. A file that was moved or copied into place
     /// may have an old time of modification, and never an old one of these.
-    pub changed_us: Known<i64>,
+    pub changed_us: Fact<i64>,
     /// Whether it was modified or moved here after the daemon was started, which then runs on other bytes.
-    pub newer_than_daemon: Known<bool>,
+    pub newer_than_daemon: Fact<bool>,
     /// What it stands on.
-    pub ground: Known<Ground>,
+    pub ground: Fact<PathFacts>,
 }
 
 /// A folder that is written to.
@@ -35,49 +35,49 @@ pub struct FolderFact {
     /// As it was asked for.
     pub path: String,
     /// What it stands on.
-    pub ground: Known<Ground>,
+    pub ground: Fact<PathFacts>,
     /// What is left on its file system.
-    pub space: Known<Space>,
+    pub space: Fact<FreeSpace>,
 }
 
 /// What a path stands on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Ground {
+pub struct PathFacts {
     /// Where the path leads, without links.
     pub real: String,
     /// Whether something is mounted exactly there: such a file cannot be replaced (EBUSY).
-    pub is_mount: Known<bool>,
+    pub is_mount: Fact<bool>,
     /// Whether it is marked immutable or append-only, as by `chattr`.
-    pub is_protected: Known<bool>,
+    pub is_protected: Fact<bool>,
     /// The mount that it lies on.
-    pub mount: Known<Mount>,
+    pub mount: Fact<Mount>,
 }
 
 /// What is left on a file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Space {
+pub struct FreeSpace {
     /// Bytes free to those who are not root: what a change may count on.
     pub free_bytes: u64,
     /// Files that may still be made.
-    pub free_files: Known<u64>,
+    pub free_files: Fact<u64>,
 }
 
 /// Looks at files and folders, all against one list of mounts.
-pub(crate) struct Surveyor<'n> {
+pub(crate) struct PathInspector<'n> {
     pub(crate) root: &'n Root,
-    pub(crate) mounts: Known<Vec<Mount>>,
-    pub(crate) started: Known<Started>,
+    pub(crate) mounts: Fact<Vec<Mount>>,
+    pub(crate) started: Fact<Started>,
     /// The time of day: microseconds since 1970.
     pub(crate) now_us: i64,
 }
 
-impl Surveyor<'_> {
+impl PathInspector<'_> {
     pub(crate) fn file(&self, path: &str) -> FileFact {
         let digest = match self.root.entry(path) {
-            Entry::File(bytes) => Known::Known(Some(Digest::of(&bytes))),
-            Entry::Absent => Known::Known(None),
-            Entry::Folder(_) => Known::unknown("is a folder"),
-            Entry::Unusable(why) => Known::Unknown(why),
+            Entry::File(bytes) => Fact::Value(Some(Digest::of(&bytes))),
+            Entry::Absent => Fact::Value(None),
+            Entry::Folder(_) => Fact::unknown("is a folder"),
+            Entry::Unusable(why) => Fact::Unavailable(why),
         };
         let looked = self.look(path);
         let time = |of: fn(&Statx) -> StatxTimestamp| looked.as_ref().map(|(_, stat)| microseconds(of(stat)));
@@ -99,10 +99,10 @@ impl Surveyor<'_> {
             let space = folder.and_then(fs::fstatvfs).map(|stat| {
                 let free_files = match stat.f_files {
                     // btrfs and others make them as they need them.
-                    0 => Known::unknown("the file system does not count its files"),
-                    _ => Known::Known(stat.f_favail),
+                    0 => Fact::unknown("the file system does not count its files"),
+                    _ => Fact::Value(stat.f_favail),
                 };
-                Space {
+                FreeSpace {
                     free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
                     free_files,
                 }
@@ -117,11 +117,11 @@ impl Surveyor<'_> {
     }
 
     /// Where a path leads, and what the kernel says of it.
-    fn look(&self, path: &str) -> Known<(String, Statx)> {
+    fn look(&self, path: &str) -> Fact<(String, Statx)> {
         let real = match resolve(self.root, path) {
-            Ok(Landing::Found(real)) => real,
-            Ok(Landing::Missing { .. }) => return Known::unknown("is not there"),
-            Err(lost) => return Known::Unknown(lost.fragment(path)),
+            Ok(ResolvedPath::Found(real)) => real,
+            Ok(ResolvedPath::Missing { .. }) => return Fact::unknown("is not there"),
+            Err(lost) => return Fact::Unavailable(lost.fragment(path)),
         };
         let stat = self
             .root
@@ -130,32 +130,32 @@ impl Surveyor<'_> {
                 let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
                 fs::statx(&fd, "", AtFlags::EMPTY_PATH, wanted)
             });
-        Known::from(stat.map_err(io::Error::from)).map(|stat| (real, stat))
+        Fact::from(stat.map_err(io::Error::from)).map(|stat| (real, stat))
     }
 
-    fn ground(&self, real: String, stat: &Statx) -> Ground {
+    fn ground(&self, real: String, stat: &Statx) -> PathFacts {
         let mount = self.mounts.as_ref().and_then(|mounts| {
             let numbered = mounts.iter().find(|mount| mount.id == stat.stx_mnt_id);
             // Linux before 5.8 does not number them here.
             let has_number = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
             match numbered.filter(|_| has_number).or_else(|| mounts::of(mounts, &real)) {
-                Some(mount) => Known::Known(mount.clone()),
-                None => Known::unknown("no mount holds it"),
+                Some(mount) => Fact::Value(mount.clone()),
+                None => Fact::unknown("no mount holds it"),
             }
         });
         let attribute = |wanted: StatxAttributes| {
             if stat.stx_attributes_mask.intersects(wanted) {
-                Known::Known(stat.stx_attributes.intersects(wanted))
+                Fact::Value(stat.stx_attributes.intersects(wanted))
             } else {
-                Known::unknown("the kernel or the file system does not tell")
+                Fact::unknown("the kernel or the file system does not tell")
             }
         };
         let is_mount = match attribute(StatxAttributes::MOUNT_ROOT) {
-            Known::Known(is) => Known::Known(is),
+            Fact::Value(is) => Fact::Value(is),
             // Linux before 5.8: the list of mounts knows as well.
-            Known::Unknown(_) => mount.as_ref().map(|mount| mount.point == real),
+            Fact::Unavailable(_) => mount.as_ref().map(|mount| mount.point == real),
         };
-        Ground {
+        PathFacts {
             is_mount,
             is_protected: attribute(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND),
             mount,
@@ -166,12 +166,12 @@ impl Surveyor<'_> {
 
 /// Newer by either of its times. One that is yet to come is of another clock, and says nothing: a restart of the daemon would
 /// not make it older than that.
-fn newer(started: &Known<Started>, now_us: i64, modified: &Known<i64>, changed: &Known<i64>) -> Known<bool> {
-    let of = |time: &Known<i64>| {
+fn newer(started: &Fact<Started>, now_us: i64, modified: &Fact<i64>, changed: &Fact<i64>) -> Fact<bool> {
+    let of = |time: &Fact<i64>| {
         started.as_ref().and_then(|started| {
             time.as_ref().and_then(|at| {
                 if *at > now_us {
-                    Known::unknown("it has a time that is yet to come, so the clock was set back since")
+                    Fact::unknown("it has a time that is yet to come, so the clock was set back since")
                 } else {
                     started.is_before(*at)
                 }
@@ -179,9 +179,9 @@ fn newer(started: &Known<Started>, now_us: i64, modified: &Known<i64>, changed: 
         })
     };
     match (of(modified), of(changed)) {
-        (Known::Known(false), Known::Known(false)) => Known::Known(false),
-        (Known::Known(true), _) | (_, Known::Known(true)) => Known::Known(true),
-        (Known::Unknown(why), _) | (_, Known::Unknown(why)) => Known::Unknown(why),
+        (Fact::Value(false), Fact::Value(false)) => Fact::Value(false),
+        (Fact::Value(true), _) | (_, Fact::Value(true)) => Fact::Value(true),
+        (Fact::Unavailable(why), _) | (_, Fact::Unavailable(why)) => Fact::Unavailable(why),
     }
 }
 
@@ -197,11 +197,11 @@ mod tests {
     use std::fs::File;
     use std::time::{Duration, SystemTime};
 
-    fn surveyor(root: &Root, started_us: i64) -> Surveyor<'_> {
-        Surveyor {
+    fn surveyor(root: &Root, started_us: i64) -> PathInspector<'_> {
+        PathInspector {
             root,
-            mounts: Known::Known(vec![]),
-            started: Known::Known(Started {
+            mounts: Fact::Value(vec![]),
+            started: Fact::Value(Started {
                 at_us: started_us,
                 noted_us: Some(started_us),
             }),
@@ -222,15 +222,15 @@ mod tests {
         let root = Root::open(folder.path()).unwrap();
         let hour = 3_600_000_000;
         let fact = surveyor(&root, now_us() + hour).file("/config.toml");
-        assert_eq!(fact.digest, Known::Known(Some(Digest::of(b"version = 2\n"))));
-        assert_eq!(fact.newer_than_daemon, Known::Known(false));
+        assert_eq!(fact.digest, Fact::Value(Some(Digest::of(b"version = 2\n"))));
+        assert_eq!(fact.newer_than_daemon, Fact::Value(false));
         let ground = fact.ground.known().unwrap();
         assert_eq!(
             (ground.real.as_str(), ground.is_mount.clone()),
-            ("/real", Known::Known(false))
+            ("/real", Fact::Value(false))
         );
         let newer = surveyor(&root, now_us() - hour).file("/config.toml");
-        assert_eq!(newer.newer_than_daemon, Known::Known(true));
+        assert_eq!(newer.newer_than_daemon, Fact::Value(true));
     }
 
     #[test]
@@ -242,11 +242,11 @@ mod tests {
         let root = Root::open(folder.path()).unwrap();
         let fact = surveyor(&root, now_us() - 3_600_000_000).file("/config.toml");
         assert!(fact.modified_us.known().unwrap() < fact.changed_us.known().unwrap());
-        assert_eq!(fact.newer_than_daemon, Known::Known(true));
+        assert_eq!(fact.newer_than_daemon, Fact::Value(true));
     }
 
     #[test]
-    fn a_time_that_is_yet_to_come_says_nothing() {
+    fn future_mtime_is_inconclusive() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         let year = Duration::from_hours(365 * 24);
@@ -267,7 +267,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path()).unwrap();
         let fact = surveyor(&root, 0).file("/config.toml");
-        assert_eq!(fact.digest, Known::Known(None));
+        assert_eq!(fact.digest, Fact::Value(None));
         assert!(fact.modified_us.known().is_none() && fact.ground.known().is_none());
         assert!(fact.newer_than_daemon.known().is_none());
         assert!(surveyor(&root, 0).folder("/nowhere").space.known().is_none());
@@ -278,11 +278,11 @@ mod tests {
         let root = Root::open("/").unwrap();
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mut surveyor = surveyor(&root, 0);
-        surveyor.mounts = Known::Known(mounts::parse(&text));
+        surveyor.mounts = Fact::Value(mounts::parse(&text));
         let fact = surveyor.folder("/proc");
         let ground = fact.ground.known().unwrap();
         assert_eq!(ground.mount.known().unwrap().kind, "proc");
-        assert_eq!(ground.is_mount, Known::Known(true));
+        assert_eq!(ground.is_mount, Fact::Value(true));
         assert_eq!(
             fact.space.known().unwrap().free_files.known(),
             None,

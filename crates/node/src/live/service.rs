@@ -1,25 +1,25 @@
 //! The containerd of a running node, as the loop of a change restarts it, asks it and guards it.
 
-use super::baseline::{Baseline, Compared};
+use super::baseline::{Baseline, HealthReport};
 use super::bus::{Bus, BusError, Exec, Property};
-use super::comes_up::let_come_up;
+use super::comes_up::wait_for_cri;
 use super::console;
 use super::deadline::{Deadline, now};
-use super::facts::{Ask, Facts};
+use super::facts::{Facts, ObserveOptions};
 use super::gather::observe;
 use super::guard::{self, Commands, PROOF};
 use super::socket::Socket;
-use super::systemctl::{self, Shown};
+use super::systemctl::{self, UnitProperties};
 use crate::journal::Change;
 use crate::root::Root;
-use crate::runtime::{Running, Runtime, ServiceRecord};
-use crate::trouble::Trouble;
+use crate::runtime::{Runtime, RuntimeState, ServiceRecord};
+use crate::trouble::NodeError;
 use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use std::time::Duration;
 
 /// How long what may take. Values, so that a test need not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+pub struct RuntimeTimeouts {
     /// For a call to systemd or containerd.
     pub call: Duration,
     /// For a restart, as far as the loop waits for systemd.
@@ -38,7 +38,7 @@ pub struct Times {
     pub pause: Duration,
 }
 
-impl Default for Times {
+impl Default for RuntimeTimeouts {
     fn default() -> Self {
         Self {
             call: Duration::from_secs(2),
@@ -54,7 +54,7 @@ impl Default for Times {
 
 /// What a change is for, as far as the containerd that read it shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expect {
+pub struct Expectations {
     /// It takes the mirrors away, so containerd no longer calls them deprecated. A release that keeps no list of what it
     /// calls deprecated (before 1.6.25 and 1.7.9) is not asked.
     pub deprecation_gone: bool,
@@ -68,15 +68,15 @@ const MIRRORS: &str = "io.containerd.deprecation/cri-registry-mirrors";
 
 /// The containerd of the running machine.
 #[derive(Debug)]
-pub struct Live<'a> {
+pub struct SystemdRuntime<'a> {
     root: &'a Root,
     commands: Commands,
-    times: Times,
+    times: RuntimeTimeouts,
     /// Whether a restart is part of the change at hand.
     restarts: bool,
     unit: String,
     tried: bool,
-    expect: Expect,
+    expect: Expectations,
     trial: Trial,
     /// Why the trial failed.
     vain: Option<String>,
@@ -86,10 +86,10 @@ pub struct Live<'a> {
     deadline: Deadline,
 }
 
-impl<'a> Live<'a> {
+impl<'a> SystemdRuntime<'a> {
     /// For the machine of `root`, which must be its own `/`. `unit` is the one whose main process serves CRI; `restarts`
     /// says that the change counts only after a restart.
-    pub fn new(root: &'a Root, unit: &str, restarts: bool, commands: Commands, times: Times) -> Self {
+    pub fn new(root: &'a Root, unit: &str, restarts: bool, commands: Commands, times: RuntimeTimeouts) -> Self {
         Self {
             root,
             commands,
@@ -97,7 +97,7 @@ impl<'a> Live<'a> {
             restarts,
             unit: unit.to_owned(),
             tried: false,
-            expect: Expect::default(),
+            expect: Expectations::default(),
             trial: Trial::Nothing,
             vain: None,
             address: None,
@@ -108,7 +108,7 @@ impl<'a> Live<'a> {
 
     /// The same, for a change that is to show this when containerd has read it.
     #[must_use]
-    pub fn expecting(mut self, expect: Expect) -> Self {
+    pub fn expecting(mut self, expect: Expectations) -> Self {
         self.trial = match expect.image {
             Some(_) => Trial::Due,
             None => Trial::Nothing,
@@ -117,23 +117,23 @@ impl<'a> Live<'a> {
         self
     }
 
-    fn facts(&self) -> Result<Facts, Trouble> {
-        let ask = Ask {
+    fn facts(&self) -> Result<Facts, NodeError> {
+        let ask = ObserveOptions {
             patience: self.times.call,
-            ..Ask::default()
+            ..ObserveOptions::default()
         };
         observe(self.root, &ask)
-            .map_err(|_| Trouble::Said("only the running machine's own `/` has a containerd to ask"))
+            .map_err(|_| NodeError::Message("only the running machine's own `/` has a containerd to ask"))
     }
 
-    fn bus(&self) -> Result<Bus, Trouble> {
+    fn bus(&self) -> Result<Bus, NodeError> {
         Bus::connect(self.times.call).map_err(systemd)
     }
 
     /// The unit, by the way that there is to systemd: the bus may go in the middle of a change.
-    fn unit(&self, facts: &Facts) -> Option<Shown> {
+    fn unit(&self, facts: &Facts) -> Option<UnitProperties> {
         match facts.unit.known() {
-            Some(unit) => Some(Shown {
+            Some(unit) => Some(UnitProperties {
                 active_state: unit.active_state.clone(),
                 invocation_id: unit.invocation_id.clone(),
             }),
@@ -143,11 +143,11 @@ impl<'a> Live<'a> {
     }
 }
 
-impl Runtime for Live<'_> {
-    fn record(&mut self) -> Result<ServiceRecord, Trouble> {
+impl Runtime for SystemdRuntime<'_> {
+    fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
         let facts = self.facts()?;
         let unknown =
-            || Trouble::Said("containerd and its unit cannot be asked, so nothing could be compared with them");
+            || NodeError::Message("containerd and its unit cannot be asked, so nothing could be compared with them");
         let unit = facts.unit.known().ok_or_else(unknown)?;
         Ok(ServiceRecord {
             unit: unit.id.clone(),
@@ -160,13 +160,13 @@ impl Runtime for Live<'_> {
         })
     }
 
-    fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
+    fn observe(&mut self, change: &Change) -> Result<RuntimeState, NodeError> {
         let facts = self.facts()?;
         let unit = self.unit(&facts);
         let mut compared = match (&unit, &change.service) {
             // systemd has given it up.
             (Some(unit), _) if unit.active_state == "failed" => {
-                Compared::of(Health::Fails, format!("systemd has given `{}` up", self.unit))
+                HealthReport::of(Health::Fails, format!("systemd has given `{}` up", self.unit))
             }
             (_, Some(record)) => {
                 let baseline = record.baseline.clone();
@@ -177,20 +177,20 @@ impl Runtime for Live<'_> {
                 };
                 baseline.compared(&facts)
             }
-            (Some(unit), None) if unit.active_state == "active" => Compared::serves(),
-            _ => Compared::of(Health::Absent, "its unit is not active".to_owned()),
+            (Some(unit), None) if unit.active_state == "active" => HealthReport::serves(),
+            _ => HealthReport::of(Health::Absent, "its unit is not active".to_owned()),
         };
         if change.phase == Phase::Verifying && compared.health == Health::Serves {
             if self.expect.deprecation_gone && calls_mirrors_deprecated(&facts) {
                 let why = format!("containerd still reports `{MIRRORS}`, so mirrors are still in force");
-                compared = Compared::of(Health::Fails, why);
+                compared = HealthReport::of(Health::Fails, why);
             } else {
                 compared.differences.extend(self.vain.clone());
             }
         }
         self.recovering = compared.health == Health::Recovering;
         self.address = facts.serving.known().map(|serving| serving.address.clone());
-        Ok(Running {
+        Ok(RuntimeState {
             invocation: unit.and_then(|unit| unit.invocation_id),
             health: compared.health,
             differences: compared.differences,
@@ -203,8 +203,8 @@ impl Runtime for Live<'_> {
         })
     }
 
-    fn guard(&mut self, change: &Change) -> Result<(), Trouble> {
-        guard::place(self.root, &self.unit, &self.commands, change)?;
+    fn guard(&mut self, change: &Change) -> Result<(), NodeError> {
+        guard::install(self.root, &self.unit, &self.commands, change)?;
         let bus = self.bus()?;
         bus.reload(self.times.restart).map_err(systemd)?;
         // What runs as this does runs as the guard will: the same program, started by the same systemd.
@@ -212,7 +212,7 @@ impl Runtime for Live<'_> {
         let mut argv = self.commands.prove.clone();
         argv.push(word.clone());
         let Some(path) = argv.first().cloned() else {
-            return Err(Trouble::Said("the guard has no command to prove itself"));
+            return Err(NodeError::Message("the guard has no command to prove itself"));
         };
         let exec = Exec {
             path,
@@ -234,20 +234,20 @@ impl Runtime for Live<'_> {
                 self.tried = true;
                 Ok(())
             }
-            _ => Err(Trouble::Said("the guard was started and left no proof")),
+            _ => Err(NodeError::Message("the guard was started and left no proof")),
         }
     }
 
-    fn disarm(&mut self) -> Result<(), Trouble> {
-        guard::take_away(self.root, &self.unit)?;
+    fn disarm(&mut self) -> Result<(), NodeError> {
+        guard::uninstall(self.root, &self.unit)?;
         self.tried = false;
-        guard::forget(self.times.restart);
-        guard::unmark(self.root)
+        guard::reload_systemd(self.times.restart);
+        guard::unmark_supervised(self.root)
     }
 
-    fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+    fn restart(&mut self, again: bool) -> Result<(), NodeError> {
         // Of an earlier boot's change this one is the first restart by somebody who watches over it.
-        guard::mark(self.root).ok();
+        guard::mark_supervised(self.root).ok();
         std::thread::sleep(self.times.rest);
         let asked = self.bus().map_err(|_| ()).and_then(|bus| {
             if again {
@@ -266,12 +266,12 @@ impl Runtime for Live<'_> {
             systemctl::run(&["restart", &self.unit])?.status.success()
         };
         if let (true, Some(address)) = (started, &self.address) {
-            let_come_up(address, self.times.up, self.times.call);
+            wait_for_cri(address, self.times.up, self.times.call);
         }
         Ok(())
     }
 
-    fn attempt(&mut self) {
+    fn pull_trial_image(&mut self) {
         let Some(image) = &self.expect.image else { return };
         let pulled = match &self.address {
             Some(address) => Socket::connect(address, self.times.pull)
@@ -288,7 +288,7 @@ impl Runtime for Live<'_> {
         };
     }
 
-    fn begin(&mut self, _: Phase) {
+    fn phase_started(&mut self, _: Phase) {
         self.recovering = false;
         self.deadline = Deadline::new(self.times.serve, now());
     }
@@ -301,22 +301,22 @@ impl Runtime for Live<'_> {
         std::thread::sleep(self.times.pause);
     }
 
-    fn alarm(&mut self, line: &str) {
-        console::tell(line);
+    fn alert(&mut self, line: &str) {
+        console::write(line);
     }
 }
 
 /// What the guard has at a boot, before anything that could be asked runs.
 #[derive(Debug)]
-pub struct AtBoot;
+pub struct NoRuntime;
 
-impl Runtime for AtBoot {
-    fn record(&mut self) -> Result<ServiceRecord, Trouble> {
+impl Runtime for NoRuntime {
+    fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
         Err(NOBODY)
     }
 
-    fn look(&mut self, _: &Change) -> Result<Running, Trouble> {
-        Ok(Running {
+    fn observe(&mut self, _: &Change) -> Result<RuntimeState, NodeError> {
+        Ok(RuntimeState {
             invocation: None,
             health: Health::Absent,
             differences: Vec::new(),
@@ -325,21 +325,21 @@ impl Runtime for AtBoot {
         })
     }
 
-    fn guard(&mut self, _: &Change) -> Result<(), Trouble> {
+    fn guard(&mut self, _: &Change) -> Result<(), NodeError> {
         Err(NOBODY)
     }
 
-    fn disarm(&mut self) -> Result<(), Trouble> {
+    fn disarm(&mut self) -> Result<(), NodeError> {
         Err(NOBODY)
     }
 
-    fn restart(&mut self, _: bool) -> Result<(), Trouble> {
+    fn restart(&mut self, _: bool) -> Result<(), NodeError> {
         Err(NOBODY)
     }
 
-    fn attempt(&mut self) {}
+    fn pull_trial_image(&mut self) {}
 
-    fn begin(&mut self, _: Phase) {}
+    fn phase_started(&mut self, _: Phase) {}
 
     fn expired(&self) -> bool {
         false
@@ -347,15 +347,15 @@ impl Runtime for AtBoot {
 
     fn wait(&mut self) {}
 
-    fn alarm(&mut self, line: &str) {
-        console::tell(line);
+    fn alert(&mut self, line: &str) {
+        console::write(line);
     }
 }
 
-const NOBODY: Trouble = Trouble::Said("before containerd starts there is nobody to ask");
+const NOBODY: NodeError = NodeError::Message("before containerd starts there is nobody to ask");
 
-fn systemd(error: BusError) -> Trouble {
-    Trouble::Systemd(Box::new(error))
+fn systemd(error: BusError) -> NodeError {
+    NodeError::Systemd(Box::new(error))
 }
 
 /// Unknown is no: a release without the list was not asked for it.

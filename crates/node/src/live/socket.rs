@@ -2,8 +2,8 @@
 //! containerd's and Kubernetes' `.proto` files, with the fields that are read; others are skipped when decoding. So nothing
 //! generates code at build time.
 
-use super::known::said;
-use super::patience::{Late, Patience};
+use super::known::describe;
+use super::patience::{BlockingRuntime, DeadlineExceeded};
 use http::uri::PathAndQuery;
 use std::io;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Socket {
     within: Duration,
     /// The call that was not answered in time. After it nobody is kept waiting again.
     late: Option<&'static str>,
-    patience: Patience,
+    patience: BlockingRuntime,
 }
 
 /// Why a call has no answer.
@@ -80,11 +80,11 @@ impl Socket {
             address: address.to_owned(),
             said,
         };
-        let patience = Patience::new().map_err(|error: io::Error| failed(error.to_string()))?;
+        let patience = BlockingRuntime::new().map_err(|error: io::Error| failed(error.to_string()))?;
         let endpoint = Endpoint::from_shared(format!("unix://{address}")).map_err(|error| failed(error.to_string()))?;
         let channel = patience
             .wait(within, endpoint.connect())
-            .map_err(|Late| CallError::Late {
+            .map_err(|DeadlineExceeded| CallError::Late {
                 call: "connect",
                 within,
             })?
@@ -135,7 +135,7 @@ impl Socket {
             Ok(Err(status)) if !matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {
                 Err(refused(call, &status))
             }
-            Ok(Err(_)) | Err(Late) => {
+            Ok(Err(_)) | Err(DeadlineExceeded) => {
                 self.late = Some(call);
                 Err(CallError::Late { call, within })
             }
@@ -144,7 +144,7 @@ impl Socket {
 }
 
 fn refused(call: &'static str, status: &tonic::Status) -> CallError {
-    let said = said(status.message());
+    let said = describe(status.message());
     match status.code() {
         Code::Unimplemented => CallError::NotServed { call, said },
         code => CallError::Failed {

@@ -1,8 +1,8 @@
 //! When the daemon was started, by two accounts: systemd noted the time of day then, and the kernel counts from boot. Their
 //! difference is how far the clock was set since, without reading a clock.
 
-use super::bus::Moment;
-use super::known::Known;
+use super::bus::UnitTimestamps;
+use super::known::Fact;
 use super::process::Process;
 use rustix::param::clock_ticks_per_second;
 use serde::Serialize;
@@ -34,23 +34,23 @@ impl Started {
     }
 
     /// Whether something stamped `then_us` (microseconds since 1970) happened after the start.
-    pub fn is_before(&self, then_us: i64) -> Known<bool> {
+    pub fn is_before(&self, then_us: i64) -> Fact<bool> {
         match (self.noted_us, self.clock_set_by_s()) {
-            (Some(noted), Some(0)) => Known::Known(then_us > noted),
+            (Some(noted), Some(0)) => Fact::Value(then_us > noted),
             (_, Some(seconds)) => {
-                Known::unknown(format!("the clock was set by {seconds} s since containerd was started"))
+                Fact::unknown(format!("the clock was set by {seconds} s since containerd was started"))
             }
             // A second more or less may be either way.
             _ if (then_us - self.at_us).abs() <= EXACT_US => {
-                Known::unknown("it was written within two seconds of containerd's start")
+                Fact::unknown("it was written within two seconds of containerd's start")
             }
-            _ => Known::Known(then_us > self.at_us),
+            _ => Fact::Value(then_us > self.at_us),
         }
     }
 }
 
 /// When process `pid` was started; `noted` is what systemd has.
-pub(crate) fn of(proc: &Path, pid: u32, noted: Option<Moment>) -> io::Result<Started> {
+pub(crate) fn of(proc: &Path, pid: u32, noted: Option<UnitTimestamps>) -> io::Result<Started> {
     let stat = Process::of(proc, pid).stat()?;
     let text = fs::read_to_string(proc.join("stat"))?;
     let boot = boot(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "`/proc/stat` has no `btime`"))?;
@@ -99,8 +99,8 @@ mod tests {
             noted_us: Some(101 * SECOND),
         };
         assert_eq!(started.clock_set_by_s(), Some(0));
-        assert_eq!(started.is_before(101 * SECOND + 1), Known::Known(true));
-        assert_eq!(started.is_before(101 * SECOND), Known::Known(false));
+        assert_eq!(started.is_before(101 * SECOND + 1), Fact::Value(true));
+        assert_eq!(started.is_before(101 * SECOND), Fact::Value(false));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             noted_us: None,
         };
         assert!(started.is_before(101 * SECOND).known().is_none());
-        assert_eq!(started.is_before(103 * SECOND), Known::Known(true));
-        assert_eq!(started.is_before(97 * SECOND), Known::Known(false));
+        assert_eq!(started.is_before(103 * SECOND), Fact::Value(true));
+        assert_eq!(started.is_before(97 * SECOND), Fact::Value(false));
     }
 }

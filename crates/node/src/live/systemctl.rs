@@ -1,11 +1,11 @@
 //! systemd's own program. It has another way to it than the system bus, and is asked when that is gone.
 
-use crate::trouble::Trouble;
+use crate::trouble::NodeError;
 use std::process::{Command, Output};
 
 /// What is known of a unit without the bus.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct UnitProperties {
     /// As [`Unit::active_state`](super::Unit::active_state).
     pub(super) active_state: String,
     /// As [`Unit::invocation_id`](super::Unit::invocation_id).
@@ -13,11 +13,11 @@ pub(super) struct Shown {
 }
 
 /// Runs it with these words. It ends by itself: each call to systemd has a limit there.
-pub(super) fn run(words: &[&str]) -> Result<Output, Trouble> {
+pub(super) fn run(words: &[&str]) -> Result<Output, NodeError> {
     Command::new("systemctl")
         .args(words)
         .output()
-        .map_err(|source| Trouble::Io {
+        .map_err(|source| NodeError::Io {
             action: "run",
             path: "systemctl".to_owned(),
             source,
@@ -25,14 +25,14 @@ pub(super) fn run(words: &[&str]) -> Result<Output, Trouble> {
 }
 
 /// Looks at a unit; nothing when systemd does not answer.
-pub(super) fn show(unit: &str) -> Option<Shown> {
+pub(super) fn show(unit: &str) -> Option<UnitProperties> {
     let output = run(&["show", "--property=ActiveState,InvocationID", unit]).ok()?;
     read(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
 }
 
-fn read(text: &str) -> Option<Shown> {
+fn read(text: &str) -> Option<UnitProperties> {
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    Some(Shown {
+    Some(UnitProperties {
         active_state: value("ActiveState")?.to_owned(),
         invocation_id: value("InvocationID").filter(|id| !id.is_empty()).map(str::to_owned),
     })

@@ -1,7 +1,7 @@
 //! hosts.toml files that somebody wrote over are put back, and nothing else changes by it.
 
 use crate::common::picture;
-use mirrorshift_node::{ChangePlan, Outcome, Root, STATE, Session, drifted, keep_copies, purge, status};
+use mirrorshift_node::{ChangePlan, Outcome, Root, STATE_DIR, Session, drifted, purge, retain_copies, status};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
@@ -30,7 +30,7 @@ impl Node {
         let mut session = Session::open(&node.root, 1, "one").unwrap();
         session.apply(&plan()).unwrap();
         drop(session);
-        keep_copies(&node.root).unwrap();
+        retain_copies(&node.root).unwrap();
         node
     }
 
@@ -49,7 +49,7 @@ impl Node {
     }
 
     fn mend(&self, id: &str) -> Outcome {
-        Session::open(&self.root, 2, id).unwrap().mend("1.7.24").unwrap()
+        Session::open(&self.root, 2, id).unwrap().repair("1.7.24").unwrap()
     }
 
     fn rollback(&self, id: &str) -> Outcome {
@@ -78,7 +78,7 @@ fn plan() -> ChangePlan {
 }
 
 fn copies(node: &Node) -> usize {
-    fs::read_dir(node.at(STATE).join("copies")).map_or(0, Iterator::count)
+    fs::read_dir(node.at(STATE_DIR).join("copies")).map_or(0, Iterator::count)
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn what_somebody_wrote_over_is_put_back_and_backed_up() {
     assert_eq!(report.files, [HOSTS, OTHER]);
     assert_eq!(node.files(), migrated);
     assert_eq!(node.drifted(), []);
-    assert_eq!(fs::read(node.at(STATE).join("changes/two/0")).unwrap(), b"theirs");
+    assert_eq!(fs::read(node.at(STATE_DIR).join("changes/two/0")).unwrap(), b"theirs");
 
     let status = status(&node.root).unwrap();
     assert_eq!(status.in_force().unwrap().id, "one");
@@ -123,7 +123,7 @@ fn the_way_back_leads_past_it() {
     assert!(matches!(node.rollback("further"), Outcome::Nothing));
     // Nobody needs the copies any more.
     assert_eq!(copies(&node), 2);
-    keep_copies(&node.root).unwrap();
+    retain_copies(&node.root).unwrap();
     assert_eq!(copies(&node), 0);
     assert_eq!(node.drifted(), []);
 }
@@ -141,13 +141,13 @@ fn only_what_a_sound_copy_was_kept_of_is_put_back() {
 
     fs::write(node.at(HOSTS), "theirs").unwrap();
     let copy = node
-        .at(STATE)
+        .at(STATE_DIR)
         .join("copies")
         .join(Digest::of(HOSTS.as_bytes()).to_string());
     let bytes = fs::read(&copy).unwrap();
     fs::write(&copy, "damaged").unwrap();
     assert!(matches!(node.mend("b"), Outcome::Nothing));
-    keep_copies(&node.root).unwrap();
+    retain_copies(&node.root).unwrap();
     assert!(
         matches!(node.mend("c"), Outcome::Nothing),
         "a copy was made of what is not ours"
@@ -174,7 +174,7 @@ fn what_they_write_meanwhile_is_left_to_them() {
     let theirs = node.files();
     let armed = |node: &Node| {
         let mut session = Session::open(&node.root, 2, "cut").unwrap();
-        let plan = session.mending("1.7.24").unwrap().unwrap();
+        let plan = session.repair_plan("1.7.24").unwrap().unwrap();
         // The file changes once more behind the plan.
         fs::write(node.at(HOSTS), "newer").unwrap();
         session.apply(&plan).unwrap_err();
@@ -190,9 +190,9 @@ fn what_they_write_meanwhile_is_left_to_them() {
 fn a_purge_takes_the_copies_away() {
     let node = Node::migrated();
     assert_eq!(copies(&node), 2);
-    fs::write(node.at(STATE).join("copies/.0.new"), "cut off").unwrap();
+    fs::write(node.at(STATE_DIR).join("copies/.0.new"), "cut off").unwrap();
     let purged = purge(&node.root).unwrap();
     assert_eq!(purged.left, Vec::<String>::new());
-    assert!(!node.at(STATE).exists());
+    assert!(!node.at(STATE_DIR).exists());
     assert!(Path::new(&node.at(HOSTS)).exists());
 }

@@ -3,7 +3,7 @@
 //! The test runs itself again in a mount namespace of its own, so that nothing is mounted on the machine.
 
 use crate::common::{CREATED, REPLACED, example, old_root, picture, show, skip, strace_works};
-use mirrorshift_node::{ChangeError, ChangePlan, Kind, Outcome, Root, STATE, Session, Trouble};
+use mirrorshift_node::{ChangeError, ChangePlan, NodeError, NodeErrorKind, Outcome, Root, STATE_DIR, Session};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
 use std::path::Path;
@@ -90,11 +90,11 @@ fn apply(dir: &Path, content: &[u8]) -> Result<Outcome, Result<ChangeError, mirr
         .map_err(Ok)
 }
 
-fn refused(dir: &Path, content: &[u8]) -> Trouble {
+fn refused(dir: &Path, content: &[u8]) -> NodeError {
     let before = picture(dir);
     let trouble = match apply(dir, content) {
         Err(Ok(error)) => {
-            assert_eq!(error.kind(), Kind::Refused);
+            assert_eq!(error.kind(), NodeErrorKind::Refused);
             match error {
                 ChangeError::Refused(trouble) => trouble,
                 other => panic!("{other:?}"),
@@ -154,7 +154,10 @@ fn too_little_space_is_refused(dir: &Path) {
     tmpfs("size=128k", &dir.join("etc"));
     old_root(dir);
     let trouble = refused(dir, "#".repeat(40_000).as_bytes());
-    assert!(matches!(trouble, Trouble::Space { needed: 160_000, .. }), "{trouble:?}");
+    assert!(
+        matches!(trouble, NodeError::Space { needed: 160_000, .. }),
+        "{trouble:?}"
+    );
 }
 
 fn too_few_inodes_are_refused(dir: &Path) {
@@ -207,10 +210,10 @@ fn an_undo_needs_no_space(dir: &Path) {
     let mut filler = fs::File::create(dir.join("filler")).unwrap();
     while std::io::Write::write(&mut filler, &[0; 512]).is_ok() {}
     assert!(
-        fs::write(dir.join(STATE.trim_start_matches('/')).join("probe"), [0; 4096]).is_err(),
+        fs::write(dir.join(STATE_DIR.trim_start_matches('/')).join("probe"), [0; 4096]).is_err(),
         "there is space left"
     );
-    fs::remove_file(dir.join(STATE.trim_start_matches('/')).join("probe")).unwrap();
+    fs::remove_file(dir.join(STATE_DIR.trim_start_matches('/')).join("probe")).unwrap();
     let root = Root::open(dir).unwrap();
     let outcome = Session::open(&root, 0, "back").unwrap().rollback().unwrap();
     assert!(matches!(outcome, Outcome::Undone(_)), "{outcome:?}");

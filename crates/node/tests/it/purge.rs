@@ -2,7 +2,7 @@
 
 use crate::common::{old_root, picture};
 use crate::runtime::{CONFIG, Dies, NEW, OLD, StandIn};
-use mirrorshift_node::{ChangePlan, Kind, OpenError, PurgeError, Purged, Root, STATE, Session, purge};
+use mirrorshift_node::{ChangePlan, NodeErrorKind, OpenError, PurgeError, Purged, Root, STATE_DIR, Session, purge};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -41,7 +41,7 @@ impl Node {
     fn settled(&self) {
         let mut stand_in = StandIn::new(self.dir.path(), &[OLD, NEW]);
         let session = Session::open(&self.root, 1, "one").unwrap();
-        session.with(&mut stand_in).apply(&plan()).unwrap();
+        session.with_runtime(&mut stand_in).apply(&plan()).unwrap();
         for path in [
             "/var/lib/mirrorshift/bin/mirrorshift",
             "/var/lib/mirrorshift/bin/.mirrorshift.new",
@@ -94,7 +94,7 @@ fn every_trace_goes_and_what_was_migrated_stays() {
         "/var/lib/mirrorshift/bin/mirrorshift",
         "/var/lib/mirrorshift/changes/one/0",
         "/var/lib/mirrorshift/journal.json",
-        STATE,
+        STATE_DIR,
         "/run/mirrorshift",
     ] {
         assert!(purged.gone.iter().any(|path| path == gone), "{gone}: {:?}", purged.gone);
@@ -159,7 +159,7 @@ fn an_unsettled_change_and_a_held_lock_refuse_untouched() {
     let run = AssertUnwindSafe(|| {
         let mut dies = Dies(&mut stand_in, "after the restart");
         let session = Session::open(&node.root, 1, "one").unwrap();
-        drop(session.with(&mut dies).apply(&plan()));
+        drop(session.with_runtime(&mut dies).apply(&plan()));
     });
     assert!(catch_unwind(run).is_err());
     let before = picture(node.dir.path());
@@ -173,7 +173,7 @@ fn an_unsettled_change_and_a_held_lock_refuse_untouched() {
     let PurgeError::Open(error @ OpenError::Locked { .. }) = error else {
         panic!("{error:?}")
     };
-    assert_eq!(error.kind(), Kind::Locked);
+    assert_eq!(error.kind(), NodeErrorKind::Locked);
     drop(session);
 
     // A journal that cannot be read may be of an unsettled change.

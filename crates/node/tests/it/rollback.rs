@@ -2,7 +2,7 @@
 
 use crate::common::{Picture, old_root, picture};
 use crate::runtime::{CONFIG, Dies, NEW, OLD, StandIn};
-use mirrorshift_node::{ChangeError, ChangePlan, Kind, Outcome, Root, STATE, Session, Trouble, status};
+use mirrorshift_node::{ChangeError, ChangePlan, NodeError, NodeErrorKind, Outcome, Root, STATE_DIR, Session, status};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
@@ -50,11 +50,17 @@ impl Node {
             new_file_mode: 0o644,
             steps,
         };
-        Session::open(&self.root, 1, id).unwrap().with(stand_in).apply(&plan)
+        Session::open(&self.root, 1, id)
+            .unwrap()
+            .with_runtime(stand_in)
+            .apply(&plan)
     }
 
     fn rollback(&self, id: &str, stand_in: &mut StandIn) -> Result<Outcome, ChangeError> {
-        Session::open(&self.root, 2, id).unwrap().with(stand_in).rollback()
+        Session::open(&self.root, 2, id)
+            .unwrap()
+            .with_runtime(stand_in)
+            .rollback()
     }
 
     fn in_force(&self) -> Option<String> {
@@ -109,7 +115,7 @@ fn old_bytes_that_containerd_no_longer_takes_are_undone() {
     let new = node.picture();
     let mut stand_in = node.stand_in(&[NEW]);
     let error = node.rollback("back", &mut stand_in).unwrap_err();
-    assert_eq!(error.kind(), Kind::Undone);
+    assert_eq!(error.kind(), NodeErrorKind::Undone);
     assert!(error.trouble().to_string().contains("did not load"), "{error:?}");
     assert_eq!(stand_in.calls, ["record", "guard", "restart", "restart", "disarm"]);
     assert_eq!((node.picture(), node.in_force()), (new, Some("one".to_owned())));
@@ -150,7 +156,7 @@ fn each_goes_one_change_further_back_and_costs_none_of_the_others() {
         );
     }
     assert_eq!((node.picture(), node.in_force()), (before, None));
-    let kept = fs::read_dir(node.dir.path().join(&STATE[1..]).join("changes"))
+    let kept = fs::read_dir(node.dir.path().join(&STATE_DIR[1..]).join("changes"))
         .unwrap()
         .count();
     assert_eq!(kept, 10, "five changes and what took each back");
@@ -158,7 +164,7 @@ fn each_goes_one_change_further_back_and_costs_none_of_the_others() {
 
 /// Killed before and after the restart: whoever comes after it goes back to what was in force. At the end: it stays.
 #[test]
-fn whoever_comes_after_a_kill_needs_nobody() {
+fn interrupted_rollback_finishes_unattended() {
     for (call, settles, restarts) in [
         ("guard", false, 0),
         ("before the restart", false, 0),
@@ -171,13 +177,13 @@ fn whoever_comes_after_a_kill_needs_nobody() {
         let run = AssertUnwindSafe(|| {
             let mut dies = Dies(&mut stand_in, call);
             let session = Session::open(&node.root, 2, "back").unwrap();
-            drop(session.with(&mut dies).rollback());
+            drop(session.with_runtime(&mut dies).rollback());
         });
         assert!(catch_unwind(run).is_err(), "nobody was killed at {call}");
         stand_in.calls.clear();
         let after = Session::open(&node.root, 3, "after")
             .unwrap()
-            .with(&mut stand_in)
+            .with_runtime(&mut stand_in)
             .undo_unsettled();
         assert!(after.is_ok(), "{call}: {after:?}");
         let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
@@ -195,15 +201,15 @@ fn what_somebody_edited_or_damaged_since_is_refused_untouched() {
     let before = node.picture();
     let mut stand_in = node.stand_in(&[OLD, NEW]);
     let error = node.rollback("back", &mut stand_in).unwrap_err();
-    assert!(matches!(error, ChangeError::Refused(Trouble::Foreign { ref path, .. }) if path == CONFIG));
+    assert!(matches!(error, ChangeError::Refused(NodeError::ModifiedExternally { ref path, .. }) if path == CONFIG));
     assert_eq!((node.picture(), stand_in.calls.len()), (before, 0));
 
     let (node, _) = Node::settled();
-    let backup = node.dir.path().join(&STATE[1..]).join("changes/one/1");
+    let backup = node.dir.path().join(&STATE_DIR[1..]).join("changes/one/1");
     fs::write(backup, "other\n").unwrap();
     let before = node.picture();
     let error = node.rollback("back", &mut stand_in).unwrap_err();
-    assert!(matches!(error, ChangeError::Refused(Trouble::Backup { ref path, .. }) if path == CONFIG));
+    assert!(matches!(error, ChangeError::Refused(NodeError::Backup { ref path, .. }) if path == CONFIG));
     assert_eq!((node.picture(), node.in_force().as_deref()), (before, Some("one")));
 }
 
@@ -211,7 +217,7 @@ fn what_somebody_edited_or_damaged_since_is_refused_untouched() {
 #[test]
 fn an_ordinary_change_is_written_as_before() {
     let (node, _) = Node::settled();
-    let journal = fs::read_to_string(node.dir.path().join(&STATE[1..]).join("journal.json")).unwrap();
+    let journal = fs::read_to_string(node.dir.path().join(&STATE_DIR[1..]).join("journal.json")).unwrap();
     for key in ["\"undoes\"", "\"leaves\"", "\"restores\""] {
         assert!(!journal.contains(key), "{key}: {journal}");
     }

@@ -4,7 +4,8 @@
 use crate::common::{copy, old_root, picture};
 use mirrorshift_node::live::Baseline;
 use mirrorshift_node::{
-    Change, ChangeError, ChangePlan, Outcome, Root, Running, Runtime, ServiceRecord, Session, Trouble, Undone, status,
+    Change, ChangeError, ChangePlan, NodeError, Outcome, Root, Runtime, RuntimeState, ServiceRecord, Session,
+    UndoCause, status,
 };
 use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use mirrorshift_plan::{Digest, Expect, Step};
@@ -50,7 +51,7 @@ impl StandIn {
 }
 
 impl Runtime for StandIn {
-    fn record(&mut self) -> Result<ServiceRecord, Trouble> {
+    fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
         self.calls.push("record");
         Ok(ServiceRecord {
             unit: "containerd.service".to_owned(),
@@ -63,8 +64,8 @@ impl Runtime for StandIn {
         })
     }
 
-    fn look(&mut self, _: &Change) -> Result<Running, Trouble> {
-        Ok(Running {
+    fn observe(&mut self, _: &Change) -> Result<RuntimeState, NodeError> {
+        Ok(RuntimeState {
             invocation: (!self.unseen).then(|| self.invocation.to_string()),
             health: self.health,
             differences: match self.health {
@@ -76,23 +77,23 @@ impl Runtime for StandIn {
         })
     }
 
-    fn guard(&mut self, _: &Change) -> Result<(), Trouble> {
+    fn guard(&mut self, _: &Change) -> Result<(), NodeError> {
         self.calls.push("guard");
         self.guard = Guard::Placed;
         if !self.guard_works {
-            return Err(Trouble::Said("the guard left no proof"));
+            return Err(NodeError::Message("the guard left no proof"));
         }
         self.guard = Guard::Tried;
         Ok(())
     }
 
-    fn disarm(&mut self) -> Result<(), Trouble> {
+    fn disarm(&mut self) -> Result<(), NodeError> {
         self.calls.push("disarm");
         self.guard = Guard::Nothing;
         Ok(())
     }
 
-    fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+    fn restart(&mut self, again: bool) -> Result<(), NodeError> {
         self.calls.push(if again { "restart again" } else { "restart" });
         self.invocation += 1;
         self.unseen = false;
@@ -102,12 +103,12 @@ impl Runtime for StandIn {
         Ok(())
     }
 
-    fn attempt(&mut self) {
+    fn pull_trial_image(&mut self) {
         self.calls.push("attempt");
         self.trial = Trial::Passed;
     }
 
-    fn begin(&mut self, _: Phase) {
+    fn phase_started(&mut self, _: Phase) {
         self.waits = 0;
     }
 
@@ -122,7 +123,7 @@ impl Runtime for StandIn {
         }
     }
 
-    fn alarm(&mut self, line: &str) {
+    fn alert(&mut self, line: &str) {
         self.calls.push("alarm");
         assert!(!line.contains('\n'), "{line}");
         for word in [CONFIG, "did not load", "`mirrorshift status`", "`mirrorshift rollback`"] {
@@ -163,7 +164,7 @@ impl Node {
     fn apply(&self, stand_in: &mut StandIn) -> Result<Outcome, ChangeError> {
         Session::open(&self.root, 1, "one")
             .unwrap()
-            .with(stand_in)
+            .with_runtime(stand_in)
             .apply(&plan())
     }
 
@@ -256,31 +257,31 @@ impl Dies<'_> {
 }
 
 impl Runtime for Dies<'_> {
-    fn record(&mut self) -> Result<ServiceRecord, Trouble> {
-        self.0.record()
+    fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
+        self.0.capture_baseline()
     }
-    fn look(&mut self, change: &Change) -> Result<Running, Trouble> {
-        self.0.look(change)
+    fn observe(&mut self, change: &Change) -> Result<RuntimeState, NodeError> {
+        self.0.observe(change)
     }
-    fn guard(&mut self, change: &Change) -> Result<(), Trouble> {
+    fn guard(&mut self, change: &Change) -> Result<(), NodeError> {
         self.dies_at("guard");
         self.0.guard(change)
     }
-    fn disarm(&mut self) -> Result<(), Trouble> {
+    fn disarm(&mut self) -> Result<(), NodeError> {
         self.dies_at("disarm");
         self.0.disarm()
     }
-    fn restart(&mut self, again: bool) -> Result<(), Trouble> {
+    fn restart(&mut self, again: bool) -> Result<(), NodeError> {
         self.dies_at("before the restart");
         self.0.restart(again)?;
         self.dies_at("after the restart");
         Ok(())
     }
-    fn attempt(&mut self) {
-        self.0.attempt();
+    fn pull_trial_image(&mut self) {
+        self.0.pull_trial_image();
     }
-    fn begin(&mut self, phase: Phase) {
-        self.0.begin(phase);
+    fn phase_started(&mut self, phase: Phase) {
+        self.0.phase_started(phase);
     }
     fn expired(&self) -> bool {
         self.0.expired()
@@ -288,8 +289,8 @@ impl Runtime for Dies<'_> {
     fn wait(&mut self) {
         self.0.wait();
     }
-    fn alarm(&mut self, line: &str) {
-        self.0.alarm(line);
+    fn alert(&mut self, line: &str) {
+        self.0.alert(line);
     }
 }
 
@@ -298,7 +299,7 @@ fn killed_at(call: &'static str, node: &Node) -> StandIn {
     let run = std::panic::AssertUnwindSafe(|| {
         let mut dies = Dies(&mut stand_in, call);
         let session = Session::open(&node.root, 1, "one").unwrap();
-        drop(session.with(&mut dies).apply(&plan()));
+        drop(session.with_runtime(&mut dies).apply(&plan()));
     });
     assert!(std::panic::catch_unwind(run).is_err(), "nobody was killed at {call}");
     stand_in.calls.clear();
@@ -313,7 +314,7 @@ fn whoever_comes_after_a_killed_run_undoes_it() {
         assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Restarting), "{call}");
         let outcome = Session::open(&node.root, 2, "two")
             .unwrap()
-            .with(&mut stand_in)
+            .with_runtime(&mut stand_in)
             .undo_unsettled();
         assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{call}: {outcome:?}");
         let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
@@ -321,7 +322,7 @@ fn whoever_comes_after_a_killed_run_undoes_it() {
         assert_eq!(picture(&node.dir.path().join("etc")), node.before, "{call}");
         // That it was killed says nothing against the plan.
         let status = status(&node.root).unwrap();
-        assert_eq!(status.history.last().unwrap().why, Some(Undone::Asked), "{call}");
+        assert_eq!(status.history.last().unwrap().why, Some(UndoCause::Asked), "{call}");
         assert_eq!(status.undone_before(Digest::of(b"plan"), "1.7.24"), None, "{call}");
     }
 }
@@ -342,7 +343,7 @@ fn who_serves_when_a_change_is_closed_is_remembered() {
     let node = Node::new();
     let mut stand_in = killed_at("before the restart", &node);
     let session = Session::open(&node.root, 2, "two").unwrap();
-    session.with(&mut stand_in).undo_unsettled().unwrap();
+    session.with_runtime(&mut stand_in).undo_unsettled().unwrap();
     assert_eq!(closed_with(&node).as_deref(), Some("1"));
 }
 
@@ -352,7 +353,7 @@ fn one_that_may_have_read_the_new_files_is_restarted_for_the_old_ones() {
     let mut stand_in = killed_at("after the restart", &node);
     stand_in.unseen = true;
     let session = Session::open(&node.root, 2, "two").unwrap();
-    let outcome = session.with(&mut stand_in).undo_unsettled();
+    let outcome = session.with_runtime(&mut stand_in).undo_unsettled();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
     assert_eq!(stand_in.calls, ["restart", "disarm"]);
     assert_eq!(picture(&node.dir.path().join("etc")), node.before);
@@ -365,7 +366,7 @@ fn a_guard_that_was_left_behind_a_settled_change_goes_and_the_change_stays() {
     assert_eq!((node.phase(), stand_in.guard), (Phase::Settled, Guard::Tried));
     let outcome = Session::open(&node.root, 2, "two")
         .unwrap()
-        .with(&mut stand_in)
+        .with_runtime(&mut stand_in)
         .undo_unsettled();
     assert_eq!(outcome.unwrap(), Outcome::Nothing);
     assert_eq!(stand_in.calls, ["disarm"]);
@@ -380,7 +381,7 @@ fn at_a_boot_files_go_back_and_containerd_is_left_to_itself() {
     stand_in.health = Health::Absent;
     let outcome = Session::open(&node.root, 2, "two")
         .unwrap()
-        .with(&mut stand_in)
+        .with_runtime(&mut stand_in)
         .undo_at_boot();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
     assert_eq!(stand_in.calls, Vec::<&str>::new());
@@ -390,7 +391,7 @@ fn at_a_boot_files_go_back_and_containerd_is_left_to_itself() {
     stand_in.health = Health::Recovering;
     let outcome = Session::open(&node.root, 3, "three")
         .unwrap()
-        .with(&mut stand_in)
+        .with_runtime(&mut stand_in)
         .undo_unsettled();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
     // It had started with the old files, so nobody had to restart it.

@@ -1,7 +1,9 @@
 //! Changes and rollbacks through the public interface: what is kept, what is refused, and what nothing touches.
 
 use crate::common::{attributes, picture};
-use mirrorshift_node::{ChangeError, ChangePlan, Kind, OpenError, Outcome, Root, STATE, Session, Trouble, status};
+use mirrorshift_node::{
+    ChangeError, ChangePlan, NodeError, NodeErrorKind, OpenError, Outcome, Root, STATE_DIR, Session, status,
+};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::{Digest, Expect, Step};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
@@ -54,7 +56,7 @@ impl Node {
     fn refuses(&self, steps: Vec<Step>, why: &str) {
         let before = picture(self.dir.path());
         let error = self.apply("refused", steps).unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(error.trouble().to_string().contains(why), "`{}`", error.trouble());
         assert!(error.trouble().hint().is_some(), "{error:?}");
         assert_eq!(picture(self.dir.path()), before);
@@ -144,8 +146,8 @@ fn backups_and_journal_are_for_their_owner_alone() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
     let mode = |path: &str| fs::metadata(node.at(path)).unwrap().mode() & 0o777;
-    let at = |name: &str| format!("{STATE}/{name}");
-    assert_eq!(mode(STATE), 0o700);
+    let at = |name: &str| format!("{STATE_DIR}/{name}");
+    assert_eq!(mode(STATE_DIR), 0o700);
     assert_eq!(mode(&at("changes")), 0o700);
     assert_eq!(mode(&at("changes/one")), 0o700);
     assert_eq!(mode(&at("changes/one/1")), 0o600);
@@ -180,7 +182,7 @@ fn what_is_not_as_planned_is_refused() {
     node.refuses(vec![step("/etc/containerd/gone", Some("x"), Some("y"))], "it is gone");
     node.refuses(vec![step(CONFIG, Some("old\n"), None)], "not made by this tool");
     node.refuses(vec![step("/etc/../x", None, Some("y"))], "not a clean absolute path");
-    node.refuses(vec![step(&format!("{STATE}/x"), None, Some("y"))], "the tool's own");
+    node.refuses(vec![step(&format!("{STATE_DIR}/x"), None, Some("y"))], "the tool's own");
 }
 
 #[test]
@@ -239,8 +241,8 @@ fn an_edit_since_refuses_the_rollback_and_names_the_file() {
     fs::write(node.at(CONFIG), "edited\n").unwrap();
     let before = picture(node.dir.path());
     let error = node.rollback().unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused);
-    assert!(matches!(error.trouble(), Trouble::Foreign { path, .. } if path == CONFIG));
+    assert_eq!(error.kind(), NodeErrorKind::Refused);
+    assert!(matches!(error.trouble(), NodeError::ModifiedExternally { path, .. } if path == CONFIG));
     assert_eq!(picture(node.dir.path()), before);
 }
 
@@ -249,16 +251,16 @@ fn a_damaged_backup_refuses_the_rollback() {
     for damage in [Some("other\n"), None] {
         let node = Node::new();
         node.apply("one", replace()).unwrap();
-        let backup = node.at(&format!("{STATE}/changes/one/1"));
+        let backup = node.at(&format!("{STATE_DIR}/changes/one/1"));
         match damage {
             Some(text) => fs::write(&backup, text).unwrap(),
             None => fs::remove_file(&backup).unwrap(),
         }
         let before = picture(node.dir.path());
         let error = node.rollback().unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(
-            matches!(error.trouble(), Trouble::Backup { path, .. } if path == CONFIG),
+            matches!(error.trouble(), NodeError::Backup { path, .. } if path == CONFIG),
             "{error:?}"
         );
         assert_eq!(picture(node.dir.path()), before);
@@ -269,7 +271,7 @@ fn a_damaged_backup_refuses_the_rollback() {
 fn a_journal_that_cannot_be_trusted_refuses_everything() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
-    let path = node.at(&format!("{STATE}/journal.json"));
+    let path = node.at(&format!("{STATE_DIR}/journal.json"));
     let good = fs::read_to_string(&path).unwrap();
     let flipped = good.replacen("\"1.7.24\"", "\"1.7.25\"", 1);
     let newer = good.replacen("\"schema\":1", "\"schema\":2", 1);
@@ -286,7 +288,7 @@ fn a_journal_that_cannot_be_trusted_refuses_everything() {
         fs::write(&path, &text).unwrap();
         let before = picture(node.dir.path());
         let error = Session::open(&node.root, 0, "two").unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(error.to_string().contains(why), "{error}");
         assert!(error.hint().is_some());
         assert!(status(&node.root).unwrap_err().to_string().contains(why));
@@ -300,7 +302,7 @@ fn a_lock_held_by_another_is_told_with_its_process() {
     let node = Node::new();
     let first = node.open("one");
     let error = Session::open(&node.root, 0, "two").unwrap_err();
-    assert_eq!(error.kind(), Kind::Locked);
+    assert_eq!(error.kind(), NodeErrorKind::Locked);
     assert!(
         matches!(error, OpenError::Locked { pid: Some(pid) } if pid == std::process::id()),
         "{error:?}"
@@ -316,11 +318,11 @@ fn whoever_comes_to_undo_waits_for_who_is_just_looking() {
     let node = Node::new();
     let ms = std::time::Duration::from_millis;
     let first = node.open("one");
-    let error = Session::open_within(&node.root, 0, "two", ms(50)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Locked);
+    let error = Session::open_with_timeout(&node.root, 0, "two", ms(50)).unwrap_err();
+    assert_eq!(error.kind(), NodeErrorKind::Locked);
     std::thread::scope(|scope| {
         let root = &node.root;
-        let waits = scope.spawn(move || Session::open_within(root, 0, "two", ms(20_000)).is_ok());
+        let waits = scope.spawn(move || Session::open_with_timeout(root, 0, "two", ms(20_000)).is_ok());
         std::thread::sleep(ms(50));
         drop(first);
         assert!(waits.join().unwrap());
@@ -330,11 +332,11 @@ fn whoever_comes_to_undo_waits_for_who_is_just_looking() {
 #[test]
 fn a_state_folder_that_others_may_write_is_not_trusted() {
     let node = Node::new();
-    fs::create_dir_all(node.at(STATE)).unwrap();
-    fs::set_permissions(node.at(STATE), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir_all(node.at(STATE_DIR)).unwrap();
+    fs::set_permissions(node.at(STATE_DIR), fs::Permissions::from_mode(0o777)).unwrap();
     let error = Session::open(&node.root, 0, "one").unwrap_err();
     assert!(error.to_string().contains("others may write it"), "{error}");
-    assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(error.kind(), NodeErrorKind::Refused);
 }
 
 #[test]
@@ -352,7 +354,7 @@ fn rollbacks_go_back_one_change_at_a_time_and_five_are_kept() {
         (state.phase(), state.history.len(), state.unfinished),
         (Phase::Settled, 5, None)
     );
-    let mut kept: Vec<_> = fs::read_dir(node.at(&format!("{STATE}/changes")))
+    let mut kept: Vec<_> = fs::read_dir(node.at(&format!("{STATE_DIR}/changes")))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -458,19 +460,22 @@ fn an_editor_that_races_never_loses_its_edit() {
                 }
                 Ok(_) => assert_eq!(now, *last, "neither ours nor the last edit"),
                 // Two edits within one swap: both are kept, and a person chooses. Here, the last one.
-                Err(error) if error.kind() == Kind::Stuck => {
+                Err(error) if error.kind() == NodeErrorKind::Stuck => {
                     assert_eq!(now, *last);
-                    let Trouble::Leftover { beside, .. } = error.trouble() else {
+                    let NodeError::UnexpectedSibling { beside, .. } = error.trouble() else {
                         panic!("{error:?}");
                     };
                     assert!(node.text(beside).starts_with("edit "), "{beside}");
                     fs::remove_file(node.at(beside)).unwrap();
-                    fs::remove_dir_all(node.at(STATE)).unwrap();
+                    fs::remove_dir_all(node.at(STATE_DIR)).unwrap();
                     stuck += 1;
                 }
                 Err(error) => {
                     refused += 1;
-                    assert!(matches!(error.kind(), Kind::Refused | Kind::Undone), "{error:?}");
+                    assert!(
+                        matches!(error.kind(), NodeErrorKind::Refused | NodeErrorKind::Undone),
+                        "{error:?}"
+                    );
                     assert!(
                         now == *last || now == planned && *last == edit,
                         "{now} {last} {planned}"

@@ -242,7 +242,7 @@ fn a_change_is_undone_by_its_verification() {
     let root = Root::open(&node).unwrap();
     let mut containerd = StandIn::new(&node, &[OLD]);
     let session = Session::open(&root, 1, "one").unwrap();
-    let undone = session.with(&mut containerd).apply(&plan);
+    let undone = session.with_runtime(&mut containerd).apply(&plan);
     assert!(matches!(undone, Err(ChangeError::Undone { .. })), "{undone:?}");
     assert!(!node.join(CREATED).exists());
 }

@@ -11,7 +11,7 @@ mod service;
 mod step;
 
 pub use service::{Guard, Health, Service, Trial};
-pub use step::{Beside, Kind, Mark, StepFacts, There};
+pub use step::{PathState, SiblingState, StepFacts, StepKind, StepProgress};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,8 @@ pub enum Phase {
     Settled,
     /// The change was settled and is to be rolled back: every file still holds its new bytes. Old copies are being
     /// staged beside them, from the backups.
-    Recalled,
+    #[serde(rename = "recalled")]
+    RollbackStaging,
     /// Each file holds its old or its new bytes; the old ones are being put back, last step first.
     Undoing,
     /// Every file holds its old bytes again. The containerd that ran had read others: it is to be restarted, or was, and
@@ -62,7 +63,7 @@ impl Phase {
             | Self::Applied
             | Self::Restarting
             | Self::Verifying
-            | Self::Recalled
+            | Self::RollbackStaging
             | Self::Undoing
             | Self::Restoring
             | Self::Stuck => false,
@@ -79,7 +80,7 @@ impl Phase {
             Self::Restarting => "every file holds its new bytes; containerd is being restarted",
             Self::Verifying => "every file holds its new bytes; containerd is being asked whether it serves as before",
             Self::Settled => "every file holds its new bytes",
-            Self::Recalled => "about to be rolled back; every file holds its new bytes",
+            Self::RollbackStaging => "about to be rolled back; every file holds its new bytes",
             Self::Undoing => "being undone; each file holds its old or its new bytes",
             Self::Restoring => "every file holds its old bytes; containerd was not yet seen to serve with them",
             Self::Undone => "undone; every file holds its old bytes",
@@ -97,11 +98,11 @@ pub struct ChangeFacts {
     /// The steps in their order.
     pub steps: Vec<StepFacts>,
     /// The journal names folders that the change made and that an undo has not yet looked at.
-    pub folders: bool,
+    pub has_created_folders: bool,
     /// The journal names folders that the change leaves empty and that go when it has settled.
-    pub leaves: bool,
+    pub has_folders_to_remove: bool,
     /// How many moves have failed since the phase was last written.
-    pub faults: u32,
+    pub failed_moves: u32,
     /// The containerd that the change is for, when it runs.
     pub service: Option<Service>,
 }
@@ -135,9 +136,9 @@ impl Goal {
 
 /// Why a change does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum UndoReason {
     /// It was asked for.
-    Asked,
+    Requested,
     /// An earlier run ended before everything was staged.
     Interrupted,
     /// Somebody edited the file of this step.
@@ -145,15 +146,15 @@ pub enum Reason {
     /// The backup of this step no longer matches its digest.
     Backup(usize),
     /// The copy staged for this step is gone or was altered.
-    Staged(usize),
+    StagedCopyDamaged(usize),
     /// What lies beside this step's file is not ours to take away.
     Leftover(usize),
     /// An earlier undo failed.
     Stuck,
     /// containerd did not come up, or not as it was.
-    Daemon,
+    ContainerdUnhealthy,
     /// The move before failed.
-    Fault,
+    MoveFailed,
 }
 
 /// The one next thing to do. `Abandon`, `Keep`, `GiveUp`, `Refuse`, `Halt`, `Leave` and `Done` end a run; after any other, look
@@ -167,7 +168,7 @@ pub enum Move {
     /// Put in place what would undo the change without this run, and see it work.
     Guard,
     /// `Armed` to `Applying`.
-    Begin,
+    BeginApplying,
     /// Announce a step in the journal, swap its new bytes in, check what they displaced, sync, record.
     Swap(usize),
     /// Sync and record a swap that was seen to have happened.
@@ -176,33 +177,33 @@ pub enum Move {
     /// [`Mark::Swapped`] when it was a swap back.
     PutBack(usize),
     /// Record that what stands at a step's path is somebody else's and not on top of ours: [`Mark::Waiting`].
-    Spare(usize),
+    RecordForeign(usize),
     /// `Applying` to `Applied`.
     Complete,
     /// `Applied` to `Restarting`.
-    Announce,
+    BeginRestart,
     /// Have containerd restarted, or started; its start limit is forgotten before a second attempt.
     Restart,
     /// To `Verifying`.
     Verify,
     /// Have containerd do once what the operator asked for as a trial.
-    Try,
+    RunTrial,
     /// Let a moment pass.
     Wait,
     /// Take away what of ours lies beside a step's file.
-    Sweep(usize),
+    RemoveSibling(usize),
     /// `Applied` or `Verifying` to `Settled`.
     Settle,
     /// Forget a change of which nothing was swapped: `Armed` to `Idle`.
-    Abandon(Reason),
+    Abandon(UndoReason),
     /// `Settled` to `Recalled`.
-    Recall,
+    BeginRollback,
     /// Write and sync the old bytes of a step beside its file, from the backup.
     StageUndo(usize),
     /// `Recalled` back to `Settled`.
-    Keep(Reason),
+    CancelRollback(UndoReason),
     /// Any unfinished phase to `Undoing`.
-    Undo(Reason),
+    Undo(UndoReason),
     /// Announce the undo of a step, swap its old bytes in, check what they displaced, sync, record.
     SwapBack(usize),
     /// Take away folders, where they are empty: those that the change made when it is undone, those that it leaves when it
@@ -213,15 +214,15 @@ pub enum Move {
     /// Take away what would undo the change: it is over, or nothing of it was swapped.
     Disarm,
     /// End here: at this boot containerd starts after this run, and the next one looks on.
-    Leave,
+    LeaveToNextRun,
     /// `Undoing` or `Restoring` to `Undone`, or to `RolledBack` when the change had settled.
     CloseUndone,
     /// Any unfinished phase to `Stuck`.
-    GiveUp(Reason),
+    GiveUp(UndoReason),
     /// Change nothing and say why.
-    Refuse(Reason),
+    Refuse(UndoReason),
     /// Stop here, in the middle, and say so: the next run goes on.
-    Halt(Reason),
+    StopWithFault(UndoReason),
     /// Nothing is left to do.
     Done,
 }
@@ -238,16 +239,16 @@ pub fn decide(goal: Goal, facts: &ChangeFacts) -> Move {
         Phase::Restarting | Phase::Verifying => match &facts.service {
             Some(service) if facts.phase == Phase::Restarting => service::restarting(goal, facts, service),
             Some(service) => service::verifying(goal, facts, service),
-            None => Move::Undo(Reason::Interrupted),
+            None => Move::Undo(UndoReason::Interrupted),
         },
         Phase::Settled => files::settled(goal, facts),
-        Phase::Recalled => files::recalled(goal, facts),
+        Phase::RollbackStaging => files::recalled(goal, facts),
         Phase::Undoing => files::undoing(facts),
         Phase::Restoring => match &facts.service {
             Some(service) => service::restoring(goal, facts, service),
             None => Move::CloseUndone,
         },
-        Phase::Undone | Phase::RolledBack => service::closed(goal, facts).unwrap_or(Move::Done),
+        Phase::Undone | Phase::RolledBack => service::after_close(goal, facts).unwrap_or(Move::Done),
         Phase::Stuck => files::stuck(goal, facts),
     }
 }

@@ -1,7 +1,7 @@
 //! What to do about the containerd that a change is for: guard, restart, verify, restore.
 
 use super::files::first;
-use super::{ChangeFacts, Goal, Move, Reason, files};
+use super::{ChangeFacts, Goal, Move, UndoReason, files};
 use serde::{Deserialize, Serialize};
 
 /// The running containerd that a change is for, and what stands ready to undo the change when this run ends. A change of
@@ -14,10 +14,10 @@ pub struct Service {
     pub restart: bool,
     /// How often this run asked for a restart in this phase. What a run before it asked for does not count: it may have
     /// ended before the call.
-    pub asked: u32,
+    pub restarts_requested: u32,
     /// The containerd that runs started after this phase's restart was asked for. Before there was such a phase: after
     /// the change was armed, by somebody else's hand.
-    pub fresh: bool,
+    pub started_in_this_phase: bool,
     /// How it serves.
     pub health: Health,
     /// What came of the trial that the operator asked for.
@@ -69,49 +69,50 @@ pub enum Trial {
 const ATTEMPTS: u32 = 2;
 
 pub(super) fn restarting(goal: Goal, facts: &ChangeFacts, service: &Service) -> Move {
-    match facts.faults {
+    match facts.failed_moves {
         0 => {}
-        1 => return Move::Undo(Reason::Fault),
-        _ => return Move::Halt(Reason::Fault),
+        1 => return Move::Undo(UndoReason::MoveFailed),
+        _ => return Move::StopWithFault(UndoReason::MoveFailed),
     }
-    if let Some(reason) = files::turned_back(goal) {
+    if let Some(reason) = files::undo_reason(goal) {
         return Move::Undo(reason);
     }
     match service.health {
-        _ if service.asked == 0 => Move::Restart,
-        Health::Fails => Move::Undo(Reason::Daemon),
-        _ if service.fresh && service.health != Health::Absent => Move::Verify,
-        _ if service.expired => Move::Undo(Reason::Daemon),
+        _ if service.restarts_requested == 0 => Move::Restart,
+        Health::Fails => Move::Undo(UndoReason::ContainerdUnhealthy),
+        _ if service.started_in_this_phase && service.health != Health::Absent => Move::Verify,
+        _ if service.expired => Move::Undo(UndoReason::ContainerdUnhealthy),
         _ => Move::Wait,
     }
 }
 
 pub(super) fn verifying(goal: Goal, facts: &ChangeFacts, service: &Service) -> Move {
-    match facts.faults {
+    match facts.failed_moves {
         0 => {}
-        1 => return Move::Undo(Reason::Fault),
-        _ => return Move::Halt(Reason::Fault),
+        1 => return Move::Undo(UndoReason::MoveFailed),
+        _ => return Move::StopWithFault(UndoReason::MoveFailed),
     }
-    if let Some(reason) = files::turned_back(goal) {
+    if let Some(reason) = files::undo_reason(goal) {
         return Move::Undo(reason);
     }
     match service.health {
-        Health::Serves if service.fresh || !service.restart => {
-            files::after_all(facts).unwrap_or_else(|| match service.trial {
-                Trial::Due => Move::Try,
-                Trial::Failed => Move::Undo(Reason::Daemon),
-                Trial::Nothing | Trial::Passed => first(facts, files::copy_beside).map_or(Move::Settle, Move::Sweep),
-            })
-        }
+        Health::Serves if service.started_in_this_phase || !service.restart => files::after_last_swap(facts)
+            .unwrap_or_else(|| match service.trial {
+                Trial::Due => Move::RunTrial,
+                Trial::Failed => Move::Undo(UndoReason::ContainerdUnhealthy),
+                Trial::Nothing | Trial::Passed => {
+                    first(facts, files::copy_beside).map_or(Move::Settle, Move::RemoveSibling)
+                }
+            }),
         Health::Recovering | Health::Absent if !service.expired => Move::Wait,
-        _ => Move::Undo(Reason::Daemon),
+        _ => Move::Undo(UndoReason::ContainerdUnhealthy),
     }
 }
 
 /// How an undo goes on once every file holds its old bytes again.
 pub(super) fn after_undo(service: &Service) -> Move {
     // One that never read anything but old bytes, and still serves, is what the change found.
-    if service.fresh || service.health == Health::Absent {
+    if service.started_in_this_phase || service.health == Health::Absent {
         Move::Restore
     } else {
         Move::CloseUndone
@@ -120,28 +121,30 @@ pub(super) fn after_undo(service: &Service) -> Move {
 
 pub(super) fn restoring(goal: Goal, facts: &ChangeFacts, service: &Service) -> Move {
     if goal == Goal::Guard {
-        return Move::Leave;
+        return Move::LeaveToNextRun;
     }
-    if facts.faults > ATTEMPTS {
-        return Move::Halt(Reason::Fault);
+    if facts.failed_moves > ATTEMPTS {
+        return Move::StopWithFault(UndoReason::MoveFailed);
     }
     // One that somebody else started since, as systemd does after a boot, is given its time too.
-    let waits = (service.asked > 0 || service.fresh) && facts.faults == 0 && !service.expired;
+    let waits = (service.restarts_requested > 0 || service.started_in_this_phase)
+        && facts.failed_moves == 0
+        && !service.expired;
     match service.health {
-        Health::Serves if service.fresh => Move::CloseUndone,
+        Health::Serves if service.started_in_this_phase => Move::CloseUndone,
         Health::Recovering | Health::Absent if waits => Move::Wait,
-        _ if service.asked < ATTEMPTS => Move::Restart,
-        _ => Move::GiveUp(Reason::Daemon),
+        _ if service.restarts_requested < ATTEMPTS => Move::Restart,
+        _ => Move::GiveUp(UndoReason::ContainerdUnhealthy),
     }
 }
 
 /// The end of a change that is over: what stood ready to undo it goes.
-pub(super) fn closed(goal: Goal, facts: &ChangeFacts) -> Option<Move> {
+pub(super) fn after_close(goal: Goal, facts: &ChangeFacts) -> Option<Move> {
     let guarded = facts.service.is_some_and(|service| service.guard != Guard::Nothing);
-    match facts.faults {
+    match facts.failed_moves {
         // At boot nothing is to be done but swap; who comes after containerd takes it away.
         _ if !guarded || goal == Goal::Guard => None,
         0 => Some(Move::Disarm),
-        _ => Some(Move::Halt(Reason::Fault)),
+        _ => Some(Move::StopWithFault(UndoReason::MoveFailed)),
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What the journal says of one step. Written before the effect that it announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mark {
+pub enum StepProgress {
     /// Not begun, or put back at once because somebody else had edited the file.
     Waiting,
     /// The swap may have happened.
@@ -20,7 +20,7 @@ pub enum Mark {
 
 /// What a step does to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum StepKind {
     /// Puts a file where nothing was.
     Create,
     /// Puts other bytes in the place of a file.
@@ -31,7 +31,7 @@ pub enum Kind {
 
 /// What stands at a step's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum There {
+pub enum PathState {
     /// What stood there before the change: the same bytes, mode and owner, or nothing.
     Before,
     /// What the change puts there: the same bytes, or nothing.
@@ -42,7 +42,7 @@ pub enum There {
 
 /// What lies beside a step's path, at the name that the journal holds for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Beside {
+pub enum SiblingState {
     /// Nothing.
     Nothing,
     /// The old bytes, with their mode and owner.
@@ -57,53 +57,53 @@ pub enum Beside {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StepFacts {
     /// What it does.
-    pub kind: Kind,
+    pub kind: StepKind,
     /// What the journal says of it.
-    pub mark: Mark,
+    pub mark: StepProgress,
     /// What stands at its path.
-    pub there: There,
+    pub there: PathState,
     /// What lies beside it.
-    pub beside: Beside,
+    pub beside: SiblingState,
     /// Whether its backup still matches its digest (true when it needs none).
     pub backup: bool,
 }
 
 impl StepFacts {
     /// The change needs nothing more before this step can be swapped in.
-    pub(super) fn staged(self) -> bool {
+    pub(super) fn new_copy_is_ready(self) -> bool {
         match self.kind {
-            Kind::Create | Kind::Replace => self.beside == Beside::After,
-            Kind::Remove => self.beside == Beside::Nothing,
+            StepKind::Create | StepKind::Replace => self.beside == SiblingState::After,
+            StepKind::Remove => self.beside == SiblingState::Nothing,
         }
     }
 
     /// The old bytes lie ready to be swapped back in.
-    pub(super) fn unstaged(self) -> bool {
+    pub(super) fn old_copy_is_ready(self) -> bool {
         match self.kind {
-            Kind::Create => self.beside == Beside::Nothing,
-            Kind::Replace | Kind::Remove => self.beside == Beside::Before,
+            StepKind::Create => self.beside == SiblingState::Nothing,
+            StepKind::Replace | StepKind::Remove => self.beside == SiblingState::Before,
         }
     }
 
     /// What somebody else put at the path is not on top of bytes of ours, so an undo owes it nothing and leaves it.
-    pub(super) fn untouched(self) -> bool {
-        self.mark == Mark::Waiting
+    pub(super) fn is_clear_of_our_contents(self) -> bool {
+        self.mark == StepProgress::Waiting
             || match self.kind {
                 // Our bytes are beside it: they were never swapped in, or were swapped out again.
-                Kind::Create | Kind::Replace => self.beside == Beside::After,
-                Kind::Remove => self.mark == Mark::Swapping && self.beside == Beside::Nothing,
+                StepKind::Create | StepKind::Replace => self.beside == SiblingState::After,
+                StepKind::Remove => self.mark == StepProgress::Swapping && self.beside == SiblingState::Nothing,
             }
     }
 
     /// A swap displaced bytes that are neither old nor new: they go back to where they were.
     pub(super) fn displaced_foreign(self) -> bool {
         // Creating a file displaces nothing (it never replaces), so what lies there is not an edit of that file.
-        self.kind != Kind::Create && self.there == There::After && self.beside == Beside::Foreign
+        self.kind != StepKind::Create && self.there == PathState::After && self.beside == SiblingState::Foreign
     }
 
     /// A swap displaced one edit, and another came on top before the first was given back. Which of them is right, only
     /// a person can say.
-    pub(super) fn edited_twice(self) -> bool {
-        self.kind != Kind::Create && self.there != There::After && self.beside == Beside::Foreign
+    pub(super) fn has_two_foreign_edits(self) -> bool {
+        self.kind != StepKind::Create && self.there != PathState::After && self.beside == SiblingState::Foreign
     }
 }

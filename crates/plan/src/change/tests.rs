@@ -24,7 +24,7 @@ impl Dice {
     }
 }
 
-const KINDS: [Kind; 3] = [Kind::Create, Kind::Replace, Kind::Remove];
+const KINDS: [StepKind; 3] = [StepKind::Create, StepKind::Replace, StepKind::Remove];
 /// Those that files alone go through.
 const FILE_PHASES: [Phase; 10] = [
     Phase::Idle,
@@ -32,7 +32,7 @@ const FILE_PHASES: [Phase; 10] = [
     Phase::Applying,
     Phase::Applied,
     Phase::Settled,
-    Phase::Recalled,
+    Phase::RollbackStaging,
     Phase::Undoing,
     Phase::Undone,
     Phase::RolledBack,
@@ -46,7 +46,7 @@ const PHASES: [Phase; 13] = [
     Phase::Restarting,
     Phase::Verifying,
     Phase::Settled,
-    Phase::Recalled,
+    Phase::RollbackStaging,
     Phase::Undoing,
     Phase::Restoring,
     Phase::Undone,
@@ -160,7 +160,10 @@ fn whatever_happens_no_edit_is_lost() {
             if machine.phase.is_closed() && machine.phase != Phase::Settled {
                 machine.phase = Phase::Idle;
                 machine.settled = false;
-                machine.files.iter_mut().for_each(|file| file.mark = Mark::Waiting);
+                machine
+                    .files
+                    .iter_mut()
+                    .for_each(|file| file.mark = StepProgress::Waiting);
             }
         }
         stuck += u32::from(machine.phase == Phase::Stuck);
@@ -184,24 +187,24 @@ fn every_observation_has_a_move() {
                     beside,
                     backup,
                 }],
-                folders: false,
-                leaves: false,
-                faults,
+                has_created_folders: false,
+                has_folders_to_remove: false,
+                failed_moves: faults,
                 service: None,
             };
             let next = decide(goal, &facts);
             match phase {
-                Phase::Armed | Phase::Settled | Phase::Recalled => {
+                Phase::Armed | Phase::Settled | Phase::RollbackStaging => {
                     assert!(!matches!(next, Move::Swap(_) | Move::SwapBack(_)), "{facts:?}");
                 }
                 Phase::Undone | Phase::RolledBack => assert_eq!(next, Move::Done),
                 _ => {}
             }
             if matches!(next, Move::Swap(_)) {
-                assert_eq!((there, faults), (There::Before, 0), "{facts:?}");
+                assert_eq!((there, faults), (PathState::Before, 0), "{facts:?}");
             }
             if matches!(next, Move::SwapBack(_)) {
-                assert_eq!((there, faults), (There::After, 0), "{facts:?}");
+                assert_eq!((there, faults), (PathState::After, 0), "{facts:?}");
             }
             if matches!(next, Move::StageUndo(_)) {
                 assert!(backup, "{facts:?}");
@@ -212,21 +215,26 @@ fn every_observation_has_a_move() {
     assert_eq!(seen, 10 * 3 * 3 * 5 * 3 * 4 * 2 * 3);
 }
 
-type Observation = (Goal, Kind, Mark, There, Beside, bool, u32);
+type Observation = (Goal, StepKind, StepProgress, PathState, SiblingState, bool, u32);
 
 fn observations() -> Vec<Observation> {
     let mut all = Vec::new();
     for goal in GOALS {
         for kind in KINDS {
             for mark in [
-                Mark::Waiting,
-                Mark::Swapping,
-                Mark::Swapped,
-                Mark::Returning,
-                Mark::Returned,
+                StepProgress::Waiting,
+                StepProgress::Swapping,
+                StepProgress::Swapped,
+                StepProgress::Returning,
+                StepProgress::Returned,
             ] {
-                for there in [There::Before, There::After, There::Foreign] {
-                    for beside in [Beside::Nothing, Beside::Before, Beside::After, Beside::Foreign] {
+                for there in [PathState::Before, PathState::After, PathState::Foreign] {
+                    for beside in [
+                        SiblingState::Nothing,
+                        SiblingState::Before,
+                        SiblingState::After,
+                        SiblingState::Foreign,
+                    ] {
                         for backup in [true, false] {
                             all.extend((0..3).map(|faults| (goal, kind, mark, there, beside, backup, faults)));
                         }
@@ -245,7 +253,7 @@ fn a_damaged_backup_refuses_before_anything_is_swapped() {
     machine.files[1].backup = false;
     assert_eq!(
         decide(Goal::Rollback, &machine.facts(0)),
-        Move::Refuse(Reason::Backup(1))
+        Move::Refuse(UndoReason::Backup(1))
     );
 
     let mut machine = Machine::new(&KINDS);
@@ -262,7 +270,7 @@ fn an_edit_after_a_change_refuses_its_rollback() {
     machine.files[2].there = Bytes::Edit(1);
     assert_eq!(
         decide(Goal::Rollback, &machine.facts(0)),
-        Move::Refuse(Reason::Foreign(2))
+        Move::Refuse(UndoReason::Foreign(2))
     );
 }
 
@@ -272,10 +280,10 @@ fn a_stuck_change_waits_for_a_person() {
     machine.run(Goal::Apply).ok().unwrap();
     machine.phase = Phase::Stuck;
     machine.files[1].there = Bytes::Edit(1);
-    assert_eq!(decide(Goal::Apply, &machine.facts(0)), Move::Refuse(Reason::Stuck));
+    assert_eq!(decide(Goal::Apply, &machine.facts(0)), Move::Refuse(UndoReason::Stuck));
     assert_eq!(
         decide(Goal::Rollback, &machine.facts(0)),
-        Move::Refuse(Reason::Foreign(1))
+        Move::Refuse(UndoReason::Foreign(1))
     );
     machine.files[1].there = Bytes::New;
     assert_eq!(machine.run(Goal::Rollback).ok(), Some(Some(Phase::RolledBack)));

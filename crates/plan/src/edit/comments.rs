@@ -1,17 +1,17 @@
 //! Comments between the items of an array, which are no lines of their own to the layout of a file.
 
-use super::Gone;
+use super::RemovedText;
 use mirrorshift_containerd::toml::line_at;
 use std::ops::Range;
 
 /// The comments inside of one value of `text`, which stands in `table`.
-pub(super) fn inside(text: &str, value: &Range<usize>, table: &[String]) -> Vec<Gone> {
+pub(super) fn inside(text: &str, value: &Range<usize>, table: &[String]) -> Vec<RemovedText> {
     let mut found = Vec::new();
     let mut at = value.start;
     while let Some(rest) = text.get(at..value.end).filter(|rest| !rest.is_empty()) {
         let comment = rest.starts_with('#').then(|| rest.lines().next().unwrap_or_default());
         if let Some(comment) = comment {
-            found.push(Gone {
+            found.push(RemovedText {
                 line: line_at(text, at),
                 table: table.to_vec(),
                 text: comment.to_owned(),

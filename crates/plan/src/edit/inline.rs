@@ -1,11 +1,11 @@
 //! Cuts inside inline tables, which stand on one line and are printed anew: only the table's own text changes.
 
-use super::{Change, Wish};
+use super::{Change, EditRequest};
 use mirrorshift_containerd::toml::{Expression, Parsed};
 use toml_edit::{InlineTable, Value};
 
 /// The changes of every assignment whose inline table holds something that goes or that is set.
-pub(super) fn changes(file: &Parsed, wish: &Wish<'_>) -> Vec<Change> {
+pub(super) fn changes(file: &Parsed, wish: &EditRequest<'_>) -> Vec<Change> {
     let assignments = file
         .layout
         .expressions

@@ -47,7 +47,7 @@ impl Lines {
     }
 
     /// The end of `run` with the blank lines behind it, where there is one before it too or nothing at all.
-    pub(super) fn past_needless_blanks(&self, run: &Range<usize>) -> usize {
+    pub(super) fn skip_redundant_blank_lines(&self, run: &Range<usize>) -> usize {
         let blank_before = run.start.checked_sub(1).is_none_or(|before| self.blank[before]);
         let blanks = self.blank[run.end..].iter().take_while(|blank| **blank).count();
         if blank_before { run.end + blanks } else { run.end }

@@ -11,15 +11,15 @@ use mirrorshift_containerd::toml::{Assignment, Expression, Parsed, line_at};
 use std::ops::Range;
 
 /// What is to be done to one file.
-pub(crate) struct Wish<'w> {
+pub(crate) struct EditRequest<'w> {
     /// Everything at or below these paths goes.
-    pub(crate) cuts: Vec<Cut>,
+    pub(crate) cuts: Vec<Removal>,
     /// The value that `config_path` gets, and the table in which it stands.
-    pub(crate) set: Option<Set<'w>>,
+    pub(crate) set: Option<SetKey<'w>>,
 }
 
 /// Paths to cut out, and the keys below that containerd reads.
-pub(crate) struct Cut {
+pub(crate) struct Removal {
     /// Everything at or below goes.
     pub(crate) path: Vec<String>,
     /// The path length, counted from `path`, at which containerd's own keys stand.
@@ -29,7 +29,7 @@ pub(crate) struct Cut {
 }
 
 /// A key to set.
-pub(crate) struct Set<'w> {
+pub(crate) struct SetKey<'w> {
     /// The table.
     pub(crate) table: Vec<String>,
     /// The key.
@@ -40,18 +40,18 @@ pub(crate) struct Set<'w> {
 
 /// A file after its edit.
 #[derive(Clone, Debug)]
-pub(crate) struct Edited {
+pub(crate) struct EditResult {
     /// The new text.
     pub(crate) text: String,
     /// Comments that went with a table.
-    pub(crate) comments: Vec<Gone>,
+    pub(crate) comments: Vec<RemovedText>,
     /// Keys that containerd never read and that stay as comments.
-    pub(crate) kept: Vec<Gone>,
+    pub(crate) kept: Vec<RemovedText>,
 }
 
 /// Something that is no longer where it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gone {
+pub struct RemovedText {
     /// The line it stood on, from 1.
     pub line: usize,
     /// The table it stood in or above.
@@ -66,7 +66,7 @@ struct Change {
     with: String,
 }
 
-impl Cut {
+impl Removal {
     fn covers(&self, path: &[String]) -> bool {
         path.starts_with(&self.path)
     }
@@ -78,10 +78,10 @@ impl Cut {
 }
 
 /// Edits `file`. Nothing when there is nothing to do.
-pub(crate) fn edit(file: &Parsed, wish: &Wish<'_>) -> Option<Edited> {
+pub(crate) fn edit(file: &Parsed, wish: &EditRequest<'_>) -> Option<EditResult> {
     let lines = Lines::of(&file.text);
     let doomed = doomed(file, &lines, wish);
-    let mut edited = Edited {
+    let mut edited = EditResult {
         text: String::new(),
         comments: Vec::new(),
         kept: Vec::new(),
@@ -109,7 +109,7 @@ pub(crate) fn edit(file: &Parsed, wish: &Wish<'_>) -> Option<Edited> {
             .iter_mut()
             .find(|change| change.range == range && change.with.is_empty())
         {
-            gap.range.end = lines.range(&(0..lines.past_needless_blanks(&run.lines))).end;
+            gap.range.end = lines.range(&(0..lines.skip_redundant_blank_lines(&run.lines))).end;
         }
     }
     changes.retain(|change| file.text.get(change.range.clone()) != Some(change.with.as_str()));
@@ -148,7 +148,7 @@ struct Run {
     expressions: Vec<usize>,
 }
 
-fn doomed(file: &Parsed, lines: &Lines, wish: &Wish<'_>) -> Vec<Run> {
+fn doomed(file: &Parsed, lines: &Lines, wish: &EditRequest<'_>) -> Vec<Run> {
     let expressions = &file.layout.expressions;
     let goes: Vec<bool> = expressions
         .iter()
@@ -192,7 +192,7 @@ fn start_of(assignment: &Assignment) -> usize {
         .map_or(assignment.value.start, |part| part.start)
 }
 
-fn is_cut(file: &Parsed, wish: &Wish<'_>, expression: &Expression) -> bool {
+fn is_cut(file: &Parsed, wish: &EditRequest<'_>, expression: &Expression) -> bool {
     let covered = |path: &[String]| wish.cuts.iter().any(|cut| cut.covers(path));
     match expression {
         Expression::Header(header) => covered(&header.path),
@@ -249,12 +249,19 @@ fn with_comments(file: &Parsed, lines: &Lines, goes: &[bool]) -> Vec<bool> {
 }
 
 /// Tells what an expression that goes was, and leaves in `left` what must not be lost.
-fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &mut Edited, left: &mut String) {
+fn report(
+    file: &Parsed,
+    lines: &Lines,
+    wish: &EditRequest<'_>,
+    index: usize,
+    edited: &mut EditResult,
+    left: &mut String,
+) {
     let expression = &file.layout.expressions[index];
     let span = span_of(expression);
     let line = line_at(&file.text, span.start);
     let text = file.text.get(span.clone()).unwrap_or_default();
-    let gone = |table| Gone {
+    let gone = |table| RemovedText {
         line,
         table,
         text: text.to_owned(),
@@ -290,7 +297,7 @@ fn report(file: &Parsed, lines: &Lines, wish: &Wish<'_>, index: usize, edited: &
 }
 
 /// The table that a comment belonged to: that of the expression that it stands right above, or else below, that goes.
-fn nearest_table(file: &Parsed, lines: &Lines, index: usize, wish: &Wish<'_>) -> Vec<String> {
+fn nearest_table(file: &Parsed, lines: &Lines, index: usize, wish: &EditRequest<'_>) -> Vec<String> {
     let expressions = &file.layout.expressions;
     let own_path = |expression: &Expression| match expression {
         Expression::Header(header) => Some(header.path.clone()),

@@ -1,11 +1,11 @@
 //! Where a key is set: in place of its old value, below its table's header, or where the first cut was.
 
 use super::lines::Lines;
-use super::{Change, Run, Set, span_of, start_of};
+use super::{Change, Run, SetKey, span_of, start_of};
 use mirrorshift_containerd::toml::{Expression, Parsed};
 
 /// The change that sets the key, or nothing when an inline table holds it.
-pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &Set<'_>) -> Option<Change> {
+pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &SetKey<'_>) -> Option<Change> {
     let expressions = &file.layout.expressions;
     let ending = lines.ending(&file.text);
     let whole: Vec<String> = set.table.iter().cloned().chain([set.key.to_owned()]).collect();
@@ -61,7 +61,7 @@ pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &Set<'_>
 }
 
 /// Spells the table as the first cut spelled it.
-fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &Set<'_>) -> Change {
+fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &SetKey<'_>) -> Change {
     let ending = lines.ending(&file.text);
     let at = lines.range(&run.lines).start;
     let expressions = run.expressions.iter().map(|index| &file.layout.expressions[*index]);
@@ -110,7 +110,7 @@ fn deeper(file: &Parsed, indent: &str) -> String {
     format!("{indent}{}", if tabs { "\t" } else { "  " })
 }
 
-fn at_the_end(file: &Parsed, set: &Set<'_>, ending: &str) -> Change {
+fn at_the_end(file: &Parsed, set: &SetKey<'_>, ending: &str) -> Change {
     let at = file.text.len();
     let key = |part: &String| {
         let bare = !part.is_empty()

@@ -9,19 +9,19 @@ fn path(tail: &[&str]) -> Vec<String> {
 }
 
 /// What becomes of `text` when its mirrors go and `config_path` comes.
-fn edited(text: &str) -> Edited {
+fn edited(text: &str) -> EditResult {
     let parsed = parse(text.as_bytes(), false).unwrap();
-    let cuts = vec![Cut {
+    let cuts = vec![Removal {
         path: path(&["mirrors"]),
         depth: 1,
         known: &["endpoint"],
     }];
-    let set = Some(Set {
+    let set = Some(SetKey {
         table: path(&[]),
         key: "config_path",
         value: "/etc/containerd/certs.d",
     });
-    edit(&parsed, &Wish { cuts, set }).unwrap()
+    edit(&parsed, &EditRequest { cuts, set }).unwrap()
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use mirrorshift_containerd::{Entry, Origin, Route, Tree, Why, hosts_route};
+use mirrorshift_containerd::{Entry, Origin, Provenance, Route, Tree, hosts_route};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ fn version(text: &str) -> Version {
     text.parse().unwrap()
 }
 
-fn ask(url: &str) -> Ask {
+fn ask(url: &str) -> RegistryHost {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    Ask {
+    RegistryHost {
         scheme: if scheme == "https" { Scheme::Https } else { Scheme::Http },
         host: host.to_owned(),
         path: path.to_owned(),
@@ -26,7 +26,7 @@ fn ask(url: &str) -> Ask {
         credentials: None,
         namespace: None,
         dial_timeout: None,
-        why: Why {
+        why: Provenance {
             rule: Origin::Mirror,
             place: None,
         },
@@ -34,11 +34,11 @@ fn ask(url: &str) -> Ask {
 }
 
 /// The same asks as images of `registry` would carry them.
-fn seen_by(registry: &str, asks: Vec<Ask>) -> Vec<Ask> {
+fn seen_by(registry: &str, asks: Vec<RegistryHost>) -> Vec<RegistryHost> {
     let own = |host: &str| host == registry || registry == "docker.io" && host == "registry-1.docker.io";
-    let namespace = |ask: &Ask| (!own(&ask.host)).then(|| registry.to_owned());
+    let namespace = |ask: &RegistryHost| (!own(&ask.host)).then(|| registry.to_owned());
     asks.into_iter()
-        .map(|ask| Ask {
+        .map(|ask| RegistryHost {
             namespace: namespace(&ask),
             ..ask
         })
@@ -55,7 +55,7 @@ fn route(release: &str, folder: &str, registry: &str, text: &str) -> Route {
     hosts_route(&version(release), &tree, "/certs", registry)
 }
 
-fn written(registry: &str, release: &str, asks: Vec<Ask>) -> Result<String, Inexpressible> {
+fn written(registry: &str, release: &str, asks: Vec<RegistryHost>) -> Result<String, Inexpressible> {
     write(Folder::Of(registry), &seen_by(registry, asks), &version(release), &[])
 }
 
@@ -86,7 +86,7 @@ fn the_usual_files() {
     let text = written(
         "r",
         "1.7.24",
-        vec![Ask {
+        vec![RegistryHost {
             resolves: false,
             ..ask("https://m/a b/v2")
         }],
@@ -113,7 +113,7 @@ fn every_setting_reads_back() {
             ("/both.pem".to_owned(), None),
         ],
     };
-    let full = Ask {
+    let full = RegistryHost {
         tls,
         headers: Headers::new(headers),
         dial_timeout: Some(Duration::from_millis(1500)),
@@ -122,7 +122,7 @@ fn every_setting_reads_back() {
     for asks in [
         vec![full.clone(), ask("https://r/v2")],
         vec![ask("https://n/v2"), full.clone()],
-        vec![Ask {
+        vec![RegistryHost {
             path: "/v2".to_owned(),
             host: "r".to_owned(),
             ..full.clone()
@@ -157,7 +157,7 @@ fn the_default_folder_leaves_each_image_its_own_registry() {
         assert_eq!(route("2.1.9", "_default", registry, &text), expected);
     }
     // Settings for each image's own registry stay without a server, a fixed one is named.
-    let own = Ask {
+    let own = RegistryHost {
         tls: Tls {
             skip_verify: true,
             ..Tls::default()
@@ -220,11 +220,11 @@ fn a_host_that_comes_again() {
 
 #[test]
 fn what_cannot_be_said() {
-    let refused = |release: &str, asks: Vec<Ask>| written("r", release, asks).unwrap_err();
+    let refused = |release: &str, asks: Vec<RegistryHost>| written("r", release, asks).unwrap_err();
     let last = || ask("https://r/v2");
     assert_eq!(refused("2.1.9", vec![]), Inexpressible::Nobody);
     for host in ["a b", "a\"]\nx", "a/b", "u@a", "é", ""] {
-        let odd = Ask {
+        let odd = RegistryHost {
             host: host.to_owned(),
             ..ask("http://x/v2")
         };
@@ -240,7 +240,7 @@ fn what_cannot_be_said() {
     ));
     assert!(written("r", "2.1.9", vec![six.clone(), last()]).is_ok() && written("r", "1.7.24", vec![six]).is_ok());
     let headers = BTreeMap::from([("a b".to_owned(), vec!["x".to_owned()])]);
-    let odd = Ask {
+    let odd = RegistryHost {
         headers: Headers::new(headers),
         ..ask("http://x/v2")
     };
@@ -248,7 +248,7 @@ fn what_cannot_be_said() {
         refused("2.1.9", vec![odd, last()]),
         Inexpressible::HeaderName("a b".to_owned())
     );
-    let odd = Ask {
+    let odd = RegistryHost {
         path: "/../x".to_owned(),
         ..ask("http://x")
     };
@@ -256,7 +256,7 @@ fn what_cannot_be_said() {
         refused("2.1.9", vec![odd, last()]),
         Inexpressible::Different { .. }
     ));
-    let odd = Ask {
+    let odd = RegistryHost {
         pulls: false,
         ..ask("http://x/v2")
     };
@@ -264,7 +264,7 @@ fn what_cannot_be_said() {
         refused("2.1.9", vec![odd, last()]),
         Inexpressible::Different { .. }
     ));
-    let timed = Ask {
+    let timed = RegistryHost {
         dial_timeout: Some(Duration::from_secs(1)),
         ..ask("http://x:1/v2")
     };
@@ -296,7 +296,7 @@ fn comments_stay_comments() {
     );
 }
 
-fn any_ask() -> impl Strategy<Value = Ask> {
+fn any_ask() -> impl Strategy<Value = RegistryHost> {
     let scheme = prop_oneof![Just(Scheme::Http), Just(Scheme::Https), Just(Scheme::HttpsThenHttp)];
     let host = prop::sample::select(vec![
         "a",
@@ -337,7 +337,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
     let timeout =
         prop_oneof![5 => Just(None), 1 => (0_u64..5_000_000_000).prop_map(|nanos| Some(Duration::from_nanos(nanos)))];
     (scheme, host, path, 0..3_u8, tls, headers, timeout).prop_map(
-        |(scheme, host, path, may, tls, headers, dial_timeout)| Ask {
+        |(scheme, host, path, may, tls, headers, dial_timeout)| RegistryHost {
             scheme,
             host: host.to_owned(),
             path,
@@ -399,7 +399,7 @@ proptest! {
 }
 
 /// Whether something in `asks` is beyond a release.
-fn may_refuse(release: &str, asks: &[Ask]) -> bool {
+fn may_refuse(release: &str, asks: &[RegistryHost]) -> bool {
     let old = release.starts_with("1.");
     let hosts = &asks[..asks.len() - 1];
     let last = asks.last().unwrap();

@@ -1,7 +1,7 @@
 //! The command line's `--mirror` and `--wildcard`, which mean what the policy's keys mean.
 
 use super::error::ValueError;
-use super::{Fallback, MirrorUrl, Policy, Registry, RegistryHost, Tags, Wildcard, shown};
+use super::{Fallback, MirrorUrl, Policy, Registry, RegistryName, Tags, Wildcard, shown};
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorFlag {
     /// The registry whose images the mirror serves.
-    pub host: RegistryHost,
+    pub host: RegistryName,
     /// The mirror.
     pub url: MirrorUrl,
 }
@@ -25,7 +25,7 @@ impl MirrorFlag {
             return Err(ValueError::new(message).hint("write `HOST=URL`, such as `ghcr.io=http://10.0.20.10:5010`"));
         };
         Ok(Self {
-            host: RegistryHost::parse(host)?,
+            host: RegistryName::parse(host)?,
             url: MirrorUrl::parse(url)?,
         })
     }
@@ -65,11 +65,11 @@ impl Wildcard {
             }
             _ => {}
         }
-        Self::only(text.split(',').map(|host| RegistryHost::parse(host.trim())))
+        Self::for_hosts(text.split(',').map(|host| RegistryName::parse(host.trim())))
     }
 
     /// The wildcard for some hosts alone.
-    pub(super) fn only(hosts: impl Iterator<Item = Result<RegistryHost, ValueError>>) -> Result<Self, ValueError> {
+    pub(super) fn for_hosts(hosts: impl Iterator<Item = Result<RegistryName, ValueError>>) -> Result<Self, ValueError> {
         let mut only = Vec::new();
         let mut seen = HashSet::new();
         for host in hosts {
@@ -117,7 +117,7 @@ impl Policy {
             policy.wildcard = wildcard;
         }
         let mut order = Vec::new();
-        let mut urls: HashMap<&RegistryHost, Vec<MirrorUrl>> = HashMap::new();
+        let mut urls: HashMap<&RegistryName, Vec<MirrorUrl>> = HashMap::new();
         for MirrorFlag { host, url } in mirrors {
             let of_host = urls.entry(host).or_insert_with(|| {
                 order.push(host);
@@ -147,7 +147,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fallback, MirrorFlag, Policy, Registry, RegistryHost, Tags, Wildcard};
+    use super::{Fallback, MirrorFlag, Policy, Registry, RegistryName, Tags, Wildcard};
 
     fn flags(texts: &[&str]) -> Vec<MirrorFlag> {
         texts.iter().map(|text| MirrorFlag::parse(text).unwrap()).collect()
@@ -191,7 +191,7 @@ mod tests {
         let flags = flags(&["docker.io=http://d", "ghcr.io=http://new", "quay.io=http://q"]);
         let merged = Policy::with_flags(Some(file.clone()), &flags, Some(Wildcard::Keep)).unwrap();
         let registry = |host: &str, url: &str, tags, fallback| Registry {
-            host: RegistryHost::parse(host).unwrap(),
+            host: RegistryName::parse(host).unwrap(),
             mirrors: Some(vec![url.parse().unwrap()]),
             tags,
             fallback,

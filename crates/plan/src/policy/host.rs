@@ -27,9 +27,9 @@ const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"
 /// # Ok::<(), mirrorshift_plan::policy::ValueError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RegistryHost(String);
+pub struct RegistryName(String);
 
-impl RegistryHost {
+impl RegistryName {
     /// Reads `host` or `host:port`.
     ///
     /// # Errors
@@ -91,13 +91,13 @@ impl RegistryHost {
     }
 }
 
-impl fmt::Display for RegistryHost {
+impl fmt::Display for RegistryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl FromStr for RegistryHost {
+impl FromStr for RegistryName {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -163,7 +163,7 @@ pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALLOWED, RegistryHost};
+    use super::{ALLOWED, RegistryName};
 
     #[test]
     fn hosts_of_real_images_are_taken() {
@@ -182,7 +182,7 @@ mod tests {
             "a--b.example",
             "1a.2b",
         ] {
-            let host = RegistryHost::parse(text).unwrap();
+            let host = RegistryName::parse(text).unwrap();
             assert_eq!((host.as_str(), host.to_string()), (text, text.to_owned()));
             let port = text.split_once(':').map(|(_, port)| port.parse().unwrap());
             assert_eq!((host.name(), host.port()), (text.split(':').next().unwrap(), port));
@@ -232,7 +232,7 @@ mod tests {
                 "without a dot or a port containerd takes it for a path on Docker Hub",
             ),
         ] {
-            let error = RegistryHost::parse(text).unwrap_err();
+            let error = RegistryName::parse(text).unwrap_err();
             assert!(
                 error.to_string().ends_with(&format!("is no registry host: {why}")),
                 "{text:?}: {error}"
@@ -254,9 +254,9 @@ mod tests {
                 "what happens to registries that nobody names is said by `wildcard: keep | drop | HOSTS`",
             ),
         ] {
-            assert_eq!(RegistryHost::parse(text).unwrap_err().advice(), Some(hint));
+            assert_eq!(RegistryName::parse(text).unwrap_err().advice(), Some(hint));
         }
-        let error = RegistryHost::parse("https://user:hunter2@ghcr.io").unwrap_err();
+        let error = RegistryName::parse("https://user:hunter2@ghcr.io").unwrap_err();
         assert!(!format!("{error:?}{error}").contains("hunter2"));
     }
 }

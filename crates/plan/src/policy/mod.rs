@@ -30,7 +30,7 @@ mod tests;
 
 pub use error::{Place, PolicyError, ValueError};
 pub use flags::{MirrorFlag, WildcardFlag};
-pub use host::RegistryHost;
+pub use host::RegistryName;
 pub use mirror_url::{MirrorUrl, Scheme};
 
 use std::fmt;
@@ -55,7 +55,7 @@ pub struct Policy {
 
 impl Policy {
     /// The wish for one registry.
-    pub fn registry(&self, host: &RegistryHost) -> Option<&Registry> {
+    pub fn registry(&self, host: &RegistryName) -> Option<&Registry> {
         self.registries.iter().find(|registry| registry.host == *host)
     }
 }
@@ -80,14 +80,14 @@ pub enum Wildcard {
     /// They serve nobody any more.
     Drop,
     /// They serve these registries alone; at least one, none twice.
-    Only(Vec<RegistryHost>),
+    Only(Vec<RegistryName>),
 }
 
 /// The wish for one registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     /// The registry, as image names spell it.
-    pub host: RegistryHost,
+    pub host: RegistryName,
     /// `None` leaves the mirrors that the node has; a list stands instead of them, none twice, and an empty one sends
     /// the registry's images upstream, wildcard or not.
     pub mirrors: Option<Vec<MirrorUrl>>,
@@ -123,7 +123,7 @@ pub enum HostsDir {
     /// `_default`, for registries without a folder.
     Default,
     /// A registry's own.
-    Host(RegistryHost),
+    Host(RegistryName),
 }
 
 impl fmt::Display for HostsDir {

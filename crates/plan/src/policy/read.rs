@@ -2,10 +2,10 @@
 
 use super::error::{PolicyError, ValueError};
 use super::schema::{MIRROR, REGISTRY, RESTART, ROOT, Schema, nearest};
-use super::source::{Show, Source};
-use super::yaml::{self, Entry, Kind, Node, Value};
+use super::source::{LineExcerpt, Source};
+use super::yaml::{self, Entry, Node, Value, YamlKind};
 use super::{
-    Fallback, HostsDir, MirrorUrl, Mode, Policy, Registry, RegistryHost, Restart, Tags, When, Wildcard, shown,
+    Fallback, HostsDir, MirrorUrl, Mode, Policy, Registry, RegistryName, Restart, Tags, When, Wildcard, shown,
 };
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -128,8 +128,8 @@ impl<'a> Reader<'_, 'a> {
 
     fn wildcard(&self, node: &Node<'a>) -> Read<Wildcard> {
         if let Value::List(items) = &node.value {
-            let hosts = self.distinct(items.iter().map(Ok), "wildcard", "a host", RegistryHost::parse)?;
-            return Wildcard::only(hosts.into_iter().map(Ok)).map_err(|error| self.refuse(node, error));
+            let hosts = self.distinct(items.iter().map(Ok), "wildcard", "a host", RegistryName::parse)?;
+            return Wildcard::for_hosts(hosts.into_iter().map(Ok)).map_err(|error| self.refuse(node, error));
         }
         let expected = "`keep`, `drop`, a host or a list of hosts";
         Wildcard::parse(self.text(node, "wildcard", expected)?).map_err(|error| self.refuse(node, error))
@@ -157,7 +157,7 @@ impl<'a> Reader<'_, 'a> {
     fn registry<'n>(&self, item: &'n Node<'a>) -> Read<(Registry, &'n Node<'a>)> {
         let map = self.map(item, &REGISTRY)?;
         let host_node = self.required(&map, "host", "name the registry, such as `host: ghcr.io`")?;
-        let host = self.parsed(host_node, "host", "a registry such as `ghcr.io`", RegistryHost::parse)?;
+        let host = self.parsed(host_node, "host", "a registry such as `ghcr.io`", RegistryName::parse)?;
         let mirrors = map.read("mirrors", |node, key| {
             let items = self.list(node, key, "entries such as `- url: https://mirror.example`")?;
             let urls = items.iter().map(|item| {
@@ -212,7 +212,7 @@ impl<'a> Reader<'_, 'a> {
             "a host such as `ghcr.io`",
             |text| match text {
                 "_default" => Ok(HostsDir::Default),
-                host => RegistryHost::parse(host).map(HostsDir::Host),
+                host => RegistryName::parse(host).map(HostsDir::Host),
             },
         )
     }
@@ -264,8 +264,10 @@ impl<'a> Reader<'_, 'a> {
         for entry in entries {
             if !schema.keys.contains(&&*entry.key) {
                 let message = format!("unknown key `{}` in {}", shown::value(&entry.key), schema.place);
-                let error = ValueError::new(message).hint(schema.meant(&entry.key));
-                return Err(self.source.error_showing(entry.key_span.clone(), error, Show::UpToHere));
+                let error = ValueError::new(message).hint(schema.suggest(&entry.key));
+                return Err(self
+                    .source
+                    .error_showing(entry.key_span.clone(), error, LineExcerpt::UpToError));
             }
         }
         Ok(Map {
@@ -356,12 +358,12 @@ impl<'a> Reader<'_, 'a> {
     /// A scalar that every YAML reader takes for text.
     fn text<'n>(&self, node: &'n Node<'a>, key: &str, expected: &str) -> Read<&'n str> {
         match (&node.value, node.kind()) {
-            (Value::Scalar { text, .. }, Kind::Text) => Ok(text),
+            (Value::Scalar { text, .. }, YamlKind::Text) => Ok(text),
             (_, kind) => {
                 let error = ValueError::new(format!("`{key}` must be {expected}, found {}", node.describe()));
                 let error = match kind {
-                    Kind::Nothing => error.hint("give it a value, or leave the key out"),
-                    Kind::Boolean => error.hint("YAML takes a bare `yes`, `no`, `on` or `off` for a boolean"),
+                    YamlKind::Nothing => error.hint("give it a value, or leave the key out"),
+                    YamlKind::Boolean => error.hint("YAML takes a bare `yes`, `no`, `on` or `off` for a boolean"),
                     _ => error,
                 };
                 Err(self.refuse(node, error))

@@ -38,7 +38,7 @@ static SCHEMAS: [&Schema; 4] = [&ROOT, &REGISTRY, &MIRROR, &RESTART];
 
 impl Schema {
     /// What somebody who wrote an unknown key probably wanted.
-    pub(super) fn meant(&self, key: &str) -> String {
+    pub(super) fn suggest(&self, key: &str) -> String {
         if let Some(known) = nearest(key, self.keys) {
             return format!("did you mean `{known}`?");
         }

@@ -12,11 +12,11 @@ pub(super) struct Source<'a> {
 
 /// How much of the line an error may show.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Show {
+pub(super) enum LineExcerpt {
     /// All of it that is no secret.
-    Line,
+    Whole,
     /// Nothing behind the place: what an unknown key holds may be a secret.
-    UpToHere,
+    UpToError,
 }
 
 impl<'a> Source<'a> {
@@ -30,10 +30,10 @@ impl<'a> Source<'a> {
 
     /// An error about the bytes `at`.
     pub(super) fn error(&self, at: Range<usize>, error: ValueError) -> PolicyError {
-        self.error_showing(at, error, Show::Line)
+        self.error_showing(at, error, LineExcerpt::Whole)
     }
 
-    pub(super) fn error_showing(&self, at: Range<usize>, error: ValueError, show: Show) -> PolicyError {
+    pub(super) fn error_showing(&self, at: Range<usize>, error: ValueError, show: LineExcerpt) -> PolicyError {
         let start = self.text.floor_char_boundary(at.start);
         let (line, begins) = self.line_of(start);
         let rest = &self.text[begins..];
@@ -44,7 +44,7 @@ impl<'a> Source<'a> {
             .floor_char_boundary(at.end)
             .clamp(start, (begins + content.len()).max(start));
         let len = self.text[start..end].chars().count();
-        let (excerpt, caret) = shown::line(content, before..before + len, show == Show::UpToHere);
+        let (excerpt, caret) = shown::line(content, before..before + len, show == LineExcerpt::UpToError);
         let place = Place {
             line,
             column: before + 1,

@@ -1,7 +1,7 @@
 //! Whole policies: what is taken, and what it means.
 
 use super::schema::{MIRROR, REGISTRY, RESTART, ROOT};
-use super::{Fallback, HostsDir, Mode, Policy, PolicyError, Registry, RegistryHost, Restart, Tags, When, Wildcard};
+use super::{Fallback, HostsDir, Mode, Policy, PolicyError, Registry, RegistryName, Restart, Tags, When, Wildcard};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ restart:
   deadline: 1m30s
 ";
 
-fn host(text: &str) -> RegistryHost {
-    RegistryHost::parse(text).unwrap()
+fn host(text: &str) -> RegistryName {
+    RegistryName::parse(text).unwrap()
 }
 
 /// The policy of some keys behind the two first lines.

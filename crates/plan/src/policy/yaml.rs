@@ -5,7 +5,7 @@
 
 use super::error::{PolicyError, ValueError};
 use super::shown;
-use super::source::{Show, Source};
+use super::source::{LineExcerpt, Source};
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, options};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub(super) struct Entry<'a> {
 
 /// What a value would be to one YAML reader or another; 1.1 and 1.2 are taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum YamlKind {
     Nothing,
     Boolean,
     Number,
@@ -44,7 +44,7 @@ pub(super) enum Kind {
     Map,
 }
 
-impl Kind {
+impl YamlKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -58,11 +58,11 @@ impl Kind {
 }
 
 impl Node<'_> {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> YamlKind {
         match &self.value {
-            Value::List(_) => Kind::List,
-            Value::Map(_) => Kind::Map,
-            Value::Scalar { plain: false, .. } => Kind::Text,
+            Value::List(_) => YamlKind::List,
+            Value::Map(_) => YamlKind::Map,
+            Value::Scalar { plain: false, .. } => YamlKind::Text,
             Value::Scalar { text, plain: true } => plain_kind(text),
         }
     }
@@ -70,7 +70,7 @@ impl Node<'_> {
     /// For messages: the kind, and the value when it is one word.
     pub(super) fn describe(&self) -> String {
         match (&self.value, self.kind()) {
-            (Value::Scalar { text, .. }, kind) if kind != Kind::Nothing => {
+            (Value::Scalar { text, .. }, kind) if kind != YamlKind::Nothing => {
                 format!("{} `{}`", kind.name(), shown::value(text))
             }
             (_, kind) => kind.name().to_owned(),
@@ -78,11 +78,11 @@ impl Node<'_> {
     }
 }
 
-fn plain_kind(text: &str) -> Kind {
+fn plain_kind(text: &str) -> YamlKind {
     match text.to_ascii_lowercase().as_str() {
-        "" | "~" | "null" => Kind::Nothing,
-        "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" => Kind::Boolean,
-        ".inf" | "-.inf" | "+.inf" | ".nan" => Kind::Number,
+        "" | "~" | "null" => YamlKind::Nothing,
+        "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" => YamlKind::Boolean,
+        ".inf" | "-.inf" | "+.inf" | ".nan" => YamlKind::Number,
         lower if lower.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
             let digits: String = lower.chars().filter(|c| *c != '_').collect();
             let unsigned = digits.trim_start_matches(['+', '-']);
@@ -93,9 +93,9 @@ fn plain_kind(text: &str) -> Kind {
                 || digits.parse::<f64>().is_ok(),
                 |(rest, radix)| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)),
             );
-            if number { Kind::Number } else { Kind::Text }
+            if number { YamlKind::Number } else { YamlKind::Text }
         }
-        _ => Kind::Text,
+        _ => YamlKind::Text,
     }
 }
 
@@ -208,7 +208,7 @@ pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyEr
             None => root = Some(node),
         }
     }
-    Ok(root.filter(|node| node.kind() != Kind::Nothing))
+    Ok(root.filter(|node| node.kind() != YamlKind::Nothing))
 }
 
 impl<'a> Open<'a> {
@@ -228,7 +228,7 @@ impl<'a> Open<'a> {
                         let first = source.line(*first);
                         let shown = shown::value(&text);
                         let error = ValueError::new(format!("the key `{shown}` is already on line {first}"));
-                        return Err(source.error_showing(span, error.hint("keep one of them"), Show::UpToHere));
+                        return Err(source.error_showing(span, error.hint("keep one of them"), LineExcerpt::UpToError));
                     }
                     seen.insert(text.clone(), span.start);
                     *key = Some((text, span));
@@ -239,7 +239,7 @@ impl<'a> Open<'a> {
                 }
                 (Some((key, key_span)), mut value) => {
                     // The place of a missing value is that of the next token; people look for it at its key.
-                    if value.span.is_empty() && value.kind() == Kind::Nothing {
+                    if value.span.is_empty() && value.kind() == YamlKind::Nothing {
                         value.span = key_span.clone();
                     }
                     entries.push(Entry { key, key_span, value });
@@ -273,19 +273,19 @@ fn scan_error(source: &Source<'_>, error: &ScanError) -> PolicyError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, plain_kind};
+    use super::{YamlKind, plain_kind};
 
     #[test]
     fn plain_words_are_what_any_yaml_reader_takes_them_for() {
         for (kind, words) in [
-            (Kind::Nothing, &["", "~", "null", "NULL"][..]),
-            (Kind::Boolean, &["no", "Yes", "on", "OFF", "true", "y"]),
+            (YamlKind::Nothing, &["", "~", "null", "NULL"][..]),
+            (YamlKind::Boolean, &["no", "Yes", "on", "OFF", "true", "y"]),
             (
-                Kind::Number,
+                YamlKind::Number,
                 &["0", "-1", "1.5", "1e3", "0x1F", "0o7", "1_000", ".5", "-.inf", ".NaN"],
             ),
             (
-                Kind::Text,
+                YamlKind::Text,
                 &[
                     "20s",
                     "10.0.20.10",

@@ -7,13 +7,13 @@ use mirrorshift_containerd::{Rule, Version};
 
 /// Every obstacle by name, with what to do about it.
 mod obstacle;
-pub use obstacle::{Busy, Obstacle};
+pub use obstacle::{Obstacle, OngoingWork};
 #[cfg(test)]
 mod tests;
 
 /// A running node, as far as a change of it depends on that. `None` is what could not be observed.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct NodeConditions {
     /// The version of systemd, such as 252.
     pub systemd: Option<u32>,
     /// What its containerd prints as its version.
@@ -39,13 +39,13 @@ pub struct Ground {
     /// The operator has said that a file which a distribution wrote is theirs to edit.
     pub owned_may_be_edited: bool,
     /// Every file that the plan replaces or that the daemon read.
-    pub files: Vec<File>,
+    pub files: Vec<FileConditions>,
     /// File systems that are written to.
     pub space: Vec<Space>,
     /// How CRI serves.
     pub cri: Option<Cri>,
     /// What goes on at this moment; nothing when it is not known.
-    pub busy: Option<Vec<Busy>>,
+    pub busy: Option<Vec<OngoingWork>>,
 }
 
 /// How the unit has been doing.
@@ -70,7 +70,7 @@ pub struct Owner {
 
 /// A file, as far as it can be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct FileConditions {
     /// As the plan names it.
     pub path: String,
     /// It was written after the daemon was started, which runs on other bytes.
@@ -111,11 +111,11 @@ pub enum Cri {
 
 /// Whether a change may begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PreflightResult {
     /// Now.
     Go,
     /// Not at this moment.
-    Wait(Vec<Busy>),
+    Wait(Vec<OngoingWork>),
     /// Not before somebody has changed something. At least one.
     Refuse(Vec<Obstacle>),
 }
@@ -127,7 +127,7 @@ const OLDEST_SYSTEMD: u32 = 239;
 const CALM: u64 = 600;
 
 /// Whether a change of `ground` may begin.
-pub fn preflight(ground: &Ground) -> Verdict {
+pub fn preflight(ground: &NodeConditions) -> PreflightResult {
     let mut obstacles = daemon(ground);
     obstacles.extend(unit(ground));
     obstacles.extend(ground.files.iter().flat_map(file));
@@ -138,14 +138,14 @@ pub fn preflight(ground: &Ground) -> Verdict {
         None => obstacles.push(Obstacle::Unknown("how CRI serves")),
     }
     match (&ground.busy, obstacles.is_empty()) {
-        (_, false) => Verdict::Refuse(obstacles),
-        (None, true) => Verdict::Refuse(vec![Obstacle::Unknown("what containerd is doing")]),
-        (Some(busy), true) if busy.is_empty() => Verdict::Go,
-        (Some(busy), true) => Verdict::Wait(busy.clone()),
+        (_, false) => PreflightResult::Refuse(obstacles),
+        (None, true) => PreflightResult::Refuse(vec![Obstacle::Unknown("what containerd is doing")]),
+        (Some(busy), true) if busy.is_empty() => PreflightResult::Go,
+        (Some(busy), true) => PreflightResult::Wait(busy.clone()),
     }
 }
 
-fn daemon(ground: &Ground) -> Vec<Obstacle> {
+fn daemon(ground: &NodeConditions) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     match ground.systemd {
         Some(version) if version < OLDEST_SYSTEMD => obstacles.push(Obstacle::OldSystemd { version }),
@@ -185,7 +185,7 @@ fn daemon(ground: &Ground) -> Vec<Obstacle> {
     obstacles
 }
 
-fn unit(ground: &Ground) -> Vec<Obstacle> {
+fn unit(ground: &NodeConditions) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     // What matters is who dies. `process` spares the shims wherever they are; the other modes kill what is in the unit.
     match (ground.kill_mode.as_deref(), ground.shims_in_unit) {
@@ -209,7 +209,7 @@ fn unit(ground: &Ground) -> Vec<Obstacle> {
     obstacles
 }
 
-fn file(file: &File) -> Vec<Obstacle> {
+fn file(file: &FileConditions) -> Vec<Obstacle> {
     let path = || file.path.clone();
     let checks = [
         (file.newer_than_daemon, Obstacle::Newer { path: path() }),
@@ -224,7 +224,7 @@ fn file(file: &File) -> Vec<Obstacle> {
         Some(false) => None,
         None => Some(Obstacle::UnknownFile {
             path: path(),
-            what: obstacle.question(),
+            what: obstacle.missing_fact(),
         }),
     };
     checks.into_iter().filter_map(raised).collect()

@@ -171,7 +171,7 @@ impl Obstacle {
     }
 
     /// What has to be known of a file for this not to be raised.
-    pub(super) fn question(&self) -> &'static str {
+    pub(super) fn missing_fact(&self) -> &'static str {
         match self {
             Self::Newer { .. } => READ,
             Self::Mounted { .. } => "whether it is a mount of its own",
@@ -228,7 +228,7 @@ impl fmt::Display for Obstacle {
 
 /// What is worth waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Busy {
+pub enum OngoingWork {
     /// Images are being pulled.
     Pulls(usize),
     /// Sandboxes or containers are being made.
@@ -237,7 +237,7 @@ pub enum Busy {
     Job(String),
 }
 
-impl fmt::Display for Busy {
+impl fmt::Display for OngoingWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pulls(count) => write!(f, "{count} downloads of images are under way"),

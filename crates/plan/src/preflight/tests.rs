@@ -3,8 +3,8 @@
 use super::*;
 use std::collections::BTreeSet;
 
-fn good_file() -> File {
-    File {
+fn good_file() -> FileConditions {
+    FileConditions {
         path: "/etc/containerd/config.toml".to_owned(),
         newer_than_daemon: Some(false),
         mounted: Some(false),
@@ -15,8 +15,8 @@ fn good_file() -> File {
     }
 }
 
-fn good() -> Ground {
-    Ground {
+fn good() -> NodeConditions {
+    NodeConditions {
         systemd: Some(252),
         version: "1.7.24".parse().unwrap(),
         daemons: Some(1),
@@ -44,11 +44,11 @@ fn good() -> Ground {
 }
 
 /// The names of the obstacles once `spoil` has been at a good node.
-fn ids(spoil: impl FnOnce(&mut Ground)) -> Vec<&'static str> {
+fn ids(spoil: impl FnOnce(&mut NodeConditions)) -> Vec<&'static str> {
     let mut ground = good();
     spoil(&mut ground);
     match preflight(&ground) {
-        Verdict::Refuse(obstacles) => {
+        PreflightResult::Refuse(obstacles) => {
             for obstacle in &obstacles {
                 assert!(
                     !obstacle.to_string().is_empty() && !obstacle.hint().ends_with('.'),
@@ -57,8 +57,8 @@ fn ids(spoil: impl FnOnce(&mut Ground)) -> Vec<&'static str> {
             }
             obstacles.iter().map(Obstacle::id).collect()
         }
-        Verdict::Go => Vec::new(),
-        Verdict::Wait(_) => vec!["wait"],
+        PreflightResult::Go => Vec::new(),
+        PreflightResult::Wait(_) => vec!["wait"],
     }
 }
 
@@ -70,11 +70,11 @@ fn owner(may_be_edited: bool) -> Owner {
     }
 }
 
-type Spoil = fn(&mut Ground);
+type Spoil = fn(&mut NodeConditions);
 
 #[test]
 fn a_node_that_is_fit() {
-    assert_eq!(preflight(&good()), Verdict::Go);
+    assert_eq!(preflight(&good()), PreflightResult::Go);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn each_obstacle_is_raised_by_its_fact_alone() {
         ("outside", |node| node.files[0].outside = Some(true)),
         ("space", |node| node.space[0].free = Some(1000)),
         ("cri-dead", |node| node.cri = Some(Cri::Dead)),
-        ("wait", |node| node.busy = Some(vec![Busy::Pulls(1)])),
+        ("wait", |node| node.busy = Some(vec![OngoingWork::Pulls(1)])),
     ];
     let mut names = BTreeSet::new();
     for (id, spoil) in spoiled {
@@ -180,7 +180,7 @@ fn every_obstacle_is_named_at_once_and_waiting_comes_last() {
     let all = ids(|node| {
         node.daemons = Some(2);
         node.cri = Some(Cri::Dead);
-        node.busy = Some(vec![Busy::Job("restart containerd.service".to_owned())]);
+        node.busy = Some(vec![OngoingWork::Job("restart containerd.service".to_owned())]);
     });
     assert_eq!(all, ["many-daemons", "cri-dead"]);
 }

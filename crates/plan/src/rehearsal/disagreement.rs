@@ -1,7 +1,7 @@
 //! Where a rehearsal and the plan disagree: what was seen, and what to do about it.
 
 use super::effective::Difference;
-use super::heard::{Asked, Variant};
+use super::heard::{ObservedRequest, Variant};
 use std::fmt;
 
 /// One thing in which a rehearsal and the plan disagree. Its text is a sentence without its full stop, and holds no secret.
@@ -48,9 +48,9 @@ pub enum Disagreement {
         /// Whose images.
         registry: String,
         /// By the plan.
-        planned: Vec<Asked>,
+        planned: Vec<ObservedRequest>,
         /// By the node's own containerd.
-        heard: Vec<Asked>,
+        heard: Vec<ObservedRequest>,
     },
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for Disagreement {
     }
 }
 
-fn list(asked: &[Asked]) -> String {
+fn list(asked: &[ObservedRequest]) -> String {
     match asked {
         [] => "nobody".to_owned(),
         asked => asked

@@ -2,7 +2,7 @@
 //! nothing to keep secret.
 
 use crate::step::Digest;
-use mirrorshift_containerd::toml::{Kind, Table, Value, parse};
+use mirrorshift_containerd::toml::{Table, Value, ValueKind, parse};
 use mirrorshift_containerd::{CRI_IMAGES, CRI_ONE, CRI_TWO};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,9 +80,9 @@ fn flatten(table: &Table, above: &str, all: &mut BTreeMap<String, Digest>) {
             above => format!("{above}.{}", written(key)),
         };
         match &value.kind {
-            Kind::Table(inner) if !inner.is_empty() => flatten(inner, &path, all),
+            ValueKind::Table(inner) if !inner.is_empty() => flatten(inner, &path, all),
             // 1.x prints every file that it loaded there, in the order of a map, which is another one each time.
-            Kind::Array(files) if path == "imports" => {
+            ValueKind::Array(files) if path == "imports" => {
                 let mut files: Vec<String> = files.iter().map(plain).collect();
                 files.sort();
                 all.insert(path, Digest::of(files.join("\n").as_bytes()));
@@ -97,12 +97,12 @@ fn flatten(table: &Table, above: &str, all: &mut BTreeMap<String, Digest>) {
 /// A value as text, its type included. Keys of tables in lists are sorted.
 fn plain(value: &Value) -> String {
     let text = match &value.kind {
-        Kind::String(text) | Kind::Datetime(text) => format!("{text:?}"),
-        Kind::Integer(number) => number.to_string(),
-        Kind::Float(number) => number.to_bits().to_string(),
-        Kind::Boolean(flag) => flag.to_string(),
-        Kind::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
-        Kind::Table(table) => {
+        ValueKind::String(text) | ValueKind::Datetime(text) => format!("{text:?}"),
+        ValueKind::Integer(number) => number.to_string(),
+        ValueKind::Float(number) => number.to_bits().to_string(),
+        ValueKind::Boolean(flag) => flag.to_string(),
+        ValueKind::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
+        ValueKind::Table(table) => {
             let mut entries: Vec<String> = table
                 .iter()
                 .map(|(key, value)| format!("{key:?}={}", plain(value)))

@@ -32,7 +32,7 @@ impl fmt::Display for Variant {
 /// What one set of files came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Heard {
+pub struct SandboxReport {
     /// The files.
     pub variant: Variant,
     /// Every plugin by `type.id`. Empty when containerd did not start.
@@ -68,7 +68,7 @@ pub struct Pull {
     /// As CRI was asked for it.
     pub image: String,
     /// Who was asked, in order, each once.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<ObservedRequest>,
     /// Why containerd gave up, in its words and without the user-info of URLs.
     pub said: String,
 }
@@ -76,7 +76,7 @@ pub struct Pull {
 /// How somebody was spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wire {
+pub enum Transport {
     /// Plain HTTP.
     Http,
     /// TLS; what was asked for stays unseen.
@@ -86,9 +86,9 @@ pub enum Wire {
 /// Somebody who was asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub struct ObservedRequest {
     /// How.
-    pub wire: Wire,
+    pub wire: Transport,
     /// The name or address, in lower case, an IPv6 address without its brackets.
     pub host: String,
     /// The port, which a URL may leave out.
@@ -99,11 +99,11 @@ pub struct Asked {
     pub namespace: Option<String>,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for ObservedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.wire {
-            Wire::Http => "http",
-            Wire::Tls => "https",
+            Transport::Http => "http",
+            Transport::Tls => "https",
         };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{scheme}://{open}{}{close}:{}", self.host, self.port)?;

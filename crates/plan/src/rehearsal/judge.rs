@@ -1,10 +1,10 @@
 //! Compares what was heard with the plan.
 
 use super::disagreement::Disagreement;
-use super::heard::{Asked, Heard, PluginState, Variant, Wire};
+use super::heard::{ObservedRequest, PluginState, SandboxReport, Transport, Variant};
 use super::probe::Probe;
 use super::route::{asked, each_once};
-use crate::plan::{Note, Plan, Subject};
+use crate::plan::{Note, Plan, RegistryScope};
 use mirrorshift_containerd::{CRI_IMAGES, CRI_TWO, is_localhost};
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ const UNKNOWABLE: [&str; 1] = ["io.containerd.nri.v1.nri"];
 /// A CRI that the old files leave dead is no disagreement when the plan is there to heal it and the new files bring it up.
 /// A plugin that the running daemon has, and that the old files do not bring up in the sandbox either, says nothing: that is
 /// the sandbox's doing.
-pub fn judge(expected: &Expected<'_>, heard: &[Heard]) -> Vec<Disagreement> {
+pub fn compare(expected: &Expected<'_>, heard: &[SandboxReport]) -> Vec<Disagreement> {
     let of = |variant| heard.iter().find(|heard| heard.variant == variant);
     let missing = |variant: Variant| vec![Disagreement::NotHeard(variant.to_string())];
     let (Some(before), Some(after)) = (of(Variant::Before), of(Variant::After)) else {
@@ -64,7 +64,7 @@ fn heals(plan: &Plan) -> bool {
     plan.notes.iter().any(|note| matches!(note, Note::Heals(_)))
 }
 
-fn dead(heard: &Heard) -> Disagreement {
+fn dead(heard: &SandboxReport) -> Disagreement {
     let of_cri = heard.plugins.iter().find_map(|(name, state)| match state {
         PluginState::Failed(why) if is_cri(name) => Some(why.clone()),
         _ => None,
@@ -81,7 +81,7 @@ fn is_cri(plugin: &str) -> bool {
     [CRI_IMAGES, "io.containerd.cri.v1.runtime", CRI_TWO].contains(&plugin)
 }
 
-fn plugins(expected: &Expected<'_>, before: &Heard, changed: &Heard, found: &mut Vec<Disagreement>) {
+fn plugins(expected: &Expected<'_>, before: &SandboxReport, changed: &SandboxReport, found: &mut Vec<Disagreement>) {
     // A daemon that did not start has lost all of them, and a dead CRI has lost its own, which is said already.
     if changed.plugins.is_empty() {
         return;
@@ -106,7 +106,7 @@ fn plugins(expected: &Expected<'_>, before: &Heard, changed: &Heard, found: &mut
     }
 }
 
-fn settings(before: &Heard, changed: &Heard, found: &mut Vec<Disagreement>) {
+fn settings(before: &SandboxReport, changed: &SandboxReport, found: &mut Vec<Disagreement>) {
     match (&before.effective, &changed.effective) {
         (Ok(old), Ok(new)) => {
             let setting = |(path, difference): (&str, _)| Disagreement::Setting {
@@ -127,7 +127,7 @@ fn settings(before: &Heard, changed: &Heard, found: &mut Vec<Disagreement>) {
     }
 }
 
-fn routes(expected: &Expected<'_>, heard: &Heard, found: &mut Vec<Disagreement>) {
+fn routes(expected: &Expected<'_>, heard: &SandboxReport, found: &mut Vec<Disagreement>) {
     for probe in expected.probes {
         let change = expected
             .plan
@@ -158,11 +158,13 @@ fn routes(expected: &Expected<'_>, heard: &Heard, found: &mut Vec<Disagreement>)
 
 /// As far as it counts: a registry on the node itself is greeted by TLS before plain HTTP or not, depending on whether a
 /// port is named somewhere, and this is known to differ between the rules of `mirrors` and those of hosts.toml.
-fn shown<'a>(all: &'a [Asked], registry: &Subject) -> Vec<&'a Asked> {
-    let local = matches!(registry, Subject::Registry(name) if is_localhost(name));
-    let greets = |asked: &Asked| {
-        let plain = |other: &Asked| other.wire == Wire::Http && (&other.host, other.port) == (&asked.host, asked.port);
-        asked.wire == Wire::Tls && all.iter().any(plain)
+fn shown<'a>(all: &'a [ObservedRequest], registry: &RegistryScope) -> Vec<&'a ObservedRequest> {
+    let local = matches!(registry, RegistryScope::Registry(name) if is_localhost(name));
+    let greets = |asked: &ObservedRequest| {
+        let plain = |other: &ObservedRequest| {
+            other.wire == Transport::Http && (&other.host, other.port) == (&asked.host, asked.port)
+        };
+        asked.wire == Transport::Tls && all.iter().any(plain)
     };
     all.iter().filter(|asked| !(local && greets(asked))).collect()
 }

@@ -6,13 +6,13 @@
 
 /// What was heard of one set of files.
 mod heard;
-pub use heard::{Asked, Heard, PluginState, Pull, Variant, Wire};
+pub use heard::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
 /// A merged configuration by the digest of each of its values.
 mod effective;
 pub use effective::{Difference, Effective, Unreadable};
 /// One image for each registry of a plan.
 mod probe;
-pub use probe::{Named, PROBED, Probe, probes};
+pub use probe::{PROBED, Probe, ReferenceKind, probes};
 /// What a route looks like from where it leads.
 mod route;
 pub use route::{asked, port_of};
@@ -20,6 +20,6 @@ pub use route::{asked, port_of};
 mod disagreement;
 pub use disagreement::Disagreement;
 mod judge;
-pub use judge::{Expected, judge};
+pub use judge::{Expected, compare};
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! One image for each registry of a plan, to see who is asked for it.
 
 use crate::folders::UNNAMED;
-use crate::plan::{Plan, Subject};
-use mirrorshift_containerd::Ask;
+use crate::plan::{Plan, RegistryScope};
+use mirrorshift_containerd::RegistryHost;
 use std::fmt::Write as _;
 
 /// The repository of every probe, whatever its registry: nobody has such an image.
@@ -12,16 +12,16 @@ pub const PROBED: &str = "mirrorshift/rehearsal";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The registry that it stands for.
-    pub registry: Subject,
+    pub registry: RegistryScope,
     /// Its reference.
     pub image: String,
     /// What it is named by, which decides who may be asked.
-    pub named: Named,
+    pub named: ReferenceKind,
 }
 
 /// What an image is named by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum ReferenceKind {
     /// Hosts that resolve tags are asked.
     Tag,
     /// All hosts that serve content are asked.
@@ -33,18 +33,18 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
     let mut probes = Vec::new();
     for change in &plan.routes {
         let registry = match &change.registry {
-            Subject::Registry(name) => name.as_str(),
-            Subject::Unnamed => UNNAMED,
+            RegistryScope::Registry(name) => name.as_str(),
+            RegistryScope::Unnamed => UNNAMED,
         };
         let probe = |named, suffix: &str| Probe {
             registry: change.registry.clone(),
             image: format!("{registry}/{PROBED}{suffix}"),
             named,
         };
-        probes.push(probe(Named::Tag, ":probe"));
-        let tells_apart = |ask: &Ask| ask.resolves != ask.pulls;
+        probes.push(probe(ReferenceKind::Tag, ":probe"));
+        let tells_apart = |ask: &RegistryHost| ask.resolves != ask.pulls;
         if change.before.asks().iter().chain(change.after.asks()).any(tells_apart) {
-            probes.push(probe(Named::Digest, &digest()));
+            probes.push(probe(ReferenceKind::Digest, &digest()));
         }
     }
     probes

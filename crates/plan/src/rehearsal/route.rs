@@ -1,23 +1,23 @@
 //! What a route of the model looks like from where it leads: who would be asked, and how.
 
-use super::heard::{Asked, Wire};
-use super::probe::Named;
-use mirrorshift_containerd::{Ask, Route, Scheme};
+use super::heard::{ObservedRequest, Transport};
+use super::probe::ReferenceKind;
+use mirrorshift_containerd::{RegistryHost, Route, Scheme};
 use std::net::Ipv6Addr;
 
 /// Who is asked for an image by a route, in order, each once: a digest is looked for at all hosts twice, among manifests and
 /// among blobs, and where plain HTTP was fallen back to, TLS is not tried again.
-pub fn asked(route: &Route, named: Named) -> Vec<Asked> {
+pub fn asked(route: &Route, named: ReferenceKind) -> Vec<ObservedRequest> {
     let asks = route.asks().iter().filter(|ask| match named {
-        Named::Tag => ask.resolves,
-        Named::Digest => ask.pulls,
+        ReferenceKind::Tag => ask.resolves,
+        ReferenceKind::Digest => ask.pulls,
     });
     each_once(asks.flat_map(seen))
 }
 
 /// Without those that were asked before, in the order in which they were asked first.
-pub(super) fn each_once(all: impl IntoIterator<Item = Asked>) -> Vec<Asked> {
-    let mut once: Vec<Asked> = Vec::new();
+pub(super) fn each_once(all: impl IntoIterator<Item = ObservedRequest>) -> Vec<ObservedRequest> {
+    let mut once: Vec<ObservedRequest> = Vec::new();
     for asked in all {
         if !once.contains(&asked) {
             once.push(asked);
@@ -26,21 +26,21 @@ pub(super) fn each_once(all: impl IntoIterator<Item = Asked>) -> Vec<Asked> {
     once
 }
 
-fn seen(ask: &Ask) -> Vec<Asked> {
-    let wires: &[Wire] = match ask.scheme {
-        Scheme::Http => &[Wire::Http],
-        Scheme::Https => &[Wire::Tls],
-        Scheme::HttpsThenHttp => &[Wire::Tls, Wire::Http],
+fn seen(ask: &RegistryHost) -> Vec<ObservedRequest> {
+    let wires: &[Transport] = match ask.scheme {
+        Scheme::Http => &[Transport::Http],
+        Scheme::Https => &[Transport::Tls],
+        Scheme::HttpsThenHttp => &[Transport::Tls, Transport::Http],
     };
     // Where both are tried, the port of the first is kept, unless none is written.
-    let asked = |wire: &Wire| {
+    let asked = |wire: &Transport| {
         let usual = match wire {
-            Wire::Http => 80,
-            Wire::Tls => 443,
+            Transport::Http => 80,
+            Transport::Tls => 443,
         };
         let (host, port) = port_of(&ask.host, usual);
-        let plain = *wire == Wire::Http;
-        Asked {
+        let plain = *wire == Transport::Http;
+        ObservedRequest {
             wire: *wire,
             host,
             port,

@@ -1,10 +1,10 @@
 //! Each way in which a rehearsal and a plan can disagree, and what is no disagreement.
 
 use super::{
-    Asked, Difference, Disagreement, Effective, Expected, Heard, Named, PluginState, Pull, Variant, Wire, asked, judge,
-    port_of, probes,
+    Difference, Disagreement, Effective, Expected, ObservedRequest, PluginState, Pull, ReferenceKind, SandboxReport,
+    Transport, Variant, asked, compare, port_of, probes,
 };
-use crate::plan::{NodeFiles, Note, Plan, Subject, plan};
+use crate::plan::{NodeFiles, Note, Plan, RegistryScope, plan};
 use crate::policy::{MirrorFlag, Policy};
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, Version, read};
 use std::collections::BTreeSet;
@@ -43,7 +43,7 @@ fn loaded() -> BTreeSet<String> {
 }
 
 /// A rehearsal in which everything went as planned.
-fn agreed(plan: &Plan) -> Vec<Heard> {
+fn agreed(plan: &Plan) -> Vec<SandboxReport> {
     let of = |variant| {
         let pull = |probe: super::Probe| {
             let change = plan
@@ -61,7 +61,7 @@ fn agreed(plan: &Plan) -> Vec<Heard> {
                 said: String::new(),
             }
         };
-        Heard {
+        SandboxReport {
             variant,
             plugins: loaded().into_iter().map(|name| (name, PluginState::Ok)).collect(),
             cri: true,
@@ -74,8 +74,8 @@ fn agreed(plan: &Plan) -> Vec<Heard> {
     [Variant::Before, Variant::Prefix(1), Variant::After].map(of).into()
 }
 
-fn judged(plan: &Plan, heard: &[Heard]) -> Vec<Disagreement> {
-    judge(
+fn judged(plan: &Plan, heard: &[SandboxReport]) -> Vec<Disagreement> {
+    compare(
         &Expected {
             plan,
             probes: &probes(plan),
@@ -86,7 +86,7 @@ fn judged(plan: &Plan, heard: &[Heard]) -> Vec<Disagreement> {
 }
 
 /// What is said when this is done to a rehearsal in which everything went as planned.
-fn spoilt(spoil: impl FnOnce(&mut [Heard])) -> Vec<Disagreement> {
+fn spoilt(spoil: impl FnOnce(&mut [SandboxReport])) -> Vec<Disagreement> {
     let plan = planned(MIRRORS, &Policy::default());
     let mut heard = agreed(&plan);
     spoil(&mut heard);
@@ -252,8 +252,8 @@ fn a_registry_on_the_node_may_be_greeted_by_tls_and_no_other_may() {
                 .unwrap();
             let last = pull.asked.last().unwrap().clone();
             let at = pull.asked.len() - 1;
-            let greeting = Asked {
-                wire: Wire::Tls,
+            let greeting = ObservedRequest {
+                wire: Transport::Tls,
                 path: None,
                 namespace: None,
                 ..last
@@ -272,7 +272,7 @@ fn a_difference_that_the_policy_asks_for_is_planned() {
     let plan = planned(MIRRORS, &policy);
     let heard = agreed(&plan);
     assert_eq!(judged(&plan, &heard), []);
-    let of = |heard: &Heard| {
+    let of = |heard: &SandboxReport| {
         let pull = heard
             .pulls
             .iter()
@@ -291,7 +291,7 @@ fn probes_are_one_a_registry_and_two_where_tags_are_asked_elsewhere() {
     let plan = planned(MIRRORS, &Policy::default());
     let all = probes(&plan);
     assert_eq!(all.len(), plan.routes.len());
-    assert!(all.iter().any(|probe| probe.registry == Subject::Unnamed));
+    assert!(all.iter().any(|probe| probe.registry == RegistryScope::Unnamed));
     for probe in &all {
         probe.image.parse::<mirrorshift_containerd::Image>().unwrap();
     }
@@ -300,19 +300,19 @@ fn probes_are_one_a_registry_and_two_where_tags_are_asked_elsewhere() {
     let plan = planned(MIRRORS, &Policy::parse(text, "policy.yaml").unwrap());
     let ghcr: Vec<_> = probes(&plan)
         .into_iter()
-        .filter(|probe| probe.registry == Subject::Registry("ghcr.io".to_owned()))
+        .filter(|probe| probe.registry == RegistryScope::Registry("ghcr.io".to_owned()))
         .collect();
     assert_eq!(
         ghcr.iter().map(|probe| probe.named).collect::<Vec<_>>(),
-        [Named::Tag, Named::Digest]
+        [ReferenceKind::Tag, ReferenceKind::Digest]
     );
     let change = plan
         .routes
         .iter()
         .find(|change| change.registry == ghcr[0].registry)
         .unwrap();
-    assert_eq!(asked(&change.after, Named::Tag).len(), 1);
-    assert_eq!(asked(&change.after, Named::Digest).len(), 3);
+    assert_eq!(asked(&change.after, ReferenceKind::Tag).len(), 1);
+    assert_eq!(asked(&change.after, ReferenceKind::Digest).len(), 3);
     assert!(
         ghcr[1]
             .image

@@ -3,7 +3,7 @@
 mod settings;
 
 use super::*;
-use crate::route::{Ask, Scheme};
+use crate::route::{RegistryHost, Scheme};
 
 const CA: &str = include_str!("../testdata/ca.pem");
 const KEY: &str = include_str!("../testdata/client.key");
@@ -48,7 +48,7 @@ fn routed(release: &str, registry: &str, files: &[(&str, &str)]) -> Route {
 
 /// One line for each host: URL, what it may, TLS settings.
 fn lines(route: &Route) -> Vec<String> {
-    let line = |ask: &Ask| {
+    let line = |ask: &RegistryHost| {
         let first = if ask.scheme == Scheme::HttpsThenHttp {
             "https, "
         } else {
@@ -120,7 +120,7 @@ fn lists_relative_roots_and_the_transfer_service() {
     }
     let version = version("2.1.9");
     let asked = |config_path: &str, splits_list| {
-        let setting = Setting {
+        let setting = LookupContext {
             splits_list,
             ..alone(&version, &tree, config_path)
         };
@@ -284,7 +284,7 @@ fn everything_that_a_route_depends_on_is_asked_for() {
     let mut read = Tree::new();
     let mut asked = Vec::new();
     for _ in 0..10 {
-        let wanted = hosts_wanted(&version("2.1.9"), &read, "/certs", "reg.test");
+        let wanted = unread_hosts_paths(&version("2.1.9"), &read, "/certs", "reg.test");
         for path in &wanted {
             read.insert(path.clone(), whole.get(path).cloned().unwrap_or(Entry::Absent));
         }
@@ -303,7 +303,7 @@ fn everything_that_a_route_depends_on_is_asked_for() {
     );
     read.insert("/certs/reg.test/ca.pem", Entry::File(CA.as_bytes().to_vec()));
     assert_eq!(
-        hosts_wanted(&version("2.1.9"), &read, "/certs", "reg.test"),
+        unread_hosts_paths(&version("2.1.9"), &read, "/certs", "reg.test"),
         ["/certs/x.pem"]
     );
 }

@@ -196,7 +196,7 @@ fn fields_by_release() {
     let ask = asked("2.1.9", "header = { x-A = \"1\", \"b.c\" = [\"2\", \"3\"], none = [] }").unwrap();
     let headers: Vec<_> = ask
         .headers
-        .expose()
+        .reveal()
         .iter()
         .map(|(name, values)| (name.as_str(), values.join(",")))
         .collect();
@@ -225,7 +225,7 @@ fn where_a_host_stands_and_whose_credentials_it_gets() {
     let version = version("2.1.9");
     let credentials = |host: &str| (host == "m:5000").then(|| host.to_owned());
     let Route::Hosts(asks) = route(
-        &Setting {
+        &LookupContext {
             credentials: &credentials,
             ..alone(&version, &tree, "/certs")
         },

@@ -10,7 +10,7 @@ use zbus::MessageStream;
 
 /// The ends of one unit's jobs from now on, whoever asked for them: systemd's own restarts are among them.
 #[derive(Debug)]
-pub struct Ends {
+pub struct UnitJobs {
     bus: Bus,
     unit: String,
     /// Taken by `drop` alone.
@@ -22,9 +22,9 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`].
-    pub fn ends(self, unit: &str) -> Result<Ends, BusError> {
+    pub fn ends(self, unit: &str) -> Result<UnitJobs, BusError> {
         let signals = self.wait(self.within, "Subscribe", subscribe(self.connection()?))?;
-        Ok(Ends {
+        Ok(UnitJobs {
             bus: self,
             unit: unit.to_owned(),
             signals: Some(signals),
@@ -32,7 +32,7 @@ impl Bus {
     }
 }
 
-impl Ends {
+impl UnitJobs {
     /// Waits for the next one; false when there is none `within`.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Ends {
     }
 }
 
-impl Drop for Ends {
+impl Drop for UnitJobs {
     fn drop(&mut self) {
         let _entered = self.bus.patience.enter();
         self.signals = None;

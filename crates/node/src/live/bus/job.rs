@@ -141,7 +141,7 @@ async fn result(signals: MessageStream, job: &str) -> Result<Option<String>, Bus
 }
 
 /// A job that is gone.
-pub(super) struct Removed {
+pub(super) struct JobRemoved {
     /// Its path.
     job: String,
     /// The unit that it was for.
@@ -150,10 +150,10 @@ pub(super) struct Removed {
     result: String,
 }
 
-pub(super) fn removed(signal: &Message) -> Option<Removed> {
+pub(super) fn removed(signal: &Message) -> Option<JobRemoved> {
     let body = signal.body();
     let (_, path, unit, result): (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
-    Some(Removed {
+    Some(JobRemoved {
         job: path.as_str().to_owned(),
         unit,
         result,

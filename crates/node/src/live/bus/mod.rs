@@ -8,19 +8,19 @@ mod transient;
 mod unit;
 mod value;
 
-use crate::live::patience::Patience;
+use crate::live::patience::BlockingRuntime;
 use crate::live::peer::dial;
 use std::path::Path;
 use std::time::Duration;
 use zbus::connection::Builder;
 use zbus::{Connection, Message};
 
-pub use ends::Ends;
+pub use ends::UnitJobs;
 pub use environment::Environment;
 pub use error::BusError;
 pub use job::Job;
 pub use transient::{Exec, Property};
-pub use unit::{ExecStart, Moment, Unit};
+pub use unit::{ExecStart, Unit, UnitTimestamps};
 
 /// Where D-Bus listens on every distribution; the variable that moves it is not read, as root's environment should not
 /// decide whom root trusts.
@@ -39,7 +39,7 @@ pub struct Bus {
     connection: Option<Connection>,
     within: Duration,
     version: String,
-    patience: Patience,
+    patience: BlockingRuntime,
 }
 
 impl Bus {
@@ -58,7 +58,7 @@ impl Bus {
             socket: socket.to_owned(),
             source,
         };
-        let patience = Patience::new().map_err(unreachable)?;
+        let patience = BlockingRuntime::new().map_err(unreachable)?;
         // Connected here and not by the library, so that a missing socket is told from a refused one.
         let stream = dial(socket).map_err(unreachable)?;
         let greeting = async { Builder::unix_stream(stream).build().await };

@@ -50,18 +50,18 @@ pub struct Unit {
     /// Whether systemd sees that its files changed since it read them. It does not see the first drop-in of a unit (252).
     pub needs_daemon_reload: bool,
     /// When it last changed its state.
-    pub state_changed: Option<Moment>,
+    pub state_changed: Option<UnitTimestamps>,
     /// When its process was started.
-    pub main_started: Option<Moment>,
+    pub main_started: Option<UnitTimestamps>,
     /// When it last became active. For `Type=notify` that is when the daemon called itself ready.
-    pub active_since: Option<Moment>,
+    pub active_since: Option<UnitTimestamps>,
     /// How long systemd gives it to start: microseconds; `None` for no bound.
     pub start_timeout_us: Option<u64>,
 }
 
 /// A moment by two clocks, in microseconds: of the day (which may be set) and since boot (which may not).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Moment {
+pub struct UnitTimestamps {
     /// Since 1970.
     pub wall_us: u64,
     /// Since boot, without sleep.
@@ -97,10 +97,10 @@ pub(super) fn read(all: &Properties) -> Result<Unit, BusError> {
     let text = |name| take(all, name, |value| value::text(value).map(str::to_owned));
     let flag = |name| take(all, name, value::flag);
     let number = |name| take(all, name, value::number);
-    let moment = |wall: &'static str, monotonic: &'static str| -> Result<Option<Moment>, BusError> {
+    let moment = |wall: &'static str, monotonic: &'static str| -> Result<Option<UnitTimestamps>, BusError> {
         let (wall_us, monotonic_us) = (number(wall)?, number(monotonic)?);
         // Zero stands for never.
-        Ok((wall_us != 0).then_some(Moment { wall_us, monotonic_us }))
+        Ok((wall_us != 0).then_some(UnitTimestamps { wall_us, monotonic_us }))
     };
     let job = take(all, "Job", |value| value::number(value::fields(value)?.first()?))?;
     let pid = number("MainPID")?;

@@ -24,22 +24,22 @@ mod staging;
 mod subject;
 /// Sets of files.
 mod variants;
-pub use order::Times as RehearsalTimes;
+pub use order::SandboxTimeouts as RehearsalTimes;
 /// What runs in the sandbox.
 mod inside;
 /// Where somebody may be asked.
 mod ports;
 pub use inside::{InsideError, inside};
 
-use self::order::{ANSWER, Answer, ORDER, Order};
-use self::places::{Settings, is_below};
-use self::sandbox::Sandbox;
-use self::staging::Stage;
-use self::subject::Subject;
+use self::order::{ANSWER, ORDER, SandboxRequest, SandboxResponse};
+use self::places::{ConfiguredPaths, is_below};
+use self::sandbox::SandboxUnit;
+use self::staging::StagingDir;
+use self::subject::DaemonConfig;
 use super::{Bus, BusError, Facts, since_boot};
 use crate::root::{Root, split};
 use mirrorshift_containerd::{Config, Entry, Tree, read};
-use mirrorshift_plan::rehearsal::{Heard, Probe, Variant};
+use mirrorshift_plan::rehearsal::{Probe, SandboxReport, Variant};
 use mirrorshift_plan::{NodeFiles, Plan};
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,9 +57,9 @@ pub struct Rehearsal {
     id: String,
     program: String,
     times: RehearsalTimes,
-    sandboxes: Vec<(Variant, Sandbox)>,
+    sandboxes: Vec<(Variant, SandboxUnit)>,
     /// Goes last.
-    _stage: Stage,
+    _stage: StagingDir,
 }
 
 impl Rehearsal {
@@ -84,20 +84,20 @@ impl Rehearsal {
         }
         let after = after(node.tree, plan);
         let (old, new) = (config(node, node.tree), config(node, &after));
-        let mut settings = Settings::default();
+        let mut settings = ConfiguredPaths::default();
         let mut configs = BTreeSet::from([node.config.to_owned()]);
         for config in new.iter().chain(&old) {
             settings.read(&config.document);
             configs.extend(config.document.files.iter().map(|file| file.path.clone()));
         }
-        let subject = Subject::of(facts, &settings)?;
+        let subject = DaemonConfig::of(facts, &settings)?;
         let private = settings.private(root, &subject.root, &subject.state, &subject.address)?;
         let homes = staging::homes(root, ETC, &plan.steps)?;
         let program = command.first().cloned().unwrap_or_default();
         let visible = visible(root, &private, &homes, [&program, &subject.program], node.tree);
 
         let id = format!("{}-{}", std::process::id(), since_boot().as_nanos());
-        let stage = Stage::make(&id)?;
+        let stage = StagingDir::make(&id)?;
         let mut sandboxes = Vec::new();
         for (at, (variant, steps)) in variants::variants(&plan.steps, &configs).into_iter().enumerate() {
             let folder = stage.folder(&at.to_string())?;
@@ -110,7 +110,7 @@ impl Rehearsal {
             let shared = stage.folder(&format!("{at}/shared"))?;
             // What a crash leaves behind is to serve; who is asked then is nobody's plan.
             let asks = !matches!(variant, Variant::Prefix(_));
-            let order = Order {
+            let order = SandboxRequest {
                 variant,
                 program: subject.program.clone(),
                 config: subject.config.clone(),
@@ -134,7 +134,7 @@ impl Rehearsal {
             let shared = shared.display().to_string();
             let mut command = command.to_vec();
             command.push(shared.clone());
-            let sandbox = Sandbox {
+            let sandbox = SandboxUnit {
                 command,
                 private: private.clone(),
                 inaccessible: settings.inaccessible(),
@@ -157,7 +157,7 @@ impl Rehearsal {
     /// # Errors
     ///
     /// When a sandbox gave no answer. Those that were started have ended.
-    pub fn run(self, bus: &Bus) -> Result<Vec<Heard>, RehearsalError> {
+    pub fn run(self, bus: &Bus) -> Result<Vec<SandboxReport>, RehearsalError> {
         let mut heard = Vec::new();
         for (at, (variant, sandbox)) in self.sandboxes.into_iter().enumerate() {
             let unit = format!("mirrorshift-rehearsal-{}-{at}.service", self.id);
@@ -186,11 +186,11 @@ fn answered(
     program: &str,
     (result, status): (String, u64),
     within: Duration,
-) -> Result<Heard, RehearsalError> {
+) -> Result<SandboxReport, RehearsalError> {
     let text = fs::read(answer).ok();
     match text.and_then(|text| serde_json::from_slice(&text).ok()) {
-        Some(Answer::Heard(heard)) => Ok(*heard),
-        Some(Answer::Failed(said)) => Err(RehearsalError::Inside { variant, said }),
+        Some(SandboxResponse::Heard(heard)) => Ok(*heard),
+        Some(SandboxResponse::Failed(said)) => Err(RehearsalError::Inside { variant, said }),
         None if result == "timeout" => Err(RehearsalError::Late { variant, within }),
         None if result == "exit-code" && status == 203 => Err(RehearsalError::NotExecutable(program.to_owned())),
         None if result == "exit-code" && (200..=243).contains(&status) => Err(RehearsalError::NoSandbox(status)),

@@ -1,7 +1,7 @@
 //! What the program in the sandbox is told, and where it answers. Both are files in a folder that the two share; the order
 //! holds the daemon's environment, which may be secret, so only root can read it.
 
-use mirrorshift_plan::rehearsal::{Heard, Variant};
+use mirrorshift_plan::rehearsal::{SandboxReport, Variant};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const ANSWER: &str = "answer.json";
 /// What to do in the sandbox.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Order {
+pub(super) struct SandboxRequest {
     pub(super) variant: Variant,
     pub(super) program: String,
     pub(super) config: String,
@@ -26,13 +26,13 @@ pub(super) struct Order {
     pub(super) images: Vec<String>,
     /// Where somebody may be asked.
     pub(super) ports: Vec<u16>,
-    pub(super) times: Times,
+    pub(super) times: SandboxTimeouts,
 }
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Times {
+pub struct SandboxTimeouts {
     /// A whole set of files: systemd ends the sandbox then.
     pub whole: Duration,
     /// From the start of containerd until CRI answers.
@@ -41,7 +41,7 @@ pub struct Times {
     pub pull: Duration,
 }
 
-impl Default for Times {
+impl Default for SandboxTimeouts {
     fn default() -> Self {
         Self {
             whole: Duration::from_mins(1),
@@ -54,9 +54,9 @@ impl Default for Times {
 /// What came of it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(super) enum SandboxResponse {
     /// What containerd did.
-    Heard(Box<Heard>),
+    Heard(Box<SandboxReport>),
     /// Why it was not tried.
     Failed(String),
 }

@@ -2,14 +2,14 @@
 //! lock on it, and whose programs it would start.
 
 use super::RehearsalError;
-use crate::resolve::{Landing, resolve};
+use crate::resolve::{ResolvedPath, resolve};
 use crate::root::{Root, split};
 use mirrorshift_containerd::Document;
-use mirrorshift_containerd::toml::{Kind, Table};
+use mirrorshift_containerd::toml::{Table, ValueKind};
 
 /// What of the configuration, before and after, says so. The names are those of containerd 1.6 to 2.4.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct ConfiguredPaths {
     /// `state`, as it was merged.
     pub(super) state: Option<String>,
     /// Folders of sockets.
@@ -25,12 +25,12 @@ const NRI: [&str; 2] = ["/opt/nri", "/etc/nri"];
 /// Every socket of a usual node is somewhere below.
 pub(super) const RUN: &str = "/run";
 
-impl Settings {
+impl ConfiguredPaths {
     /// Adds what the files of `document` say. A later file has the last word on `state`, as in the merge.
     pub(super) fn read(&mut self, document: &Document) {
         for file in &document.files {
             for (key, value) in &file.parsed.root {
-                if let (true, Kind::String(state)) = (key.eq_ignore_ascii_case("state"), &value.kind)
+                if let (true, ValueKind::String(state)) = (key.eq_ignore_ascii_case("state"), &value.kind)
                     && !state.is_empty()
                 {
                     self.state = Some(state.clone());
@@ -44,13 +44,13 @@ impl Settings {
         for (key, value) in table {
             let key = key.to_ascii_lowercase();
             match &value.kind {
-                Kind::Table(inner) => {
+                ValueKind::Table(inner) => {
                     above.push(key);
                     self.walk(inner, above);
                     above.pop();
                 }
                 // Addresses with a port are in a network of the sandbox's own.
-                Kind::String(path) if path.starts_with('/') => self.note(above, &key, path),
+                ValueKind::String(path) if path.starts_with('/') => self.note(above, &key, path),
                 _ => {}
             }
         }
@@ -86,7 +86,7 @@ impl Settings {
         let mut private = vec![RUN.to_owned()];
         for path in wanted.chain(others) {
             // Where there is nothing, nothing is shared, and nothing can be written there either.
-            let Ok(Landing::Found(real)) = resolve(node, path) else {
+            let Ok(ResolvedPath::Found(real)) = resolve(node, path) else {
                 continue;
             };
             if real.matches('/').count() < 2 && real != RUN {
@@ -130,11 +130,11 @@ mod tests {
     use super::*;
     use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, read};
 
-    fn settings(text: &str) -> Settings {
+    fn settings(text: &str) -> ConfiguredPaths {
         let mut tree = Tree::new();
         tree.insert(DEFAULT_CONFIG, Entry::File(text.into()));
         let config = read(&"2.1.9".parse().unwrap(), DEFAULT_CONFIG, &tree).outcome.unwrap();
-        let mut settings = Settings::default();
+        let mut settings = ConfiguredPaths::default();
         settings.read(&config.document);
         settings
     }
@@ -161,10 +161,10 @@ mod tests {
         }
         std::os::unix::fs::symlink("/data", folder.path().join("link")).unwrap();
         let node = Root::open(folder.path()).unwrap();
-        let settings = Settings {
+        let settings = ConfiguredPaths {
             sockets: vec!["/srv/a".to_owned(), "/nowhere".to_owned()],
             data: vec!["/data/containerd/devmapper".to_owned()],
-            ..Settings::default()
+            ..ConfiguredPaths::default()
         };
         let private = |root| settings.private(&node, root, "/run/containerd", "/run/containerd/c.sock");
         assert_eq!(

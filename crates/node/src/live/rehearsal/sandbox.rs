@@ -1,6 +1,6 @@
 //! The sandbox as systemd makes it: everything of the node can be read, nothing can be written, nobody can be reached.
 
-use super::order::Times;
+use super::order::SandboxTimeouts;
 use crate::live::{Exec, Property};
 
 /// Twice what a containerd without images needs, the copies in memory included: bytes.
@@ -8,7 +8,7 @@ const MEMORY: u64 = 1 << 30;
 
 /// What one sandbox is made of.
 #[derive(Debug)]
-pub(super) struct Sandbox {
+pub(super) struct SandboxUnit {
     /// The program and its words.
     pub(super) command: Vec<String>,
     /// Folders that are empty and its own.
@@ -21,10 +21,10 @@ pub(super) struct Sandbox {
     pub(super) shared: String,
 }
 
-impl Sandbox {
+impl SandboxUnit {
     /// As a transient service. `oneshot`, so that the start's job is over when the answer is there; its start is then bounded
     /// and not its run, which systemd does not look at for such a service.
-    pub(super) fn properties(self, times: &Times) -> Vec<Property> {
+    pub(super) fn properties(self, times: &SandboxTimeouts) -> Vec<Property> {
         let path = self.command.first().cloned().unwrap_or_default();
         vec![
             Property::Description("Rehearsal of a change of containerd's files".to_owned()),

@@ -3,9 +3,9 @@
 
 use super::RehearsalError;
 use super::places::{is_below, outermost};
-use crate::resolve::{Landing, resolve};
+use crate::resolve::{ResolvedPath, resolve};
 use crate::root::{Root, join, split};
-use crate::state::RUN;
+use crate::state::RUN_DIR;
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::Step;
 use rustix::fs::{FlockOperation, flock};
@@ -23,21 +23,21 @@ const DEEPEST: usize = 16;
 
 /// A folder of one rehearsal. Dropped, it is gone.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct StagingDir {
     path: PathBuf,
     /// Held with a lock while this lives, so that nobody takes it for one that was left.
     _lock: File,
 }
 
-impl Stage {
+impl StagingDir {
     /// Makes it, and clears away what was left behind.
     pub(super) fn make(id: &str) -> Result<Self, RehearsalError> {
-        folder(Path::new(RUN)).or_else(|error| match error.kind() {
+        folder(Path::new(RUN_DIR)).or_else(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(RehearsalError::io("make", RUN)(error)),
+            _ => Err(RehearsalError::io("make", RUN_DIR)(error)),
         })?;
         clear();
-        let path = Path::new(RUN).join(format!("{PREFIX}{id}"));
+        let path = Path::new(RUN_DIR).join(format!("{PREFIX}{id}"));
         let shown = path.display().to_string();
         folder(&path).map_err(RehearsalError::io("make", &shown))?;
         let lock = File::open(&path).map_err(RehearsalError::io("open", &shown))?;
@@ -54,17 +54,17 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next rehearsal, and at a reboot.
         fs::remove_dir_all(&self.path).ok();
-        fs::remove_dir(RUN).ok();
+        fs::remove_dir(RUN_DIR).ok();
     }
 }
 
 /// Removes the folders of rehearsals that were killed: those that nobody holds.
 fn clear() {
-    let Ok(entries) = fs::read_dir(RUN) else { return };
+    let Ok(entries) = fs::read_dir(RUN_DIR) else { return };
     for entry in entries.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
@@ -203,7 +203,7 @@ impl Left {
 
 /// Whether something stands at `path`, links followed.
 pub(super) fn stands(root: &Root, path: &str) -> bool {
-    matches!(resolve(root, path), Ok(Landing::Found(_)))
+    matches!(resolve(root, path), Ok(ResolvedPath::Found(_)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The running daemon as its double in the sandbox must be: the same program, root file, data folder, socket, environment.
 
 use super::RehearsalError;
-use super::places::Settings;
-use crate::live::{Facts, Known};
+use super::places::ConfiguredPaths;
+use crate::live::{Fact, Facts};
 use std::fs;
 
 /// Where containerd keeps its state unless something else is said.
@@ -10,7 +10,7 @@ const STATE: &str = "/run/containerd";
 
 /// What the running daemon was started with, and runs with.
 #[derive(Clone)]
-pub(super) struct Subject {
+pub(super) struct DaemonConfig {
     /// The program.
     pub(super) program: String,
     /// The root file of its configuration.
@@ -27,12 +27,12 @@ pub(super) struct Subject {
     pub(super) environment: Vec<(String, String)>,
 }
 
-impl Subject {
-    pub(super) fn of(facts: &Facts, settings: &Settings) -> Result<Self, RehearsalError> {
-        fn known<T: Clone>(what: &'static str, fact: &Known<T>) -> Result<T, RehearsalError> {
+impl DaemonConfig {
+    pub(super) fn of(facts: &Facts, settings: &ConfiguredPaths) -> Result<Self, RehearsalError> {
+        fn known<T: Clone>(what: &'static str, fact: &Fact<T>) -> Result<T, RehearsalError> {
             match fact {
-                Known::Known(value) => Ok(value.clone()),
-                Known::Unknown(why) => Err(RehearsalError::Unknown { what, why: why.clone() }),
+                Fact::Value(value) => Ok(value.clone()),
+                Fact::Unavailable(why) => Err(RehearsalError::Unknown { what, why: why.clone() }),
             }
         }
         let address = known("who serves CRI", &facts.serving)?.address;

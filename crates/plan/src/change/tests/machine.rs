@@ -15,26 +15,34 @@ pub(super) enum Bytes {
 
 #[derive(Clone, Debug)]
 pub(super) struct File {
-    pub(super) kind: Kind,
-    pub(super) mark: Mark,
+    pub(super) kind: StepKind,
+    pub(super) mark: StepProgress,
     pub(super) there: Bytes,
     pub(super) beside: Bytes,
     pub(super) backup: bool,
 }
 
 impl File {
-    pub(super) fn before(kind: Kind) -> Bytes {
-        if kind == Kind::Create { Bytes::Nil } else { Bytes::Old }
+    pub(super) fn before(kind: StepKind) -> Bytes {
+        if kind == StepKind::Create {
+            Bytes::Nil
+        } else {
+            Bytes::Old
+        }
     }
 
-    pub(super) fn after(kind: Kind) -> Bytes {
-        if kind == Kind::Remove { Bytes::Nil } else { Bytes::New }
+    pub(super) fn after(kind: StepKind) -> Bytes {
+        if kind == StepKind::Remove {
+            Bytes::Nil
+        } else {
+            Bytes::New
+        }
     }
 
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: StepKind) -> Self {
         Self {
             kind,
-            mark: Mark::Waiting,
+            mark: StepProgress::Waiting,
             there: Self::before(kind),
             beside: Bytes::Nil,
             backup: true,
@@ -46,15 +54,15 @@ impl File {
             kind: self.kind,
             mark: self.mark,
             there: match self.there {
-                bytes if bytes == Self::before(self.kind) => There::Before,
-                bytes if bytes == Self::after(self.kind) => There::After,
-                _ => There::Foreign,
+                bytes if bytes == Self::before(self.kind) => PathState::Before,
+                bytes if bytes == Self::after(self.kind) => PathState::After,
+                _ => PathState::Foreign,
             },
             beside: match self.beside {
-                Bytes::Nil => Beside::Nothing,
-                Bytes::Old => Beside::Before,
-                Bytes::New => Beside::After,
-                Bytes::Edit(_) => Beside::Foreign,
+                Bytes::Nil => SiblingState::Nothing,
+                Bytes::Old => SiblingState::Before,
+                Bytes::New => SiblingState::After,
+                Bytes::Edit(_) => SiblingState::Foreign,
             },
             backup: self.backup,
         }
@@ -62,7 +70,7 @@ impl File {
 
     /// Exchanges, or moves where one of the two names is free. False when the name to move to is taken.
     pub(super) fn turn(&mut self, to_there: bool) -> bool {
-        if self.kind != Kind::Replace && (if to_there { self.there } else { self.beside }) != Bytes::Nil {
+        if self.kind != StepKind::Replace && (if to_there { self.there } else { self.beside }) != Bytes::Nil {
             return false;
         }
         std::mem::swap(&mut self.there, &mut self.beside);
@@ -89,7 +97,7 @@ pub(super) struct Machine {
 pub(super) struct Killed;
 
 impl Machine {
-    pub(super) fn new(kinds: &[Kind]) -> Self {
+    pub(super) fn new(kinds: &[StepKind]) -> Self {
         let files = kinds.iter().map(|kind| File::new(*kind)).collect();
         Self {
             phase: Phase::Idle,
@@ -107,11 +115,11 @@ impl Machine {
     pub(super) fn taken_back(self) -> Self {
         assert_eq!(self.phase, Phase::Settled);
         let back = |kind| match kind {
-            Kind::Create => Kind::Remove,
-            Kind::Replace => Kind::Replace,
-            Kind::Remove => Kind::Create,
+            StepKind::Create => StepKind::Remove,
+            StepKind::Replace => StepKind::Replace,
+            StepKind::Remove => StepKind::Create,
         };
-        let kinds: Vec<Kind> = self.files.iter().rev().map(|file| back(file.kind)).collect();
+        let kinds: Vec<StepKind> = self.files.iter().rev().map(|file| back(file.kind)).collect();
         Self {
             world: self.world.map(World::taken_back),
             takes_back: true,
@@ -123,9 +131,9 @@ impl Machine {
         ChangeFacts {
             phase: self.phase,
             steps: self.files.iter().map(File::facts).collect(),
-            folders: false,
-            leaves: self.leaves,
-            faults,
+            has_created_folders: false,
+            has_folders_to_remove: self.leaves,
+            failed_moves: faults,
             service: self.world.as_ref().map(|world| world.facts(self.phase)),
         }
     }
@@ -144,14 +152,17 @@ impl Machine {
             let phase = self.phase;
             match next {
                 Move::Done => return Ok(Some(self.phase)),
-                Move::Refuse(_) | Move::Halt(_) => return Ok(None),
+                Move::Refuse(_) | Move::StopWithFault(_) => return Ok(None),
                 _ => {}
             }
             self.spend()?;
             if !self.act(next)? {
                 faults += 1;
             }
-            if matches!(next, Move::GiveUp(_) | Move::Abandon(_) | Move::Keep(_) | Move::Leave) {
+            if matches!(
+                next,
+                Move::GiveUp(_) | Move::Abandon(_) | Move::CancelRollback(_) | Move::LeaveToNextRun
+            ) {
                 return Ok(None);
             }
             if phase != self.phase {
@@ -168,18 +179,18 @@ impl Machine {
                 self.phase = Phase::Armed;
                 self.world.iter_mut().for_each(World::arm);
             }
-            Move::Begin => self.phase = Phase::Applying,
+            Move::BeginApplying => self.phase = Phase::Applying,
             Move::Complete => self.phase = Phase::Applied,
             Move::Settle => {
                 (self.phase, self.settled) = (Phase::Settled, true);
                 self.leaves = self.takes_back;
             }
-            Move::Recall => self.phase = Phase::Recalled,
+            Move::BeginRollback => self.phase = Phase::RollbackStaging,
             Move::Undo(_) => self.phase = Phase::Undoing,
             Move::CloseUndone => self.phase = close,
             Move::GiveUp(_) => self.phase = Phase::Stuck,
             Move::Abandon(_) => self.phase = Phase::Idle,
-            Move::Keep(_) => self.phase = Phase::Settled,
+            Move::CancelRollback(_) => self.phase = Phase::Settled,
             Move::Stage(at) => {
                 assert_eq!(self.files[at].beside, Bytes::Nil);
                 self.files[at].beside = Bytes::New;
@@ -191,25 +202,29 @@ impl Machine {
             }
             Move::Swap(at) => return self.swap(at, true),
             Move::SwapBack(at) => return self.swap(at, false),
-            Move::Confirm(at) => self.files[at].mark = Mark::Swapped,
-            Move::Spare(at) => self.files[at].mark = Mark::Waiting,
+            Move::Confirm(at) => self.files[at].mark = StepProgress::Swapped,
+            Move::RecordForeign(at) => self.files[at].mark = StepProgress::Waiting,
             Move::PutBack(at) => {
                 if !self.files[at].turn(true) {
                     return Ok(false);
                 }
                 self.spend()?;
-                let returning = self.files[at].mark == Mark::Returning;
-                self.files[at].mark = if returning { Mark::Swapped } else { Mark::Waiting };
+                let returning = self.files[at].mark == StepProgress::Returning;
+                self.files[at].mark = if returning {
+                    StepProgress::Swapped
+                } else {
+                    StepProgress::Waiting
+                };
             }
-            Move::Sweep(at) => {
-                let ours = self.files[at].mark == Mark::Waiting || self.phase == Phase::Recalled;
+            Move::RemoveSibling(at) => {
+                let ours = self.files[at].mark == StepProgress::Waiting || self.phase == Phase::RollbackStaging;
                 if matches!(self.files[at].beside, Bytes::Edit(_)) && !ours {
                     return Ok(false);
                 }
                 self.files[at].beside = Bytes::Nil;
             }
-            Move::Announce | Move::Restore => {
-                self.phase = if next == Move::Announce {
+            Move::BeginRestart | Move::Restore => {
+                self.phase = if next == Move::BeginRestart {
                     Phase::Restarting
                 } else {
                     Phase::Restoring
@@ -222,25 +237,29 @@ impl Machine {
                 }
                 self.phase = Phase::Verifying;
             }
-            Move::Guard | Move::Restart | Move::Wait | Move::Disarm | Move::Try => {
+            Move::Guard | Move::Restart | Move::Wait | Move::Disarm | Move::RunTrial => {
                 let reads = self.reads();
                 let world = self.world.as_mut().unwrap();
                 match next {
                     Move::Guard => world.place_guard(),
                     Move::Restart => return Ok(world.restart(reads)),
                     Move::Wait => world.wait(),
-                    Move::Try => world.attempt(reads),
+                    Move::RunTrial => world.attempt(reads),
                     _ => world.guard = Guard::Nothing,
                 }
             }
             Move::RemoveFolders => self.leaves = false,
-            Move::Refuse(_) | Move::Halt(_) | Move::Done | Move::Leave => {}
+            Move::Refuse(_) | Move::StopWithFault(_) | Move::Done | Move::LeaveToNextRun => {}
         }
         Ok(true)
     }
 
     pub(super) fn swap(&mut self, at: usize, forth: bool) -> Result<bool, Killed> {
-        self.files[at].mark = if forth { Mark::Swapping } else { Mark::Returning };
+        self.files[at].mark = if forth {
+            StepProgress::Swapping
+        } else {
+            StepProgress::Returning
+        };
         self.spend()?;
         if let Some((which, number)) = self.race.take() {
             self.files[which].there = Bytes::Edit(number);
@@ -259,7 +278,11 @@ impl Machine {
             return Ok(true);
         }
         self.spend()?;
-        self.files[at].mark = if forth { Mark::Swapped } else { Mark::Returned };
+        self.files[at].mark = if forth {
+            StepProgress::Swapped
+        } else {
+            StepProgress::Returned
+        };
         Ok(true)
     }
 
@@ -272,7 +295,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn all(&self, bytes: fn(Kind) -> Bytes) -> bool {
+    pub(super) fn all(&self, bytes: fn(StepKind) -> Bytes) -> bool {
         self.files.iter().all(|file| file.there == bytes(file.kind))
     }
 

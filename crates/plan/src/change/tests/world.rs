@@ -162,8 +162,8 @@ impl World {
         Service {
             guard: self.guard,
             restart: self.restart,
-            asked: self.asked,
-            fresh: self.last > baseline,
+            restarts_requested: self.asked,
+            started_in_this_phase: self.last > baseline,
             health: self.health(),
             trial: self.trial,
             expired: self.waited >= PATIENCE,
@@ -390,11 +390,16 @@ fn every_state_of_the_service_has_a_move() {
     let mut seen = 0;
     for phase in PHASES {
         for (service, goal, faults) in services() {
-            for there in [There::Before, There::After, There::Foreign] {
-                for beside in [Beside::Nothing, Beside::Before, Beside::After, Beside::Foreign] {
+            for there in [PathState::Before, PathState::After, PathState::Foreign] {
+                for beside in [
+                    SiblingState::Nothing,
+                    SiblingState::Before,
+                    SiblingState::After,
+                    SiblingState::Foreign,
+                ] {
                     let step = StepFacts {
-                        kind: Kind::Replace,
-                        mark: Mark::Swapped,
+                        kind: StepKind::Replace,
+                        mark: StepProgress::Swapped,
                         there,
                         beside,
                         backup: true,
@@ -402,9 +407,9 @@ fn every_state_of_the_service_has_a_move() {
                     let facts = ChangeFacts {
                         phase,
                         steps: vec![step],
-                        folders: false,
-                        leaves: false,
-                        faults,
+                        has_created_folders: false,
+                        has_folders_to_remove: false,
+                        failed_moves: faults,
                         service: Some(service),
                     };
                     allowed(goal, &facts, service, decide(goal, &facts));
@@ -418,10 +423,10 @@ fn every_state_of_the_service_has_a_move() {
 
 fn allowed(goal: Goal, facts: &ChangeFacts, service: Service, next: Move) {
     match next {
-        Move::Begin => assert_eq!(service.guard, Guard::Tried, "{facts:?}"),
+        Move::BeginApplying => assert_eq!(service.guard, Guard::Tried, "{facts:?}"),
         Move::Restart => {
             assert!(matches!(facts.phase, Phase::Restarting | Phase::Restoring), "{facts:?}");
-            assert!(service.asked < 2 && goal != Goal::Guard, "{facts:?}");
+            assert!(service.restarts_requested < 2 && goal != Goal::Guard, "{facts:?}");
         }
         Move::Settle => {
             assert_eq!(
@@ -429,10 +434,10 @@ fn allowed(goal: Goal, facts: &ChangeFacts, service: Service, next: Move) {
                 (Phase::Verifying, Health::Serves),
                 "{facts:?}"
             );
-            assert!(service.fresh || !service.restart, "{facts:?}");
+            assert!(service.started_in_this_phase || !service.restart, "{facts:?}");
             assert!(matches!(service.trial, Trial::Nothing | Trial::Passed), "{facts:?}");
         }
-        Move::Try => {
+        Move::RunTrial => {
             assert_eq!(
                 (facts.phase, service.health, service.trial),
                 (Phase::Verifying, Health::Serves, Trial::Due),
@@ -440,19 +445,22 @@ fn allowed(goal: Goal, facts: &ChangeFacts, service: Service, next: Move) {
             );
         }
         Move::CloseUndone if facts.phase == Phase::Restoring => {
-            assert!(service.fresh && service.health == Health::Serves, "{facts:?}");
+            assert!(
+                service.started_in_this_phase && service.health == Health::Serves,
+                "{facts:?}"
+            );
         }
         Move::Wait => assert!(!service.expired && faultless(facts), "{facts:?}"),
         Move::Disarm if facts.phase == Phase::Armed => {}
         Move::Disarm => assert!(facts.phase.is_closed() && goal != Goal::Guard, "{facts:?}"),
         Move::Abandon(_) => assert_eq!(service.guard, Guard::Nothing, "{facts:?}"),
-        Move::Swap(_) | Move::Verify | Move::Announce => assert_eq!(goal, Goal::Apply, "{facts:?}"),
+        Move::Swap(_) | Move::Verify | Move::BeginRestart => assert_eq!(goal, Goal::Apply, "{facts:?}"),
         _ => {}
     }
 }
 
 fn faultless(facts: &ChangeFacts) -> bool {
-    facts.faults == 0
+    facts.failed_moves == 0
 }
 
 fn services() -> Vec<(Service, Goal, u32)> {
@@ -467,8 +475,8 @@ fn services() -> Vec<(Service, Goal, u32)> {
                                 let service = Service {
                                     guard,
                                     restart,
-                                    asked,
-                                    fresh,
+                                    restarts_requested: asked,
+                                    started_in_this_phase: fresh,
                                     health,
                                     trial,
                                     expired,

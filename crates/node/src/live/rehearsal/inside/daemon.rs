@@ -1,7 +1,7 @@
 //! containerd as a child: started as the running one was, with another network around it, until it has answered.
 
-use super::super::order::Order;
-use crate::live::known::said;
+use super::super::order::SandboxRequest;
+use crate::live::known::describe;
 use crate::live::{CallError, Plugin, PluginStatus, Socket};
 use mirrorshift_plan::rehearsal::PluginState;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const LAST: u64 = 64 << 10;
 const TOLD: usize = 400;
 
 /// What `containerd config dump` prints, or why it does not.
-pub(super) fn dump(order: &Order) -> io::Result<Result<Vec<u8>, String>> {
+pub(super) fn dump(order: &SandboxRequest) -> io::Result<Result<Vec<u8>, String>> {
     let output = command(order).args(["config", "dump"]).output()?;
     if output.status.success() {
         return Ok(Ok(output.stdout));
@@ -32,21 +32,21 @@ pub(super) fn dump(order: &Order) -> io::Result<Result<Vec<u8>, String>> {
 }
 
 /// A running containerd. Dropped, it is ended.
-pub(super) struct Daemon {
+pub(super) struct SandboxDaemon {
     child: Child,
     address: String,
 }
 
 /// How it came up.
 #[derive(Default)]
-pub(super) struct Up {
+pub(super) struct StartupReport {
     pub(super) plugins: BTreeMap<String, PluginState>,
     pub(super) cri: bool,
     pub(super) silent: Option<String>,
 }
 
-impl Daemon {
-    pub(super) fn start(order: &Order) -> io::Result<Self> {
+impl SandboxDaemon {
+    pub(super) fn start(order: &SandboxRequest) -> io::Result<Self> {
         let log = File::create(LOG)?;
         for folder in [order.root.as_str(), &order.state, folder_of(&order.address)] {
             fs::create_dir_all(folder)?;
@@ -70,15 +70,15 @@ impl Daemon {
     }
 
     /// Waits until CRI answers, or says that it never will.
-    pub(super) fn wait(&mut self, within: Duration) -> Up {
+    pub(super) fn wait(&mut self, within: Duration) -> StartupReport {
         let deadline = Instant::now() + within;
-        let mut up = Up::default();
+        let mut up = StartupReport::default();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 let words = logged().unwrap_or_else(|| status.to_string());
-                return Up {
+                return StartupReport {
                     silent: Some(words),
-                    ..Up::default()
+                    ..StartupReport::default()
                 };
             }
             let why = match self.ask(&mut up) {
@@ -102,7 +102,7 @@ impl Daemon {
     }
 
     /// Its plugins, which are settled once it answers at all, and CRI, which may still be starting then.
-    fn ask(&self, up: &mut Up) -> Result<(), CallError> {
+    fn ask(&self, up: &mut StartupReport) -> Result<(), CallError> {
         let mut socket = Socket::connect(&self.address, CALL)?;
         let plugins = socket.plugins()?;
         up.plugins = plugins.into_iter().map(state).collect();
@@ -117,13 +117,13 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for SandboxDaemon {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-fn command(order: &Order) -> Command {
+fn command(order: &SandboxRequest) -> Command {
     let mut command = Command::new(&order.program);
     command
         .args(["--config", &order.config])
@@ -163,7 +163,7 @@ fn last_words(text: &str) -> Option<String> {
         .lines()
         .rev()
         .find(|line| line.starts_with("containerd: ") || line.contains("level=fatal"))?;
-    Some(said(line).chars().take(TOLD).collect())
+    Some(describe(line).chars().take(TOLD).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a client says first, and to whom: a plain request, or the greeting of TLS.
 
-use mirrorshift_plan::rehearsal::{Asked, PROBED, Wire, port_of};
+use mirrorshift_plan::rehearsal::{ObservedRequest, PROBED, Transport, port_of};
 use rustls::server::Acceptor;
 use std::net::SocketAddr;
 
@@ -11,30 +11,30 @@ pub(super) const MOST: usize = 64 << 10;
 
 /// What is known so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Greeting {
+pub(super) enum FirstBytes {
     /// There must be more to come.
-    Unfinished,
+    Incomplete,
     /// Somebody was asked.
-    Asked(Asked),
+    Request(ObservedRequest),
     /// It is nothing that an image is asked for with.
-    Nothing,
+    Unrelated,
 }
 
 /// Reads what a client has said at the address `at`, which names the one it meant where it gives no name.
-pub(super) fn read(said: &[u8], at: SocketAddr) -> Greeting {
+pub(super) fn read(said: &[u8], at: SocketAddr) -> FirstBytes {
     match said.first() {
-        None => Greeting::Unfinished,
+        None => FirstBytes::Incomplete,
         Some(&HANDSHAKE) => tls(said, at),
         Some(_) => plain(said, at),
     }
 }
 
-fn tls(said: &[u8], at: SocketAddr) -> Greeting {
+fn tls(said: &[u8], at: SocketAddr) -> FirstBytes {
     let mut acceptor = Acceptor::default();
     let mut rest = said;
     while !rest.is_empty() {
         if acceptor.read_tls(&mut rest).is_err() {
-            return Greeting::Nothing;
+            return FirstBytes::Unrelated;
         }
         match acceptor.accept() {
             Ok(None) => {}
@@ -45,23 +45,23 @@ fn tls(said: &[u8], at: SocketAddr) -> Greeting {
                     Some(name) => name.to_ascii_lowercase(),
                     None => at.ip().to_string(),
                 };
-                return Greeting::Asked(Asked {
-                    wire: Wire::Tls,
+                return FirstBytes::Request(ObservedRequest {
+                    wire: Transport::Tls,
                     host,
                     port: at.port(),
                     path: None,
                     namespace: None,
                 });
             }
-            Err(_) => return Greeting::Nothing,
+            Err(_) => return FirstBytes::Unrelated,
         }
     }
-    Greeting::Unfinished
+    FirstBytes::Incomplete
 }
 
-fn plain(said: &[u8], at: SocketAddr) -> Greeting {
+fn plain(said: &[u8], at: SocketAddr) -> FirstBytes {
     let Some(end) = said.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return Greeting::Unfinished;
+        return FirstBytes::Incomplete;
     };
     let asked = || {
         let mut lines = std::str::from_utf8(said.get(..end)?).ok()?.split("\r\n");
@@ -73,8 +73,8 @@ fn plain(said: &[u8], at: SocketAddr) -> Greeting {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (before, _) = path.split_once(&format!("/{PROBED}/"))?;
         let (host, _) = port_of(host, at.port());
-        Some(Asked {
-            wire: Wire::Http,
+        Some(ObservedRequest {
+            wire: Transport::Http,
             host,
             port: at.port(),
             path: Some(before.to_owned()),
@@ -84,7 +84,7 @@ fn plain(said: &[u8], at: SocketAddr) -> Greeting {
                 .map(unescaped),
         })
     };
-    asked().map_or(Greeting::Nothing, Greeting::Asked)
+    asked().map_or(FirstBytes::Unrelated, FirstBytes::Request)
 }
 
 /// A value of a query without its escapes. What is no escape stays.
@@ -111,7 +111,7 @@ mod tests {
         "10.0.0.5:5000".parse().unwrap()
     }
 
-    fn plain_of(request: &str) -> Greeting {
+    fn plain_of(request: &str) -> FirstBytes {
         read(request.as_bytes(), at())
     }
 
@@ -119,16 +119,16 @@ mod tests {
     fn a_plain_request_names_host_path_and_registry() {
         let request = "HEAD /v2/proxy/mirrorshift/rehearsal/manifests/probe?ns=localhost%3A5000 HTTP/1.1\r\n\
             Host: M.test:5000\r\nAuthorization: Basic c2VjcmV0\r\n\r\n";
-        let asked = Asked {
-            wire: Wire::Http,
+        let asked = ObservedRequest {
+            wire: Transport::Http,
             host: "m.test".to_owned(),
             port: 5000,
             path: Some("/v2/proxy".to_owned()),
             namespace: Some("localhost:5000".to_owned()),
         };
-        assert_eq!(plain_of(request), Greeting::Asked(asked));
+        assert_eq!(plain_of(request), FirstBytes::Request(asked));
         for length in 0..request.len() {
-            assert_eq!(plain_of(&request[..length]), Greeting::Unfinished, "{length}");
+            assert_eq!(plain_of(&request[..length]), FirstBytes::Incomplete, "{length}");
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
             "HEAD /v2/mirrorshift/rehearsal/manifests/probe HTTP/1.1\r\n\r\n",
             "\r\n\r\n",
         ] {
-            assert_eq!(plain_of(request), Greeting::Nothing, "{request}");
+            assert_eq!(plain_of(request), FirstBytes::Unrelated, "{request}");
         }
     }
 
@@ -147,19 +147,22 @@ mod tests {
     fn a_name_in_a_greeting_of_tls_is_told_and_its_absence_too() {
         for (name, host) in [(Some("ghcr.io"), "ghcr.io"), (None, "10.0.0.5")] {
             let hello = hello(name);
-            let Greeting::Asked(asked) = read(&hello, at()) else {
+            let FirstBytes::Request(asked) = read(&hello, at()) else {
                 panic!("{name:?}")
             };
-            assert_eq!((asked.wire, asked.host.as_str(), asked.port), (Wire::Tls, host, 5000));
+            assert_eq!(
+                (asked.wire, asked.host.as_str(), asked.port),
+                (Transport::Tls, host, 5000)
+            );
             for length in 0..hello.len() {
-                assert_eq!(read(&hello[..length], at()), Greeting::Unfinished, "{length}");
+                assert_eq!(read(&hello[..length], at()), FirstBytes::Incomplete, "{length}");
             }
         }
-        let Greeting::Asked(asked) = read(&hello(None), "[fd00::7]:5020".parse().unwrap()) else {
+        let FirstBytes::Request(asked) = read(&hello(None), "[fd00::7]:5020".parse().unwrap()) else {
             panic!("by its address alone")
         };
         assert_eq!(asked.to_string(), "https://[fd00::7]:5020");
-        assert_eq!(read(&[HANDSHAKE; 400], at()), Greeting::Nothing);
+        assert_eq!(read(&[HANDSHAKE; 400], at()), FirstBytes::Unrelated);
     }
 
     /// A greeting as RFC 8446, section 4.1.2 has it.

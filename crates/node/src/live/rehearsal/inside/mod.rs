@@ -14,10 +14,10 @@ mod pull;
 /// Somebody at every port, who has nothing.
 mod stubs;
 
-use self::daemon::Daemon;
+use self::daemon::SandboxDaemon;
 use self::stubs::Stubs;
-use super::order::{ANSWER, Answer, ORDER, Order};
-use mirrorshift_plan::rehearsal::{Effective, Heard};
+use super::order::{ANSWER, ORDER, SandboxRequest, SandboxResponse};
+use mirrorshift_plan::rehearsal::{Effective, SandboxReport};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -62,10 +62,10 @@ pub fn inside(folder: &Path) -> Result<(), InsideError> {
         move |source| InsideError::Folder { action, folder, source }
     };
     let text = fs::read(folder.join(ORDER)).map_err(failed("read an order"))?;
-    let order: Order = serde_json::from_slice(&text).map_err(|error| failed("read an order")(error.into()))?;
+    let order: SandboxRequest = serde_json::from_slice(&text).map_err(|error| failed("read an order")(error.into()))?;
     let answer = match carry_out(&order) {
-        Ok(heard) => Answer::Heard(Box::new(heard)),
-        Err(error) => Answer::Failed(error.to_string()),
+        Ok(heard) => SandboxResponse::Heard(Box::new(heard)),
+        Err(error) => SandboxResponse::Failed(error.to_string()),
     };
     let text = serde_json::to_vec(&answer).map_err(|error| failed("write an answer")(error.into()))?;
     let mut options = fs::OpenOptions::new();
@@ -91,14 +91,14 @@ fn not_ready<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> NotR
     }
 }
 
-fn carry_out(order: &Order) -> Result<Heard, NotReady> {
+fn carry_out(order: &SandboxRequest) -> Result<SandboxReport, NotReady> {
     let began = Instant::now();
-    network::lead_home().map_err(not_ready("make every address the sandbox's own"))?;
-    names::lead_home().map_err(not_ready("give every name an address"))?;
+    network::route_all_to_loopback().map_err(not_ready("make every address the sandbox's own"))?;
+    names::resolve_all_to_loopback().map_err(not_ready("give every name an address"))?;
     let effective = daemon::dump(order)
         .map_err(not_ready("run `containerd config dump`"))?
         .and_then(|dump| Effective::read(&dump).map_err(|error| error.to_string()));
-    let mut daemon = Daemon::start(order).map_err(not_ready("start containerd"))?;
+    let mut daemon = SandboxDaemon::start(order).map_err(not_ready("start containerd"))?;
     let up = daemon.wait(order.times.start);
     let mut pulls = Vec::new();
     if up.cri {
@@ -109,7 +109,7 @@ fn carry_out(order: &Order) -> Result<Heard, NotReady> {
         }
     }
     daemon.end();
-    Ok(Heard {
+    Ok(SandboxReport {
         variant: order.variant,
         plugins: up.plugins,
         cri: up.cri,

@@ -24,7 +24,7 @@ const FILES: [(&str, &str); 3] = [
 
 /// Puts these files over the node's, in the sandbox's own mounts. Where there is none, the resolvers do the same by
 /// themselves.
-pub(super) fn lead_home() -> io::Result<()> {
+pub(super) fn resolve_all_to_loopback() -> io::Result<()> {
     // systemd's private one.
     let folder = Path::new("/tmp/mirrorshift-names");
     fs::create_dir(folder)?;

@@ -17,7 +17,7 @@ const RTN_LOCAL: u8 = 2;
 const RTA_OIF: u16 = 4;
 
 /// Adds the route for both families. A kernel without IPv6 needs none for it.
-pub(super) fn lead_home() -> Result<(), Errno> {
+pub(super) fn route_all_to_loopback() -> Result<(), Errno> {
     add(AddressFamily::INET)?;
     match add(AddressFamily::INET6) {
         Ok(()) | Err(Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM | Errno::NODEV) => Ok(()),

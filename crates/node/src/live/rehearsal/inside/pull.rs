@@ -2,7 +2,7 @@
 
 use super::stubs::Stubs;
 use crate::live::Socket;
-use crate::live::known::said;
+use crate::live::known::describe;
 use mirrorshift_plan::rehearsal::Pull;
 use prost::Message;
 use std::time::Duration;
@@ -21,7 +21,7 @@ struct ImageSpec {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Answer {
+struct PullResponse {
     #[prost(string, tag = "1")]
     image: String,
 }
@@ -35,13 +35,13 @@ pub(super) fn pull(address: &str, image: &str, within: Duration, stubs: &Stubs) 
             image: image.to_owned(),
         }),
     };
-    let answer: Result<Answer, _> = Socket::connect(address, within)
+    let answer: Result<PullResponse, _> = Socket::connect(address, within)
         .and_then(|mut socket| socket.call("/runtime.v1.ImageService/PullImage", None, question));
     Pull {
         image: image.to_owned(),
         asked: stubs.asked(),
         said: answer.map_or_else(
-            |error| said(&error.to_string()),
+            |error| describe(&error.to_string()),
             |answer| format!("pulled {}", answer.image),
         ),
     }

@@ -1,9 +1,9 @@
 //! Somebody at every port of every address, who writes down who was asked and has nothing, so that containerd goes through its
 //! whole list.
 
-use super::greeting::{Greeting, MOST, read};
+use super::greeting::{FirstBytes, MOST, read};
 use super::names;
-use mirrorshift_plan::rehearsal::Asked;
+use mirrorshift_plan::rehearsal::ObservedRequest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use std::io;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Builder;
 
 /// Who was asked since somebody looked.
-type Log = Arc<Mutex<Vec<Asked>>>;
+type Log = Arc<Mutex<Vec<ObservedRequest>>>;
 
 /// A client that says nothing for so long says nothing at all.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ impl Stubs {
     }
 
     /// Who was asked since the last call, in order.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<ObservedRequest> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -115,12 +115,12 @@ async fn answer(mut client: TcpStream, log: &Log) -> io::Result<()> {
             break;
         }
         match read(&said, at) {
-            Greeting::Unfinished => {}
-            Greeting::Nothing => {
+            FirstBytes::Incomplete => {}
+            FirstBytes::Unrelated => {
                 client.write_all(NOTHING).await?;
                 break;
             }
-            Greeting::Asked(asked) => {
+            FirstBytes::Request(asked) => {
                 let words = if asked.path.is_some() { NOTHING } else { PLAIN };
                 // Before the answer, so that it is there when the pull is over.
                 log.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
