@@ -3,12 +3,11 @@
 use crate::lab::Files;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::{fs, io};
 
 /// `mirrorshift` for one offline root.
 pub struct Tool {

@@ -1,9 +1,9 @@
 //! What may be typed. The only place that looks at the program's arguments.
 
 use crate::commands::CommandOutput;
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
-use crate::{json, mask};
+use crate::{json, redact};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -267,12 +267,12 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, Command
     let args: Vec<OsString> = args.collect();
     Cli::try_parse_from(&args).map_err(|error| {
         // Colour is taken away again where it does not belong.
-        let text = mask::free_text(&error.render().ansi().to_string());
+        let text = redact::free_text(&error.render().ansi().to_string());
         if !error.use_stderr() {
             return CommandOutput::text(Exit::Done, text);
         }
         if wants_json(&args) {
-            let plain = mask::free_text(&error.render().to_string());
+            let plain = redact::free_text(&error.render().to_string());
             let message = plain.trim_start_matches("error: ").trim_end().to_owned();
             return json::failure(&CommandError::usage("arguments", message));
         }

@@ -6,42 +6,42 @@
 //! This crate never parses containerd's TOML to decide anything, never decides what changes, never writes a node's files
 //! by itself, and never prints a secret.
 
-/// What most nodes should be told of their wildcard.
-mod advice;
+/// A change of the running node.
+mod change_run;
 /// What may be typed.
 mod cli;
 /// The cluster's API: what the agent tells there and asks for.
 pub mod cluster;
-/// The cluster's API against a server that answers what a test says.
-#[cfg(test)]
-#[path = "cluster/tests/mod.rs"]
-mod cluster_tests;
 /// One file for each command.
 mod commands;
-/// The agent: keeps one node of a cluster as the policy says.
-pub mod daemon;
+/// Asks a node's own containerd for its version.
+mod containerd_version;
+/// Why a command did not do what it was asked, ready to be shown.
+mod error;
 /// The exit codes.
 mod exit;
-/// Why a command did not do what it was asked, ready to be shown.
-mod failure;
 /// Documents for programs.
 mod json;
-/// A change of the running node.
-mod live;
-/// Takes secrets out of what is shown.
-mod mask;
 /// Reads a node's files.
-mod read;
+mod node;
+/// The observation of the node.
+mod observe;
+/// The agent: keeps one node of a cluster as the policy says.
+pub mod reconcile;
+/// Takes secrets out of what is shown.
+mod redact;
 /// Text for people.
 mod render;
-/// Asks a node's own containerd for its version.
-mod version;
+/// What most nodes should be told of their wildcard.
+mod wildcard_advice;
 
+use crate::exit::Exit;
 use anstream::adapter::strip_str;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
-use exit::Exit;
-use std::io::{self, Write};
+use std::io::{
+    Write, {self},
+};
 use std::process::ExitCode;
 
 /// Does what the program's arguments say.

@@ -12,7 +12,9 @@ use mirrorshift_tests::lab::node::NODE_LINES;
 use mirrorshift_tests::lab::{Node, Nodes};
 use mirrorshift_tests::live::{CRI, Case, PROGRAM, UNIT};
 use std::error::Error;
-use std::io::{self, Write, stderr, stdout};
+use std::io::{
+    Write, stderr, stdout, {self},
+};
 use std::path::PathBuf;
 use std::process::{ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};

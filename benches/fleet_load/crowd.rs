@@ -7,19 +7,21 @@ use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::AuthInfo;
 use kube::{Api, Client, Config, ResourceExt};
-use mirrorshift_agent::daemon::simulation;
+use mirrorshift_agent::reconcile::simulation;
 use mirrorshift_tests::cluster::client::{ApiClient, CallLimits, InClusterConfig};
-use mirrorshift_tests::cluster::owner::NodeIdentity;
+use mirrorshift_tests::cluster::node_identity::NodeIdentity;
 use mirrorshift_tests::lab::ControlPlane;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::thread::{self, JoinHandle, sleep};
+use std::thread::{
+    JoinHandle, sleep, {self},
+};
 use std::time::Duration;
+use std::{fs, io};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc::Sender, oneshot};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 const ACCOUNT: &str = "mirrorshift-agent";

@@ -6,7 +6,9 @@ use mirrorshift_tests::lab::ControlPlane;
 use mirrorshift_tests::lab::cluster::{AuditEvent, Mark, Part};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{
+    Write, {self},
+};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 

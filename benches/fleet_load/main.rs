@@ -12,7 +12,9 @@ use figures::{Figures, heading};
 use mirrorshift_tests::lab::cluster::Part;
 use mirrorshift_tests::lab::{ControlOptions, ControlPlane, ControlPlanes};
 use std::error::Error;
-use std::io::{self, Write, stderr, stdout};
+use std::io::{
+    Write, stderr, stdout, {self},
+};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;

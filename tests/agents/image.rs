@@ -1,9 +1,8 @@
 //! The agent's image: the one that was built from the Dockerfile, or one as it makes it, a program and nothing else.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use crate::live::small;
 use crate::{Tool, folder_of, static_program};

@@ -1,12 +1,11 @@
 //! The lab's nodes against themselves: before the suite changes one, every release must boot, run containers that outlive a
 //! restart, and show the faults that the suite is about.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::{NODE_LINES, Workload};

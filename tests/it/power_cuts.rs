@@ -10,8 +10,12 @@
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{
+    File, {self},
+};
+use std::io::{
+    Write, {self},
+};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;

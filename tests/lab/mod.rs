@@ -17,7 +17,9 @@ pub mod pki; // authorities and certificates
 pub mod scene; // jobs and reports as values
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{
+    Write, {self},
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;

@@ -5,7 +5,9 @@
 //! side by side, so each has a list of its own and their order among each other is lost.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt::{
+    Write, {self},
+};
 
 use super::scene::{Request, RoundReport, What};
 

@@ -1,9 +1,9 @@
 //! The connection to the API server, and the one way in which it is called: within a time, a bounded number of times, and
 //! slower when the server says so.
 
-use super::backoff::Jitter;
-use super::error::{ApiErrorKind, Error, RetryAfter};
-use super::pace::RequestThrottle;
+use crate::cluster::backoff::Jitter;
+use crate::cluster::error::{ApiErrorKind, Error, RetryAfter};
+use crate::cluster::throttle::RequestThrottle;
 use http::{HeaderMap, Response, StatusCode, Uri, header};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -100,7 +100,7 @@ pub struct CallLimits {
 
 impl Default for CallLimits {
     /// At most three attempts in less than a minute and a half. Whoever calls waits longer by a
-    /// [`Backoff`](super::backoff::Backoff) of its own.
+    /// [`Backoff`](crate::cluster::backoff::Backoff) of its own.
     fn default() -> Self {
         Self {
             attempt: Duration::from_secs(20),

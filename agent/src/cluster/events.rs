@@ -1,10 +1,10 @@
 //! Events on the Node, for whoever reads `kubectl describe node`. They tell what happened; what is true stands in conditions.
 
-use super::backoff::Jitter;
-use super::client::{ApiClient, RetrySafety};
-use super::error::{ApiErrorKind, Error};
-use super::nodemirror::cut;
-use super::owner::NodeIdentity;
+use crate::cluster::backoff::Jitter;
+use crate::cluster::client::{ApiClient, RetrySafety};
+use crate::cluster::error::{ApiErrorKind, Error};
+use crate::cluster::node_identity::NodeIdentity;
+use crate::cluster::node_mirror::cut;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;

@@ -16,15 +16,18 @@ pub mod conditions;
 pub mod error;
 /// Events on the Node.
 pub mod events;
-/// How many nodes may be changed at one time.
-pub mod gate;
-/// The node's own object in the cluster.
-pub mod mirror;
-/// The type of that object.
-pub mod nodemirror;
 /// Whose agent this is.
-pub mod owner;
+pub mod node_identity;
+/// The type of that object.
+pub mod node_mirror;
+/// The node's own object in the cluster.
+pub mod node_mirror_writer;
+/// How many nodes may be changed at one time.
+pub mod slots;
 /// How often a server that fails is asked.
-mod pace;
+pub(crate) mod throttle;
 /// One watch that goes on.
 pub(crate) mod watch;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,8 +1,8 @@
 //! One watch that goes on: begun with a list, resumed where it broke, begun again when that is forgotten.
 
-use super::backoff::Backoff;
-use super::client::{ApiClient, RetrySafety};
-use super::error::{ApiErrorKind, Error};
+use crate::cluster::backoff::Backoff;
+use crate::cluster::client::{ApiClient, RetrySafety};
+use crate::cluster::error::{ApiErrorKind, Error};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use kube::api::{ListParams, WatchEvent as RawWatchEvent, WatchParams};

@@ -1,11 +1,11 @@
 //! What this containerd refuses, ignores or will stop supporting.
 
-use super::CommandOutput;
 use crate::cli::CommonArgs;
+use crate::commands::CommandOutput;
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
-use crate::read::LoadedNode;
-use crate::{json, render, version};
+use crate::node::LoadedNode;
+use crate::{containerd_version, json, render};
 use mirrorshift_containerd::findings::{ReleaseView, findings, upgrade};
 use mirrorshift_containerd::{Finding, Severity, Version};
 use mirrorshift_node::Root;
@@ -38,7 +38,9 @@ fn view(node: &LoadedNode) -> ReleaseView<'_> {
 }
 
 pub(super) fn run(common: &CommonArgs, target: Option<&str>, exit_code: bool) -> Result<CommandOutput, CommandError> {
-    let target = target.map(|text| version::parse(text, "--target")).transpose()?;
+    let target = target
+        .map(|text| containerd_version::parse(text, "--target"))
+        .transpose()?;
     let root = Root::open(&common.root)?;
     let node = LoadedNode::read(&root, common)?;
     let found = findings(&node.outcome, &node.tree, &node.version);

@@ -1,11 +1,11 @@
 //! The route of one image.
 
-use super::CommandOutput;
 use crate::cli::CommonArgs;
+use crate::commands::CommandOutput;
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
-use crate::read::LoadedNode;
-use crate::{json, mask, render};
+use crate::node::LoadedNode;
+use crate::{json, redact, render};
 use mirrorshift_containerd::{Image, Route, Version};
 use mirrorshift_node::Root;
 
@@ -21,7 +21,7 @@ pub(crate) struct Explained {
 
 pub(super) fn run(common: &CommonArgs, image: &str) -> Result<CommandOutput, CommandError> {
     let image: Image = image.parse().map_err(|error| {
-        let message = mask::free_text(&format!("{error}"));
+        let message = redact::free_text(&format!("{error}"));
         CommandError::usage("image", message).hint("name it as a pod does: `nginx`, `ghcr.io/org/app:1.2`")
     })?;
     let root = Root::open(&common.root)?;

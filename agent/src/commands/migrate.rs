@@ -4,18 +4,17 @@
 //! for the journal. Under the lock an earlier run's change is brought to its end and everything is read and planned
 //! again, because the plan must be of the files as they are then. On a running node that happens in a unit of its own.
 
-use super::{CommandOutput, consent, describe_recovery, identity, session};
+use crate::change_run::carry_out::undone_before;
+use crate::change_run::progress::ProgressEvent;
+use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
+use crate::change_run::{follow, start};
 use crate::cli::{CommonArgs, Consent, PolicyArgs};
+use crate::commands::{CommandOutput, confirm, describe_recovery, identity, session};
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
-use crate::live::change::undone_before;
-use crate::live::order::{ChangeKind, ChangeRequest, ChangeTimeouts};
-use crate::live::progress::ProgressEvent;
-use crate::live::{follow, start};
-use crate::read::{LoadedNode, PolicySource};
-use crate::{json, mask, render};
-use mirrorshift_node::live::guard_is_left;
-use mirrorshift_node::{ChangePlan, Outcome, Root};
+use crate::node::{LoadedNode, PolicySource};
+use crate::{json, redact, render};
+use mirrorshift_node::{ChangePlan, Outcome, Root, guard_is_left};
 use mirrorshift_plan::{Digest, Expect, Plan};
 
 /// What a run of `migrate` came to.
@@ -67,7 +66,7 @@ pub(super) fn run(
         };
         return order(&root, common, consent, again, task);
     }
-    consent::confirm_offline_change(&root, &node.status)?;
+    confirm::confirm_offline_change(&root, &node.status)?;
     let mut session = session(&root)?;
     let recovered = describe_recovery(&session.recover()?);
     let node = LoadedNode::read(&root, common)?;
@@ -127,7 +126,7 @@ fn agree(
     node: &LoadedNode,
     plan: Option<&Plan>,
 ) -> Result<Option<Digest>, CommandError> {
-    consent::require_root("migrate")?;
+    confirm::require_root("migrate")?;
     if !consent.yes {
         let what = match plan {
             Some(plan) => {
@@ -140,7 +139,7 @@ fn agree(
                     live: true,
                     rehearsed: None,
                 };
-                mask::free_text(&render::plan::text(&shown))
+                redact::free_text(&render::plan::text(&shown))
             }
             None => "an earlier change was left unfinished: it is undone first, and then planned anew\n".to_owned(),
         };
@@ -150,7 +149,7 @@ fn agree(
         } else {
             "Change this node? containerd is not restarted."
         };
-        consent::ask(common, "migrate", &what, question)?;
+        confirm::ask(common, "migrate", &what, question)?;
     }
     Ok(plan.map(Plan::digest))
 }
@@ -160,7 +159,7 @@ pub(crate) fn change_plan(node: &LoadedNode, plan: &Plan) -> ChangePlan {
     let made = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
     let secret = made
         .filter_map(|step| step.content.as_deref())
-        .any(|content| mask::holds_secret(&String::from_utf8_lossy(content)));
+        .any(|content| redact::holds_secret(&String::from_utf8_lossy(content)));
     ChangePlan {
         digest: plan.digest(),
         containerd: node.version.to_string(),

@@ -2,27 +2,27 @@
 
 /// What this containerd refuses, ignores or will stop supporting.
 pub(crate) mod check;
+/// Completions and manual pages.
+pub(crate) mod completions;
 /// Asks a person.
-mod consent;
+pub(crate) mod confirm;
 /// The route of one image.
 pub(crate) mod explain;
 /// Do what `plan` shows.
 pub(crate) mod migrate;
 /// What would change.
-mod plan;
+pub(crate) mod plan;
 /// Takes the program's traces away.
-mod purge;
+pub(crate) mod purge;
 /// Back to the bytes before the last change.
-mod rollback;
-/// Completions and manual pages.
-mod shell;
+pub(crate) mod rollback;
 /// What is in force, and history.
-mod status;
+pub(crate) mod status;
 
 use crate::cli::{Cli, Command, CommonArgs, Output};
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
-use crate::{daemon, json, live, mask, render};
+use crate::{json, redact, render};
 use mirrorshift_node::{Outcome, Root, Session};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -54,7 +54,7 @@ impl CommandOutput {
     ) -> Self {
         match common.output {
             // Once more as a whole: what the crates say of a URL is masked there, and this does not depend on it.
-            Output::Text => Self::text(exit, mask::free_text(&text())),
+            Output::Text => Self::text(exit, redact::free_text(&text())),
             Output::Json => Self::text(exit, json::print(&document())),
         }
     }
@@ -73,24 +73,26 @@ pub(crate) fn run(cli: &Cli) -> CommandOutput {
         Command::Rollback { consent } => rollback::run(common, consent),
         Command::Status { follow } => status::run(common, *follow),
         Command::Purge { yes } => purge::run(common, *yes),
-        Command::Change { run } => Ok(live::change::run(run)),
-        Command::Agent(args) => daemon::run(common, args).map(|()| CommandOutput::text(Exit::Done, String::new())),
-        Command::Look { run } => live::look::run(run),
-        Command::UndoUnsettled { run } => live::owners::undo_unsettled(run),
-        Command::RehearseInside { folder } => {
-            live::rehearse::in_sandbox(folder).map(|()| CommandOutput::text(Exit::Done, String::new()))
+        Command::Change { run } => Ok(crate::change_run::carry_out::run(run)),
+        Command::Agent(args) => {
+            crate::reconcile::run(common, args).map(|()| CommandOutput::text(Exit::Done, String::new()))
         }
-        Command::Guard(word) => live::owners::guard(word),
+        Command::Look { run } => crate::observe::observe_unit::run(run),
+        Command::UndoUnsettled { run } => crate::change_run::undo::undo_unsettled(run),
+        Command::RehearseInside { folder } => {
+            crate::change_run::rehearse::in_sandbox(folder).map(|()| CommandOutput::text(Exit::Done, String::new()))
+        }
+        Command::Guard(word) => crate::change_run::undo::guard(word),
         Command::Check { target, exit_code } => check::run(common, target.as_deref(), *exit_code),
         Command::Explain { image } => explain::run(common, image),
-        Command::Completions { shell } => Ok(shell::completions(*shell)),
-        Command::Man { dir } => shell::manual(dir.as_deref()),
+        Command::Completions { shell } => Ok(completions::completions(*shell)),
+        Command::Man { dir } => completions::manual(dir.as_deref()),
     };
     done.unwrap_or_else(|failure| match common.output {
         Output::Text => CommandOutput {
             exit: failure.exit,
             out: String::new(),
-            err: mask::free_text(&render::error::text(&failure)),
+            err: redact::free_text(&render::error::text(&failure)),
         },
         Output::Json => json::failure(&failure),
     })

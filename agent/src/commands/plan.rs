@@ -1,15 +1,16 @@
 //! What would change.
 
-use super::{CommandOutput, consent};
+use crate::change_run::rehearse::{
+    RehearsalResult, {self},
+};
+use crate::change_run::start;
 use crate::cli::{CommonArgs, PolicyArgs};
+use crate::commands::{CommandOutput, confirm};
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
-use crate::live::rehearse::{self, RehearsalResult};
-use crate::live::start;
-use crate::read::{LoadedNode, PolicySource};
+use crate::node::{LoadedNode, PolicySource};
 use crate::{json, render};
-use mirrorshift_node::Root;
-use mirrorshift_node::live::{ObserveOptions, observe};
+use mirrorshift_node::{ObserveOptions, Root, observe};
 use mirrorshift_plan::Plan;
 
 pub(super) fn run(
@@ -58,7 +59,7 @@ fn rehearsal(root: &Root, node: &LoadedNode, plan: &Plan) -> Result<RehearsalRes
                 .hint("leave `--root` or `--rehearse` out"),
         );
     }
-    consent::require_root("plan --rehearse")?;
+    confirm::require_root("plan --rehearse")?;
     start::install(root)?;
     let facts = observe(root, &ObserveOptions::default())
         .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;

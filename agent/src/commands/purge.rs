@@ -1,21 +1,21 @@
 //! Take every trace of the program away. What was migrated stays, and can no longer be rolled back.
 
-use super::{CommandOutput, consent};
 use crate::cli::CommonArgs;
+use crate::commands::{CommandOutput, confirm};
+use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::failure::CommandError;
 use crate::{json, render};
 use mirrorshift_node::{Root, purge};
 
 pub(super) fn run(common: &CommonArgs, yes: bool) -> Result<CommandOutput, CommandError> {
     let root = Root::open(&common.root)?;
     if root.is_live() {
-        consent::require_root("purge")?;
+        confirm::require_root("purge")?;
     }
     if !yes {
         let what =
             "The journal, the backups and the program's copy go; what was migrated stays and cannot be rolled back.";
-        consent::ask(common, "purge", what, "Take all of it away?")?;
+        confirm::ask(common, "purge", what, "Take all of it away?")?;
     }
     let purged = purge(&root)?;
     let text = || render::change::purged(&purged);

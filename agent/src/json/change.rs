@@ -1,8 +1,8 @@
 //! What a change came to.
 
-use super::SCHEMA_VERSION;
+use crate::change_run::progress::ProgressEvent;
 use crate::commands::migrate::Migrated;
-use crate::live::progress::ProgressEvent;
+use crate::json::SCHEMA_VERSION;
 use mirrorshift_node::{Outcome, Purged, STATE_DIR};
 use serde::Serialize;
 

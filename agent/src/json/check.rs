@@ -1,8 +1,8 @@
 //! What was found.
 
-use super::SCHEMA_VERSION;
-use super::shared::Finding;
 use crate::commands::check::Checked;
+use crate::json::SCHEMA_VERSION;
+use crate::json::shared::Finding;
 use serde::Serialize;
 
 /// The document of `check`.

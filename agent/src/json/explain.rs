@@ -1,8 +1,8 @@
 //! The route of one image.
 
-use super::SCHEMA_VERSION;
-use super::shared::Route;
 use crate::commands::explain::Explained;
+use crate::json::SCHEMA_VERSION;
+use crate::json::shared::Route;
 use crate::render::explain::request;
 use serde::Serialize;
 

@@ -17,13 +17,13 @@ pub(crate) mod shared;
 pub(crate) mod status;
 
 #[cfg(test)]
-mod schemas;
+pub(crate) mod schemas;
 
 use crate::commands::CommandOutput;
-use crate::failure::{CommandError, Location};
-use crate::mask::free_text;
+use crate::error::{CommandError, Location};
+use crate::json::shared::RouteChange;
+use crate::redact::free_text;
 use serde::Serialize;
-use shared::RouteChange;
 
 /// The version of every schema.
 pub(crate) const SCHEMA_VERSION: u32 = 1;

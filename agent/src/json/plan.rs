@@ -1,14 +1,16 @@
 //! What would change.
 
-use super::SCHEMA_VERSION;
-use super::shared::{Finding, LocationDocument, RouteChange};
-use super::status::Change;
-use crate::advice::WildcardAdvice;
-use crate::live::rehearse::RouteComparison;
-use crate::mask;
+use crate::change_run::rehearse::RouteComparison;
+use crate::json::SCHEMA_VERSION;
+use crate::json::shared::{Finding, LocationDocument, RouteChange};
+use crate::json::status::Change;
+use crate::redact;
 use crate::render::diff;
 use crate::render::plan::{PlanView, note_id, note_text};
-use mirrorshift_containerd::{self as containerd, Tree};
+use crate::wildcard_advice::WildcardAdvice;
+use mirrorshift_containerd::{
+    Tree, {self as containerd},
+};
 use mirrorshift_plan::{Digest, Expect, Note, RemovedText, Step};
 use serde::Serialize;
 
@@ -98,7 +100,7 @@ pub(crate) fn document(shown: &PlanView<'_>) -> PlanDocument {
     let (node, plan) = (shown.node, shown.plan);
     let advice = WildcardAdvice::of(plan).map(|advice| NoteItem {
         id: "wildcard-single-upstream",
-        text: mask::free_text(&advice.text(shown.findings)),
+        text: redact::free_text(&advice.text(shown.findings)),
         place: advice.place.as_ref().map(LocationDocument::of),
     });
     PlanDocument {
@@ -124,7 +126,7 @@ pub(crate) fn document(shown: &PlanView<'_>) -> PlanDocument {
 
 fn asked(row: &RouteComparison<'_>) -> Asked {
     let hosts = |asked: &[mirrorshift_plan::rehearsal::ObservedRequest]| {
-        asked.iter().map(|one| mask::free_text(&one.to_string())).collect()
+        asked.iter().map(|one| redact::free_text(&one.to_string())).collect()
     };
     Asked {
         registry: row.probe.registry.to_string(),
@@ -147,7 +149,7 @@ fn file(step: &Step, tree: &Tree) -> FileDocument {
             (None, Some(_)) => "create",
             (Some(_), Some(_)) => "replace",
         },
-        why: mask::free_text(&step.why),
+        why: redact::free_text(&step.why),
         before,
         after,
         diff: diff::of_step(step, tree),
@@ -161,7 +163,7 @@ fn note(note: &Note) -> NoteItem {
     };
     NoteItem {
         id: note_id(note),
-        text: mask::free_text(&note_text(note)),
+        text: redact::free_text(&note_text(note)),
         place: place.map(LocationDocument::of),
     }
 }
@@ -172,6 +174,6 @@ fn text((path, gone): &(String, RemovedText)) -> Text {
             path: path.clone(),
             line: Some(gone.line),
         }),
-        text: mask::fragment(&gone.text, &gone.table),
+        text: redact::fragment(&gone.text, &gone.table),
     }
 }

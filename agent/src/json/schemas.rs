@@ -1,6 +1,6 @@
 //! The published schemas are made from the types: a test, because a build that writes files is nobody's friend.
 
-use super::{ErrorDocument, change, check, explain, plan, status};
+use crate::json::{ErrorDocument, change, check, explain, plan, status};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 fn schema<T: JsonSchema>(name: &str) -> (String, Value) {
     let mut schema = SchemaGenerator::default().into_root_schema_for::<T>().to_value();
     schema["title"] = json!(format!("mirrorshift {name}"));
-    schema["properties"]["schemaVersion"] = json!({ "const": super::SCHEMA_VERSION });
+    schema["properties"]["schemaVersion"] = json!({ "const": crate::json::SCHEMA_VERSION });
     (format!("{name}.schema.json"), schema)
 }
 

@@ -1,6 +1,6 @@
 //! Routes, findings and places, which several documents hold.
 
-use crate::mask;
+use crate::redact;
 use crate::render::routes;
 use mirrorshift_containerd as containerd;
 use mirrorshift_containerd::Origin;
@@ -43,7 +43,7 @@ pub(crate) struct RouteChange {
 impl RouteChange {
     pub(crate) fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         Self {
-            registry: routes::name(&change.registry).as_deref().map(mask::free_text),
+            registry: routes::name(&change.registry).as_deref().map(redact::free_text),
             before: Route::of(&change.before),
             after: Route::of(&change.after),
             differs: change.differs(),
@@ -76,7 +76,7 @@ impl Route {
         let fails = match route {
             containerd::Route::Hosts(_) => None,
             containerd::Route::Fails(failure) => Some(ErrorDocument {
-                reason: mask::free_text(&failure.reason),
+                reason: redact::free_text(&failure.reason),
                 place: failure.place.as_ref().map(LocationDocument::of),
             }),
         };
@@ -147,13 +147,13 @@ impl HostDocument {
         };
         let capabilities = [("pull", ask.pulls), ("resolve", ask.resolves)];
         Self {
-            url: mask::free_text(&ask.url()),
+            url: redact::free_text(&ask.url()),
             scheme: match ask.scheme {
                 containerd::Scheme::Http => "http",
                 containerd::Scheme::Https => "https",
                 containerd::Scheme::HttpsThenHttp => "https-then-http",
             },
-            host: mask::free_text(&ask.host),
+            host: redact::free_text(&ask.host),
             path: ask.path.clone(),
             capabilities: capabilities
                 .iter()
@@ -166,7 +166,7 @@ impl HostDocument {
                 client: ask.tls.client.iter().map(client).collect(),
             },
             headers: ask.headers.names().map(str::to_owned).collect(),
-            credentials: ask.credentials.as_deref().map(mask::free_text),
+            credentials: ask.credentials.as_deref().map(redact::free_text),
             namespace: ask.namespace.clone(),
             dial_timeout_seconds: ask.dial_timeout.map(|timeout| timeout.as_secs_f64()),
             rule: match ask.why.rule {
@@ -204,9 +204,9 @@ impl Finding {
             id: finding.id.as_str(),
             severity: finding.severity.as_str(),
             place: finding.place.as_ref().map(LocationDocument::of),
-            what: mask::free_text(&finding.what),
-            effect: mask::free_text(&finding.effect),
-            remedy: mask::free_text(&finding.remedy),
+            what: redact::free_text(&finding.what),
+            effect: redact::free_text(&finding.effect),
+            remedy: redact::free_text(&finding.remedy),
         }
     }
 }

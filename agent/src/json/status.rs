@@ -1,7 +1,7 @@
 //! What is in force, and history.
 
-use super::SCHEMA_VERSION;
-use crate::mask::free_text;
+use crate::json::SCHEMA_VERSION;
+use crate::redact::free_text;
 use crate::render::status::{name, time};
 use mirrorshift_node as node;
 use mirrorshift_plan::change::Phase;

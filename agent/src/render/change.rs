@@ -1,8 +1,8 @@
 //! What a change came to.
 
-use super::{GOOD, TITLE, count, escape_control_chars, paint, plan, push_line};
 use crate::cli::CommonArgs;
 use crate::commands::migrate::Migrated;
+use crate::render::{GOOD, TITLE, count, escape_control_chars, paint, plan, push_line};
 use mirrorshift_node::{Outcome, Purged, STATE_DIR};
 use mirrorshift_plan::Expect;
 

@@ -3,8 +3,8 @@
 //! Both sides are masked before they are compared. Masking keeps lines, and a plan never changes a secret, so nothing is
 //! lost but the secrets.
 
-use super::{BAD, GOOD, MARK, TITLE, escape_control_chars, paint, push_line};
-use crate::mask;
+use crate::redact;
+use crate::render::{BAD, GOOD, MARK, TITLE, escape_control_chars, paint, push_line};
 use mirrorshift_containerd::Tree;
 use mirrorshift_plan::{Expect, Step};
 use similar::{ChangeTag, TextDiff};
@@ -22,7 +22,7 @@ pub(crate) fn of_step(step: &Step, tree: &Tree) -> String {
 }
 
 fn unified(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> String {
-    let masked = |bytes: Option<&[u8]>| mask::file(&String::from_utf8_lossy(bytes.unwrap_or_default()));
+    let masked = |bytes: Option<&[u8]>| redact::file(&String::from_utf8_lossy(bytes.unwrap_or_default()));
     let name = |side: &str, bytes: Option<&[u8]>| match bytes {
         Some(_) => format!("{side}{path}"),
         None => "/dev/null".to_owned(),

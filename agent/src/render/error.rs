@@ -1,8 +1,7 @@
 //! Failures: the file, the line, a caret, what it means and what to do.
 
-use super::routes;
-use super::{BAD, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
-use crate::failure::{CommandError, Excerpt, Location};
+use crate::error::{CommandError, Excerpt, Location};
+use crate::render::{BAD, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, routes, wrap};
 use std::fmt::Write as _;
 
 /// A failure as text for standard error.

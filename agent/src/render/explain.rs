@@ -1,9 +1,9 @@
 //! The route of one image, host by host.
 
-use super::routes::{told, url};
-use super::{DIM, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use crate::commands::explain::Explained;
-use crate::mask;
+use crate::redact;
+use crate::render::routes::{told, url};
+use crate::render::{DIM, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use mirrorshift_containerd::{Image, Origin, RegistryHost, Route};
 
 /// The text of `explain`.
@@ -83,7 +83,7 @@ pub(crate) fn request(ask: &RegistryHost, image: &Image) -> Option<String> {
         .map(|namespace| format!("?ns={namespace}"))
         .unwrap_or_default();
     let url = format!("{}/{}/manifests/{reference}{query}", ask.url(), image.repository);
-    asked.then(|| format!("HEAD {}", escape_control_chars(&mask::free_text(&url))))
+    asked.then(|| format!("HEAD {}", escape_control_chars(&redact::free_text(&url))))
 }
 
 /// The rule that put the host there, in words.

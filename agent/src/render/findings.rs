@@ -1,7 +1,7 @@
 //! What was found, worst first, each with its place, what containerd does, and the remedy.
 
-use super::{BAD, LOOK, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use crate::commands::check::Checked;
+use crate::render::{BAD, LOOK, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
 use mirrorshift_containerd::{Finding, Severity};
 
 /// The text of `check`.

@@ -19,7 +19,9 @@ pub(crate) mod routes;
 pub(crate) mod status;
 
 use anstyle::{AnsiColor, Style};
-use std::fmt::{self, Write as _};
+use std::fmt::{
+    Write as _, {self},
+};
 
 /// Titles.
 pub(crate) const TITLE: Style = Style::new().bold();

@@ -1,13 +1,13 @@
 //! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
 
-use super::{
+use crate::change_run::rehearse::RehearsalResult;
+use crate::cli::{CommonArgs, PolicyArgs};
+use crate::node::LoadedNode;
+use crate::redact;
+use crate::render::{
     DIM, LOOK, MARK, TITLE, WIDTH, count, diff, escape_control_chars, findings, paint, push_line, routes, wrap,
 };
-use crate::advice::WildcardAdvice;
-use crate::cli::{CommonArgs, PolicyArgs};
-use crate::live::rehearse::RehearsalResult;
-use crate::mask;
-use crate::read::LoadedNode;
+use crate::wildcard_advice::WildcardAdvice;
 use mirrorshift_containerd::Finding;
 use mirrorshift_plan::{Expect, Note, Plan, RemovedText, RouteChange};
 
@@ -206,7 +206,7 @@ pub(crate) fn note_text(note: &Note) -> String {
         Note::NeverMatched { key, place } => {
             format!(
                 "`mirrors.\"{}\"` ({place}) matches no image, and goes.",
-                mask::free_text(key)
+                redact::free_text(key)
             )
         }
         Note::NewerThanKnown => {
@@ -237,7 +237,7 @@ fn gone(heading: &str, gone: &[(String, RemovedText)], plan: &Plan) -> String {
         let place = paint(MARK, format!("{}:{}", escape_control_chars(path), gone.line));
         let now = stands_in(&gone.text, plan).map(|path| format!(", now in {}", escape_control_chars(path)));
         push_line(&mut out, format_args!("  {place}{}\n", now.unwrap_or_default()));
-        for line in mask::fragment(&gone.text, &gone.table).lines() {
+        for line in redact::fragment(&gone.text, &gone.table).lines() {
             push_line(&mut out, format_args!("    {}\n", escape_control_chars(line.trim())));
         }
     }

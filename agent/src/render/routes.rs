@@ -1,8 +1,8 @@
 //! Who is asked, before and after: one registry a row, its hosts in their order.
 
-use super::{GOOD, LOOK, TITLE, WIDTH, escape_control_chars, paint, push_line};
-use crate::live::rehearse::{RehearsalResult, RouteComparison};
-use crate::mask;
+use crate::change_run::rehearse::{RehearsalResult, RouteComparison};
+use crate::redact;
+use crate::render::{GOOD, LOOK, TITLE, WIDTH, escape_control_chars, paint, push_line};
 use mirrorshift_containerd::{Failure, RegistryHost, Route, Scheme, Tls};
 use mirrorshift_plan::rehearsal::{ObservedRequest, ReferenceKind};
 use mirrorshift_plan::{RegistryScope, RouteChange};
@@ -18,7 +18,7 @@ pub(crate) fn url(ask: &RegistryHost) -> String {
         _ => ask.url(),
     };
     let url = url.strip_suffix("/v2").filter(|_| ask.path == "/v2").unwrap_or(&url);
-    escape_control_chars(&mask::free_text(&url.replace(UNNAMED, "<registry>")))
+    escape_control_chars(&redact::free_text(&url.replace(UNNAMED, "<registry>")))
 }
 
 /// What a host is asked for, where that is not everything.
@@ -148,7 +148,7 @@ pub(crate) fn told(ask: &RegistryHost) -> Vec<String> {
     if let Some(key) = &ask.credentials {
         told.push(format!(
             "credentials of configs.\"{}\".auth",
-            escape_control_chars(&mask::free_text(key))
+            escape_control_chars(&redact::free_text(key))
         ));
     }
     if let Some(timeout) = ask.dial_timeout {
@@ -221,7 +221,7 @@ pub(crate) fn rehearsed(rehearsed: &RehearsalResult) -> String {
     let asked = |asked: &[ObservedRequest]| {
         let hosts: Vec<String> = asked
             .iter()
-            .map(|host| escape_control_chars(&mask::free_text(&host.to_string())))
+            .map(|host| escape_control_chars(&redact::free_text(&host.to_string())))
             .collect();
         if hosts.is_empty() {
             return "nobody".to_owned();

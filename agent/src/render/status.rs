@@ -1,7 +1,6 @@
 //! What is in force, and history.
 
-use super::{DIM, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
-use crate::render::count;
+use crate::render::{DIM, TITLE, WIDTH, count, escape_control_chars, paint, push_line, wrap};
 use mirrorshift_node::{Change, Status};
 
 /// The text of `status`.

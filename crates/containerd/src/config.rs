@@ -1,15 +1,17 @@
 //! A node's containerd configuration as one value: what it loads, whether CRI lives, and who is asked for an image.
 
-use crate::document::{self, Document, LoadError};
-use crate::hosts;
+use crate::document::load::LoadError;
+use crate::document::{
+    Document, {self},
+};
 use crate::image::is_registry;
-use crate::legacy;
 use crate::registry::Registry;
 use crate::route::{Failure, Origin, Provenance, RegistryHost, Route};
 use crate::rules::Rule;
-use crate::toml::{Value, ValueKind};
+use crate::toml::value::{Value, ValueKind};
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
+use crate::{hosts, mirrors};
 
 /// Where containerd looks for its configuration unless its unit says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
@@ -104,7 +106,7 @@ impl Config {
     /// [`Config::route`] as it would be if the CRI plugin loaded: by hosts directories where `config_path` is set.
     pub fn route_if_cri_loaded(&self, tree: &Tree, registry: &str) -> Route {
         if !is_registry(registry) {
-            return legacy::failure("not the name of a registry", None);
+            return mirrors::failure("not the name of a registry", None);
         }
         match &self.registry.config_path {
             Some(path) => {
@@ -117,7 +119,7 @@ impl Config {
 
     /// The route that `mirrors` and `configs` spell out, whatever `config_path` says.
     pub fn route_by_mirrors(&self, tree: &Tree, registry: &str) -> Route {
-        legacy::route(&self.registry, tree, registry)
+        mirrors::route(&self.registry, tree, registry)
     }
 
     /// The hosts that `mirrors` and `configs` spell out, whether or not the certificates they name can be read.
@@ -126,7 +128,7 @@ impl Config {
     ///
     /// An endpoint that is no URL spells out nothing.
     pub fn hosts_listed_in_mirrors(&self, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
-        legacy::literal_endpoints(&self.registry, registry)
+        mirrors::literal_endpoints(&self.registry, registry)
     }
 
     /// A mirror of `registry` at `url`, asked as an endpoint of `mirrors` is: with the TLS settings and credentials that
@@ -136,7 +138,7 @@ impl Config {
     ///
     /// The URL cannot be asked, or a certificate cannot be read.
     pub fn mirror(&self, tree: &Tree, registry: &str, url: &str) -> Result<RegistryHost, Failure> {
-        legacy::mirror(
+        mirrors::mirror(
             &self.registry,
             tree,
             registry,
@@ -205,7 +207,7 @@ impl Config {
     }
 
     fn wanted(&self, tree: &Tree) -> Vec<String> {
-        let mut wanted = legacy::wanted(&self.registry);
+        let mut wanted = mirrors::wanted(&self.registry);
         let mut roots = self.hosts_roots();
         if !roots.iter().any(|root| root == CERTS_D) {
             roots.push(CERTS_D.to_owned());

@@ -1,10 +1,11 @@
 //! The registry settings of a loaded configuration, with the place of each.
 
-use crate::document::{Document, LoadError, LoadFault, fault_in};
+use crate::document::Document;
+use crate::document::load::{LoadError, LoadFault, fault_in};
 use crate::hosts::url;
 use crate::route::{Headers, SourceLocation};
 use crate::rules::Rule;
-use crate::toml::{Table, Value, ValueKind};
+use crate::toml::value::{Table, Value, ValueKind};
 use std::collections::BTreeMap;
 
 /// The two folders that 2.2 and newer look in by default (`internal/cri/config/config_unix.go`).

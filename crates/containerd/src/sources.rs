@@ -3,14 +3,14 @@
 use crate::config::Config;
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO};
 use crate::rules::Rule;
-use crate::toml::{Table, Value, ValueKind};
+use crate::toml::value::{Table, Value, ValueKind};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A registry table in one file, and what of it is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Index into [`crate::Document::files`].
+    /// Index into [`crate::document::Document::files`].
     pub file: usize,
     /// Path of the registry table, such as `plugins`, `io.containerd.grpc.v1.cri`, `registry`.
     pub table: Vec<String>,
@@ -186,7 +186,8 @@ fn first_difference(one: &Table, two: &Table, at: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Config, DEFAULT_CONFIG, Entry, Tree, read};
+    use crate::config::{Config, DEFAULT_CONFIG, read};
+    use crate::tree::{Entry, Tree};
 
     fn config(text: Option<&str>) -> Config {
         let mut tree = Tree::new();

@@ -1,6 +1,8 @@
 //! The version of a containerd, read from what real nodes print.
 
-use crate::rules::{self, Rule};
+use crate::rules::{
+    Rule, {self},
+};
 use std::fmt;
 use std::str::FromStr;
 

@@ -6,8 +6,7 @@
     reason = "printing is what this example is for"
 )]
 
-use mirrorshift_node::Root;
-use mirrorshift_node::live::{ObserveOptions, observe};
+use mirrorshift_node::{ObserveOptions, Root, observe};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

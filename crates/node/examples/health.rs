@@ -4,8 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what this example is for")]
 
-use mirrorshift_node::Root;
-use mirrorshift_node::live::{Baseline, ObserveOptions, observe};
+use mirrorshift_node::{Baseline, ObserveOptions, Root, observe};
 use std::fs;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

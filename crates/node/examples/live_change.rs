@@ -6,8 +6,10 @@
 //! and `prove WORD` are what the guard runs; `status` prints the phase. Exit codes are the program's: 0, 3, 4, 5, 6.
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
-use mirrorshift_node::live::{self, Commands, NoRuntime, PROOF, RuntimeTimeouts, SystemdRuntime};
-use mirrorshift_node::{ChangeError, ChangePlan, NodeErrorKind, Outcome, Root, Session, status};
+use mirrorshift_node::{
+    ChangeError, ChangePlan, Commands, NoRuntime, NodeErrorKind, Outcome, PROOF, Root, RuntimeTimeouts, Session,
+    SystemdRuntime, status,
+};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::error::Error;
 use std::io::Write;
@@ -56,7 +58,7 @@ fn run() -> Result<String, Failure> {
     let boot = boot()?;
     // Whoever undoes a change ends first what is left of it, and waits for who is just looking.
     let owner = || {
-        live::kill_change_unit(PATIENCE).map_err(|error| (1, error.into()))?;
+        mirrorshift_node::kill_change_unit(PATIENCE).map_err(|error| (1, error.into()))?;
         Session::open_with_timeout(&root, seconds, &id, PATIENCE).map_err(|error| (code(error.kind()), error.into()))
     };
     let mut live = SystemdRuntime::new(&root, UNIT, true, commands()?, times());
@@ -67,7 +69,7 @@ fn run() -> Result<String, Failure> {
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["apply", file, image @ ..] if image.len() < 2 => {
             let content = std::fs::read(file).map_err(|error| (1, error.into()))?;
-            let mut live = live.expecting(live::Expectations {
+            let mut live = live.expecting(mirrorshift_node::Expectations {
                 deprecation_gone: !content.windows(7).any(|word| word == b"mirrors"),
                 image: image.first().map(|image| (*image).to_owned()),
             });

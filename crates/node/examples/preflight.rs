@@ -5,8 +5,7 @@
 #![expect(clippy::print_stdout, reason = "printing is what this example is for")]
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Version};
-use mirrorshift_node::Root;
-use mirrorshift_node::live::{ChangeIntent, ObserveOptions, observe};
+use mirrorshift_node::{ChangeIntent, ObserveOptions, Root, observe};
 use mirrorshift_plan::preflight::{PreflightResult, preflight};
 use rustix::time::{ClockId, clock_gettime};
 

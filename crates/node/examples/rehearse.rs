@@ -8,8 +8,7 @@
 #![expect(clippy::print_stdout, reason = "printing is what this example is for")]
 
 use mirrorshift_containerd::{Config, Tree, Version, read};
-use mirrorshift_node::Root;
-use mirrorshift_node::live::{Baseline, Bus, Facts, ObserveOptions, Rehearsal, RehearsalTimes, inside, observe};
+use mirrorshift_node::{Baseline, Bus, Facts, ObserveOptions, Rehearsal, Root, SandboxTimeouts, inside, observe};
 use mirrorshift_plan::policy::Policy;
 use mirrorshift_plan::rehearsal::{Disagreement, Expected, ObservedRequest, Probe, SandboxReport, compare, probes};
 use mirrorshift_plan::{Digest, Expect, NodeFiles, Plan, Step, plan};
@@ -35,11 +34,11 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         ["inside", folder] => inside(Path::new(folder))
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
-        [] => rehearse(&[], &own()?, RehearsalTimes::default()),
+        [] => rehearse(&[], &own()?, SandboxTimeouts::default()),
         ["as", program] => {
-            let times = RehearsalTimes {
+            let times = SandboxTimeouts {
                 whole: Duration::from_secs(3),
-                ..RehearsalTimes::default()
+                ..SandboxTimeouts::default()
             };
             rehearse(&[], &[(*program).to_owned()], times)
         }
@@ -53,7 +52,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
                     why: "said on the command line".to_owned(),
                 });
             }
-            rehearse(&steps, &own()?, RehearsalTimes::default())
+            rehearse(&steps, &own()?, SandboxTimeouts::default())
         }
         _ => Err("usage: rehearse [stage PATH FILE…|as PROGRAM]".into()),
     }
@@ -63,7 +62,7 @@ fn own() -> Result<[String; 2], Box<dyn Error>> {
     Ok([std::env::current_exe()?.display().to_string(), "inside".to_owned()])
 }
 
-fn rehearse(staged: &[Step], command: &[String], times: RehearsalTimes) -> Result<ExitCode, Box<dyn Error>> {
+fn rehearse(staged: &[Step], command: &[String], times: SandboxTimeouts) -> Result<ExitCode, Box<dyn Error>> {
     let root = Root::open("/")?;
     let facts = observe(&root, &ObserveOptions::default())?;
     let version: Version = facts

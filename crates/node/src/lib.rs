@@ -13,66 +13,68 @@
 //! programs that it starts itself are `systemctl`, when the bus is gone in the middle of a change, and containerd, in the
 //! sandbox of a rehearsal. Fatal for it are only kernels without `openat2` (before Linux 5.6).
 
-/// Opens what lies below a root without leaving it.
-mod root;
-pub use root::{Root, RootError};
-/// Reads one path as containerd would find it.
-mod entry;
-/// Follows links below the root by hand, to name what is wrong with them.
-mod resolve;
-pub use entry::{FILE_LIMIT, FOLDER_LIMIT};
-/// What can go wrong, with advice.
-mod trouble;
-pub use trouble::NodeError;
-/// One file's bytes and attributes at one moment, and whether it may be replaced.
-mod snapshot;
-/// Writes a finished copy beside a file.
-mod stage;
-/// The folder in which the tool keeps its journal, backups and lock.
-mod state;
-/// Exchanges a file with the copy beside it, and checks what came out.
-mod swap;
-pub use state::{RUN_DIR, STATE_DIR};
-/// The copy of the program that everything on the node runs from.
-mod program;
-pub use program::{PROGRAM, install};
-/// What was changed, is being changed, and what stood there before.
+/// One change: its preconditions, its loop and its way back.
+mod change;
+/// containerd's socket: its own services and CRI.
+mod containerd;
+/// The errors of this crate, with advice.
+mod error;
+/// Facts about the running node.
+mod facts;
+/// Files under a root.
+mod files;
+/// The journal and the state folder.
 mod journal;
-/// One writer at a time.
-mod lock;
-pub use journal::{Change, FileRecord, JournalError, OwnedFile, StepRecord};
-/// Performs one move.
-mod act;
-/// Folders that a change has to make, and those that are taken away with it.
-mod folders;
-/// Looks at a change's files, for the next decision.
-mod observe;
-/// Takes a settled change back by another one.
-mod rollback;
-/// The loop: look, decide, act, again.
-mod run;
+/// The copy of the program on the node.
+mod program;
+/// Removes every file of Mirrorshift from a node.
+mod purge;
+/// Runs the node's containerd in a sandbox before a change.
+mod rehearsal;
 /// The running containerd of a change.
 mod runtime;
-/// What callers see of it.
-mod session;
-pub use runtime::{Runtime, RuntimeState, ServiceRecord};
-/// Looks at a plan's files before anything is touched.
-mod survey;
-pub use session::{ChangePlan, Session};
-/// How a session ends.
-mod outcome;
-pub use outcome::{ChangeError, NodeErrorKind, OpenError, Outcome, Report};
-/// What the journal says, without a lock.
-mod status;
-pub use status::{Status, StatusError, status};
-/// Why a change was undone, and whether it would be again.
-mod undone;
-pub use undone::UndoCause;
-/// Puts back what this tool wrote, where somebody wrote over it.
-mod mend;
-pub use mend::{Drift, drifted, retain_copies};
-/// Takes every trace of the tool off a node.
-mod purge;
-pub use purge::{PurgeError, Purged, purge};
-/// What systemd, containerd and the kernel say of a running node.
-pub mod live;
+/// systemd over D-Bus.
+mod systemd;
+
+pub use crate::change::outcome::{ChangeError, NodeErrorKind, OpenError, Outcome, Report};
+pub use crate::change::repair::{Drift, drifted, retain_copies};
+pub use crate::change::runtime::{Runtime, RuntimeState, ServiceRecord};
+pub use crate::change::session::{ChangePlan, Session};
+pub use crate::containerd::cri::{Condition, Container, ContainerState, CriStatus, PodSandbox, SandboxState};
+pub use crate::containerd::services::{Deprecation, Ingest, Plugin, PluginStatus, Task, TaskState};
+pub use crate::containerd::socket::{CallError, Socket};
+pub use crate::error::NodeError;
+pub use crate::facts::baseline::{Baseline, HealthReport};
+pub use crate::facts::daemons::{Daemon, Shim};
+pub use crate::facts::distribution::{DISTRIBUTIONS, DetectionInput, Distribution, Marker, Owner, owner};
+pub use crate::facts::fact::Fact;
+pub use crate::facts::gather::observe;
+pub use crate::facts::launch::Launch;
+pub use crate::facts::mounts::Mount;
+pub use crate::facts::node_facts::{Containerd, Cri, Facts, ObserveError, ObserveOptions, Serving};
+pub use crate::facts::path_facts::{FileFact, FolderFact, FreeSpace, PathFacts};
+pub use crate::facts::preflight_input::ChangeIntent;
+pub use crate::facts::started::Started;
+pub use crate::files::entry::{FILE_LIMIT, FOLDER_LIMIT};
+pub use crate::files::root::{Root, RootError};
+pub use crate::journal::file::{Change, FileRecord, JournalError, OwnedFile, StepRecord};
+pub use crate::journal::state_dir::{RUN_DIR, STATE_DIR};
+pub use crate::journal::status::{Status, StatusError, status};
+pub use crate::journal::undo_cause::UndoCause;
+pub use crate::program::{PROGRAM, install};
+pub use crate::purge::{PurgeError, Purged, purge};
+pub use crate::rehearsal::Rehearsal;
+pub use crate::rehearsal::error::RehearsalError;
+pub use crate::rehearsal::in_sandbox::{InsideError, inside};
+pub use crate::rehearsal::request::SandboxTimeouts;
+pub use crate::runtime::boot_guard::{Commands, PROOF, guard_is_left};
+pub use crate::runtime::deadline::now as since_boot;
+pub use crate::runtime::kill_change_unit::{CHANGE, change_is_left, kill_change_unit};
+pub use crate::runtime::systemd_runtime::{Expectations, NoRuntime, RuntimeTimeouts, SystemdRuntime};
+pub use crate::systemd::bus::Bus;
+pub use crate::systemd::environment::Environment;
+pub use crate::systemd::error::BusError;
+pub use crate::systemd::job::Job;
+pub use crate::systemd::job_stream::UnitJobs;
+pub use crate::systemd::transient::{Exec, Property};
+pub use crate::systemd::unit::{ExecStart, Unit, UnitTimestamps};

@@ -1,16 +1,22 @@
 //! The copy of the program that everything on the node runs from: what undoes a change must not depend on a package that is
 //! upgraded meanwhile, or on a container's image.
 
-use crate::lock::{self, NotLocked};
-use crate::outcome::OpenError;
-use crate::root::{Root, join};
-use crate::stage::{Attributes, remove, same, stage};
-use crate::state::{STATE_DIR, make_folder, open_in};
-use crate::trouble::NodeError;
+use crate::change::outcome::OpenError;
+use crate::error::NodeError;
+use crate::files::root::{Root, join};
+use crate::files::stage::{Attributes, remove, same, stage};
+use crate::journal::lock::{
+    NotLocked, {self},
+};
+use crate::journal::state_dir::{STATE_DIR, make_folder, open_in};
 use rustix::fd::OwnedFd;
-use rustix::fs::{self, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{
+    Mode, OFlags, StatVfsMountFlags, {self},
+};
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{
+    Seek, {self},
+};
 
 const FOLDER: &str = "bin";
 const NAME: &str = "mirrorshift";

@@ -3,15 +3,22 @@
 //! What is taken away is named here one by one: the tool's names in its own folders. Whatever else lies there is somebody
 //! else's; it is left, with the folder that it lies in, and told.
 
-use crate::journal::{self, Journal};
-use crate::live::{self, ARMED, PROOF};
-use crate::lock::{self, NotLocked};
-use crate::outcome::OpenError;
-use crate::root::{Root, join, split};
-use crate::state::{self, RUN_DIR, STATE_DIR, StateDir};
-use crate::trouble::NodeError;
+use crate::change::outcome::OpenError;
+use crate::error::NodeError;
+use crate::files::root::{Root, join, split};
+use crate::journal::file as journal_file;
+use crate::journal::file::Journal;
+use crate::journal::lock::{
+    NotLocked, {self},
+};
+use crate::journal::state_dir::{
+    RUN_DIR, STATE_DIR, StateDir, {self},
+};
+use crate::runtime::boot_guard::{ARMED, PROOF, take_away_guards};
 use rustix::fd::OwnedFd;
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, {self},
+};
 use rustix::io::Errno;
 
 /// What a run of the unit that changes a node keeps there, in a folder of its own.
@@ -90,14 +97,14 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
             .filter_map(|change| change.service.as_ref())
             .map(|service| &*service.unit)
             .collect();
-        purged.gone.extend(live::take_away_guards(root, &units)?);
+        purged.gone.extend(take_away_guards(root, &units)?);
         own(&state, &mut purged)?;
         // The last thing that is needed: whoever waits for it begins anew.
         lock::forget(&state).map_err(NodeError::io("take away", join(STATE_DIR, lock::NAME)))?;
         drop(lock);
         folder(root, STATE_DIR, &state.fd, &mut purged)?;
     } else {
-        purged.gone.extend(live::take_away_guards(root, &[])?);
+        purged.gone.extend(take_away_guards(root, &[])?);
     }
     runtime(root, &mut purged)?;
     Ok(purged)
@@ -106,15 +113,15 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
 /// Everything of the tool in its folder but the lock.
 fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
     for name in [
-        journal::NAME.to_owned(),
-        state::new_name(journal::NAME),
-        state::RESERVE.to_owned(),
+        journal_file::NAME.to_owned(),
+        state_dir::new_name(journal_file::NAME),
+        state_dir::RESERVE.to_owned(),
     ] {
         file(&state.fd, &name, STATE_DIR, purged)?;
     }
     inner(
         &state.fd,
-        state::CHANGES,
+        state_dir::CHANGES,
         STATE_DIR,
         purged,
         |changes, shown, purged| {
@@ -132,18 +139,24 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
             Ok(())
         },
     )?;
-    inner(&state.fd, state::COPIES, STATE_DIR, purged, |copies, shown, purged| {
-        for name in names(copies, shown)? {
-            // They are named by their digest.
-            if name
-                .trim_start_matches('.')
-                .starts_with(|first: char| first.is_ascii_hexdigit())
-            {
-                file(copies, &name, shown, purged)?;
+    inner(
+        &state.fd,
+        state_dir::COPIES,
+        STATE_DIR,
+        purged,
+        |copies, shown, purged| {
+            for name in names(copies, shown)? {
+                // They are named by their digest.
+                if name
+                    .trim_start_matches('.')
+                    .starts_with(|first: char| first.is_ascii_hexdigit())
+                {
+                    file(copies, &name, shown, purged)?;
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     inner(&state.fd, BIN, STATE_DIR, purged, |bin, shown, purged| {
         for name in names(bin, shown)? {
             // The program, and a copy of it that was never finished.

@@ -14,17 +14,17 @@ pub mod preflight;
 /// What the node's own containerd said of a change before it was made.
 pub mod rehearsal;
 
-mod configure;
+mod config_edit;
+mod desired;
 mod edit;
-mod folders;
 mod hosts_file;
+mod layout;
 mod plan;
 mod refusal;
 mod step;
-mod wish;
-mod written;
+mod validate;
 
-pub use edit::RemovedText;
-pub use plan::{NodeFiles, Note, OWN_CERTS_D, Plan, RegistryScope, RouteChange, plan};
-pub use refusal::{Refusal, RefusalReason};
-pub use step::{Digest, Expect, Step};
+pub use crate::edit::RemovedText;
+pub use crate::plan::{NodeFiles, Note, OWN_CERTS_D, Plan, RegistryScope, RouteChange, plan};
+pub use crate::refusal::{Refusal, RefusalReason};
+pub use crate::step::{Digest, Expect, Step};

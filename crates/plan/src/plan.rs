@@ -1,13 +1,20 @@
 //! The plan: which files change, and who is asked for every registry before and after.
 
-use crate::configure::{self, ConfigEdit};
+use crate::config_edit::{
+    ConfigEdit, {self},
+};
+use crate::desired::{
+    CurrentRoutes, DesiredRoute, {self},
+};
 use crate::edit::RemovedText;
-use crate::folders::{self, Layout, LayoutRequest, UNNAMED};
-use crate::policy::{Policy, RegistryName, Wildcard};
+use crate::layout::{
+    Layout, LayoutRequest, UNNAMED, {self},
+};
+use crate::policy::host::RegistryName;
+use crate::policy::{Policy, Wildcard};
 use crate::refusal::{Refusal, RefusalReason};
 use crate::step::{Digest, Step};
-use crate::wish::{self, CurrentRoutes, DesiredRoute};
-use crate::written;
+use crate::validate;
 use mirrorshift_containerd::{CERTS_D, Config, Cri, Route, SourceLocation, Tree, Version, named_registries, read};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -145,11 +152,11 @@ pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>>
         tree: node.tree,
     };
     let mut notes = Vec::new();
-    written::check_names(&config, &mut notes)?;
-    written::check_endpoints(&config)?;
+    validate::check_names(&config, &mut notes)?;
+    validate::check_endpoints(&config)?;
     let mut wishes = BTreeMap::new();
     for registry in subjects(&config, node, policy) {
-        let wish = wish::desired_route(&today, policy, &registry)?;
+        let wish = desired::desired_route(&today, policy, &registry)?;
         wishes.insert(registry, wish);
     }
     if nothing_to_do(&config, &wishes) {
@@ -251,7 +258,7 @@ fn make(
     let configured = if in_force && alive {
         ConfigEdit::default()
     } else {
-        configure::configure(config, node.config, &layout.root, &mut layout.tree)
+        config_edit::edit_config(config, node.config, &layout.root, &mut layout.tree)
     };
     let restart = !configured.steps.is_empty();
     let after = check(node, config, &layout)?;
@@ -286,11 +293,11 @@ fn choose(order: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Bo
         .first()
         .filter(|root| root.starts_with('/') && !root.contains(':'));
     if let (Some(_), Some(root)) = (written, usable) {
-        return folders::layout(order, root);
+        return layout::layout(order, root);
     }
-    match folders::layout(order, CERTS_D) {
+    match layout::layout(order, CERTS_D) {
         Err(refusal) if refusal.reason == RefusalReason::ForeignDirectory => {
-            let layout = folders::layout(order, OWN_CERTS_D)?;
+            let layout = layout::layout(order, OWN_CERTS_D)?;
             notes.extend(refusal.place.map(|stale| Note::LeavesCertsD { stale }));
             Ok(layout)
         }
@@ -302,7 +309,7 @@ fn choose(order: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Bo
 /// hold passwords, and hosts.toml is for everyone to read.
 fn comments_by_registry(config: &Config, node: &NodeFiles<'_>) -> BTreeMap<String, Vec<String>> {
     let mut tree = node.tree.clone();
-    let dry = configure::configure(config, node.config, CERTS_D, &mut tree);
+    let dry = config_edit::edit_config(config, node.config, CERTS_D, &mut tree);
     let mut by_registry: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (_, gone) in dry.comments {
         let registry = match gone.table.iter().position(|part| part == "mirrors") {

@@ -4,10 +4,9 @@ use mirrorshift_containerd::{Rule, Version};
 use mirrorshift_tests::{Ran, Tool, folder_of};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 use tempfile::TempDir;
 
 /// A case, as its folder has it.

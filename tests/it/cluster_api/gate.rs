@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::world::{Agent, NAMESPACE, World, counts, until};
 use mirrorshift_tests::cluster::error::{ApiErrorKind, Error};
-use mirrorshift_tests::cluster::gate::{AcquireOutcome, FREE, HeldSlot, PHASE, REASON, SlotNote, SlotPool};
+use mirrorshift_tests::cluster::slots::{AcquireOutcome, FREE, HeldSlot, PHASE, REASON, SlotNote, SlotPool};
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use crate::world::{World, counts, status_patch, until};
 use jiff::Timestamp;
 use mirrorshift_tests::cluster::conditions::{ConditionState, Conditions, Reason};
-use mirrorshift_tests::cluster::mirror::{NodeMirrorWriter, NodeReport, WriteOutcome};
-use mirrorshift_tests::cluster::nodemirror::{
+use mirrorshift_tests::cluster::node_mirror::{
     FindingSummary, MOST_FINDINGS, MOST_ROUTES, MirrorSetup, NodeMirrorStatus, NodePhase, PlanSummary, PolicySummary,
     RouteSummary,
 };
+use mirrorshift_tests::cluster::node_mirror_writer::{NodeMirrorWriter, NodeReport, WriteOutcome};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -255,7 +255,7 @@ pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
         assert_eq!(
             say(&mut again.mirror(), NodePhase::Observed, "", 1).await,
             WriteOutcome::Made
-        )
+        );
     })?;
     Ok(())
 }

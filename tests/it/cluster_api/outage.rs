@@ -12,9 +12,9 @@ use crate::mirror::report;
 use crate::world::{Agent, World, status_patch};
 use mirrorshift_tests::cluster::client::CallLimits;
 use mirrorshift_tests::cluster::error::ApiErrorKind;
-use mirrorshift_tests::cluster::gate::{AcquireOutcome, SlotNote};
-use mirrorshift_tests::cluster::mirror::WriteOutcome;
-use mirrorshift_tests::cluster::nodemirror::NodePhase;
+use mirrorshift_tests::cluster::node_mirror::NodePhase;
+use mirrorshift_tests::cluster::node_mirror_writer::WriteOutcome;
+use mirrorshift_tests::cluster::slots::{AcquireOutcome, SlotNote};
 
 /// Longer than any call may take.
 const BOUND: Duration = Duration::from_secs(90);

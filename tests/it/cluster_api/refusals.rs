@@ -8,8 +8,8 @@ use http::Request;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
 use libtest_mimic::Failed;
-use mirrorshift_tests::cluster::nodemirror::NodePhase;
-use mirrorshift_tests::cluster::owner::NodeIdentity;
+use mirrorshift_tests::cluster::node_identity::NodeIdentity;
+use mirrorshift_tests::cluster::node_mirror::NodePhase;
 use mirrorshift_tests::lab::ControlPlanes;
 use serde_json::{Value, json};
 

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use mirrorshift_tests::cluster::client::{ApiClient, CallLimits, InClusterConfig};
-use mirrorshift_tests::cluster::gate::SlotPool;
-use mirrorshift_tests::cluster::mirror::NodeMirrorWriter;
-use mirrorshift_tests::cluster::owner::NodeIdentity;
+use mirrorshift_tests::cluster::node_identity::NodeIdentity;
+use mirrorshift_tests::cluster::node_mirror_writer::NodeMirrorWriter;
+use mirrorshift_tests::cluster::slots::SlotPool;
 
 pub(crate) const NAMESPACE: &str = "mirrorshift-system";
 pub(crate) const AGENT: &str = "mirrorshift-agent";

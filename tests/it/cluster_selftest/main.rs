@@ -4,12 +4,11 @@
 mod nodes; // clusters with nodes, pods and registries
 mod plane; // control planes without nodes
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
+use std::{fs, io};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::all_skipped;

@@ -1,15 +1,15 @@
 //! Clusters with nodes, pods and registries.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::lab::cluster::{AuditEvent, Member, Mirrors, Part, PodContainer};
-use mirrorshift_tests::lab::cluster::{Seen, UPSTREAM, containers, counting};
+use mirrorshift_tests::lab::cluster::{
+    AuditEvent, Member, Mirrors, Part, PodContainer, Seen, UPSTREAM, containers, counting,
+};
 use mirrorshift_tests::lab::{Cluster, ClusterOptions, Clusters, Image, Node, Nodes};
 
 use super::{figure, traces};

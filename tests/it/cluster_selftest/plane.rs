@@ -1,10 +1,9 @@
 //! Control planes without nodes.
 
-use std::fs;
-use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::cluster::{AuditEvent, Mark, Part};

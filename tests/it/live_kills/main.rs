@@ -16,14 +16,12 @@ mod tried;
 use libtest_mimic::Failed;
 use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, on_live_nodes};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, io, thread};
 use tried::Tried;
 
 /// On this release every call counts, on the others those that write the journal and exchange files.

@@ -1,9 +1,8 @@
 //! From a node's files to the files of the migrated node, by the program itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use mirrorshift_containerd::{Config, DEFAULT_CONFIG, Entry, LoadError, Tree, Version, read};
 use mirrorshift_tests::lab::Files;

@@ -1,7 +1,9 @@
 //! What the API server was asked for, by its own audit log: who asked, and for locks and reports with what.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{
+    Read, Seek, SeekFrom, {self},
+};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;

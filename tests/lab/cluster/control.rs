@@ -1,16 +1,17 @@
 //! The control plane: a real etcd and a real kube-apiserver, with the controllers and the scheduler where they are asked for.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::Signal;
 
-use super::audit::{self, Audit};
+use super::audit::{
+    Audit, {self},
+};
 use super::keys::Keys;
 use super::network;
 use super::programs::Programs;

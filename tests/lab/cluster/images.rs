@@ -1,9 +1,8 @@
 //! Images that run, each with a layer of its own, and a registry's store with them in it.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use crate::lab::content::{LAYER, MANIFEST, architecture, archive, named};
 

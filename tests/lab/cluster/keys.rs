@@ -1,6 +1,8 @@
 //! Who is who in a cluster: its authority, the certificates that it signs, and the files by which programs show them.
 
-use std::fs::{self, Permissions};
+use std::fs::{
+    Permissions, {self},
+};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

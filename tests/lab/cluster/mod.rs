@@ -16,9 +16,8 @@ mod programs; // of Kubernetes, in the cache
 mod registries; // an upstream, and caches before it
 mod site; // folder, control groups, network
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{io, thread};
 
 pub use self::audit::{Audit, AuditEvent, AuditUser, Mark, ObjectRef};
 pub use self::control::{ControlOptions, ControlPlane, ControlPlanes, Part};

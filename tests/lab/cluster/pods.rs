@@ -1,7 +1,6 @@
 //! What pods have on a node, looked at there: the API server may be gone, and kubelet too.
 
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 use crate::lab::Node;
 use crate::lab::node::{COUNT, Process, Workload};

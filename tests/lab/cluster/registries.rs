@@ -2,12 +2,11 @@
 //! Debian's docker-registry, and each says in its log what it was asked for.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::Value;
 

@@ -1,13 +1,12 @@
 //! Where a cluster stands: its folder, its control groups and its network, and processes in all three.
 
 use std::fs::File;
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::{fs, panic, thread};
+use std::{fs, io, panic, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

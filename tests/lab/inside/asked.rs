@@ -1,10 +1,9 @@
 //! What CRI is asked from within a machine: nobody outside can reach its socket.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde::Serialize;
 use tonic::Status;

@@ -2,13 +2,14 @@
 //! long as its test keeps its standard input open, and cleans up when the test has ended without a word.
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io::{
+    Write, {self},
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
-use std::{fs, future};
+use std::{fs, future, thread};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, unmount};
 use serde::{Deserialize, Serialize};

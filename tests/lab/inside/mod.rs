@@ -13,7 +13,9 @@ pub(super) mod site; // what a cluster stands in
 mod tls; // what TLS hosts show and accept
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{
+    Read, Write, {self},
+};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

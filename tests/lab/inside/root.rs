@@ -1,8 +1,12 @@
 //! A root of its own for one containerd: everything but `/usr` and the kernel's file systems is a fresh tmpfs, so that a
 //! case's files may lie anywhere and nothing of the machine's `/etc`, `/run` or `/var` is seen or touched.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{
+    File, {self},
+};
+use std::io::{
+    Read, {self},
+};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;

@@ -3,8 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread;
-use std::{fs, future, io};
+use std::{fs, future, io, thread};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::Machine;
-use super::port;
+use super::{Machine, port};
 use crate::tool::Ran;
 
 /// Where what it says is kept.

@@ -1,6 +1,8 @@
 //! The process that a machine is.
 
-use std::fs::{self, File};
+use std::fs::{
+    File, {self},
+};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

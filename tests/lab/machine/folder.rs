@@ -1,6 +1,8 @@
 //! A machine's folder in the cache, and what is done with one whose test has ended without a word.
 
-use std::fs::{self, File};
+use std::fs::{
+    File, {self},
+};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -18,12 +18,11 @@ mod port; // the way to the agent inside
 mod seed; // what a test puts into it
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 pub use self::begun::{CutOff, Ended};
 use self::emulator::{Emulator, Parts, Start};

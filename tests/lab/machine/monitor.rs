@@ -1,6 +1,8 @@
 //! QEMU's own protocol: commands and answers in JSON, with events between them.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{
+    BufRead, BufReader, Write, {self},
+};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
 //! The way to the agent in a machine: a line with a number and a script goes in, a line with the number, the exit code and
 //! both outputs comes back, whatever bytes they hold.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{
+    ErrorKind, Read, Write, {self},
+};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 

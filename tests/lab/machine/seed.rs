@@ -1,10 +1,9 @@
 //! What a test puts into a machine: a tar on a disk of its own, which the initramfs unpacks into the root at the first boot.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::{fs, io};
 
 use super::MachineOptions;
 use crate::lab::Containerd;

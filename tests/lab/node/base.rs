@@ -1,10 +1,9 @@
 //! What nodes are made of: the root that `tests/lab/prepare` makes, and the programs of one containerd over it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use crate::lab::{Containerd, Missing, cache};
 

@@ -1,12 +1,11 @@
 //! Control groups of a node: one in every hierarchy, so that its init finds itself at their roots, no node shares another's
 //! limits, and whatever runs in a node can be found and ended.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 

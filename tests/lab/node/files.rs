@@ -1,9 +1,8 @@
 //! The files of a node: those that make a Debian root boot quickly and quietly as a container, then the test's own.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::{fs, io};
 
 use sha2::{Digest, Sha256};
 

@@ -1,6 +1,8 @@
 //! The folder of a node or a cluster in the cache, and what is done with one whose test has ended without a word.
 
-use std::fs::{self, File};
+use std::fs::{
+    File, {self},
+};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! The test's end of a holder: the program in the namespaces that a node or a cluster stands in.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{
+    BufRead, BufReader, Write, {self},
+};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

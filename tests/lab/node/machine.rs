@@ -1,6 +1,8 @@
 //! A booted node: nspawn, and the node's init below it.
 
-use std::fs::{self, File};
+use std::fs::{
+    File, {self},
+};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

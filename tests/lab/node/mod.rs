@@ -16,10 +16,9 @@ mod options; // what a test asks for
 mod reach; // what a test does in it
 mod workload; // sandboxes, containers, logs
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 pub(in crate::lab) use self::folder::{Folder, clean, end_if_left};
 pub(in crate::lab) use self::ground::Holder;

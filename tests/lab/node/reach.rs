@@ -1,7 +1,9 @@
 //! What a test does in a node: runs programs, reads and writes files, asks CRI and systemd, waits.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{
+    Read, Write, {self},
+};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;

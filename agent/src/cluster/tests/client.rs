@@ -1,8 +1,8 @@
 //! How calls are made again, and when not.
 
-use super::{FOREVER, FakeResponse, Log, cluster, status};
 use crate::cluster::client::{ApiClient, CallLimits, InClusterConfig, RetrySafety};
 use crate::cluster::error::{ApiErrorKind, Error};
+use crate::cluster::tests::{FOREVER, FakeResponse, Log, cluster, status};
 use http::Uri;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;

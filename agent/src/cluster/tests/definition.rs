@@ -2,7 +2,7 @@
 
 use crate::cluster::conditions::{ConditionType, Reason};
 use crate::cluster::events::EventReason;
-use crate::cluster::nodemirror::{NodeMirror, NodePhase};
+use crate::cluster::node_mirror::{NodeMirror, NodePhase};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};

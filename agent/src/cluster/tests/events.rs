@@ -1,7 +1,7 @@
 //! Events, and how many.
 
-use super::{FakeResponse, asked, cluster, owner, status};
 use crate::cluster::events::{EventReason, Events};
+use crate::cluster::tests::{FakeResponse, asked, cluster, owner, status};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;

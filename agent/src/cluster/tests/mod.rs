@@ -1,24 +1,24 @@
 //! The API's side against a server that answers what a test says. What a real one does is tried in `tests/it/cluster_api.rs`.
 
 /// How calls are made again, and when not.
-mod client;
+pub(crate) mod client;
 /// The object's definition.
-mod definition;
+pub(crate) mod definition;
 /// Events, and how many.
-mod events;
-/// Slots.
-mod gate;
+pub(crate) mod events;
 /// The node's object.
-mod mirror;
+pub(crate) mod node_mirror_writer;
+/// Slots.
+pub(crate) mod slots;
 /// Watches that break.
-mod watch;
+pub(crate) mod watch;
 
 use crate::cluster::backoff::Jitter;
 use crate::cluster::client::{ApiClient, CallLimits, record_retry_after};
 use crate::cluster::conditions::{ConditionState, Conditions, Reason};
-use crate::cluster::mirror::NodeReport;
-use crate::cluster::nodemirror::{NodeMirrorStatus, NodePhase};
-use crate::cluster::owner::NodeIdentity;
+use crate::cluster::node_identity::NodeIdentity;
+use crate::cluster::node_mirror::{NodeMirrorStatus, NodePhase};
+use crate::cluster::node_mirror_writer::NodeReport;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -32,7 +32,7 @@ use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
 /// What the server does with a request.
-pub(super) enum FakeResponse {
+pub(crate) enum FakeResponse {
     /// Answers.
     Json(u16, Value),
     /// Answers, and says when to come again.
@@ -46,28 +46,28 @@ pub(super) enum FakeResponse {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Then {
+pub(crate) enum Then {
     Goes,
     Ends,
 }
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) body: Value,
+pub(crate) struct Heard {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) body: Value,
 }
 
-pub(super) type Log = Arc<Mutex<Vec<Heard>>>;
+pub(crate) type Log = Arc<Mutex<Vec<Heard>>>;
 
 /// A cluster that gives `answers` in their order, and breaks the connection after the last.
-pub(super) fn cluster(answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
+pub(crate) fn cluster(answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
     cluster_within(CallLimits::default(), answers)
 }
 
-pub(super) fn cluster_within(limits: CallLimits, answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
+pub(crate) fn cluster_within(limits: CallLimits, answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
     let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
     let log = Log::default();
     let heard = Arc::clone(&log);
@@ -118,7 +118,7 @@ fn chunks(lines: Vec<Value>, then: Then) -> StreamBody<Chunks> {
 }
 
 /// A refusal as the API server words it.
-pub(super) fn status(code: u16, reason: &str) -> FakeResponse {
+pub(crate) fn status(code: u16, reason: &str) -> FakeResponse {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("says {reason}"), "reason": reason, "code": code,
@@ -127,29 +127,29 @@ pub(super) fn status(code: u16, reason: &str) -> FakeResponse {
 }
 
 /// A line of a watch.
-pub(super) fn event(kind: &str, object: &Value) -> Value {
+pub(crate) fn event(kind: &str, object: &Value) -> Value {
     json!({ "type": kind, "object": object })
 }
 
-pub(super) fn asked(log: &Log) -> Vec<String> {
+pub(crate) fn asked(log: &Log) -> Vec<String> {
     let log = log.lock().unwrap();
     log.iter()
         .map(|heard| format!("{} {}", heard.method, heard.path))
         .collect()
 }
 
-pub(super) fn owner() -> NodeIdentity {
+pub(crate) fn owner() -> NodeIdentity {
     NodeIdentity {
         name: "n1".into(),
         uid: "u1".into(),
     }
 }
 
-pub(super) fn owner_reference() -> Value {
+pub(crate) fn owner_reference() -> Value {
     json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1" })
 }
 
-pub(super) fn report(phase: NodePhase, message: &str) -> NodeReport {
+pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
     NodeReport {
         status: NodeMirrorStatus {
             phase,
@@ -166,4 +166,4 @@ pub(super) fn report(phase: NodePhase, message: &str) -> NodeReport {
 }
 
 /// Longer than anything may take that is bounded.
-pub(super) const FOREVER: Duration = Duration::from_hours(1);
+pub(crate) const FOREVER: Duration = Duration::from_hours(1);

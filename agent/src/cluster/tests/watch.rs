@@ -1,8 +1,8 @@
 //! Watches that break.
 
-use super::{FOREVER, FakeResponse, Log, Then, cluster, event, status};
 use crate::cluster::client::ApiClient;
 use crate::cluster::error::{ApiErrorKind, Error};
+use crate::cluster::tests::{FOREVER, FakeResponse, Log, Then, cluster, event, status};
 use crate::cluster::watch::{Watch, WatchEvent};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
@@ -184,7 +184,7 @@ async fn an_outage_is_asked_less_and_less() {
     assert!(asked < 150, "{asked}");
 
     // As much is asked of one that does not even list.
-    let (mut watch, cluster, log) = self::watch(away(300).collect());
+    let (mut watch, cluster, log) = crate::cluster::tests::watch::watch(away(300).collect());
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_mins(10) {
         assert!(next(&mut watch, &cluster).await.is_err());

@@ -1,10 +1,14 @@
 //! Loading: breadth first from the root file, each file merged over those before it.
 
-use super::{ConfigFile, Document, LoadWarning, field, imports, merge_tables, moves};
+use crate::document::{ConfigFile, Document, LoadWarning, field, imports, merge_tables, moves};
 use crate::registry::DEFAULT_CONFIG_PATH;
 use crate::route::SourceLocation;
 use crate::rules::Rule;
-use crate::toml::{self, SyntaxError, Table, Value, ValueKind, line_at};
+use crate::toml::dialect::SyntaxError;
+use crate::toml::value::{Table, Value, ValueKind};
+use crate::toml::{
+    line_at, {self},
+};
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use std::collections::{BTreeSet, VecDeque};

@@ -1,14 +1,14 @@
 //! The configuration that containerd ends up with: the root file and its `imports`, merged as the version merges them.
 
-mod imports;
-mod load;
-mod moves;
+pub(crate) mod imports;
+pub(crate) mod load;
+pub(crate) mod moves;
 
-pub use load::{LoadError, LoadFault};
-pub(crate) use load::{fault_in, load};
+pub(crate) use crate::document::load::load;
 
 use crate::route::SourceLocation;
-use crate::toml::{Parsed, Table, Value, ValueKind, line_at};
+use crate::toml::value::{Table, Value, ValueKind};
+use crate::toml::{Parsed, line_at};
 use crate::version::Version;
 
 /// Plugin table of a version 1 file.
@@ -109,7 +109,7 @@ pub(crate) fn field<'t>(table: &'t Table, key: &str, fold: bool) -> Option<&'t V
     table.get(key).or_else(|| fold.then(folded).flatten())
 }
 
-/// Merges `from` over `into` as releases with [`crate::Rule::PluginTablesMerged`] do: tables key by key, all else replaced.
+/// Merges `from` over `into` as releases with [`crate::rules::Rule::PluginTablesMerged`] do: tables key by key, all else replaced.
 pub(crate) fn merge_tables(into: &mut Table, from: &Table) {
     for (key, value) in from {
         match (into.get_mut(key).map(|old| &mut old.kind), &value.kind) {

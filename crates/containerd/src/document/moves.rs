@@ -1,7 +1,7 @@
 //! How 2.x moves the tables of older schemas to their new names.
 
-use super::{CRI_IMAGES, CRI_ONE, CRI_TWO};
-use crate::toml::{Table, Value, ValueKind};
+use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO};
+use crate::toml::value::{Table, Value, ValueKind};
 
 /// Names of a version 1 file that matter here, and what 2.x calls them.
 pub(super) fn rename_version_one(plugins: &mut Table) {

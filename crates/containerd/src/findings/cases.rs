@@ -1,6 +1,6 @@
 //! For each finding files that raise it on one release, and a release or other files that do not.
 
-use super::FindingId as Id;
+use crate::findings::catalogue::FindingId as Id;
 
 /// One row. `§` stands for `plugins."io.containerd.grpc.v1.cri".registry`.
 pub(super) struct Case {

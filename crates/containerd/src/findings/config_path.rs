@@ -1,8 +1,8 @@
 //! `config_path`: whether the folders it names are looked in.
 
-use super::catalogue::FindingId;
-use super::{FinderInput, FindingSink};
 use crate::config::Cri;
+use crate::findings::catalogue::FindingId;
+use crate::findings::{FinderInput, FindingSink};
 use crate::rules::Rule;
 use crate::tree::Entry;
 

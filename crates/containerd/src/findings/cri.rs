@@ -1,10 +1,10 @@
 //! A CRI plugin that does not load, and settings that containerd has announced to drop.
 
-use super::catalogue::{FindingId, Severity};
-use super::{FinderInput, FindingSink, live, shown};
 use crate::config::{Cri, CriUnavailable};
+use crate::findings::catalogue::{FindingId, Severity};
+use crate::findings::{FinderInput, FindingSink, live, shown};
 use crate::rules::Rule;
-use crate::toml::Value;
+use crate::toml::value::Value;
 
 pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
     death(look, found);

@@ -1,13 +1,15 @@
 //! Registry settings that stand where this release does not look, and the releases that would read them.
 
-use super::catalogue::FindingId;
-use super::live::{self, ReleaseReading, SettingLocation};
-use super::{FinderInput, FindingSink, shown};
 use crate::config::{Config, Cri};
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document};
+use crate::findings::catalogue::FindingId;
+use crate::findings::live::{
+    ReleaseReading, SettingLocation, {self},
+};
+use crate::findings::{FinderInput, FindingSink, shown};
 use crate::route::SourceLocation;
 use crate::rules::Rule;
-use crate::toml::{Table, Value, ValueKind};
+use crate::toml::value::{Table, Value, ValueKind};
 use std::collections::BTreeSet;
 
 /// A table that somebody wrote for the CRI plugin's registries.
@@ -229,7 +231,7 @@ fn holds(table: &Table) -> Option<Vec<String>> {
                 words.extend((!inner.is_empty()).then(|| counted(&lower, inner)));
             }
             ValueKind::String(text) if lower == "config_path" && !text.is_empty() => {
-                words.push("`config_path`".to_owned())
+                words.push("`config_path`".to_owned());
             }
             ValueKind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", shown::url(key))),
             _ => {}

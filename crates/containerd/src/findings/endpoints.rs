@@ -1,9 +1,9 @@
 //! Who mirrors send pulls to: endpoints that are skipped, asked in another way than meant, or asked for too much.
 
-use super::catalogue::FindingId;
-use super::{FinderInput, FindingSink, shown};
+use crate::findings::catalogue::FindingId;
+use crate::findings::{FinderInput, FindingSink, shown};
 use crate::image::Image;
-use crate::legacy::{Endpoint, ignored_url_parts};
+use crate::mirrors::{Endpoint, ignored_url_parts};
 use crate::registries::named_registries;
 use crate::registry::Mirror;
 use crate::route::{Scheme, SourceLocation};

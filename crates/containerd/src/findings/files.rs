@@ -1,11 +1,11 @@
 //! Files and the way they are put together: imports, drop-ins, bytes at the start.
 
-use super::catalogue::FindingId;
-use super::live::each_leaf;
-use super::{FinderInput, FindingSink, shown};
 use crate::document::{CRI_TWO, ConfigFile, LoadWarning};
+use crate::findings::catalogue::FindingId;
+use crate::findings::live::each_leaf;
+use crate::findings::{FinderInput, FindingSink, shown};
 use crate::rules::Rule;
-use crate::toml::{Table, Value};
+use crate::toml::value::{Table, Value};
 use std::collections::BTreeSet;
 
 pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {

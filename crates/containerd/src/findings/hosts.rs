@@ -1,10 +1,11 @@
 //! Faults of the hosts directories that are in force, and directories that no registry is looked up in.
 
-use super::catalogue::FindingId;
-use super::keys::never_matches;
-use super::{FinderInput, FindingSink, shown};
 use crate::config::registry_of_directory;
-use crate::hosts::{HostsFaultKind as Kind, hosts_faults};
+use crate::findings::catalogue::FindingId;
+use crate::findings::keys::never_matches;
+use crate::findings::{FinderInput, FindingSink, shown};
+use crate::hosts::error::HostsFaultKind as Kind;
+use crate::hosts::lint::hosts_faults;
 use crate::rules::Rule;
 use crate::tree::Entry;
 

@@ -1,12 +1,12 @@
 //! Names in registry tables that mean nothing to containerd: keys it does not know, registries that no image has.
 
-use super::catalogue::FindingId;
-use super::{FinderInput, FindingSink, shown};
+use crate::findings::catalogue::FindingId;
+use crate::findings::{FinderInput, FindingSink, shown};
 use crate::image::is_registry;
 use crate::registry::{HostConfig, Mirror, UnknownKey};
 use crate::route::SourceLocation;
 use crate::rules::Rule;
-use crate::toml::{Table, Value};
+use crate::toml::value::{Table, Value};
 
 /// Keys of containerd's other tables, and of other programs', that end up below a mirror when they are written behind it.
 const FOREIGN: &[&str] = &[

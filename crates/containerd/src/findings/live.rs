@@ -6,7 +6,7 @@
 use crate::config::{Config, read};
 use crate::document::Document;
 use crate::rules::{LINES, Line};
-use crate::toml::{Table, Value, ValueKind};
+use crate::toml::value::{Table, Value, ValueKind};
 use crate::tree::Tree;
 use crate::version::Version;
 use std::collections::BTreeSet;
@@ -99,7 +99,7 @@ pub(super) fn lines_where(
         });
         at += length;
     }
-    (!runs.is_empty()).then(|| super::shown::list(&runs, runs.len()))
+    (!runs.is_empty()).then(|| crate::findings::shown::list(&runs, runs.len()))
 }
 
 /// The lines that [`lines_where`] knows, as prose: `from 1.6 to 2.4`.

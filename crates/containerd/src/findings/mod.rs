@@ -2,46 +2,46 @@
 //! containerd does about it, and the remedy.
 
 /// Every finding there is, with its name and severity.
-mod catalogue;
+pub(crate) mod catalogue;
 /// `config_path` and the folders it names.
-mod config_path;
+pub(crate) mod config_path;
 /// CRI that does not load, and what is deprecated.
-mod cri;
+pub(crate) mod cri;
 /// Registry settings that stand where this release does not look.
-mod dormant;
+pub(crate) mod dormant;
 /// Hosts that mirrors send pulls to.
-mod endpoints;
+pub(crate) mod endpoints;
 /// Files, imports and drop-ins.
-mod files;
+pub(crate) mod files;
 /// Hosts directories.
-mod hosts;
+pub(crate) mod hosts;
 /// Names in registry tables that mean nothing to containerd.
-mod keys;
+pub(crate) mod keys;
 /// Which registry settings are in force, and on which releases.
-mod live;
+pub(crate) mod live;
 /// Files that the daemon does not start with.
-mod refused;
+pub(crate) mod refused;
 /// What may be shown of a URL.
-mod shown;
+pub(crate) mod shown;
 /// `configs.<host>.tls`.
-mod tls;
+pub(crate) mod tls;
 /// What an upgrade breaks or changes.
-mod upgrade;
+pub(crate) mod upgrade;
 
 #[cfg(test)]
-mod cases;
+pub(crate) mod cases;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{FindingId, Severity};
-pub use upgrade::{ReleaseView, upgrade};
+pub use crate::findings::catalogue::{FindingId, Severity};
+pub use crate::findings::upgrade::{ReleaseView, upgrade};
 
 use crate::config::Config;
-use crate::document::LoadError;
+use crate::document::load::LoadError;
 use crate::registry::Registry;
 use crate::route::SourceLocation;
 use crate::rules::Rule;
-use crate::toml::{Table, Value};
+use crate::toml::value::{Table, Value};
 use crate::tree::Tree;
 use crate::version::Version;
 
@@ -66,7 +66,7 @@ pub struct Finding {
 
 /// What `version` makes of the files that `reading` was read from, worst first, and in the order of the files.
 ///
-/// `reading` is the outcome of [`crate::read`] with the same tree and version, once nothing was missing. The same input gives
+/// `reading` is the outcome of [`crate::config::read`] with the same tree and version, once nothing was missing. The same input gives
 /// the same findings in the same order.
 pub fn findings(reading: &Result<Config, Box<LoadError>>, tree: &Tree, version: &Version) -> Vec<Finding> {
     let mut found = FindingSink::default();

@@ -1,10 +1,10 @@
 //! Files that the daemon does not start with, or that this tool does not read.
 
-use super::catalogue::{FindingId, Severity};
-use super::{FindingSink, shown};
-use crate::document::{LoadError, LoadFault};
+use crate::document::load::{LoadError, LoadFault};
+use crate::findings::catalogue::{FindingId, Severity};
+use crate::findings::{FindingSink, shown};
 use crate::rules::Rule;
-use crate::toml::{AcceptedBy, SyntaxError};
+use crate::toml::dialect::{AcceptedBy, SyntaxError};
 use crate::tree::Tree;
 use crate::version::Version;
 

@@ -1,6 +1,6 @@
-use super::cases::{CASES, NegativeCase, UPGRADES};
-use super::*;
 use crate::config::{DEFAULT_CONFIG, read};
+use crate::findings::cases::{CASES, NegativeCase, UPGRADES};
+use crate::findings::*;
 use crate::tree::Entry;
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! `configs.<host>.tls`: files that cannot be used, and settings without effect.
 
-use super::catalogue::FindingId;
-use super::{FinderInput, FindingSink, shown};
 use crate::certs;
-use crate::legacy::Endpoint;
+use crate::findings::catalogue::FindingId;
+use crate::findings::{FinderInput, FindingSink, shown};
+use crate::mirrors::Endpoint;
 use crate::registry::TlsConfig;
 use crate::route::{Scheme, SourceLocation};
 

@@ -1,9 +1,9 @@
 //! What an upgrade of containerd breaks or changes for the same files.
 
-use super::catalogue::{FindingId, Severity};
-use super::{Finding, FindingSink, dormant, live, shown};
 use crate::config::{Config, Cri};
-use crate::document::LoadError;
+use crate::document::load::LoadError;
+use crate::findings::catalogue::{FindingId, Severity};
+use crate::findings::{Finding, FindingSink, dormant, live, shown};
 use crate::registries::named_registries;
 use crate::route::{RegistryHost, Route, Scheme};
 use crate::tree::Tree;
@@ -12,7 +12,7 @@ use crate::version::Version;
 /// What one containerd makes of the files.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseView<'a> {
-    /// The outcome of [`crate::read`] for that version, once nothing was missing.
+    /// The outcome of [`crate::config::read`] for that version, once nothing was missing.
     pub reading: &'a Result<Config, Box<LoadError>>,
     /// That version.
     pub version: &'a Version,
@@ -23,7 +23,7 @@ const UNNAMED: &str = "unnamed.invalid";
 
 /// What breaks or changes when the containerd of `now` becomes that of `then` and the files stay as they are, worst first.
 ///
-/// What `then` finds wrong by itself is told by [`super::findings`] with that version, not here. `tree` must hold what
+/// What `then` finds wrong by itself is told by [`crate::findings::findings`] with that version, not here. `tree` must hold what
 /// either version asks for.
 pub fn upgrade(now: ReleaseView<'_>, then: ReleaseView<'_>, tree: &Tree) -> Vec<Finding> {
     let mut found = FindingSink::default();

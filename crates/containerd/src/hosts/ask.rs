@@ -1,10 +1,11 @@
 //! From what a file says to what is asked: the defaults of the last host, the scheme, and what a request would carry.
 
-use super::fields::Host;
-use super::file::Hosts;
-use super::url::{is_localhost, port};
+use crate::hosts::fields::Host;
+use crate::hosts::file::Hosts;
+use crate::hosts::url::{is_localhost, port};
 use crate::route::{Origin, Provenance, RegistryHost, Scheme, SourceLocation, Tls};
-use crate::{Rule, Version};
+use crate::rules::Rule;
+use crate::version::Version;
 
 /// Whose images are asked for, and where the hosts were read from.
 pub(super) struct HostBuilder<'a> {

@@ -4,12 +4,14 @@
 //! case and lets the last spelling win. Types are checked by both for every field of the file, values only for hosts
 //! that are used.
 
-use super::fault::{HostsFaultKind, HostsFileError};
-use super::url::{clean, join};
-use super::{duration, url};
+use crate::hosts::error::{HostsFaultKind, HostsFileError};
+use crate::hosts::url::{clean, join};
+use crate::hosts::{duration, url};
 use crate::route::Headers;
-use crate::toml::{Table, Value, ValueKind, line_at};
-use crate::{Rule, Version};
+use crate::rules::Rule;
+use crate::toml::line_at;
+use crate::toml::value::{Table, Value, ValueKind};
+use crate::version::Version;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,9 +1,15 @@
 //! A hosts.toml: its hosts, in the order in which a release asks them.
 
-use super::fault::{HostsFaultKind, HostsFileError};
-use super::fields::{CaFile, Host, shown};
-use crate::toml::{self, AcceptedBy, Expression, Parsed, Table, Value, ValueKind, line_at};
-use crate::{Rule, Version};
+use crate::hosts::error::{HostsFaultKind, HostsFileError};
+use crate::hosts::fields::{CaFile, Host, shown};
+use crate::rules::Rule;
+use crate::toml::dialect::AcceptedBy;
+use crate::toml::layout::Expression;
+use crate::toml::value::{Table, Value, ValueKind};
+use crate::toml::{
+    Parsed, line_at, {self},
+};
+use crate::version::Version;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 

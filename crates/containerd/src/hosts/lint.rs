@@ -1,14 +1,18 @@
 //! What is wrong with a registry's folder, or easily mistaken, under one release.
 
-use super::ask::{can_be_asked, https_first};
-use super::fault::{HostsFault, HostsFaultKind as Kind, HostsFileError};
-use super::fields::{CaFile, Host, shown};
-use super::file::{self, Hosts, is_inline, line_of, title};
-use super::lookup::TrackedTree;
-use super::{FILE, certs, url};
-use crate::toml::{Parsed, Value, line_at};
+use crate::hosts::ask::{can_be_asked, https_first};
+use crate::hosts::error::{HostsFault, HostsFaultKind as Kind, HostsFileError};
+use crate::hosts::fields::{CaFile, Host, shown};
+use crate::hosts::file::{
+    Hosts, is_inline, line_of, title, {self},
+};
+use crate::hosts::lookup::TrackedTree;
+use crate::hosts::{FILE, tls_files, url};
+use crate::rules::Rule;
+use crate::toml::value::Value;
+use crate::toml::{Parsed, line_at};
 use crate::tree::{Entry, Tree};
-use crate::{Rule, Version};
+use crate::version::Version;
 use std::collections::BTreeSet;
 
 /// The faults of `folder`, as far as its files were read; none where it does not exist.
@@ -59,14 +63,14 @@ fn of_folder(version: &Version, look: &TrackedTree<'_>, folder: &str, names: &[S
     }
     let certificates = || {
         Ok(Hosts {
-            root: certs::of_folder(look, folder, names)?,
+            root: tls_files::of_folder(look, folder, names)?,
             ..Hosts::default()
         })
     };
     let remedy = "Put the file in place, or take the setting out.";
     match used.map_or_else(certificates, Ok) {
         Ok(hosts) => {
-            let bad = |host: &Host| Some(unusable(certs::check(look, host).err()?, remedy, host.line));
+            let bad = |host: &Host| Some(unusable(tls_files::check(look, host).err()?, remedy, host.line));
             faults.extend(hosts.tables.iter().chain([&hosts.root]).filter_map(bad));
         }
         Err(found) => faults.push(unusable(found, remedy, None)),

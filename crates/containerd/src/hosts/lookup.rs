@@ -1,9 +1,10 @@
 //! Which folder answers for a registry, and a look at files that remembers what was not read yet.
 
-use super::url::{clean, join};
+use crate::hosts::url::{clean, join};
 use crate::route::{Failure, SourceLocation};
+use crate::rules::Rule;
 use crate::tree::{Entry, Tree};
-use crate::{Rule, Version};
+use crate::version::Version;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 

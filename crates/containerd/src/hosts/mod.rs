@@ -1,27 +1,26 @@
 //! Who is asked for an image under `config_path`: the folders of registries and their hosts.toml, as each release reads
 //! them.
 
-mod ask;
-mod certs;
-mod duration;
-mod fault;
-mod fields;
-mod file;
-mod lint;
-mod lookup;
+pub(crate) mod ask;
+pub(crate) mod duration;
+pub(crate) mod error;
+pub(crate) mod fields;
+pub(crate) mod file;
+pub(crate) mod lint;
+pub(crate) mod lookup;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls_files;
 pub(crate) mod url;
 
-pub use fault::{HostsFault, HostsFaultKind};
-pub use lint::hosts_faults;
-pub use url::is_localhost;
+use crate::hosts::error::HostsFault;
 
+use crate::hosts::ask::HostBuilder;
+use crate::hosts::file::Hosts;
+use crate::hosts::lookup::{TrackedTree, failure};
 use crate::route::{Failure, Origin, RegistryHost, Route, SourceLocation};
 use crate::tree::{Entry, Tree};
-use crate::{Version, hosts::file::Hosts};
-use ask::HostBuilder;
-use lookup::{TrackedTree, failure};
+use crate::version::Version;
 
 /// What a route under `config_path` depends on beside the registry.
 pub(crate) struct LookupContext<'a> {
@@ -132,7 +131,7 @@ fn hosts(setting: &LookupContext<'_>, look: &TrackedTree<'_>, registry: &str) ->
             path: path.clone(),
             line: host.line,
         };
-        certs::check(look, host).map_err(|reason| Failure {
+        tls_files::check(look, host).map_err(|reason| Failure {
             reason,
             place: Some(place),
         })?;
@@ -166,7 +165,7 @@ fn folder_hosts(version: &Version, look: &TrackedTree<'_>, folder: &str) -> Resu
         Entry::Folder(names) => names.as_slice(),
         _ => &[],
     };
-    let root = certs::of_folder(look, folder, names).map_err(|reason| failure(folder, &reason))?;
+    let root = tls_files::of_folder(look, folder, names).map_err(|reason| failure(folder, &reason))?;
     Ok(Hosts {
         tables: Vec::new(),
         root,

@@ -79,7 +79,7 @@ fn authority_host(authority: &str) -> Result<String, &'static str> {
     if !user.bytes().all(plain) || decode(user).is_err() {
         return Err("a character that user-info cannot hold");
     }
-    self::host(host)
+    crate::hosts::url::host(host)
 }
 
 fn host(raw: &str) -> Result<String, &'static str> {

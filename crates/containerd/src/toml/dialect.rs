@@ -1,7 +1,7 @@
 //! Which containerd takes which TOML: what is refused here, who else takes it, and the repair.
 
-use super::layout::{Layout, atoms, has_escapes};
-use super::{Fault, line_at};
+use crate::toml::layout::{Layout, atoms, has_escapes};
+use crate::toml::{Fault, line_at};
 use std::ops::Range;
 
 /// A file that cannot be read as TOML, with all that an operator needs to mend it.
@@ -207,8 +207,8 @@ fn time_without_seconds(raw: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
     use super::*;
+    use crate::toml::parse;
 
     fn refused(text: &str, one: bool) -> Box<SyntaxError> {
         parse(text.as_bytes(), one).unwrap_err()

@@ -3,7 +3,7 @@
 //! Values alone cannot be edited without touching the bytes between them, and releases with go-toml v2 see only headers,
 //! in their order, when they look for the hosts of a hosts.toml.
 
-use super::Fault;
+use crate::toml::Fault;
 use std::ops::Range;
 use toml_parser::decoder::Encoding;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};

@@ -1,14 +1,14 @@
 //! TOML as containerd's releases take it: values with their place, and the lines they stand on.
 
-mod dialect;
-mod layout;
-mod value;
+pub(crate) mod dialect;
+pub(crate) mod layout;
+pub(crate) mod value;
 
-pub(crate) use dialect::mask;
-pub use dialect::{AcceptedBy, SyntaxError};
-pub use layout::{Assignment, Expression, Header, Layout};
+pub(crate) use crate::toml::dialect::mask;
+pub use crate::toml::dialect::{AcceptedBy, SyntaxError};
+pub use crate::toml::layout::{Assignment, Expression, Header, Layout};
 
-pub use value::{Table, Value, ValueKind};
+pub use crate::toml::value::{Table, Value, ValueKind};
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! The values of a TOML file, each with the byte range it came from.
 
-use super::Fault;
+use crate::toml::Fault;
 use indexmap::IndexMap;
 use std::ops::Range;
 use toml_edit::{Document, Item};

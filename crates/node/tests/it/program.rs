@@ -1,7 +1,9 @@
 //! The program's own copy: there, whole, and left alone where it is the same.
 
 use mirrorshift_node::{OpenError, PROGRAM, Root, Session, install};
-use std::fs::{self, File};
+use std::fs::{
+    File, {self},
+};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

@@ -2,9 +2,8 @@
 //! The runtime here is a stand-in; what systemd and containerd do is for the tests on whole nodes.
 
 use crate::common::{copy, old_root, picture};
-use mirrorshift_node::live::Baseline;
 use mirrorshift_node::{
-    Change, ChangeError, ChangePlan, NodeError, Outcome, Root, Runtime, RuntimeState, ServiceRecord, Session,
+    Baseline, Change, ChangeError, ChangePlan, NodeError, Outcome, Root, Runtime, RuntimeState, ServiceRecord, Session,
     UndoCause, status,
 };
 use mirrorshift_plan::change::{Guard, Health, Phase, Trial};

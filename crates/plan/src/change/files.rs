@@ -1,10 +1,13 @@
 //! What to do about the files, phase by phase.
 
-use super::service::{self, Guard};
-use super::{ChangeFacts, Goal, Move, PathState, SiblingState, StepFacts, StepKind, StepProgress, UndoReason};
+use crate::change::containerd::{
+    Guard, {self},
+};
+use crate::change::step::{PathState, SiblingState, StepFacts, StepKind, StepProgress};
+use crate::change::{ChangeFacts, Goal, Move, UndoReason};
 
 pub(super) fn idle(goal: Goal, facts: &ChangeFacts) -> Move {
-    if let Some(next) = service::after_close(goal, facts) {
+    if let Some(next) = containerd::after_close(goal, facts) {
         return next;
     }
     if goal != Goal::Apply || facts.steps.is_empty() {
@@ -131,7 +134,7 @@ pub(super) fn settled(goal: Goal, facts: &ChangeFacts) -> Move {
     if facts.has_folders_to_remove && facts.failed_moves == 0 && goal != Goal::Guard {
         return Move::RemoveFolders;
     }
-    if let Some(next) = service::after_close(goal, facts) {
+    if let Some(next) = containerd::after_close(goal, facts) {
         return next;
     }
     if goal != Goal::Rollback {
@@ -187,7 +190,7 @@ pub(super) fn undoing(facts: &ChangeFacts) -> Move {
     if facts.has_created_folders {
         return Move::RemoveFolders;
     }
-    facts.service.as_ref().map_or(Move::CloseUndone, service::after_undo)
+    facts.service.as_ref().map_or(Move::CloseUndone, containerd::after_undo)
 }
 
 fn undo_step(at: usize, step: StepFacts) -> Option<Move> {

@@ -3,15 +3,15 @@
 //! [`decide`] sees only values. Whoever performs its moves looks again after each, so a crash needs no path of its own:
 //! the next run looks, and goes on from what it sees.
 
-/// What to do about the files, phase by phase.
-mod files;
 /// What to do about the containerd that reads them.
-mod service;
+pub(crate) mod containerd;
+/// What to do about the files, phase by phase.
+pub(crate) mod files;
 /// One step as it was observed.
-mod step;
+pub(crate) mod step;
 
-pub use service::{Guard, Health, Service, Trial};
-pub use step::{PathState, SiblingState, StepFacts, StepKind, StepProgress};
+pub use crate::change::containerd::{Guard, Health, Service, Trial};
+pub use crate::change::step::{PathState, SiblingState, StepFacts, StepKind, StepProgress};
 
 use serde::{Deserialize, Serialize};
 
@@ -237,18 +237,18 @@ pub fn decide(goal: Goal, facts: &ChangeFacts) -> Move {
         // Phases of a running containerd, met where none is in sight, as when its root is looked at from outside: there
         // is nobody to restart, so the files go back.
         Phase::Restarting | Phase::Verifying => match &facts.service {
-            Some(service) if facts.phase == Phase::Restarting => service::restarting(goal, facts, service),
-            Some(service) => service::verifying(goal, facts, service),
+            Some(service) if facts.phase == Phase::Restarting => containerd::restarting(goal, facts, service),
+            Some(service) => containerd::verifying(goal, facts, service),
             None => Move::Undo(UndoReason::Interrupted),
         },
         Phase::Settled => files::settled(goal, facts),
         Phase::RollbackStaging => files::recalled(goal, facts),
         Phase::Undoing => files::undoing(facts),
         Phase::Restoring => match &facts.service {
-            Some(service) => service::restoring(goal, facts, service),
+            Some(service) => containerd::restoring(goal, facts, service),
             None => Move::CloseUndone,
         },
-        Phase::Undone | Phase::RolledBack => service::after_close(goal, facts).unwrap_or(Move::Done),
+        Phase::Undone | Phase::RolledBack => containerd::after_close(goal, facts).unwrap_or(Move::Done),
         Phase::Stuck => files::stuck(goal, facts),
     }
 }

@@ -1,8 +1,8 @@
 //! The loop against a machine of values: every observation has a move, every run ends, nobody's edit is lost, and a
 //! crash between any two effects is finished by the next run.
 
-use super::*;
-use machine::{Bytes, File, Machine};
+use crate::change::tests::machine::{Bytes, File, Machine};
+use crate::change::*;
 
 /// A machine of values.
 mod machine;

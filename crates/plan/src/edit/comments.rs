@@ -1,6 +1,6 @@
 //! Comments between the items of an array, which are no lines of their own to the layout of a file.
 
-use super::RemovedText;
+use crate::edit::RemovedText;
 use mirrorshift_containerd::toml::line_at;
 use std::ops::Range;
 

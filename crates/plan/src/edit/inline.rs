@@ -1,6 +1,6 @@
 //! Cuts inside inline tables, which stand on one line and are printed anew: only the table's own text changes.
 
-use super::{Change, EditRequest};
+use crate::edit::{Change, EditRequest};
 use mirrorshift_containerd::toml::{Expression, Parsed};
 use toml_edit::{InlineTable, Value};
 

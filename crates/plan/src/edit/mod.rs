@@ -1,12 +1,12 @@
 //! The smallest edit of a configuration file: whole expressions are cut out of its text, one key is set, and every other
 //! byte stays as it was.
 
-mod comments;
-mod inline;
-mod lines;
-mod set;
+pub(crate) mod comments;
+pub(crate) mod inline;
+pub(crate) mod lines;
+pub(crate) mod set;
 
-use lines::Lines;
+use crate::edit::lines::Lines;
 use mirrorshift_containerd::toml::{Assignment, Expression, Parsed, line_at};
 use std::ops::Range;
 

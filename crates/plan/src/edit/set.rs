@@ -1,7 +1,7 @@
 //! Where a key is set: in place of its old value, below its table's header, or where the first cut was.
 
-use super::lines::Lines;
-use super::{Change, Run, SetKey, span_of, start_of};
+use crate::edit::lines::Lines;
+use crate::edit::{Change, Run, SetKey, span_of, start_of};
 use mirrorshift_containerd::toml::{Expression, Parsed};
 
 /// The change that sets the key, or nothing when an inline table holds it.

@@ -1,4 +1,4 @@
-use super::*;
+use crate::edit::*;
 use mirrorshift_containerd::toml::parse;
 
 const CRI: &str = "plugins.\"io.containerd.grpc.v1.cri\".registry";

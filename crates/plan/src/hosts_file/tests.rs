@@ -1,4 +1,4 @@
-use super::*;
+use crate::hosts_file::*;
 use mirrorshift_containerd::{Entry, Origin, Provenance, Route, Tree, hosts_route};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -1,7 +1,9 @@
 //! The command line's `--mirror` and `--wildcard`, which mean what the policy's keys mean.
 
-use super::error::ValueError;
-use super::{Fallback, MirrorUrl, Policy, Registry, RegistryName, Tags, Wildcard, shown};
+use crate::policy::error::ValueError;
+use crate::policy::host::RegistryName;
+use crate::policy::mirror_url::MirrorUrl;
+use crate::policy::{Fallback, Policy, Registry, Tags, Wildcard, redact};
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
@@ -21,7 +23,7 @@ impl MirrorFlag {
     /// No `=`, or what [`RegistryHost::parse`] and [`MirrorUrl::parse`] refuse.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         let Some((host, url)) = text.split_once('=') else {
-            let message = format!("`{}` has no `=`", shown::value(text));
+            let message = format!("`{}` has no `=`", redact::value(text));
             return Err(ValueError::new(message).hint("write `HOST=URL`, such as `ghcr.io=http://10.0.20.10:5010`"));
         };
         Ok(Self {
@@ -60,7 +62,7 @@ impl Wildcard {
                     || "write `keep`, `drop` or hosts such as `docker.io,quay.io`".to_owned(),
                     |near| format!("did you mean `{near}`?"),
                 );
-                let message = format!("`{}` is neither `keep` nor `drop` nor a host", shown::value(word));
+                let message = format!("`{}` is neither `keep` nor `drop` nor a host", redact::value(word));
                 return Err(ValueError::new(message).hint(hint));
             }
             _ => {}

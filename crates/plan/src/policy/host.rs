@@ -1,7 +1,7 @@
 //! The host of a registry as it stands in an image's name: it becomes the name of a folder, so the grammar is strict.
 
-use super::error::ValueError;
-use super::shown;
+use crate::policy::error::ValueError;
+use crate::policy::redact;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -38,7 +38,7 @@ impl RegistryName {
         let refuse = |why: &str| {
             Err(ValueError::new(format!(
                 "`{}` is no registry host: {why}",
-                shown::value(text)
+                redact::value(text)
             )))
         };
         if text == "*" {

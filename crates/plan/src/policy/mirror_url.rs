@@ -1,8 +1,8 @@
 //! The URL of a mirror: what containerd 1.6 to 2.4 all read alike, and nothing else.
 
-use super::error::ValueError;
-use super::host::{check_name, parse_port};
-use super::shown;
+use crate::policy::error::ValueError;
+use crate::policy::host::{check_name, parse_port};
+use crate::policy::redact;
 use std::fmt;
 use std::str::FromStr;
 
@@ -60,7 +60,7 @@ impl MirrorUrl {
     /// # Errors
     /// Anything that one of the versions cannot express or that says something containerd ignores, with the reason.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
-        let refuse = |why: &str| ValueError::new(format!("`{}` is no mirror URL: {why}", shown::value(text)));
+        let refuse = |why: &str| ValueError::new(format!("`{}` is no mirror URL: {why}", redact::value(text)));
         if text.len() > LONGEST {
             return Err(refuse("it is longer than 2048 characters").hint(ALLOWED));
         }

@@ -11,27 +11,24 @@
 //! # Ok::<(), mirrorshift_plan::policy::PolicyError>(())
 //! ```
 
-mod error;
-mod flags;
-mod host;
-mod mirror_url;
-mod read;
-mod schema;
-mod shown;
-mod source;
-mod yaml;
+pub(crate) mod error;
+pub(crate) mod flags;
+pub(crate) mod host;
+pub(crate) mod mirror_url;
+pub(crate) mod read;
+pub(crate) mod redact;
+pub(crate) mod schema;
 
-#[cfg(test)]
-mod hostile;
-#[cfg(test)]
-mod mistakes;
+pub(crate) mod source;
+pub(crate) mod yaml;
+
 #[cfg(test)]
 mod tests;
 
-pub use error::{Place, PolicyError, ValueError};
-pub use flags::{MirrorFlag, WildcardFlag};
-pub use host::RegistryName;
-pub use mirror_url::{MirrorUrl, Scheme};
+pub use crate::policy::error::{Place, PolicyError, ValueError};
+pub use crate::policy::flags::{MirrorFlag, WildcardFlag};
+pub use crate::policy::host::RegistryName;
+pub use crate::policy::mirror_url::{MirrorUrl, Scheme};
 
 use std::fmt;
 use std::num::NonZeroU32;

@@ -1,12 +1,14 @@
 //! From the tree to a [`Policy`]: one table of keys, and every mistake named with its line and what was meant.
 
-use super::error::{PolicyError, ValueError};
-use super::schema::{MIRROR, REGISTRY, RESTART, ROOT, Schema, nearest};
-use super::source::{LineExcerpt, Source};
-use super::yaml::{self, Entry, Node, Value, YamlKind};
-use super::{
-    Fallback, HostsDir, MirrorUrl, Mode, Policy, Registry, RegistryName, Restart, Tags, When, Wildcard, shown,
+use crate::policy::error::{PolicyError, ValueError};
+use crate::policy::host::RegistryName;
+use crate::policy::mirror_url::MirrorUrl;
+use crate::policy::schema::{MIRROR, REGISTRY, RESTART, ROOT, Schema, nearest};
+use crate::policy::source::{LineExcerpt, Source};
+use crate::policy::yaml::{
+    Entry, Node, Value, YamlKind, {self},
 };
+use crate::policy::{Fallback, HostsDir, Mode, Policy, Registry, Restart, Tags, When, Wildcard, redact};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
@@ -263,7 +265,7 @@ impl<'a> Reader<'_, 'a> {
         };
         for entry in entries {
             if !schema.keys.contains(&&*entry.key) {
-                let message = format!("unknown key `{}` in {}", shown::value(&entry.key), schema.place);
+                let message = format!("unknown key `{}` in {}", redact::value(&entry.key), schema.place);
                 let error = ValueError::new(message).hint(schema.suggest(&entry.key));
                 return Err(self
                     .source
@@ -345,7 +347,7 @@ impl<'a> Reader<'_, 'a> {
             .find(|(word, _)| *word == text)
             .map(|(_, value)| *value)
             .ok_or_else(|| {
-                let error = ValueError::new(format!("`{key}` cannot be `{}`", shown::value(text)));
+                let error = ValueError::new(format!("`{key}` cannot be `{}`", redact::value(text)));
                 let hint = match nearest(text, &words) {
                     Some(word) if words.len() > 1 => format!("did you mean `{word}`? it is one of {all}"),
                     _ if words.len() > 1 => format!("write one of {all}"),
@@ -378,7 +380,7 @@ impl<'a> Reader<'_, 'a> {
 
 fn deadline(text: &str) -> Result<Duration, ValueError> {
     let refuse = |why: &str| {
-        ValueError::new(format!("`deadline` cannot be `{}`: {why}", shown::value(text)))
+        ValueError::new(format!("`deadline` cannot be `{}`: {why}", redact::value(text)))
             .hint("write a time such as `20s`, `1m30s` or `5m`, from 20 seconds to 1 hour")
     };
     match humantime::parse_duration(text).map_err(|_| refuse("it is no time with its unit"))? {

@@ -1,7 +1,7 @@
 //! The text of a policy with its name, from which every error is made.
 
-use super::error::{Place, PolicyError, ValueError};
-use super::shown;
+use crate::policy::error::{Place, PolicyError, ValueError};
+use crate::policy::redact;
 use std::ops::Range;
 
 /// A policy's text; offsets are bytes of it.
@@ -44,7 +44,7 @@ impl<'a> Source<'a> {
             .floor_char_boundary(at.end)
             .clamp(start, (begins + content.len()).max(start));
         let len = self.text[start..end].chars().count();
-        let (excerpt, caret) = shown::line(content, before..before + len, show == LineExcerpt::UpToError);
+        let (excerpt, caret) = redact::line(content, before..before + len, show == LineExcerpt::UpToError);
         let place = Place {
             line,
             column: before + 1,

@@ -1,7 +1,12 @@
 //! Whole policies: what is taken, and what it means.
 
-use super::schema::{MIRROR, REGISTRY, RESTART, ROOT};
-use super::{Fallback, HostsDir, Mode, Policy, PolicyError, Registry, RegistryName, Restart, Tags, When, Wildcard};
+mod hostile;
+mod mistakes;
+
+use crate::policy::error::PolicyError;
+use crate::policy::host::RegistryName;
+use crate::policy::schema::{MIRROR, REGISTRY, RESTART, ROOT};
+use crate::policy::{Fallback, HostsDir, Mode, Policy, Registry, Restart, Tags, When, Wildcard};
 use std::num::NonZeroU32;
 use std::time::Duration;
 

@@ -3,9 +3,9 @@
 //! Anchors, aliases, tags, directives and further documents are refused, so a file means what it shows, and its tree
 //! is no larger than its text. Depth and number of nodes are bounded; nothing here recurses on input.
 
-use super::error::{PolicyError, ValueError};
-use super::shown;
-use super::source::{LineExcerpt, Source};
+use crate::policy::error::{PolicyError, ValueError};
+use crate::policy::redact;
+use crate::policy::source::{LineExcerpt, Source};
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, options};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -71,7 +71,7 @@ impl Node<'_> {
     pub(super) fn describe(&self) -> String {
         match (&self.value, self.kind()) {
             (Value::Scalar { text, .. }, kind) if kind != YamlKind::Nothing => {
-                format!("{} `{}`", kind.name(), shown::value(text))
+                format!("{} `{}`", kind.name(), redact::value(text))
             }
             (_, kind) => kind.name().to_owned(),
         }
@@ -226,7 +226,7 @@ impl<'a> Open<'a> {
                 ) => {
                     if let Some(first) = seen.get(&text) {
                         let first = source.line(*first);
-                        let shown = shown::value(&text);
+                        let shown = redact::value(&text);
                         let error = ValueError::new(format!("the key `{shown}` is already on line {first}"));
                         return Err(source.error_showing(span, error.hint("keep one of them"), LineExcerpt::UpToError));
                     }

@@ -6,8 +6,8 @@
 use mirrorshift_containerd::{Rule, Version};
 
 /// Every obstacle by name, with what to do about it.
-mod obstacle;
-pub use obstacle::{Obstacle, OngoingWork};
+pub(crate) mod obstacle;
+pub use crate::preflight::obstacle::{Obstacle, OngoingWork};
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
 //! What stands in the way of changing a running node, in words for the one who can take it away.
 
-use super::Owner;
+use crate::preflight::Owner;
 use std::fmt;
 
 /// Why a running node is not changed.

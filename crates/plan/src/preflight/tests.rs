@@ -1,6 +1,6 @@
 //! A node that is fit, and each way of not being so.
 
-use super::*;
+use crate::preflight::*;
 use std::collections::BTreeSet;
 
 fn good_file() -> FileConditions {

@@ -1,7 +1,7 @@
 //! Where a rehearsal and the plan disagree: what was seen, and what to do about it.
 
-use super::effective::Difference;
-use super::heard::{ObservedRequest, Variant};
+use crate::rehearsal::effective::Difference;
+use crate::rehearsal::report::{ObservedRequest, Variant};
 use std::fmt;
 
 /// One thing in which a rehearsal and the plan disagree. Its text is a sentence without its full stop, and holds no secret.

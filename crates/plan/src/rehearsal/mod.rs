@@ -5,21 +5,21 @@
 //! plugins load, what the merged configuration is, and who is asked for the images of each registry.
 
 /// What was heard of one set of files.
-mod heard;
-pub use heard::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
+pub(crate) mod report;
+pub use crate::rehearsal::report::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
 /// A merged configuration by the digest of each of its values.
-mod effective;
-pub use effective::{Difference, Effective, Unreadable};
+pub(crate) mod effective;
+pub use crate::rehearsal::effective::{Difference, Effective, Unreadable};
 /// One image for each registry of a plan.
-mod probe;
-pub use probe::{PROBED, Probe, ReferenceKind, probes};
+pub(crate) mod probe;
+pub use crate::rehearsal::probe::{PROBED, Probe, ReferenceKind, probes};
 /// What a route looks like from where it leads.
-mod route;
-pub use route::{asked, port_of};
+pub(crate) mod route;
+pub use crate::rehearsal::route::{asked, port_of};
 /// Where the rehearsal and the plan disagree.
-mod disagreement;
-pub use disagreement::Disagreement;
-mod judge;
-pub use judge::{Expected, compare};
+pub(crate) mod disagreement;
+pub use crate::rehearsal::disagreement::Disagreement;
+pub(crate) mod compare;
+pub use crate::rehearsal::compare::{Expected, compare};
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One image for each registry of a plan, to see who is asked for it.
 
-use crate::folders::UNNAMED;
+use crate::layout::UNNAMED;
 use crate::plan::{Plan, RegistryScope};
 use mirrorshift_containerd::RegistryHost;
 use std::fmt::Write as _;

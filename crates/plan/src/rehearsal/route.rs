@@ -1,7 +1,7 @@
 //! What a route of the model looks like from where it leads: who would be asked, and how.
 
-use super::heard::{ObservedRequest, Transport};
-use super::probe::ReferenceKind;
+use crate::rehearsal::probe::ReferenceKind;
+use crate::rehearsal::report::{ObservedRequest, Transport};
 use mirrorshift_containerd::{RegistryHost, Route, Scheme};
 use std::net::Ipv6Addr;
 

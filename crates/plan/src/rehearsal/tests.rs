@@ -1,11 +1,14 @@
 //! Each way in which a rehearsal and a plan can disagree, and what is no disagreement.
 
-use super::{
-    Difference, Disagreement, Effective, Expected, ObservedRequest, PluginState, Pull, ReferenceKind, SandboxReport,
-    Transport, Variant, asked, compare, port_of, probes,
-};
 use crate::plan::{NodeFiles, Note, Plan, RegistryScope, plan};
-use crate::policy::{MirrorFlag, Policy};
+use crate::policy::Policy;
+use crate::policy::flags::MirrorFlag;
+use crate::rehearsal::compare::{Expected, compare};
+use crate::rehearsal::disagreement::Disagreement;
+use crate::rehearsal::effective::{Difference, Effective};
+use crate::rehearsal::probe::{ReferenceKind, probes};
+use crate::rehearsal::report::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
+use crate::rehearsal::route::{asked, port_of};
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, Version, read};
 use std::collections::BTreeSet;
 
@@ -45,7 +48,7 @@ fn loaded() -> BTreeSet<String> {
 /// A rehearsal in which everything went as planned.
 fn agreed(plan: &Plan) -> Vec<SandboxReport> {
     let of = |variant| {
-        let pull = |probe: super::Probe| {
+        let pull = |probe: crate::rehearsal::probe::Probe| {
             let change = plan
                 .routes
                 .iter()

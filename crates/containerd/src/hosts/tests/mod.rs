@@ -1,8 +1,8 @@
 //! Routes under `config_path`, rule by rule. What is expected was read from `ConfigureHosts` of containerd itself.
 
-mod settings;
+pub(crate) mod settings;
 
-use super::*;
+use crate::hosts::*;
 use crate::route::{RegistryHost, Scheme};
 
 const CA: &str = include_str!("../testdata/ca.pem");

@@ -1,6 +1,7 @@
 //! What one host's settings make of it: URL, defaults, TLS, fields, place.
 
-use super::*;
+use crate::hosts::error::HostsFaultKind;
+use crate::hosts::tests::*;
 
 #[test]
 fn urls_of_hosts() {

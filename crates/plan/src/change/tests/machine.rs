@@ -1,7 +1,7 @@
 //! A machine of values that a change is made on, and killed on.
 
-use super::world::{Reads, World};
-use super::*;
+use crate::change::tests::world::{Reads, World};
+use crate::change::tests::*;
 
 /// Bytes, as far as the loop can tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! A settled change that is taken back while its containerd runs: wherever that is killed, the bytes of before or of after it
 //! are in force, a containerd serves with them, and nobody is needed.
 
-use super::machine::{File, Machine};
-use super::world::{PATIENCE, Start, check, live, owner, world};
-use super::*;
+use crate::change::tests::machine::{File, Machine};
+use crate::change::tests::world::{PATIENCE, Start, check, live, owner, world};
+use crate::change::tests::*;
 
 /// A machine whose change has settled, about to take it back.
 fn settled(with_old: Start) -> Machine {

@@ -1,8 +1,8 @@
 //! Every kill, reset, failing start and failing restart of a change whose containerd runs ends with a containerd that
 //! serves with the files that are there, or with a change that says that it is stuck.
 
-use super::machine::{File, Machine};
-use super::*;
+use crate::change::tests::machine::{File, Machine};
+use crate::change::tests::*;
 
 /// What a containerd has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,6 @@
+//! The agent's observation of its node: made by a transient unit, read as one document.
+
+/// The observation as a document.
+pub(crate) mod observation;
+/// Makes the observation: what the observing unit runs.
+pub(crate) mod observe_unit;

@@ -1,0 +1,17 @@
+//! containerd's socket: its own services and CRI.
+//!
+//! The messages are a subset of the published protocols. Every call has a deadline. Nothing here changes the node except a
+//! pull that a caller requests.
+
+/// Runs one asynchronous call to its end within a deadline.
+pub(crate) mod blocking;
+/// The Container Runtime Interface.
+pub(crate) mod cri;
+/// The protocol messages.
+pub(crate) mod messages;
+/// The process that listens on a socket.
+pub(crate) mod peer;
+/// containerd's own services.
+pub(crate) mod services;
+/// Calls over a containerd socket.
+pub(crate) mod socket;

@@ -1,0 +1,178 @@
+//! Exchanges a file with the copy beside it, and checks what came out.
+
+use crate::error::NodeError;
+use crate::files::root::{Root, split};
+use crate::files::snapshot::{PathStat, stat_path};
+use crate::files::stage::rename_to_free;
+use crate::journal::file::StepRecord;
+use mirrorshift_plan::Digest;
+use mirrorshift_plan::change::StepKind;
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    RenameFlags, {self},
+};
+use rustix::io::Errno;
+
+/// A step's two names, with their folders open.
+pub(crate) struct SwapPaths<'a> {
+    step: &'a StepRecord,
+    there: OwnedFd,
+    name: &'a str,
+    aside: OwnedFd,
+    copy: &'a str,
+}
+
+impl<'a> SwapPaths<'a> {
+    pub(crate) fn open(root: &Root, step: &'a StepRecord) -> Result<Self, NodeError> {
+        let (folder, name) = split(&step.target);
+        let (beside, copy) = split(&step.beside);
+        Ok(Self {
+            step,
+            there: root.folder(folder).map_err(NodeError::io("open", folder))?,
+            name,
+            aside: root.folder(beside).map_err(NodeError::io("open", beside))?,
+            copy,
+        })
+    }
+
+    /// Puts the new bytes in place. What that displaces must be what was backed up; anything else is put back.
+    ///
+    /// # Errors
+    /// [`Trouble::Foreign`] when somebody had edited the file: their bytes are at the file's name again.
+    pub(crate) fn swap_in(&self) -> Result<(), NodeError> {
+        match self.step.kind() {
+            StepKind::Create => self.put(),
+            StepKind::Replace => {
+                if self.exchange(|seen| self.is_before(seen))? && !self.is_before(&self.copy()?) {
+                    self.put_back()?;
+                    return Err(self.foreign("it changed while it was replaced"));
+                }
+                Ok(())
+            }
+            StepKind::Remove => self.take_aside(|seen| self.is_before(seen)),
+        }
+    }
+
+    /// Puts the old bytes in place. What that displaces must be the new ones; anything else is put back.
+    ///
+    /// # Errors
+    /// As [`Places::swap_in`].
+    pub(crate) fn swap_back(&self) -> Result<(), NodeError> {
+        match self.step.kind() {
+            StepKind::Create => self.take_aside(|seen| self.is_after(seen)),
+            StepKind::Replace => {
+                if self.exchange(|seen| self.is_after(seen))? && !self.is_after(&self.copy()?) {
+                    self.put_back()?;
+                    return Err(self.foreign("it changed while its old bytes were put back"));
+                }
+                Ok(())
+            }
+            StepKind::Remove => self.put(),
+        }
+    }
+
+    /// Gives back what a swap displaced, when what stands there is still what the swap put there.
+    ///
+    /// # Errors
+    /// [`Trouble::Leftover`] when somebody edited the file once more since: their last edit stays at the file's name, and
+    /// the one before it at the copy's.
+    pub(crate) fn put_back(&self) -> Result<(), NodeError> {
+        let io = || NodeError::io("give back", self.step.path.as_str());
+        let given = if self.step.kind() == StepKind::Replace {
+            self.turn().map_err(io())?;
+            let copy = self.copy()?;
+            let ours = self.is_before(&copy) || self.is_after(&copy);
+            if !ours {
+                self.turn().map_err(io())?;
+            }
+            ours
+        } else {
+            match rename_to_free(&self.aside, self.copy, &self.there, self.name) {
+                Err(Errno::EXIST) => false,
+                other => other.map(|()| true).map_err(io())?,
+            }
+        };
+        self.sync()?;
+        if given {
+            return Ok(());
+        }
+        Err(NodeError::UnexpectedSibling {
+            path: self.step.path.clone(),
+            beside: self.step.beside.clone(),
+        })
+    }
+
+    fn turn(&self) -> Result<(), Errno> {
+        fs::renameat_with(&self.aside, self.copy, &self.there, self.name, RenameFlags::EXCHANGE)
+    }
+
+    /// Syncs both folders.
+    pub(crate) fn sync(&self) -> Result<(), NodeError> {
+        fs::fsync(&self.there).map_err(NodeError::io("sync the folder of", self.step.path.as_str()))?;
+        if split(&self.step.target).0 != split(&self.step.beside).0 {
+            fs::fsync(&self.aside).map_err(NodeError::io("sync the folder of", self.step.beside.as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// True when the displaced file now lies at the other name, false when this file system cannot exchange and `right`
+    /// was asked of the file just before a plain rename over it.
+    fn exchange(&self, right: impl Fn(&PathStat) -> bool) -> Result<bool, NodeError> {
+        let failed = || NodeError::io("replace", self.step.path.as_str());
+        match self.turn() {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                // The window between this look and the rename is the best that such a file system offers.
+                if !right(&self.file()?) {
+                    return Err(self.foreign("it changed before it was replaced"));
+                }
+                fs::renameat(&self.aside, self.copy, &self.there, self.name).map_err(failed())?;
+                Ok(false)
+            }
+            Err(Errno::NOENT) => Err(self.foreign("it or the copy beside it is gone")),
+            Err(error) => Err(failed()(error)),
+        }
+    }
+
+    /// Renames the copy to the file's name, which must be free.
+    fn put(&self) -> Result<(), NodeError> {
+        match rename_to_free(&self.aside, self.copy, &self.there, self.name) {
+            Err(Errno::EXIST) => Err(self.foreign("something stands there now")),
+            other => other.map_err(NodeError::io("put in place", self.step.path.as_str())),
+        }
+    }
+
+    /// Renames the file to the copy's name, which must be free, and checks it there: nothing is deleted by this.
+    fn take_aside(&self, right: impl Fn(&PathStat) -> bool) -> Result<(), NodeError> {
+        rename_to_free(&self.there, self.name, &self.aside, self.copy)
+            .map_err(NodeError::io("take away", self.step.path.as_str()))?;
+        if right(&self.copy()?) {
+            return Ok(());
+        }
+        self.put_back()?;
+        Err(self.foreign("it changed while it was taken away"))
+    }
+
+    pub(crate) fn file(&self) -> Result<PathStat, NodeError> {
+        stat_path(&self.there, self.name, &self.step.path)
+    }
+
+    pub(crate) fn copy(&self) -> Result<PathStat, NodeError> {
+        stat_path(&self.aside, self.copy, &self.step.beside)
+    }
+
+    fn is_before(&self, seen: &PathStat) -> bool {
+        matches!((seen, &self.step.before), (PathStat::File(now), Some(then)) if now.record.same(then))
+    }
+
+    fn is_after(&self, seen: &PathStat) -> bool {
+        matches!((seen, &self.step.after), (PathStat::File(now), Some(then)) if Digest::of(&now.bytes) == *then)
+    }
+
+    fn foreign(&self, found: &str) -> NodeError {
+        NodeError::ModifiedExternally {
+            path: self.step.path.clone(),
+            found: found.to_owned(),
+        }
+    }
+}
