@@ -3,8 +3,9 @@
 use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::{json, redact};
+use crate::json;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use mirrorshift_containerd::redact;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;

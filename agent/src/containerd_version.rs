@@ -2,8 +2,8 @@
 
 use crate::cli::CommonArgs;
 use crate::error::CommandError;
-use crate::redact;
 use mirrorshift_containerd::Version;
+use mirrorshift_containerd::redact;
 use std::io::{
     Read, {self},
 };

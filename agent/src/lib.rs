@@ -28,8 +28,6 @@ mod node;
 mod observe;
 /// The agent: keeps one node of a cluster as the policy says.
 pub mod reconcile;
-/// Takes secrets out of what is shown.
-mod redact;
 /// Text for people.
 mod render;
 /// What most nodes should be told of their wildcard.

@@ -1,9 +1,10 @@
 //! Reads a node's files: everything that containerd's rules ask for, and the tool's own journal.
 
 use crate::cli::{CommonArgs, PolicyArgs};
+use crate::containerd_version;
 use crate::error::{CommandError, Excerpt, Location};
 use crate::exit::Exit;
-use crate::{containerd_version, redact};
+use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{Config, Entry, LoadError, Tree, Version, read};
 use mirrorshift_node::{Root, Status, status};
 use mirrorshift_plan::policy::{MirrorFlag, Policy, Wildcard};

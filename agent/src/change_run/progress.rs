@@ -3,7 +3,8 @@
 use crate::change_run::run_dir;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::{json, redact, render};
+use crate::{json, render};
+use mirrorshift_containerd::redact;
 use mirrorshift_node::since_boot;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};

@@ -5,7 +5,8 @@ use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::LoadedNode;
-use crate::{json, redact, render};
+use crate::{json, render};
+use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{Image, Route, Version};
 use mirrorshift_node::Root;
 

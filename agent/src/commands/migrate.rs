@@ -13,7 +13,8 @@ use crate::commands::{CommandOutput, confirm, describe_recovery, identity, sessi
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::{LoadedNode, PolicySource};
-use crate::{json, redact, render};
+use crate::{json, render};
+use mirrorshift_containerd::redact;
 use mirrorshift_node::{ChangePlan, Outcome, Root, guard_is_left};
 use mirrorshift_plan::{Digest, Expect, Plan};
 

@@ -22,7 +22,7 @@ pub(crate) mod schemas;
 use crate::commands::CommandOutput;
 use crate::error::{CommandError, Location};
 use crate::json::shared::RouteChange;
-use crate::redact::free_text;
+use mirrorshift_containerd::redact::free_text;
 use serde::Serialize;
 
 /// The version of every schema.

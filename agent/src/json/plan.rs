@@ -4,10 +4,10 @@ use crate::change_run::rehearse::RouteComparison;
 use crate::json::SCHEMA_VERSION;
 use crate::json::shared::{Finding, LocationDocument, RouteChange};
 use crate::json::status::Change;
-use crate::redact;
 use crate::render::diff;
 use crate::render::plan::{PlanView, note_id, note_text};
 use crate::wildcard_advice::WildcardAdvice;
+use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{
     Tree, {self as containerd},
 };

@@ -1,9 +1,9 @@
 //! Routes, findings and places, which several documents hold.
 
-use crate::redact;
 use crate::render::routes;
 use mirrorshift_containerd as containerd;
 use mirrorshift_containerd::Origin;
+use mirrorshift_containerd::redact;
 use serde::Serialize;
 
 /// A line of a file.

@@ -1,8 +1,8 @@
 //! What is in force, and history.
 
 use crate::json::SCHEMA_VERSION;
-use crate::redact::free_text;
 use crate::render::status::{name, time};
+use mirrorshift_containerd::redact::free_text;
 use mirrorshift_node as node;
 use mirrorshift_plan::change::Phase;
 use serde::Serialize;

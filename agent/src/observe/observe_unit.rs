@@ -17,8 +17,8 @@ use crate::observe::observation::{
     ChangeSummary, Drifted, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused, ReportedFinding,
     RouteDifference,
 };
-use crate::redact::free_text;
 use crate::render::routes;
+use mirrorshift_containerd::redact::free_text;
 use mirrorshift_containerd::{Config, Route};
 use mirrorshift_node::{Change, Facts, ObserveOptions, Root, Session, Status, drifted, observe, retain_copies, status};
 use mirrorshift_plan::Plan;

@@ -3,9 +3,9 @@
 //! Both sides are masked before they are compared. Masking keeps lines, and a plan never changes a secret, so nothing is
 //! lost but the secrets.
 
-use crate::redact;
 use crate::render::{BAD, GOOD, MARK, TITLE, escape_control_chars, paint, push_line};
 use mirrorshift_containerd::Tree;
+use mirrorshift_containerd::redact;
 use mirrorshift_plan::{Expect, Step};
 use similar::{ChangeTag, TextDiff};
 

@@ -1,9 +1,9 @@
 //! The route of one image, host by host.
 
 use crate::commands::explain::Explained;
-use crate::redact;
 use crate::render::routes::{told, url};
 use crate::render::{DIM, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
+use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{Image, Origin, RegistryHost, Route};
 
 /// The text of `explain`.

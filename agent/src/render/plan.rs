@@ -3,12 +3,12 @@
 use crate::change_run::rehearse::RehearsalResult;
 use crate::cli::{CommonArgs, PolicyArgs};
 use crate::node::LoadedNode;
-use crate::redact;
 use crate::render::{
     DIM, LOOK, MARK, TITLE, WIDTH, count, diff, escape_control_chars, findings, paint, push_line, routes, wrap,
 };
 use crate::wildcard_advice::WildcardAdvice;
 use mirrorshift_containerd::Finding;
+use mirrorshift_containerd::redact;
 use mirrorshift_plan::{Expect, Note, Plan, RemovedText, RouteChange};
 
 /// Everything that a plan's reader is shown.

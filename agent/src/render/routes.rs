@@ -1,8 +1,8 @@
 //! Who is asked, before and after: one registry a row, its hosts in their order.
 
 use crate::change_run::rehearse::{RehearsalResult, RouteComparison};
-use crate::redact;
 use crate::render::{GOOD, LOOK, TITLE, WIDTH, escape_control_chars, paint, push_line};
+use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{Failure, RegistryHost, Route, Scheme, Tls};
 use mirrorshift_plan::rehearsal::{ObservedRequest, ReferenceKind};
 use mirrorshift_plan::{RegistryScope, RouteChange};

@@ -6,6 +6,9 @@
 //! This crate never opens a file, reads a clock or an environment, and never changes anything: a caller hands it a
 //! [`Tree`] of what was read.
 
+/// Removes secrets from text before it is shown. The only redactor of the workspace.
+pub mod redact;
+
 /// TOML as containerd's releases take it.
 pub mod toml;
 

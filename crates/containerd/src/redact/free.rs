@@ -3,7 +3,7 @@
 use crate::redact::{MASK, NAMES};
 
 /// `text` without the user-info and queries of URLs, and without bearer and basic tokens.
-pub(crate) fn text(text: &str) -> String {
+pub fn text(text: &str) -> String {
     schemes(&urls(text))
 }
 

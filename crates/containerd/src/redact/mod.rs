@@ -9,20 +9,20 @@ pub(crate) mod toml;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::redact::free::text as free_text;
+pub use crate::redact::free::text as free_text;
 
 /// `text`, a TOML file, without the values that are secret.
-pub(crate) fn file(text: &str) -> String {
+pub fn file(text: &str) -> String {
     fragment(text, &[])
 }
 
 /// A piece of a TOML file that stood in `table`: a comment or some of its keys.
-pub(crate) fn fragment(text: &str, table: &[String]) -> String {
+pub fn fragment(text: &str, table: &[String]) -> String {
     toml::mask(&free::without_keys(text), table, false)
 }
 
 /// Whether `text`, a TOML file, holds anything that is not shown.
-pub(crate) fn holds_secret(text: &str) -> bool {
+pub fn holds_secret(text: &str) -> bool {
     file(text) != text
 }
 
