@@ -52,7 +52,7 @@ struct ChangeRun<'r> {
 }
 
 impl ChangeRun<'_> {
-    /// Undoes the change that an earlier run left unsettled, and removes the boot guard of one that settled.
+    /// Undoes the change that an earlier run left unsettled, and removes the boot guard of a settled change.
     fn finish_interrupted_change(&mut self) -> Result<Outcome, CommandError> {
         if status(self.root)?.unfinished.is_none() && !guard_is_left(self.root) {
             return Ok(Outcome::Nothing);

@@ -163,7 +163,7 @@ fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
 }
 
 /// Returns true if a change was closed while this containerd was serving, and the file still is as that change left it. Then
-/// containerd has read the file, whatever its timestamps say: they are wrong after a rename or after the clock was set.
+/// containerd has read the file, whatever its timestamps are: they are wrong after a rename or after the clock was set.
 fn is_unchanged_since_read(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool {
     let digest = facts.files.iter().find(|fact| fact.path == file.path);
     let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {

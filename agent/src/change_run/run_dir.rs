@@ -33,7 +33,7 @@ pub(crate) fn make(run: &str) -> Result<(), CommandError> {
         .map_err(|error| failed("create a folder in", &error))
 }
 
-/// Records the run as the one that was started last, and removes the folders of earlier runs.
+/// Records the run as the last started run, and removes the folders of earlier runs.
 pub(crate) fn mark_started(run: &str) -> Result<(), CommandError> {
     replace(&[RUN_DIR, LAST].iter().collect::<PathBuf>(), run.as_bytes())
         .map_err(|error| failed("write to", &error))?;

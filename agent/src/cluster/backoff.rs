@@ -30,7 +30,7 @@ impl Jitter {
         items.get(usize::try_from(index).ok()?)
     }
 
-    /// Returns a random number below `end`, or 0.
+    /// Returns a random number less than `end`, or 0.
     fn below(&self, end: u64) -> u64 {
         // The high word of the product is distributed as evenly as the number.
         let scaled = (u128::from(self.next()) * u128::from(end)) >> 64;

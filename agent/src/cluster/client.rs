@@ -144,7 +144,7 @@ pub struct ApiClient {
 struct Shared {
     jitter: Jitter,
     throttle: RequestThrottle,
-    /// Other nodes wait for this one, so the first attempt of each call is not throttled.
+    /// Other nodes wait for this node, so the first attempt of each call is not throttled.
     urgent: AtomicBool,
 }
 
@@ -165,7 +165,7 @@ impl std::fmt::Debug for ApiClient {
 impl ApiClient {
     /// Creates a client. It connects with its first call, so an unreachable API server is not an error here.
     ///
-    /// The client uses HTTP/1. At rest it has one connection, that of the watch. It opens another one for calls, and closes it a
+    /// The client uses HTTP/1. At rest it has one connection, that of the watch. It opens a second connection for calls, and closes it a
     /// minute after the last of them.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl ApiClient {
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(limits.attempt / 2));
         tcp.set_nodelay(true);
-        // The kernel detects a lost connection of a watch, so this process need not wake up for it.
+        // The kernel detects a lost connection of a watch, so this process needs no timer for it.
         tcp.set_keepalive(Some(Duration::from_mins(1)));
         tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
         tcp.set_keepalive_retries(Some(4));
@@ -253,7 +253,7 @@ impl ApiClient {
         &self.shared.jitter
     }
 
-    /// Makes a call. Each attempt waits for its turn and has a timeout. `retry` and the limits decide whether there is another one.
+    /// Makes a call. Each attempt waits for its turn and has a timeout. `retry` and the limits decide whether there is another attempt.
     ///
     /// # Errors
     ///

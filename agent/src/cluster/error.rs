@@ -47,7 +47,7 @@ pub enum ApiErrorKind {
     Broken,
     /// The response cannot be parsed.
     Unreadable,
-    /// The Node of this name is not the one on which the pod was started.
+    /// The pod was started on another Node of the same name.
     OtherNode,
 }
 

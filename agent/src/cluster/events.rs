@@ -161,7 +161,7 @@ impl Events {
         let event = self.event(reason, note, now);
         let params = PostParams::default();
         let action = format!("create Event {}", reason.name());
-        // The name is unique, so an existing Event of this name is this one.
+        // The name is unique, so an existing Event of this name is the same Event.
         let created = self
             .client
             .call(&action, RetrySafety::Idempotent, || self.api.create(&params, &event))

@@ -72,7 +72,7 @@ struct BoundNode {
 }
 
 impl NodeIdentity {
-    /// Reads the node to which the token in a file is bound. It must be `node`, the one in the environment of the pod.
+    /// Reads the node to which the token in a file is bound. It must be `node`, which the environment of the pod names.
     ///
     /// A token keeps the uid that the Node had when the token was created. The kubelet requests a new token in less than an hour.
     ///

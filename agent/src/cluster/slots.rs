@@ -117,7 +117,7 @@ enum WaitState {
 pub struct SlotNote {
     /// The phase of the node.
     pub phase: String,
-    /// Why the slot is held, in one sentence, without secrets.
+    /// The reason why the slot is held, in one sentence, without secrets.
     pub reason: String,
 }
 
@@ -134,7 +134,7 @@ pub struct SlotPool {
     spread: Backoff,
     /// The time at which this node tries to acquire the free slot.
     turn: Option<Instant>,
-    /// The slots of failed nodes that the caller was told of.
+    /// The slots of failed nodes that the last outcome reported.
     failed: BTreeSet<String>,
 }
 

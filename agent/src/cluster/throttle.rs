@@ -1,6 +1,6 @@
 //! The throttle of requests to an API server that fails, for all calls of this agent together.
 //!
-//! Five thousand agents that are told to wait, and that each repeat their calls three times, make an overload worse. So a failure
+//! Five thousand agents that each repeat a rejected call three times make an overload worse. So a failure
 //! delays all later requests, whichever call they belong to, and a success shortens the delay.
 
 use crate::cluster::backoff::{Backoff, Jitter};
@@ -94,7 +94,7 @@ impl RequestThrottle {
 }
 
 impl ThrottleState {
-    /// The time of the request after one that is sent now.
+    /// The time of the next request, if a request is sent now.
     fn next_request(&self, jitter: &Jitter) -> Option<Instant> {
         let backoff = self.backoff?;
         Some(Instant::now() + backoff.delay(jitter))

@@ -142,7 +142,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
                     return Ok(WatchEvent::Deleted(object));
                 }
                 Ok(RawWatchEvent::Error(status)) => {
-                    self.handle_error(client, Error::from_status(&self.action(), &status))?
+                    self.handle_error(client, Error::from_status(&self.action(), &status))?;
                 }
                 Err(error) => self.handle_error(client, Error::of(&self.action(), &error))?,
             }

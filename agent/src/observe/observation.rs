@@ -29,7 +29,7 @@ pub(crate) struct NodeObservation {
     /// Seconds since the last repair ended, by the node's clock.
     pub(crate) repaired_ago: Option<u64>,
     pub(crate) plan: PlanOutcome,
-    /// What containerd rejects, ignores or will drop, worst first.
+    /// Settings that containerd rejects, ignores or will drop, worst first.
     pub(crate) findings: Vec<ReportedFinding>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct ChangeSummary {
     pub(crate) phase: Phase,
     /// The second since 1970 at which it ended, by the node's clock.
     pub(crate) ended: Option<u64>,
-    /// Why it was undone or is stuck.
+    /// The reason why it was undone or is stuck.
     pub(crate) note: Option<String>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct PlannedChange {
     /// The files that change.
     pub(crate) files: Vec<String>,
     pub(crate) routes: Vec<RouteDifference>,
-    /// Why the same plan was undone before on this containerd.
+    /// The reason why the same plan was undone before on this containerd.
     pub(crate) undone_before: Option<String>,
     /// The work that the node is busy with. A change would wait for its end.
     pub(crate) busy: Option<String>,

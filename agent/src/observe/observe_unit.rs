@@ -219,8 +219,8 @@ fn mirror_source(config: &Config) -> MirrorSource {
     }
 }
 
-/// The seconds since the last repair ended. A repair that ended in the future, because the clock was set back since, does not
-/// count: it costs one more repair, and the next one is an hour later.
+/// The seconds since the last repair ended. A repair that ended in the future, because the clock was set back since, is
+/// ignored. This costs one more repair; the next repair is an hour later.
 fn repaired_ago(journal: &Status) -> Option<u64> {
     let last = journal.history.iter().rfind(|change| change.is_repair)?;
     identity().0.checked_sub(last.ended?)

@@ -23,10 +23,10 @@ pub(crate) enum SlotState {
     Held,
 }
 
-/// The last attempt to change the node, as far as it stands in the way of the next one.
+/// The last attempt to change the node, as far as it prevents the next attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    /// There was none, or it succeeded, or the next one may be made all the same.
+    /// There was none, or it succeeded, or it does not prevent the next attempt.
     #[default]
     None,
     /// The change was refused in this cycle, although the observation before it found no obstacle. The next cycle tries again.
@@ -36,7 +36,7 @@ pub(crate) enum Attempt {
 }
 
 impl Attempt {
-    /// Why the change was not made or was undone.
+    /// The reason why the change was not made or was undone.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::None => None,
@@ -98,7 +98,7 @@ pub(crate) enum RestState {
     Refused,
     /// A change failed and was undone. It is not attempted again until the plan changes.
     Undone,
-    /// A change was interrupted, and the policy does not allow another one to finish it.
+    /// A change was interrupted, and the policy does not allow another change to finish it.
     Unfinished,
     /// An undo failed.
     Stuck,

@@ -162,7 +162,7 @@ impl Metrics {
         self.observed.get() > 0.0
     }
 
-    /// Encodes the metrics in the OpenMetrics text format.
+    /// Encodes the metrics in the text format of `OpenMetrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

@@ -46,7 +46,7 @@ pub(crate) trait NodeOps {
 pub(crate) struct LocalNode {
     /// The path of containerd's root configuration file.
     config: Arc<str>,
-    /// The installed program is a copy of this one.
+    /// The installed program is a copy of this program.
     installed: Arc<AtomicBool>,
 }
 

@@ -1,4 +1,4 @@
-//! The policy file of the agent, and the active policy: the last one that could be read.
+//! The policy file of the agent, and the active policy, which is the last valid policy.
 
 use crate::change_run::failure_summary::FailureSummary;
 use crate::cli::PolicyArgs;
@@ -27,7 +27,7 @@ pub(crate) struct ActivePolicy {
     pub(crate) digest: Digest,
 }
 
-/// Why the current file is not the active policy.
+/// The problem with the current file, which is therefore not the active policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PolicyProblem {
     Missing,

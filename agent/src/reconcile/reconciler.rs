@@ -215,7 +215,7 @@ impl<H: NodeOps> Reconciler<H> {
     /// succeeded.
     pub(crate) async fn republish(&mut self) -> bool {
         let sent = self.outbox.resend().await;
-        self.check_sent(sent)
+        self.check_sent(&sent)
     }
 
     async fn publish_waiting(&mut self, observation: &NodeObservation, holders: Vec<SlotHolder>) -> bool {
@@ -428,11 +428,11 @@ impl<H: NodeOps> Reconciler<H> {
         self.metrics
             .set_contested(matches!(activity, Activity::Rest(RestState::Contested)));
         let sent = self.outbox.send(report).await;
-        self.check_sent(sent)
+        self.check_sent(&sent)
     }
 
-    fn check_sent(&self, sent: Result<(), Error>) -> bool {
-        if let Err(error) = &sent {
+    fn check_sent(&self, sent: &Result<(), Error>) -> bool {
+        if let Err(error) = sent {
             self.report_api_error(error);
         }
         !self.outbox.is_pending()
@@ -447,7 +447,7 @@ impl<H: NodeOps> Reconciler<H> {
 
 impl SlotHold {
     /// The last change, if it failed and was made with the held slot. If an earlier process of the agent acquired the slot, it is
-    /// unknown which change the slot was for. Then the last change counts, because a fleet that stands still is safe.
+    /// unknown which change the slot was for. Then it is assumed to be the last change, because a halted rollout is safe.
     fn failed_change<'o>(&self, observation: &'o NodeObservation) -> Option<&'o ChangeSummary> {
         let Self::Held { before, .. } = self else { return None };
         let last = observation.last.as_ref().filter(|last| last.phase == Phase::Undone)?;

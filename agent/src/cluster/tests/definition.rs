@@ -105,6 +105,15 @@ fn runbook_explains_every_word_of_the_agent() {
     }
 }
 
+/// An overlay with another `namespace:` renames the namespace of the service account, but not the text of an expression. With a
+/// namespace in the expression, the admission policy would match no requests.
+#[test]
+fn admission_policy_matches_agents_in_any_namespace() {
+    let manifest = read("manifests/base/admission.yaml");
+    assert!(!manifest.contains("mirrorshift-system"), "the policy names a namespace");
+    assert!(manifest.contains("endsWith(':mirrorshift-agent')"));
+}
+
 /// Alerts and the dashboard query metrics that the runbook explains, and existing phases.
 #[test]
 fn monitoring_queries_existing_metrics_and_phases() {

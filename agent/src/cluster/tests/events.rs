@@ -121,9 +121,9 @@ async fn event_is_created_once_after_a_lost_response() {
 #[tokio::test(start_paused = true)]
 async fn note_and_name_are_truncated_to_the_limits_of_the_api() {
     let (client, log) = api_client([created(), created()]);
-    let mut long = identity();
-    long.name = format!("{}.n", "a".repeat(219));
-    let mut events = Events::new(client, long);
+    let mut node = identity();
+    node.name = format!("{}.n", "a".repeat(219));
+    let mut events = Events::new(client, node);
     events
         .publish(EventReason::PolicyInvalid, &"x".repeat(5000), Timestamp::UNIX_EPOCH)
         .await

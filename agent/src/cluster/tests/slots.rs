@@ -115,7 +115,7 @@ async fn acquire_returns_the_holders_when_all_slots_are_held() {
         let names: Vec<_> = (0..held)
             .map(|number| lease(&format!("slot-{}", number + 2), "n2", "u2"))
             .collect();
-        // Slots from a time with a larger limit count too.
+        // Includes slots from a time with a larger limit.
         let (mut slots, log) = slot_pool(vec![list(&names)]);
         let Ok(AcquireOutcome::Full(holders)) = acquire(&mut slots, 1).await else {
             panic!("acquired")
