@@ -32,7 +32,8 @@ fn carry_out(id: &str, progress: &mut Progress) -> Result<RunResult, CommandErro
         progress,
     };
     run.progress.report("reading", "the node's files");
-    // Finishing an interrupted change may require a restart, and a repair runs without a slot, so a repair must not do it.
+    // Finishing an interrupted change may require a restart, and a repair runs without a slot, so a repair must not do
+    // it.
     if matches!(request.task, ChangeKind::Repair) && status(&root)?.unfinished.is_some() {
         return Err(changed_since_planned());
     }
@@ -218,8 +219,8 @@ pub(crate) fn rollback_needs_restart(status: &Status) -> bool {
     service.is_none_or(|service| service.restart)
 }
 
-/// Wraps the steps of a rollback or of a repair in a plan. The plan has no routes: the steps restore earlier contents, so
-/// there is nothing to compare.
+/// Wraps the steps of a rollback or of a repair in a plan. The plan has no routes: the steps restore earlier contents,
+/// so there is nothing to compare.
 pub(crate) fn plan_without_routes(steps: Vec<Step>, restart: bool) -> Plan {
     Plan {
         steps,

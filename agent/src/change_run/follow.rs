@@ -62,14 +62,14 @@ pub(crate) fn runs() -> Option<bool> {
     Some(!matches!(unit.active_state.as_str(), "inactive" | "failed"))
 }
 
-/// Waits for the end of a run without showing anything, and returns its result. Returns `None` if the run left no result, or
-/// did not end within `timeout`.
+/// Waits for the end of a run without showing anything, and returns its result. Returns `None` if the run left no
+/// result, or did not end within `timeout`.
 pub(crate) fn read_result(run: &str, timeout: Duration) -> Option<RunResult> {
     follow_to_end(timeout).then(|| result_of(run)).flatten()
 }
 
-/// Waits until no change of this node is in progress. Returns false after `timeout`. Repeats the query while D-Bus does not
-/// answer.
+/// Waits until no change of this node is in progress. Returns false after `timeout`. Repeats the query while D-Bus does
+/// not answer.
 pub(crate) fn follow_to_end(timeout: Duration) -> bool {
     let began = since_boot();
     while runs() != Some(false) {
@@ -127,7 +127,8 @@ impl ProgressReader {
     }
 }
 
-/// Progress on standard error: one rewritten line per step on a terminal, plain lines elsewhere, nothing with JSON output.
+/// Progress on standard error: one rewritten line per step on a terminal, plain lines elsewhere, nothing with JSON
+/// output.
 struct FollowView {
     style: ViewStyle,
     began: Option<u64>,

@@ -137,8 +137,8 @@ pub(crate) fn verdict(
     Ok(preflight(&conditions))
 }
 
-/// Returns the version of the running containerd. Refuses if a restart would start another version than the running one, because
-/// the plan is for only one of them.
+/// Returns the version of the running containerd. Refuses if a restart would start another version than the running
+/// one, because the plan is for only one of them.
 fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
     let Some(running) = facts.containerd.version.known() else {
         return Ok(node.version.clone());
@@ -162,8 +162,9 @@ fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
         .hint("restart containerd first, so that the upgrade and this change do not happen at once"))
 }
 
-/// Returns true if a change was closed while this containerd was serving, and the file still is as that change left it. Then
-/// containerd has read the file, whatever its timestamps are: they are wrong after a rename or after the clock was set.
+/// Returns true if a change was closed while this containerd was serving, and the file still is as that change left it.
+/// Then containerd has read the file, whatever its timestamps are: they are wrong after a rename or after the clock was
+/// set.
 fn is_unchanged_since_read(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool {
     let digest = facts.files.iter().find(|fact| fact.path == file.path);
     let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {
@@ -175,7 +176,8 @@ fn is_unchanged_since_read(file: &FileConditions, facts: &Facts, node: &LoadedNo
     digest_left_by_changes(&node.status, unit.invocation_id.as_deref(), &file.path) == Some(now)
 }
 
-/// The digest of the file that the last change closed with this invocation left at a path; none if no such change touched it.
+/// The digest of the file that the last change closed with this invocation left at a path; none if no such change
+/// touched it.
 fn digest_left_by_changes(status: &Status, invocation: Option<&str>, path: &str) -> Option<Digest> {
     let same = |change: &&Change| {
         let closed = change

@@ -1,4 +1,5 @@
-//! The progress and the result of a run, as files for the process that follows it. The unit's journal has the same text.
+//! The progress and the result of a run, as files for the process that follows it. The unit's journal has the same
+//! text.
 
 use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::run_dir;
@@ -90,7 +91,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Opens the progress file of a run. The run goes on when the file cannot be written: the journal has the same text.
+    /// Opens the progress file of a run. The run goes on when the file cannot be written: the journal has the same
+    /// text.
     pub(crate) fn of(run: &str) -> Self {
         let file = OpenOptions::new()
             .append(true)

@@ -1,4 +1,5 @@
-//! Rehearses a plan: runs the node's own containerd in a sandbox with the original and the new files, before anything changes.
+//! Rehearses a plan: runs the node's own containerd in a sandbox with the original and the new files, before anything
+//! changes.
 
 use crate::change_run::start::CALL;
 use crate::error::CommandError;

@@ -35,7 +35,8 @@ pub(crate) enum ChangeKind {
     /// Makes the node match a policy.
     Migrate {
         wanted: PolicySource,
-        /// The plan that was shown. None when an unfinished change has to be undone first, because the plan is then another.
+        /// The plan that was shown. None when an unfinished change has to be undone first, because the plan is then
+        /// another.
         expects: Option<Digest>,
     },
     /// Restores the original files.

@@ -1,4 +1,5 @@
-//! Starts a change as a transient systemd unit, so that it does not depend on the process, terminal or pod that requested it.
+//! Starts a change as a transient systemd unit, so that it does not depend on the process, terminal or pod that
+//! requested it.
 
 use crate::change_run::progress::END;
 use crate::change_run::request::ChangeRequest;

@@ -109,8 +109,9 @@ pub(crate) fn guard(command: &GuardCommand) -> Result<CommandOutput, CommandErro
     }
 }
 
-/// Opens a session, and waits for a process that holds the lock to read the journal. After a boot, the interrupted run does not
-/// exist any more; a process that holds the lock for longer is a new run, and that run undoes the change itself.
+/// Opens a session, and waits for a process that holds the lock to read the journal. After a boot, the interrupted run
+/// does not exist any more; a process that holds the lock for longer is a new run, and that run undoes the change
+/// itself.
 fn open(root: &Root) -> Result<Session<'_>, CommandError> {
     let (now, id) = identity();
     Ok(Session::open_with_timeout(root, now, &id, LOCK_TIMEOUT)?)

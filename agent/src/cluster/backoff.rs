@@ -49,8 +49,8 @@ impl Jitter {
 
 /// A random delay below a ceiling that doubles with each failure in a row, up to a maximum.
 ///
-/// The whole delay is random, not a part of it: after an outage, the first agents to return find a server that the others have not
-/// reached yet.
+/// The whole delay is random, not a part of it: after an outage, the first agents to return find a server that the
+/// others have not reached yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,

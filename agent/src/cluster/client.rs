@@ -1,5 +1,5 @@
-//! The client of the API server. Each call has a timeout and a bounded number of attempts, and is delayed when the server is
-//! overloaded.
+//! The client of the API server. Each call has a timeout and a bounded number of attempts, and is delayed when the
+//! server is overloaded.
 
 use crate::cluster::backoff::Jitter;
 use crate::cluster::error::{ApiErrorKind, Error, RetryAfter};
@@ -26,7 +26,8 @@ pub struct InClusterConfig {
     pub server: Uri,
     /// The file with the certificates of the cluster's authority, as PEM. kube reads it again about once a minute.
     pub authority: PathBuf,
-    /// The file with the token. kube reads it again about once a minute; the kubelet replaces it long before it expires.
+    /// The file with the token. kube reads it again about once a minute; the kubelet replaces it long before it
+    /// expires.
     pub token: PathBuf,
 }
 
@@ -63,7 +64,8 @@ pub enum AccessError {
 }
 
 impl InClusterConfig {
-    /// The configuration of a pod: the address from the environment that the kubelet sets, and the folder of the service account.
+    /// The configuration of a pod: the address from the environment that the kubelet sets, and the folder of the
+    /// service account.
     ///
     /// # Errors
     ///
@@ -165,15 +167,16 @@ impl std::fmt::Debug for ApiClient {
 impl ApiClient {
     /// Creates a client. It connects with its first call, so an unreachable API server is not an error here.
     ///
-    /// The client uses HTTP/1. At rest it has one connection, that of the watch. It opens a second connection for calls, and closes it a
-    /// minute after the last of them.
+    /// The client uses HTTP/1. At rest it has one connection, that of the watch. It opens a second connection for
+    /// calls, and closes it a minute after the last of them.
     ///
     /// # Errors
     ///
     /// If the certificates or the token cannot be read.
     pub fn new(access: &InClusterConfig, limits: CallLimits) -> Result<Self, AccessError> {
         let mut config = Config::new(access.server.clone());
-        // kube uses the file. Without this empty set it would also search for the system's certificates, which a pod does not have.
+        // kube uses the file. Without this empty set it would also search for the system's certificates, which a pod
+        // does not have.
         config.root_cert = Some(Vec::new());
         config.root_cert_file = Some(access.authority.clone());
         config.auth_info = AuthInfo {
@@ -234,8 +237,8 @@ impl ApiClient {
         }
     }
 
-    /// Sets the urgent mode, in which the first attempt of each call bypasses the throttle. Only nodes that hold a slot set it, so the
-    /// extra load is small.
+    /// Sets the urgent mode, in which the first attempt of each call bypasses the throttle. Only nodes that hold a slot
+    /// set it, so the extra load is small.
     pub(crate) fn set_urgent(&self, urgent: bool) {
         self.shared.urgent.store(urgent, Ordering::Relaxed);
     }
@@ -244,7 +247,8 @@ impl ApiClient {
         self.client.clone()
     }
 
-    /// Completes when the server answers again after a failure. A notification between this call and the first poll is not missed.
+    /// Completes when the server answers again after a failure. A notification between this call and the first poll is
+    /// not missed.
     pub(crate) fn wait_until_reachable(&self) -> Notified<'_> {
         self.shared.throttle.reachable()
     }
@@ -253,7 +257,8 @@ impl ApiClient {
         &self.shared.jitter
     }
 
-    /// Makes a call. Each attempt waits for its turn and has a timeout. `retry` and the limits decide whether there is another attempt.
+    /// Makes a call. Each attempt waits for its turn and has a timeout. `retry` and the limits decide whether there is
+    /// another attempt.
     ///
     /// # Errors
     ///
@@ -303,7 +308,8 @@ impl ApiClient {
     }
 }
 
-/// Maps 429, and 503 with `Retry-After`, to an error. This must happen in the HTTP layer, because kube's errors carry no headers.
+/// Maps 429, and 503 with `Retry-After`, to an error. This must happen in the HTTP layer, because kube's errors carry
+/// no headers.
 pub(crate) fn record_retry_after<B, E: Into<BoxError>>(
     response: Result<Response<B>, E>,
 ) -> Result<Response<B>, BoxError> {

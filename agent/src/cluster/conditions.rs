@@ -210,8 +210,8 @@ pub struct Conditions {
 impl Conditions {
     /// Returns the conditions for the object, given those that it has.
     ///
-    /// A condition keeps its time while its status is the same. Conditions of unknown types are dropped. Times are whole seconds, as
-    /// everywhere in Kubernetes.
+    /// A condition keeps its time while its status is the same. Conditions of unknown types are dropped. Times are
+    /// whole seconds, as everywhere in Kubernetes.
     pub fn after(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
         let now = whole_second(now);
         let history = |kind, status| {

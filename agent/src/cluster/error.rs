@@ -101,7 +101,8 @@ enum Cause {
     Text(String),
 }
 
-/// A response that asks the client to retry later. It is created in the HTTP layer, because kube's errors carry no headers.
+/// A response that asks the client to retry later. It is created in the HTTP layer, because kube's errors carry no
+/// headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the API server asks the client to retry later")]
 pub(super) struct RetryAfter {

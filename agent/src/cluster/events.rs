@@ -1,4 +1,5 @@
-//! Events on the Node, which `kubectl describe node` shows. They report what happened; conditions report the current state.
+//! Events on the Node, which `kubectl describe node` shows. They report what happened; conditions report the current
+//! state.
 
 use crate::cluster::backoff::Jitter;
 use crate::cluster::client::{ApiClient, RetrySafety};
@@ -135,7 +136,8 @@ impl Events {
         }
     }
 
-    /// Publishes an Event, unless the same one was published within the last hour. Returns false if the hourly limit suppresses it.
+    /// Publishes an Event, unless the same one was published within the last hour. Returns false if the hourly limit
+    /// suppresses it.
     ///
     /// `note` is one or two sentences without secrets.
     ///

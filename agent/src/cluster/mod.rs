@@ -1,10 +1,12 @@
-//! The agent's part of the Kubernetes API: the report of its node, Events, and the slot that a node acquires before it is changed.
+//! The agent's part of the Kubernetes API: the report of its node, Events, and the slot that a node acquires before it
+//! is changed.
 //!
-//! At rest an agent has one watch, for the object of its node, and sends no requests. It never lists nodes or pods, writes only
-//! differences, and sends fewer requests while the API server fails or asks for it. So thousands of agents are a small load.
+//! At rest an agent has one watch, for the object of its node, and sends no requests. It never lists nodes or pods,
+//! writes only differences, and sends fewer requests while the API server fails or asks for it. So thousands of agents
+//! are a small load.
 //!
-//! This part never reads or writes a file of the host, never decides whether a node is changed, and never acquires a slot that is
-//! not free, whatever the time.
+//! This part never reads or writes a file of the host, never decides whether a node is changed, and never acquires a
+//! slot that is not free, whatever the time.
 
 /// Random delays before a repetition.
 pub mod backoff;

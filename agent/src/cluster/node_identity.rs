@@ -74,7 +74,8 @@ struct BoundNode {
 impl NodeIdentity {
     /// Reads the node to which the token in a file is bound. It must be `node`, which the environment of the pod names.
     ///
-    /// A token keeps the uid that the Node had when the token was created. The kubelet requests a new token in less than an hour.
+    /// A token keeps the uid that the Node had when the token was created. The kubelet requests a new token in less
+    /// than an hour.
     ///
     /// # Errors
     ///
@@ -118,8 +119,8 @@ impl NodeIdentity {
 
     /// Verifies that the Node with this uid exists.
     ///
-    /// Kubernetes deletes the objects of a Node that does not exist. A slot that is acquired in its name would be deleted at once, in
-    /// the middle of the change.
+    /// Kubernetes deletes the objects of a Node that does not exist. A slot that is acquired in its name would be
+    /// deleted at once, in the middle of the change.
     ///
     /// # Errors
     ///

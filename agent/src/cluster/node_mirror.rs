@@ -1,7 +1,8 @@
-//! The custom resource `NodeMirror`: the agent's report of its node. There is one per node, with the name of the node and owned by it.
+//! The custom resource `NodeMirror`: the agent's report of its node. There is one per node, with the name of the node
+//! and owned by it.
 //!
-//! Its spec is empty. The policy describes the desired state of all nodes, so that editing an object cannot change a node. The
-//! definition in `manifests/base/crd.yaml` is generated from these types.
+//! Its spec is empty. The policy describes the desired state of all nodes, so that editing an object cannot change a
+//! node. The definition in `manifests/base/crd.yaml` is generated from these types.
 
 use crate::cluster::conditions::Condition;
 use jiff::Timestamp;
@@ -103,8 +104,8 @@ pub enum NodePhase {
     /// The node was observed, and there is nothing to change.
     #[default]
     Observed,
-    /// There is a plan that is not carried out now: the policy only observes or allows no restart, the node is busy, or the API server
-    /// does not answer.
+    /// There is a plan that is not carried out now: the policy only observes or allows no restart, the node is busy, or
+    /// the API server does not answer.
     Pending,
     /// The plan was rehearsed, and other nodes hold all slots.
     Waiting,
@@ -215,8 +216,8 @@ pub struct PolicySummary {
 }
 
 impl NodeMirrorStatus {
-    /// Limits the size of the status, whatever the files of a node contain. Texts that are too long end with an ellipsis, and entries
-    /// that are left out are counted.
+    /// Limits the size of the status, whatever the files of a node contain. Texts that are too long end with an
+    /// ellipsis, and entries that are left out are counted.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.routes_left_out += limit(&mut self.routes, MOST_ROUTES);

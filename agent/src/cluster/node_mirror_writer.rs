@@ -1,9 +1,9 @@
 //! The writer of the node's object: creates it if it is missing, and writes only differences.
 //!
-//! It writes JSON merge patches with the resource version from which they were computed. A merge patch contains only the differences,
-//! removes fields that do not belong there, and fails if another client has written in between; then it is computed again.
-//! Server-side apply would keep the fields of other managers, and would add a list of managers to each of thousands of objects that
-//! have only one writer.
+//! It writes JSON merge patches with the resource version from which they were computed. A merge patch contains only
+//! the differences, removes fields that do not belong there, and fails if another client has written in between; then
+//! it is computed again. Server-side apply would keep the fields of other managers, and would add a list of managers to
+//! each of thousands of objects that have only one writer.
 
 use crate::cluster::client::{ApiClient, RetrySafety};
 use crate::cluster::conditions::{Condition, Conditions};
@@ -39,13 +39,13 @@ pub enum WriteOutcome {
     Made,
 }
 
-/// The last known object. Its fields are untyped, because another version of the agent may have written fields that this one
-/// cannot parse.
+/// The last known object. Its fields are untyped, because another version of the agent may have written fields that
+/// this one cannot parse.
 #[derive(Clone, Debug)]
 struct KnownObject {
     object: DynamicObject,
-    /// The status that was written last. It differs from the status of the object if the definition in the cluster belongs to another
-    /// release and lacks a field. Then writing it again would change nothing.
+    /// The status that was written last. It differs from the status of the object if the definition in the cluster
+    /// belongs to another release and lacks a field. Then writing it again would change nothing.
     written: Option<Value>,
 }
 
@@ -73,8 +73,8 @@ impl NodeMirrorWriter {
         }
     }
 
-    /// Writes the report to the object, whatever other clients have written to it. `now` is the transition time of conditions that
-    /// change.
+    /// Writes the report to the object, whatever other clients have written to it. `now` is the transition time of
+    /// conditions that change.
     ///
     /// # Errors
     ///
@@ -118,8 +118,8 @@ impl NodeMirrorWriter {
         Err(Error::new(&self.action("write"), ApiErrorKind::Conflict, text))
     }
 
-    /// Waits until another client has changed or deleted the object. Then the caller writes the report again. Needs one watch, and no
-    /// other request. Cancel safe.
+    /// Waits until another client has changed or deleted the object. Then the caller writes the report again. Needs one
+    /// watch, and no other request. Cancel safe.
     ///
     /// # Errors
     ///
@@ -271,8 +271,8 @@ fn merge_patch(current: &Value, desired: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
-/// Returns true if a resource version is newer than another. Kubernetes guarantees their order since 1.35 (KEP-5504). Versions that
-/// are not numbers are treated as newer if they differ.
+/// Returns true if a resource version is newer than another. Kubernetes guarantees their order since 1.35 (KEP-5504).
+/// Versions that are not numbers are treated as newer if they differ.
 fn is_newer(version: Option<&str>, than: Option<&str>) -> bool {
     let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
     match (number(version), number(than)) {

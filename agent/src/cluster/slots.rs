@@ -1,9 +1,10 @@
 //! Slots: they limit the number of nodes that are changed at the same time.
 //!
-//! A slot is a Lease `slot-0` … `slot-<n-1>` in the agent's namespace, owned by the Node that holds it. A node acquires a slot by
-//! creating the Lease, which the API server allows to exactly one of many nodes, and releases it by deleting the Lease. Time plays no
-//! part: a slot does not become free because it was held for long or because a clock is wrong. A node whose change failed keeps its
-//! slot. So failures use up the slots, and the rollout stops until an operator releases one.
+//! A slot is a Lease `slot-0` … `slot-<n-1>` in the agent's namespace, owned by the Node that holds it. A node acquires
+//! a slot by creating the Lease, which the API server allows to exactly one of many nodes, and releases it by deleting
+//! the Lease. Time plays no part: a slot does not become free because it was held for long or because a clock is wrong.
+//! A node whose change failed keeps its slot. So failures use up the slots, and the rollout stops until an operator
+//! releases one.
 //!
 //! Any error means no.
 //!
@@ -13,7 +14,8 @@
 //! 2. Change the node. If the change fails, [`SlotPool::annotate`] the slot with the reason, and keep it.
 //! 3. [`SlotPool::release`] when the node serves and the change has settled.
 //!
-//! An agent that is restarted in between finds its slot with [`SlotPool::current_slot`], or gets [`AcquireOutcome::Held`].
+//! An agent that is restarted in between finds its slot with [`SlotPool::current_slot`], or gets
+//! [`AcquireOutcome::Held`].
 
 use crate::cluster::backoff::Backoff;
 use crate::cluster::client::{ApiClient, RetrySafety};
@@ -39,8 +41,9 @@ pub const REASON: &str = "mirrorshift.dev/reason";
 /// The annotation with the command that releases the slot, for the operator who has found the cause.
 pub const FREE: &str = "mirrorshift.dev/free";
 
-/// A waiting node tries to acquire a free slot after a random delay up to this time. The bound doubles with each slot that another
-/// node acquired first, up to [`SPREAD_MAX`]. So only a few of thousands of nodes try, and a handful of nodes does not wait long.
+/// A waiting node tries to acquire a free slot after a random delay up to this time. The bound doubles with each slot
+/// that another node acquired first, up to [`SPREAD_MAX`]. So only a few of thousands of nodes try, and a handful of
+/// nodes does not wait long.
 const SPREAD: Duration = Duration::from_secs(1);
 const SPREAD_MAX: Duration = Duration::from_mins(1);
 
@@ -169,18 +172,19 @@ impl SlotPool {
 
     /// Acquires one of `slots` slots. `now` is written to the Lease for people; no decision depends on it.
     ///
-    /// The node tries one random free slot. So a thousand nodes that read a new policy at the same moment make a thousand attempts in
-    /// total, and not a thousand per slot. A node that loses the race continues with [`SlotPool::wait`].
+    /// The node tries one random free slot. So a thousand nodes that read a new policy at the same moment make a
+    /// thousand attempts in total, and not a thousand per slot. A node that loses the race continues with
+    /// [`SlotPool::wait`].
     ///
     /// # Guarantees
     ///
-    /// At most `slots` nodes hold a slot at the same time, if all nodes pass the same number. A node that passes a smaller number than
-    /// there are held slots acquires none.
+    /// At most `slots` nodes hold a slot at the same time, if all nodes pass the same number. A node that passes a
+    /// smaller number than there are held slots acquires none.
     ///
     /// # Errors
     ///
-    /// That of a call. Then this node has no slot that it may use. If the response was lost, the node may hold one nevertheless; the
-    /// next [`SlotPool::acquire`] or [`SlotPool::current_slot`] finds it.
+    /// That of a call. Then this node has no slot that it may use. If the response was lost, the node may hold one
+    /// nevertheless; the next [`SlotPool::acquire`] or [`SlotPool::current_slot`] finds it.
     pub async fn acquire(&mut self, slots: u16, note: &SlotNote, now: Timestamp) -> Result<AcquireOutcome, Error> {
         let (mut leases, mut version) = self.list().await?;
         let mut own = self.own_slots(&leases);
@@ -269,8 +273,9 @@ impl SlotPool {
         }
     }
 
-    /// Waits until one of `slots` slots seems to be free and this node may try to [`acquire`](SlotPool::acquire) it. Also returns when
-    /// another set of slots is held by failed nodes. Needs one watch, which stays open until [`SlotPool::stop_watching`]. Cancel safe.
+    /// Waits until one of `slots` slots seems to be free and this node may try to [`acquire`](SlotPool::acquire) it.
+    /// Also returns when another set of slots is held by failed nodes. Needs one watch, which stays open until
+    /// [`SlotPool::stop_watching`]. Cancel safe.
     ///
     /// # Errors
     ///
@@ -356,7 +361,8 @@ impl SlotPool {
         }
     }
 
-    /// Lists the slots by name, with the resource version of the list. The list is current, not from a cache of the server.
+    /// Lists the slots by name, with the resource version of the list. The list is current, not from a cache of the
+    /// server.
     async fn list(&self) -> Result<(BTreeMap<String, Lease>, Option<String>), Error> {
         let params = ListParams::default();
         let action = "list the slots' Leases";
@@ -393,7 +399,8 @@ impl SlotPool {
         };
         let params = PostParams::default();
         let action = format!("create Lease {name}");
-        // If the creation were repeated after a lost response, the Lease would exist, and the node would acquire a second one.
+        // If the creation were repeated after a lost response, the Lease would exist, and the node would acquire a
+        // second one.
         let created = self
             .client
             .call(&action, RetrySafety::IfNotApplied, || {

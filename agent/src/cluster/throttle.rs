@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until};
 
-/// Delays between requests. There are none while the server answers. Each failure doubles the ceiling of the random delay, and each
-/// answer divides it by four.
+/// Delays between requests. There are none while the server answers. Each failure doubles the ceiling of the random
+/// delay, and each answer divides it by four.
 #[derive(Debug)]
 pub(super) struct RequestThrottle {
     first: Duration,
@@ -39,8 +39,8 @@ impl RequestThrottle {
         }
     }
 
-    /// Completes when the server, after a failure, has answered often enough that requests are not delayed any more. A notification
-    /// between this call and the first poll is not missed.
+    /// Completes when the server, after a failure, has answered often enough that requests are not delayed any more. A
+    /// notification between this call and the first poll is not missed.
     pub(super) fn reachable(&self) -> Notified<'_> {
         self.reachable.notified()
     }
@@ -207,7 +207,8 @@ mod tests {
         assert!(begun + took < throttle.state().next.unwrap());
     }
 
-    /// Two thousand agents need six answers each from a server that gives a hundred per second and rejects the rest with 429.
+    /// Two thousand agents need six answers each from a server that gives a hundred per second and rejects the rest
+    /// with 429.
     #[tokio::test(start_paused = true)]
     async fn thousands_of_agents_slow_down_to_the_capacity_of_the_server() {
         let begun = Instant::now();

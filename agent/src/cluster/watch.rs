@@ -1,10 +1,10 @@
-//! A watch that continues after interruptions. It starts with a list, resumes from the last resource version after a lost
-//! connection, and starts with a list again when the server has expired that version.
+//! A watch that continues after interruptions. It starts with a list, resumes from the last resource version after a
+//! lost connection, and starts with a list again when the server has expired that version.
 //!
-//! This is not kube-runtime's `watcher`, because its `Config::timeout` is limited to 295 s (`watcher.rs:227` in kube-runtime 5.0.0).
-//! The watches here last 15 to 20 minutes, so that 5,000 agents at rest send about 5 requests per second and not about 17. In
-//! addition, the throttle of [`ApiClient`] delays these requests together with all others of the agent, and honours `Retry-After`
-//! for all of them.
+//! This is not kube-runtime's `watcher`, because its `Config::timeout` is limited to 295 s (`watcher.rs:227` in
+//! kube-runtime 5.0.0). The watches here last 15 to 20 minutes, so that 5,000 agents at rest send about 5 requests per
+//! second and not about 17. In addition, the throttle of [`ApiClient`] delays these requests together with all others
+//! of the agent, and honours `Retry-After` for all of them.
 
 use crate::cluster::backoff::Backoff;
 use crate::cluster::client::{ApiClient, RetrySafety};
@@ -18,8 +18,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// The minimum lifetime of a watch. Up to [`SPREAD`] is added at random, so that thousands of agents do not reconnect at once. Each
-/// new watch costs the server a request. The kernel detects a lost connection earlier, by TCP keep-alive.
+/// The minimum lifetime of a watch. Up to [`SPREAD`] is added at random, so that thousands of agents do not reconnect
+/// at once. Each new watch costs the server a request. The kernel detects a lost connection earlier, by TCP keep-alive.
 const LIFETIME: Duration = Duration::from_mins(15);
 const SPREAD: Duration = Duration::from_mins(5);
 /// A watch that lasted this long was successful, even without events.
@@ -57,8 +57,8 @@ pub(crate) struct Watch<K> {
     /// The resource version to resume from; none before the first list.
     version: Option<String>,
     open: Option<OpenWatch<K>>,
-    /// The earliest time of the next connection, for a server that ends each watch at once. The throttle of the client delays
-    /// requests to a server that fails.
+    /// The earliest time of the next connection, for a server that ends each watch at once. The throttle of the client
+    /// delays requests to a server that fails.
     not_before: Option<Instant>,
     backoff: Backoff,
 }
@@ -104,8 +104,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     ///
     /// # Errors
     ///
-    /// That of a call. The next call of this function resumes the watch, after a delay that grows with each failure. The caller need
-    /// not wait.
+    /// That of a call. The next call of this function resumes the watch, after a delay that grows with each failure.
+    /// The caller need not wait.
     pub(crate) async fn next(&mut self, client: &ApiClient) -> Result<WatchEvent<K>, Error> {
         loop {
             if let Some(instant) = self.not_before {
@@ -158,7 +158,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         self.backoff.reset();
     }
 
-    /// Lists the objects in any recent state, which the server has in memory. The watch that follows delivers the changes since.
+    /// Lists the objects in any recent state, which the server has in memory. The watch that follows delivers the
+    /// changes since.
     async fn list(&mut self, client: &ApiClient) -> Result<WatchEvent<K>, Error> {
         let mut params = ListParams::default().match_any();
         params.field_selector.clone_from(&self.fields);
@@ -202,8 +203,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         Err(error)
     }
 
-    /// Closes the connection. The next one is opened after a delay, which grows unless the last connection was successful or
-    /// delivered an event.
+    /// Closes the connection. The next one is opened after a delay, which grows unless the last connection was
+    /// successful or delivered an event.
     fn close_and_pause(&mut self, client: &ApiClient) {
         if self.open.take().is_some_and(|open| open.begun.elapsed() >= SUCCESSFUL) {
             self.backoff.reset();

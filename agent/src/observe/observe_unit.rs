@@ -1,7 +1,8 @@
-//! The observing unit: reads the node, plans for it, checks whether a change may begin, and rehearses the change if requested.
+//! The observing unit: reads the node, plans for it, checks whether a change may begin, and rehearses the change if
+//! requested.
 //!
-//! It changes no file of the node. It only keeps copies of the migrated files in Mirrorshift's own folder, so that they can be
-//! repaired.
+//! It changes no file of the node. It only keeps copies of the migrated files in Mirrorshift's own folder, so that they
+//! can be repaired.
 
 use crate::change_run::carry_out::{plan_without_routes, rollback_needs_restart};
 use crate::change_run::failure_summary::FailureSummary;
@@ -166,8 +167,8 @@ fn planned_change(root: &Root, node: &LoadedNode, request: &ObservationRequest) 
         let cause = change.note.as_deref();
         free_text(cause.unwrap_or("containerd did not serve with it"))
     });
-    // A plan that was undone before is not attempted again, so it needs no rehearsal. An unfinished change is undone first,
-    // and the node is different then.
+    // A plan that was undone before is not attempted again, so it needs no rehearsal. An unfinished change is undone
+    // first, and the node is different then.
     if planned.undone_before.is_some() || node.status.unfinished.is_some() {
         return Ok(planned);
     }

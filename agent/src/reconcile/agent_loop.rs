@@ -7,8 +7,8 @@ use crate::reconcile::reconciler::{Reconciler, Requeue};
 use crate::reconcile::triggers::Triggers;
 use std::time::Duration;
 
-/// Up to this time, chosen at random, passes before a waiting node reports that the fleet is halted. All waiting nodes observe it at
-/// the same moment.
+/// Up to this time, chosen at random, passes before a waiting node reports that the fleet is halted. All waiting nodes
+/// observe it at the same moment.
 const HALTED_SPREAD: Duration = Duration::from_secs(10);
 /// The first and the longest delay before a cycle is repeated.
 const REPEAT: Duration = Duration::from_secs(2);
@@ -35,7 +35,8 @@ pub(crate) async fn run<H: NodeOps>(reconciler: &mut Reconciler<H>, triggers: &m
     }
 }
 
-/// Waits for a reason to reconcile. A change of the node's object in the cluster is not one: the status is only published again.
+/// Waits for a reason to reconcile. A change of the node's object in the cluster is not one: the status is only
+/// published again.
 pub(crate) async fn wait<H: NodeOps>(
     reconciler: &mut Reconciler<H>,
     triggers: &mut Triggers,

@@ -182,7 +182,8 @@ fn verdict(result: &RunResult, kind: AttemptKind) -> Verdict {
     }
 }
 
-/// A change that was refused. If another process holds the lock, the next observation sees its change, so nothing was declined.
+/// A change that was refused. If another process holds the lock, the next observation sees its change, so nothing was
+/// declined.
 fn declined(failure: &FailureSummary) -> Attempt {
     if failure.exit == Exit::Locked {
         return Attempt::None;

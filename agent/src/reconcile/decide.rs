@@ -29,7 +29,8 @@ pub(crate) enum Attempt {
     /// There was none, or it succeeded, or it does not prevent the next attempt.
     #[default]
     None,
-    /// The change was refused in this cycle, although the observation before it found no obstacle. The next cycle tries again.
+    /// The change was refused in this cycle, although the observation before it found no obstacle. The next cycle tries
+    /// again.
     Declined { reason: String },
     /// The change was made with the slot that the node holds, failed, and was undone. The slot is kept.
     Failed { reason: String },

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_does_not_read_is_disconnected() {
+    async fn connection_is_closed_at_the_end_of_its_lifetime() {
         let timeouts = ConnectionTimeouts {
             head: Duration::from_secs(20),
             connection: Duration::from_millis(300),

@@ -1,8 +1,8 @@
 //! `mirrorshift agent`: keeps the node of its pod as the policy requires.
 //!
-//! One thread waits for reasons to reconcile. Units of the host's systemd observe and change the node; [`decide`] chooses the next
-//! action. The agent may end at any moment: a change in progress does not depend on it, and a new process continues from what it
-//! observes.
+//! One thread waits for reasons to reconcile. Units of the host's systemd observe and change the node; [`decide`]
+//! chooses the next action. The agent may end at any moment: a change in progress does not depend on it, and a new
+//! process continues from what it observes.
 //!
 //! This part reads no file of the node except the policy: units of the node do that.
 
@@ -122,8 +122,8 @@ async fn run_agent(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandE
     Ok(())
 }
 
-/// Waits until the token is bound to another Node. A Node that was deleted and recreated has another uid, and does not own the
-/// objects of the old one.
+/// Waits until the token is bound to another Node. A Node that was deleted and recreated has another uid, and does not
+/// own the objects of the old one.
 async fn wait_for_other_node(token: &Path, identity: &NodeIdentity) {
     loop {
         tokio::time::sleep(TOKEN_PAUSE).await;
@@ -133,8 +133,8 @@ async fn wait_for_other_node(token: &Path, identity: &NodeIdentity) {
     }
 }
 
-/// Sends the log to standard output without blocking. containerd or the kubelet reads the other end: while it restarts, a line may
-/// be lost, and the agent does not wait.
+/// Sends the log to standard output without blocking. containerd or the kubelet reads the other end: while it restarts,
+/// a line may be lost, and the agent does not wait.
 fn init_log(format: LogFormat) {
     let out = std::io::stdout();
     if let Ok(flags) = rustix::fs::fcntl_getfl(&out) {

@@ -1,4 +1,5 @@
-//! The operations of the agent on its node. Units of the host's systemd perform them; the agent itself only reads their results.
+//! The operations of the agent on its node. Units of the host's systemd perform them; the agent itself only reads their
+//! results.
 
 use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::progress::RunResult;

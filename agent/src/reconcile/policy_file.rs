@@ -45,8 +45,8 @@ impl PolicyFile {
         }
     }
 
-    /// Reads the file again, and returns true if another policy is active now. A file that is missing or invalid leaves the
-    /// active policy unchanged.
+    /// Reads the file again, and returns true if another policy is active now. A file that is missing or invalid leaves
+    /// the active policy unchanged.
     pub(crate) fn reload(&mut self) -> bool {
         match self.load() {
             Ok(new) => {

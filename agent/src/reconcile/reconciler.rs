@@ -65,8 +65,8 @@ pub(crate) enum ChangeBeforeSlot {
     Known(Option<String>),
 }
 
-/// A refusal that was recorded as an Event. Refusals are deduplicated by reason code, because the message may contain numbers
-/// that change each time.
+/// A refusal that was recorded as an Event. Refusals are deduplicated by reason code, because the message may contain
+/// numbers that change each time.
 struct RecordedRefusal {
     reason: String,
     /// The API server accepted the Event. Otherwise the next cycle records it again.
@@ -211,8 +211,8 @@ impl<H: NodeOps> Reconciler<H> {
         }
     }
 
-    /// Publishes the last status again, because the object was changed or the previous write failed. Returns true if the write
-    /// succeeded.
+    /// Publishes the last status again, because the object was changed or the previous write failed. Returns true if
+    /// the write succeeded.
     pub(crate) async fn republish(&mut self) -> bool {
         let sent = self.outbox.resend().await;
         self.check_sent(&sent)
@@ -247,8 +247,8 @@ impl<H: NodeOps> Reconciler<H> {
         let is_declined = matches!(self.attempt, Attempt::Declined { .. });
         match state {
             RestState::SlotUnknown | RestState::Busy => Requeue::Soon,
-            // The obstacle may disappear in a moment. A change that refuses itself costs a slot and a rehearsal each time, so
-            // it is repeated soon only once.
+            // The obstacle may disappear in a moment. A change that refuses itself costs a slot and a rehearsal each
+            // time, so it is repeated soon only once.
             RestState::Refused | RestState::Unfinished if self.refusal.is_some() && !(is_declined && is_repeated) => {
                 Requeue::Soon
             }
@@ -446,8 +446,9 @@ impl<H: NodeOps> Reconciler<H> {
 }
 
 impl SlotHold {
-    /// The last change, if it failed and was made with the held slot. If an earlier process of the agent acquired the slot, it is
-    /// unknown which change the slot was for. Then it is assumed to be the last change, because a halted rollout is safe.
+    /// The last change, if it failed and was made with the held slot. If an earlier process of the agent acquired the
+    /// slot, it is unknown which change the slot was for. Then it is assumed to be the last change, because a halted
+    /// rollout is safe.
     fn failed_change<'o>(&self, observation: &'o NodeObservation) -> Option<&'o ChangeSummary> {
         let Self::Held { before, .. } = self else { return None };
         let last = observation.last.as_ref().filter(|last| last.phase == Phase::Undone)?;

@@ -77,7 +77,8 @@ impl NodeOps for SimulatedNode {
     async fn wait_for_change(&self) {}
 }
 
-/// Returns the loop of an agent with a simulated node, and a sender that triggers a cycle, for example after the policy has changed.
+/// Returns the loop of an agent with a simulated node, and a sender that triggers a cycle, for example after the policy
+/// has changed.
 ///
 /// `policy` is the folder of the policy, and `change_takes` the duration of a change.
 pub fn agent(

@@ -116,7 +116,8 @@ impl Triggers {
         }
     }
 
-    /// Waits for the end of a burst of events. Cancel safe: events are not lost, and a burst is not extended by a new call.
+    /// Waits for the end of a burst of events. Cancel safe: events are not lost, and a burst is not extended by a new
+    /// call.
     pub(crate) async fn next(&mut self) {
         if self.burst.is_none() && self.receiver.recv().await.is_none() {
             return;

@@ -58,7 +58,8 @@ fn definition_has_the_printer_columns_and_list_maps() {
     );
 }
 
-/// The rules of <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
+/// The rules of
+/// <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
 /// that a schema generated from types can violate.
 #[test]
 fn schema_is_structural() {
@@ -105,8 +106,8 @@ fn runbook_explains_every_word_of_the_agent() {
     }
 }
 
-/// An overlay with another `namespace:` renames the namespace of the service account, but not the text of an expression. With a
-/// namespace in the expression, the admission policy would match no requests.
+/// An overlay with another `namespace:` renames the namespace of the service account, but not the text of an
+/// expression. With a namespace in the expression, the admission policy would match no requests.
 #[test]
 fn admission_policy_matches_agents_in_any_namespace() {
     let manifest = read("manifests/base/admission.yaml");

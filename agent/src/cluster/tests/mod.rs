@@ -1,4 +1,5 @@
-//! Tests of the cluster part with an API server that sends the responses of the test. `tests/it/cluster_api.rs` uses a real one.
+//! Tests of the cluster part with an API server that sends the responses of the test. `tests/it/cluster_api.rs` uses a
+//! real one.
 
 /// Retries of calls.
 pub(crate) mod client;

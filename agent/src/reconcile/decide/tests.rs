@@ -293,8 +293,8 @@ fn drifted_file_is_repaired_once_per_hour() {
 
 static ATTEMPTS: [&Attempt; 3] = [&Attempt::None, &FAILED, &DECLINED];
 
-/// Every combination: no change without a slot and a rehearsal. A node whose change failed never releases its slot while there is
-/// still something to do.
+/// Every combination: no change without a slot and a rehearsal. A node whose change failed never releases its slot
+/// while there is still something to do.
 #[test]
 fn every_input_has_a_safe_action() {
     let both = [false, true];
