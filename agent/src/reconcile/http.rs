@@ -213,7 +213,7 @@ mod tests {
         let mut slow = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             let mut client = TcpStream::connect(address).await.unwrap();
-            // One byte of the head at a time does not extend the timeout.
+            // The head of the request stays incomplete.
             client.write_all(b"GET /heal").await.unwrap();
             slow.push(client);
         }
