@@ -1,4 +1,4 @@
-//! What the unit does: plan again, see whether the node is fit for it, and carry the change out.
+//! The change unit: plans again, checks that the node is fit for the change, rehearses it, and carries it out.
 
 use crate::change_run::preflight::wait_for_preflight;
 use crate::change_run::progress::{Progress, RunResult};
@@ -10,197 +10,217 @@ use crate::commands::migrate::{Migrated, change_plan};
 use crate::commands::{CommandOutput, describe_recovery, identity};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::LoadedNode;
+use crate::node::{LoadedNode, PolicySource};
 use crate::{json, render};
 use mirrorshift_node::{Expectations, Facts, Outcome, Root, Session, Status, SystemdRuntime, guard_is_left, status};
-use mirrorshift_plan::{Plan, Step};
+use mirrorshift_plan::{Digest, Plan, Step};
 
-/// Carries out the order of a run. What is printed goes to the journal; how it ended is told to whoever follows.
+/// Carries out the request of a run and writes its result. The printed text goes to the journal of the unit.
 pub(crate) fn run(id: &str) -> CommandOutput {
     let mut progress = Progress::of(id);
-    let end = ChangeRequest::read(id)
-        .and_then(|order| carry_out(&order, &mut progress))
-        .unwrap_or_else(|failure| RunResult::failed(&failure));
-    progress.end(&end);
-    CommandOutput::text(end.exit, String::new())
+    let result = carry_out(id, &mut progress).unwrap_or_else(|error| RunResult::failed(&error));
+    progress.finish(&result);
+    CommandOutput::text(result.exit, String::new())
 }
 
-fn carry_out(order: &ChangeRequest, progress: &mut Progress) -> Result<RunResult, CommandError> {
+fn carry_out(id: &str, progress: &mut Progress) -> Result<RunResult, CommandError> {
+    let request = ChangeRequest::read(id)?;
     let root = Root::open("/")?;
-    progress.tell("looking", "reading the node's files");
-    // To end somebody's change may take a restart, and what mends holds no slot.
-    if matches!(order.task, ChangeKind::Mend) && status(&root)?.unfinished.is_some() {
+    let mut run = ChangeRun {
+        root: &root,
+        request: &request,
+        progress,
+    };
+    run.progress.report("reading", "the node's files");
+    // Finishing an interrupted change may require a restart, and a repair runs without a slot, so a repair must not do
+    // it.
+    if matches!(request.task, ChangeKind::Repair) && status(&root)?.unfinished.is_some() {
         return Err(changed_since_planned());
     }
-    let left = finish_interrupted_change(&root, order, progress)?;
-    match &order.task {
-        ChangeKind::Migrate { wanted, expects } => {
-            let node = LoadedNode::read(&root, &order.common())?;
-            let plan = node.plan(&wanted.policy()?)?;
-            if expects.is_some_and(|expected| expected != plan.digest()) {
-                return Err(changed_since_planned());
+    let recovery = run.finish_interrupted_change()?;
+    match &request.task {
+        ChangeKind::Migrate { wanted, expects } => run.migrate(wanted, *expects, describe_recovery(&recovery)),
+        ChangeKind::Rollback => run.roll_back(recovery),
+        ChangeKind::Repair => run.repair(describe_recovery(&recovery)),
+    }
+}
+
+/// A run of the change unit.
+struct ChangeRun<'r> {
+    root: &'r Root,
+    request: &'r ChangeRequest,
+    progress: &'r mut Progress,
+}
+
+impl ChangeRun<'_> {
+    /// Undoes the change that an earlier run left unsettled, and removes the boot guard of a settled change.
+    fn finish_interrupted_change(&mut self) -> Result<Outcome, CommandError> {
+        if status(self.root)?.unfinished.is_none() && !guard_is_left(self.root) {
+            return Ok(Outcome::Nothing);
+        }
+        self.progress
+            .report("recovering", "an earlier run left a change unfinished");
+        undo(self.root, self.request.limits, self.progress)
+    }
+
+    fn migrate(
+        &mut self,
+        policy: &PolicySource,
+        expected: Option<Digest>,
+        recovered: Option<String>,
+    ) -> Result<RunResult, CommandError> {
+        let node = self.read_node()?;
+        let plan = node.plan(&policy.policy()?)?;
+        if expected.is_some_and(|expected| expected != plan.digest()) {
+            return Err(changed_since_planned());
+        }
+        let config_path = plan.config_path.clone();
+        let mut done = None;
+        if !plan.is_empty() {
+            undone_before(&node, &plan, self.request.again)?;
+            let facts = self.wait_and_rehearse(&node, &plan)?;
+            done = self.apply(&node, &plan, &facts)?.map(|report| (report, plan));
+        }
+        Ok(self.migration_result(Migrated {
+            recovered,
+            done,
+            config_path,
+            live: None,
+        }))
+    }
+
+    fn repair(&mut self, recovered: Option<String>) -> Result<RunResult, CommandError> {
+        let node = self.read_node()?;
+        let containerd = node.version.to_string();
+        let repair = open_session(self.root, self.request)?.repair_plan(&containerd)?;
+        let mut done = None;
+        if let Some(repair) = repair {
+            let plan = plan_without_routes(repair.steps, false);
+            if let Outcome::Settled(report) = self.restore(&node, &plan)? {
+                done = Some((report, plan));
             }
-            migrate(&root, order, &node, plan, describe_recovery(&left), progress)
         }
-        ChangeKind::Rollback => rollback(&root, order, left, progress),
-        ChangeKind::Mend => mend(&root, order, describe_recovery(&left), progress),
+        Ok(self.migration_result(Migrated {
+            recovered,
+            done,
+            config_path: None,
+            live: None,
+        }))
     }
-}
 
-/// Undoes what an earlier run has left unsettled, and takes away what it has left of one that settled.
-fn finish_interrupted_change(
-    root: &Root,
-    order: &ChangeRequest,
-    progress: &mut Progress,
-) -> Result<Outcome, CommandError> {
-    if status(root)?.unfinished.is_none() && !guard_is_left(root) {
-        return Ok(Outcome::Nothing);
+    fn roll_back(&mut self, recovery: Outcome) -> Result<RunResult, CommandError> {
+        let node = self.read_node()?;
+        let rollback = open_session(self.root, self.request)?.rollback_plan()?;
+        let outcome = match (recovery, rollback) {
+            (Outcome::Nothing, None) => Outcome::Nothing,
+            (Outcome::Nothing, Some(rollback)) => {
+                let plan = plan_without_routes(rollback.steps, rollback_needs_restart(&node.status));
+                self.restore(&node, &plan)?
+            }
+            // The unfinished change was the one to roll back, and it is undone already.
+            (undone, _) => undone,
+        };
+        Ok(RunResult::done(
+            &render::change::rolled_back(&outcome, true),
+            &json::change::rolled_back(&outcome),
+        ))
     }
-    progress.tell("recovering", "an earlier run left a change unfinished");
-    undo(root, order.limits, progress)
-}
 
-fn migrate(
-    root: &Root,
-    order: &ChangeRequest,
-    node: &LoadedNode,
-    plan: Plan,
-    recovered: Option<String>,
-    progress: &mut Progress,
-) -> Result<RunResult, CommandError> {
-    let mut migrated = Migrated {
-        recovered,
-        done: None,
-        config_path: plan.config_path.clone(),
-        live: Some(Vec::new()),
-    };
-    if !plan.is_empty() {
-        undone_before(node, &plan, order.again)?;
-        let facts = wait_for_preflight(root, node, &plan.steps, order, progress)?;
-        rehearsed(root, node, &plan, &facts, order, progress)?;
-        migrated.done = apply(root, order, node, &plan, &facts, progress)?.map(|report| (report, plan));
+    fn migration_result(&self, migrated: Migrated) -> RunResult {
+        let migrated = Migrated {
+            live: Some(self.progress.events().to_vec()),
+            ..migrated
+        };
+        RunResult::done(
+            &render::change::migrated(&self.request.common(), &migrated),
+            &json::change::migrated(&migrated),
+        )
     }
-    migrated.live = Some(progress.told().to_vec());
-    Ok(RunResult::done(
-        &render::change::migrated(&order.common(), &migrated),
-        &json::change::migrated(&migrated),
-    ))
-}
 
-fn apply(
-    root: &Root,
-    order: &ChangeRequest,
-    node: &LoadedNode,
-    plan: &Plan,
-    facts: &Facts,
-    progress: &mut Progress,
-) -> Result<Option<mirrorshift_node::Report>, CommandError> {
-    let expect = Expectations {
-        deprecation_gone: plan.restart,
-        image: order.verify_image.clone(),
-    };
-    let live = SystemdRuntime::new(root, &unit(facts)?, plan.restart, commands(), times(order.limits));
-    let mut told = ReportingRuntime {
-        runtime: live.expecting(expect),
-        progress,
-        containers_may_restart: order.containers_may_restart,
-    };
-    let mut session = Session::open(root, identity().0, &order.id)?.with_runtime(&mut told);
-    match session.apply(&change_plan(node, plan))? {
-        Outcome::Settled(report) => Ok(Some(report)),
-        // The files came to hold what was planned between the plan and the change.
-        Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => Ok(None),
-    }
-}
-
-fn mend(
-    root: &Root,
-    order: &ChangeRequest,
-    recovered: Option<String>,
-    progress: &mut Progress,
-) -> Result<RunResult, CommandError> {
-    let node = LoadedNode::read(root, &order.common())?;
-    let containerd = node.version.to_string();
-    let mending = Session::open(root, identity().0, &order.id)?.repair_plan(&containerd)?;
-    let mut migrated = Migrated {
-        recovered,
-        done: None,
-        config_path: None,
-        live: None,
-    };
-    if let Some(mending) = mending {
-        let plan = plan_without_routes(mending.steps, false);
-        if let Outcome::Settled(report) = carry(root, order, &node, &plan, progress)? {
-            migrated.done = Some((report, plan));
+    fn apply(
+        &mut self,
+        node: &LoadedNode,
+        plan: &Plan,
+        facts: &Facts,
+    ) -> Result<Option<mirrorshift_node::Report>, CommandError> {
+        let expectations = Expectations {
+            deprecation_gone: plan.restart,
+            image: self.request.verify_image.clone(),
+        };
+        let (root, request) = (self.root, self.request);
+        let mut runtime = self.runtime(facts, plan.restart, Some(expectations))?;
+        let mut session = open_session(root, request)?.with_runtime(&mut runtime);
+        match session.apply(&change_plan(node, plan))? {
+            Outcome::Settled(report) => Ok(Some(report)),
+            // Another program wrote the planned contents between the plan and the change.
+            Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => Ok(None),
         }
     }
-    migrated.live = Some(progress.told().to_vec());
-    Ok(RunResult::done(
-        &render::change::migrated(&order.common(), &migrated),
-        &json::change::migrated(&migrated),
-    ))
+
+    /// Carries out the steps of a rollback or of a repair. The session derives them from the journal once more.
+    fn restore(&mut self, node: &LoadedNode, plan: &Plan) -> Result<Outcome, CommandError> {
+        let facts = self.wait_and_rehearse(node, plan)?;
+        let (root, request) = (self.root, self.request);
+        let mut runtime = self.runtime(&facts, plan.restart, None)?;
+        let mut session = open_session(root, request)?.with_runtime(&mut runtime);
+        Ok(match request.task {
+            ChangeKind::Repair => session.repair(&node.version.to_string())?,
+            ChangeKind::Migrate { .. } | ChangeKind::Rollback => session.rollback()?,
+        })
+    }
+
+    /// Waits until the node is fit for the plan, and rehearses it in a sandbox.
+    fn wait_and_rehearse(&mut self, node: &LoadedNode, plan: &Plan) -> Result<Facts, CommandError> {
+        let facts = wait_for_preflight(self.root, node, &plan.steps, self.request, self.progress)?;
+        self.progress.report(
+            "rehearsing",
+            "containerd is started in a sandbox with the original files and the new ones",
+        );
+        let rehearsal = rehearse(self.root, node, plan, &facts)?;
+        rehearsal.agreed()?;
+        self.progress.report("rehearsed", &rehearsal.summary());
+        // The plan does not cover a file that another program has written since.
+        if self.read_node()?.tree != node.tree {
+            return Err(changed_since_planned());
+        }
+        Ok(facts)
+    }
+
+    fn read_node(&self) -> Result<LoadedNode, CommandError> {
+        LoadedNode::read(self.root, &self.request.common())
+    }
+
+    fn runtime(
+        &mut self,
+        facts: &Facts,
+        restart: bool,
+        expectations: Option<Expectations>,
+    ) -> Result<ReportingRuntime<'_, SystemdRuntime<'_>>, CommandError> {
+        let times = times(self.request.limits);
+        let mut runtime = SystemdRuntime::new(self.root, &unit(facts)?, restart, commands(), times);
+        if let Some(expectations) = expectations {
+            runtime = runtime.expecting(expectations);
+        }
+        Ok(ReportingRuntime {
+            runtime,
+            progress: self.progress,
+            containers_may_restart: self.request.containers_may_restart,
+        })
+    }
 }
 
-fn rollback(
-    root: &Root,
-    order: &ChangeRequest,
-    left: Outcome,
-    progress: &mut Progress,
-) -> Result<RunResult, CommandError> {
-    let node = LoadedNode::read(root, &order.common())?;
-    let back = Session::open(root, identity().0, &order.id)?.rollback_plan()?;
-    let outcome = match (left, back) {
-        (Outcome::Nothing, None) => Outcome::Nothing,
-        (Outcome::Nothing, Some(back)) => take_back(root, order, &node, back.steps, progress)?,
-        // An unfinished change was what was to be taken back.
-        (undone, _) => undone,
-    };
-    Ok(RunResult::done(
-        &render::change::rolled_back(&outcome, true),
-        &json::change::rolled_back(&outcome),
-    ))
+fn open_session<'s>(root: &'s Root, request: &ChangeRequest) -> Result<Session<'s>, CommandError> {
+    Ok(Session::open(root, identity().0, &request.id)?)
 }
 
-fn take_back(
-    root: &Root,
-    order: &ChangeRequest,
-    node: &LoadedNode,
-    steps: Vec<Step>,
-    progress: &mut Progress,
-) -> Result<Outcome, CommandError> {
-    let plan = plan_without_routes(steps, rollback_needs_restart(&node.status));
-    carry(root, order, node, &plan, progress)
-}
-
-/// Carries a plan of bare steps out, by the session's own way back to them.
-fn carry(
-    root: &Root,
-    order: &ChangeRequest,
-    node: &LoadedNode,
-    plan: &Plan,
-    progress: &mut Progress,
-) -> Result<Outcome, CommandError> {
-    let facts = wait_for_preflight(root, node, &plan.steps, order, progress)?;
-    rehearsed(root, node, plan, &facts, order, progress)?;
-    let mut told = ReportingRuntime {
-        runtime: SystemdRuntime::new(root, &unit(&facts)?, plan.restart, commands(), times(order.limits)),
-        progress,
-        containers_may_restart: order.containers_may_restart,
-    };
-    let mut session = Session::open(root, identity().0, &order.id)?.with_runtime(&mut told);
-    Ok(match order.task {
-        ChangeKind::Mend => session.repair(&node.version.to_string())?,
-        ChangeKind::Migrate { .. } | ChangeKind::Rollback => session.rollback()?,
-    })
-}
-
-/// Whether the way back takes a restart: when the way there took one, or nobody knows.
+/// Returns true if the rollback needs a restart: the change needed one, or the journal does not record whether it did.
 pub(crate) fn rollback_needs_restart(status: &Status) -> bool {
     let service = status.in_force().and_then(|change| change.service.as_ref());
     service.is_none_or(|service| service.restart)
 }
 
-/// Steps back to something as a plan. Of routes nothing is said: they are to be what they were, whatever that was.
+/// Wraps the steps of a rollback or of a repair in a plan. The plan has no routes: the steps restore earlier contents,
+/// so there is nothing to compare.
 pub(crate) fn plan_without_routes(steps: Vec<Step>, restart: bool) -> Plan {
     Plan {
         steps,
@@ -213,49 +233,34 @@ pub(crate) fn plan_without_routes(steps: Vec<Step>, restart: bool) -> Plan {
     }
 }
 
-/// Tries a plan in a sandbox, and sees that nobody has changed a file until now.
-fn rehearsed(
-    root: &Root,
-    node: &LoadedNode,
-    plan: &Plan,
-    facts: &Facts,
-    order: &ChangeRequest,
-    progress: &mut Progress,
-) -> Result<(), CommandError> {
-    let what = "containerd is started in a sandbox with the old files and the new ones";
-    progress.tell("rehearsing", what);
-    let rehearsed = rehearse(root, node, plan, facts)?;
-    rehearsed.agreed()?;
-    progress.tell("rehearsed", &rehearsed.summary());
-    // What was looked at so far must still be so: a file that appears now was not planned for.
-    if LoadedNode::read(root, &order.common())?.tree != node.tree {
-        return Err(changed_since_planned());
-    }
-    Ok(())
-}
-
-/// A plan that was undone because containerd did not serve with it is not tried again by itself.
+/// Refuses a plan that was undone before because containerd did not serve with it, unless `again` is set.
 pub(crate) fn undone_before(node: &LoadedNode, plan: &Plan, again: bool) -> Result<(), CommandError> {
     let before = node.status.undone_before(plan.digest(), &node.version.to_string());
     let Some(change) = before.filter(|_| !again) else {
         return Ok(());
     };
-    let why = change.note.as_deref().unwrap_or("containerd did not serve with it");
-    let message = format!("this very plan was undone as the change {}: {why}", change.id);
+    let cause = change.note.as_deref().unwrap_or("containerd did not serve with it");
+    let message = format!("the same plan was undone before, as the change {}: {cause}", change.id);
     Err(CommandError::new(Exit::Refused, "undone-before", message)
-        .hint("mend what was in the way; `--again` tries the plan once more as it is"))
+        .hint("fix the cause, then run the command again with `--again`"))
 }
 
 fn unit(facts: &Facts) -> Result<String, CommandError> {
     let unit = facts.unit.known().map(|unit| unit.id.clone());
-    unit.ok_or_else(|| CommandError::new(Exit::Refused, "unknown", "it cannot be told which unit runs containerd"))
+    unit.ok_or_else(|| {
+        CommandError::new(
+            Exit::Refused,
+            "unknown",
+            "cannot determine which systemd unit runs containerd",
+        )
+    })
 }
 
 fn changed_since_planned() -> CommandError {
     CommandError::new(
         Exit::Refused,
         "changed-meanwhile",
-        "the node's files changed since the plan was shown",
+        "the node's files have changed since the plan was made",
     )
-    .hint("look at the plan again: `mirrorshift plan`")
+    .hint("read the new plan: `mirrorshift plan`")
 }

@@ -1,4 +1,4 @@
-//! Shows what a run tells, until its end. Whoever follows may leave at any time: the run goes on.
+//! Shows the progress of a run until it ends. Interrupting the process that follows does not stop the run.
 
 use crate::change_run::progress::{END, EVENTS, ProgressEvent, RunResult};
 use crate::change_run::run_dir;
@@ -15,141 +15,143 @@ use std::io::{
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The pause between two readings of the progress file.
 const PAUSE: Duration = Duration::from_millis(40);
-/// Between two questions to systemd whether the unit is still there.
-const LOOK: Duration = Duration::from_millis(500);
+/// The pause between two queries to systemd for the state of the unit.
+const UNIT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Follows the run `id` to its end, and gives what it says then.
+/// Follows the run `id` to its end, and returns its output.
 pub(crate) fn follow(id: &str, common: &CommonArgs) -> Result<CommandOutput, CommandError> {
-    let mut shown = FollowView::new(common);
+    let mut view = FollowView::new(common);
     let mut events = ProgressReader::of(id);
-    let mut looked = since_boot();
-    let mut gone = false;
+    let mut queried = since_boot();
+    let mut unit_ended = false;
     loop {
-        for event in events.new_ones() {
-            shown.event(&event);
+        for event in events.read_new() {
+            view.event(&event);
         }
-        // The end counts once nothing of the unit is left: the next run could not begin before.
-        if gone {
-            shown.close();
-            return told(id).map(|end| report(end, common)).ok_or_else(|| {
-                CommandError::new(Exit::Unexpected, "ended", "the run ended and left no word")
-                    .hint("`mirrorshift status` shows how far the node is; `journalctl -u mirrorshift-change` has more")
+        // Return only when the unit is unloaded: the next run cannot start before.
+        if unit_ended {
+            view.close();
+            return result_of(id).map(|result| output(result, common)).ok_or_else(|| {
+                CommandError::new(Exit::Unexpected, "ended", "the change ended without reporting a result")
+                    .hint("run `mirrorshift status`, and read `journalctl -u mirrorshift-change`")
             });
         }
-        let ended = run_dir::path(id, END).exists();
-        if ended || since_boot().saturating_sub(looked) > LOOK {
-            looked = since_boot();
-            gone = is_gone(ended);
+        let has_result = run_dir::path(id, END).exists();
+        if has_result || since_boot().saturating_sub(queried) > UNIT_PAUSE {
+            queried = since_boot();
+            unit_ended = has_ended(has_result);
         }
-        if !gone {
-            shown.tick();
+        if !unit_ended {
+            view.tick();
             std::thread::sleep(PAUSE);
         }
     }
 }
 
-/// Whether the unit is over. Without a bus its own word tells, or that none of its processes is left.
-fn is_gone(ended: bool) -> bool {
-    let by_processes = || ended || !change_is_left().unwrap_or(false);
+/// Returns true if the unit has ended. Without D-Bus, the result file or the absence of its processes decides.
+fn has_ended(has_result: bool) -> bool {
+    let by_processes = || has_result || !change_is_left().unwrap_or(false);
     runs().map_or_else(by_processes, |runs| !runs)
 }
 
-/// Whether a change of this node is under way; nothing when systemd cannot be asked.
+/// Returns true if a change of this node is in progress, and `None` if systemd does not answer.
 pub(crate) fn runs() -> Option<bool> {
     let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE)).ok()?;
     Some(!matches!(unit.active_state.as_str(), "inactive" | "failed"))
 }
 
-/// Waits for the end of a run without showing anything, and gives what it says then; nothing when it left no word, or did not
-/// end `within` that time.
-pub(crate) fn read_result(run: &str, within: Duration) -> Option<RunResult> {
-    follow_to_end(within).then(|| told(run)).flatten()
+/// Waits for the end of a run without showing anything, and returns its result. Returns `None` if the run left no
+/// result, or did not end within `timeout`.
+pub(crate) fn read_result(run: &str, timeout: Duration) -> Option<RunResult> {
+    follow_to_end(timeout).then(|| result_of(run)).flatten()
 }
 
-/// Waits until no change of this node is under way; whether that came `within` that time. A bus that does not answer is asked
-/// again.
-pub(crate) fn follow_to_end(within: Duration) -> bool {
+/// Waits until no change of this node is in progress. Returns false after `timeout`. Repeats the query while D-Bus does
+/// not answer.
+pub(crate) fn follow_to_end(timeout: Duration) -> bool {
     let began = since_boot();
     while runs() != Some(false) {
-        if since_boot().saturating_sub(began) > within {
+        if since_boot().saturating_sub(began) > timeout {
             return false;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(UNIT_PAUSE);
     }
     true
 }
 
-fn told(run: &str) -> Option<RunResult> {
-    let bytes = std::fs::read(run_dir::path(run, END)).ok()?;
-    serde_json::from_slice(&bytes).ok()
+fn result_of(run: &str) -> Option<RunResult> {
+    let text = std::fs::read(run_dir::path(run, END)).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
-fn report(end: RunResult, common: &CommonArgs) -> CommandOutput {
+fn output(result: RunResult, common: &CommonArgs) -> CommandOutput {
     match common.output {
         Output::Text => CommandOutput {
-            exit: end.exit,
-            out: end.out,
-            err: end.err,
+            exit: result.exit,
+            out: result.output.out,
+            err: result.output.err,
         },
-        Output::Json => CommandOutput::text(end.exit, end.json),
+        Output::Json => CommandOutput::text(result.exit, result.output.json),
     }
 }
 
-/// The lines of a file that grows.
+/// The new events of a growing progress file.
 struct ProgressReader {
     path: PathBuf,
-    read: u64,
+    offset: u64,
 }
 
 impl ProgressReader {
     fn of(id: &str) -> Self {
         Self {
             path: run_dir::path(id, EVENTS),
-            read: 0,
+            offset: 0,
         }
     }
 
-    fn new_ones(&mut self) -> Vec<ProgressEvent> {
+    fn read_new(&mut self) -> Vec<ProgressEvent> {
         let mut text = String::new();
         let read = File::open(&self.path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(self.read))?;
+            file.seek(SeekFrom::Start(self.offset))?;
             file.read_to_string(&mut text)
         });
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        if read.is_err() || whole == 0 {
+        let complete = text.rfind('\n').map_or(0, |end| end + 1);
+        if read.is_err() || complete == 0 {
             return Vec::new();
         }
-        self.read += whole as u64;
-        let lines = text[..whole].lines();
+        self.offset += complete as u64;
+        let lines = text[..complete].lines();
         lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }
 
-/// Progress on standard error: a line that is rewritten on a terminal, plain lines elsewhere, nothing beside JSON.
+/// Progress on standard error: one rewritten line per step on a terminal, plain lines elsewhere, nothing with JSON
+/// output.
 struct FollowView {
-    how: How,
+    style: ViewStyle,
     began: Option<u64>,
-    /// The step that goes on, and since when.
+    /// The step in progress, whose line on the terminal is not finished.
     open: Option<ProgressEvent>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+enum ViewStyle {
     Terminal,
     Lines,
-    Nothing,
+    Hidden,
 }
 
 impl FollowView {
     fn new(common: &CommonArgs) -> Self {
-        let how = match common.output {
-            Output::Json => How::Nothing,
-            Output::Text if io::stderr().is_terminal() => How::Terminal,
-            Output::Text => How::Lines,
+        let style = match common.output {
+            Output::Json => ViewStyle::Hidden,
+            Output::Text if io::stderr().is_terminal() => ViewStyle::Terminal,
+            Output::Text => ViewStyle::Lines,
         };
         Self {
-            how,
+            style,
             began: None,
             open: None,
         }
@@ -157,10 +159,10 @@ impl FollowView {
 
     fn event(&mut self, event: &ProgressEvent) {
         let began = *self.began.get_or_insert(event.at_ms);
-        match self.how {
-            How::Nothing => {}
-            How::Lines => say(&format!("{}\n", line(event.at_ms.saturating_sub(began), event))),
-            How::Terminal => {
+        match self.style {
+            ViewStyle::Hidden => {}
+            ViewStyle::Lines => print(&format!("{}\n", line(event.at_ms.saturating_sub(began), event))),
+            ViewStyle::Terminal => {
                 self.close();
                 self.open = Some(event.clone());
                 self.tick();
@@ -168,25 +170,25 @@ impl FollowView {
         }
     }
 
-    /// Rewrites the line of the step that goes on, with the time that it has taken.
+    /// Rewrites the line of the step in progress with the time that it has taken.
     fn tick(&self) {
-        if let (How::Terminal, Some(event)) = (self.how, &self.open) {
+        if let (ViewStyle::Terminal, Some(event)) = (self.style, &self.open) {
             let now = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
-            say(&format!(
+            print(&format!(
                 "\r{}\x1b[K",
-                fitting(&line(now.saturating_sub(event.at_ms), event))
+                cut_to_width(&line(now.saturating_sub(event.at_ms), event))
             ));
         }
     }
 
     fn close(&mut self) {
         if self.open.take().is_some() {
-            say("\n");
+            print("\n");
         }
     }
 }
 
-/// Seconds, the step, what it means.
+/// Formats the seconds, the step and its text.
 fn line(ms: u64, event: &ProgressEvent) -> String {
     format!(
         "{:>4}.{:02} s  {:<11} {}",
@@ -197,15 +199,15 @@ fn line(ms: u64, event: &ProgressEvent) -> String {
     )
 }
 
-/// A line that is rewritten must not break.
-fn fitting(line: &str) -> String {
+/// Cuts a line to the width of the terminal, because a line that wraps cannot be rewritten.
+fn cut_to_width(line: &str) -> String {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     let columns = size.map_or(0, |size| usize::from(size.ws_col));
     line.chars().take(columns.max(20) - 1).collect()
 }
 
-/// Nobody who stopped reading ends a change, or even its showing.
-fn say(text: &str) {
+/// Ignores write errors: a closed stderr must neither abort the change nor stop this process from following it.
+fn print(text: &str) {
     let mut err = io::stderr().lock();
     err.write_all(text.as_bytes()).and_then(|()| err.flush()).ok();
 }

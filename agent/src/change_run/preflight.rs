@@ -1,4 +1,4 @@
-//! Whether the node is fit for a change, and quiet: asked before anything is touched, and waited for within a bound.
+//! The check before a change: the node must be fit for it, and quiet. Waiting for a quiet node has a timeout.
 
 use crate::change_run::progress::Progress;
 use crate::change_run::request::ChangeRequest;
@@ -15,40 +15,41 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Between two looks at a node that is busy.
+/// The pause between two observations of a busy node.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Waits until a change of `steps` may begin, and gives the facts of that moment.
+/// Waits until a change of `steps` may begin, and returns the facts of that moment.
 ///
 /// # Errors
-/// What stands in the way, all of it.
+/// All obstacles, or the ongoing work if it does not end in time.
 pub(crate) fn wait_for_preflight(
     root: &Root,
     node: &LoadedNode,
     steps: &[Step],
-    order: &ChangeRequest,
+    request: &ChangeRequest,
     progress: &mut Progress,
 ) -> Result<Facts, CommandError> {
     let began = since_boot();
-    let mut told: Option<Vec<OngoingWork>> = None;
+    let mut reported: Option<Vec<OngoingWork>> = None;
     loop {
-        let facts = look(root, node, steps)?;
-        match verdict(&facts, node, steps, order.containers_may_restart)? {
+        let facts = observe_files(root, node, steps)?;
+        match verdict(&facts, node, steps, request.containers_may_restart)? {
             PreflightResult::Go => {
-                if let Some(text) = dying(&facts).filter(|_| order.containers_may_restart) {
-                    progress.tell("accepted", &text);
+                if let Some(text) = killed_containers(&facts).filter(|_| request.containers_may_restart) {
+                    progress.report("accepted", &text);
                 }
                 return Ok(facts);
             }
             PreflightResult::Refuse(obstacles) => return Err(preflight_refusal(&obstacles)),
-            PreflightResult::Wait(busy) if since_boot().saturating_sub(began) > order.limits.quiet => {
-                return Err(CommandError::new(Exit::Refused, "busy", words(&busy))
-                    .hint("try again when it is done; a restart of containerd would cut it off"));
+            PreflightResult::Wait(busy) if since_boot().saturating_sub(began) > request.limits.quiet => {
+                return Err(CommandError::new(Exit::Refused, "busy", describe_work(&busy)).hint(
+                    "run the command again when the work is done, because a restart of containerd would interrupt it",
+                ));
             }
             PreflightResult::Wait(busy) => {
-                if told.as_ref() != Some(&busy) {
-                    progress.tell("waiting", &words(&busy));
-                    told = Some(busy);
+                if reported.as_ref() != Some(&busy) {
+                    progress.report("waiting", &describe_work(&busy));
+                    reported = Some(busy);
                 }
                 std::thread::sleep(PAUSE);
             }
@@ -56,7 +57,7 @@ pub(crate) fn wait_for_preflight(
     }
 }
 
-/// All that stands in the way.
+/// The refusal that lists all obstacles.
 pub(crate) fn preflight_refusal(obstacles: &[Obstacle]) -> CommandError {
     let all: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
     let reason = obstacles.first().map_or("unknown", Obstacle::id);
@@ -68,8 +69,8 @@ pub(crate) fn preflight_refusal(obstacles: &[Obstacle]) -> CommandError {
         .fold(failure, CommandError::hint)
 }
 
-/// What a restart kills, where it kills anything.
-fn dying(facts: &Facts) -> Option<String> {
+/// Describes the containers that a restart kills; none if it kills no container.
+fn killed_containers(facts: &Facts) -> Option<String> {
     let shims = facts.shims_in_unit.known().filter(|shims| !shims.is_empty())?;
     let pods = facts.cri.sandboxes.known().into_iter().flatten();
     let pods: Vec<String> = pods.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
@@ -80,24 +81,24 @@ fn dying(facts: &Facts) -> Option<String> {
     ))
 }
 
-/// What the node is busy with.
-pub(crate) fn words(busy: &[OngoingWork]) -> String {
+/// Describes the work that the node is busy with.
+pub(crate) fn describe_work(busy: &[OngoingWork]) -> String {
     busy.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The facts, with every file that is replaced or that the daemon read.
-pub(crate) fn look(root: &Root, node: &LoadedNode, steps: &[Step]) -> Result<Facts, CommandError> {
+/// Gathers the facts, including those of every file that the change replaces or that containerd read.
+pub(crate) fn observe_files(root: &Root, node: &LoadedNode, steps: &[Step]) -> Result<Facts, CommandError> {
     let mut files: BTreeSet<String> = steps.iter().map(|step| step.path.clone()).collect();
     files.extend(read_at_start(node));
     files.remove(&node.config);
-    let ask = ObserveOptions {
+    let options = ObserveOptions {
         files: files.into_iter().collect(),
         ..ObserveOptions::default()
     };
-    observe(root, &ask).map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))
+    observe(root, &options).map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))
 }
 
-/// The files that a daemon reads once: config.toml and what it imports.
+/// The files that containerd reads only at its start: config.toml and its imports.
 fn read_at_start(node: &LoadedNode) -> BTreeSet<String> {
     let imported = |config: &Config| config.document.files.iter().map(|file| file.path.clone()).collect();
     let mut files: BTreeSet<String> = node.outcome.as_ref().map(imported).unwrap_or_default();
@@ -105,7 +106,7 @@ fn read_at_start(node: &LoadedNode) -> BTreeSet<String> {
     files
 }
 
-/// Whether a change of `steps` may begin just now.
+/// Decides whether a change of `steps` may begin now.
 pub(crate) fn verdict(
     facts: &Facts,
     node: &LoadedNode,
@@ -113,30 +114,31 @@ pub(crate) fn verdict(
     containers_may_restart: bool,
 ) -> Result<PreflightResult, CommandError> {
     let version = running(facts, node)?;
-    let bytes = steps.iter().filter_map(|step| step.content.as_ref());
+    let contents = steps.iter().filter_map(|step| step.content.as_ref());
     let time = clock_gettime(ClockId::Monotonic);
     let micros = |time: i64, unit: u64| u64::try_from(time).unwrap_or_default().saturating_mul(unit);
     let intent = ChangeIntent {
         planned_for: node.config.clone(),
-        bytes: bytes.map(|content| content.len() as u64).sum(),
-        heals: heals(node),
+        bytes: contents.map(|content| content.len() as u64).sum(),
+        heals: migration_repairs_cri(node),
         containers_may_restart,
         owned_may_be_edited: false,
         now_s: identity().0,
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
     };
-    let mut ground = facts.ground(version, &intent);
+    let mut conditions = facts.ground(version, &intent);
     let at_start = read_at_start(node);
-    for file in &mut ground.files {
-        // hosts.toml and what it names are read at every pull.
-        if !at_start.contains(&file.path) || is_as_it_was(file, facts, node) {
+    for file in &mut conditions.files {
+        // containerd reads hosts.toml and the files that it names at every pull.
+        if !at_start.contains(&file.path) || is_unchanged_since_read(file, facts, node) {
             file.newer_than_daemon = Some(false);
         }
     }
-    Ok(preflight(&ground))
+    Ok(preflight(&conditions))
 }
 
-/// The daemon's own version. One that is to be restarted as another would be another containerd than was planned for.
+/// Returns the version of the running containerd. Refuses if a restart would start another version than the running
+/// one, because the plan is for only one of them.
 fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
     let Some(running) = facts.containerd.version.known() else {
         return Ok(node.version.clone());
@@ -145,7 +147,7 @@ fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
         CommandError::new(
             Exit::Refused,
             "containerd-version",
-            format!("the running containerd: {error}"),
+            format!("the version of the running containerd: {error}"),
         )
     };
     let running: Version = running.parse().map_err(unknown)?;
@@ -153,16 +155,17 @@ fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
         return Ok(running);
     }
     let message = format!(
-        "containerd {running} runs, and a restart would bring {}: the plan is for one of them",
+        "containerd {running} is running, and a restart would start {}, but the plan is for only one of them",
         node.version
     );
     Err(CommandError::new(Exit::Refused, "containerd-upgraded", message)
-        .hint("restart containerd first, so that the upgrade and this change do not come at once"))
+        .hint("restart containerd first, so that the upgrade and this change do not happen at once"))
 }
 
-/// Whether a change was closed with this very daemon serving, and the file is as that change left it: the daemon has read it,
-/// whatever the file's times say. They are no help where a file was exchanged and put back, or the clock was set.
-fn is_as_it_was(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool {
+/// Returns true if a change was closed while this containerd was serving, and the file still is as that change left it.
+/// Then containerd has read the file, whatever its timestamps are: they are wrong after a rename or after the clock was
+/// set.
+fn is_unchanged_since_read(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool {
     let digest = facts.files.iter().find(|fact| fact.path == file.path);
     let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {
         return false;
@@ -170,11 +173,12 @@ fn is_as_it_was(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool
     let Fact::Value(Some(now)) = fact.digest else {
         return false;
     };
-    left_as(&node.status, unit.invocation_id.as_deref(), &file.path) == Some(now)
+    digest_left_by_changes(&node.status, unit.invocation_id.as_deref(), &file.path) == Some(now)
 }
 
-/// What the last change that was closed with this invocation left at a path; nothing when none of those touched it.
-fn left_as(status: &Status, invocation: Option<&str>, path: &str) -> Option<Digest> {
+/// The digest of the file that the last change closed with this invocation left at a path; none if no such change
+/// touched it.
+fn digest_left_by_changes(status: &Status, invocation: Option<&str>, path: &str) -> Option<Digest> {
     let same = |change: &&Change| {
         let closed = change
             .service
@@ -193,8 +197,8 @@ fn left_as(status: &Status, invocation: Option<&str>, path: &str) -> Option<Dige
     changes.find_map(step)?
 }
 
-/// Whether CRI is dead of the very settings that a migration takes apart.
-fn heals(node: &LoadedNode) -> bool {
+/// Returns true if CRI does not load because of the settings that a migration replaces.
+fn migration_repairs_cri(node: &LoadedNode) -> bool {
     let reason = match node.outcome.as_ref().map(|config| &config.cri) {
         Ok(Cri::Dead { reason, .. }) => reason,
         Ok(Cri::Loads) | Err(_) => return false,

@@ -1,4 +1,5 @@
-//! Tries a plan in a sandbox with the node's own containerd, before anything is touched.
+//! Rehearses a plan: runs the node's own containerd in a sandbox with the original and the new files, before anything
+//! changes.
 
 use crate::change_run::start::CALL;
 use crate::error::CommandError;
@@ -11,29 +12,29 @@ use mirrorshift_plan::rehearsal::{
 };
 use std::path::Path;
 
-/// The word after which this program does its part in the sandbox.
+/// The subcommand that runs inside the sandbox.
 const INSIDE: &str = "rehearse-inside";
 
-/// What came of a rehearsal.
+/// The result of a rehearsal.
 #[derive(Debug)]
 pub(crate) struct RehearsalResult {
     probes: Vec<Probe>,
-    heard: Vec<SandboxReport>,
+    reports: Vec<SandboxReport>,
     disagreements: Vec<Disagreement>,
 }
 
-/// Who was asked for one image, by containerd itself.
+/// The requests that containerd sent for one image.
 #[derive(Debug)]
 pub(crate) struct RouteComparison<'r> {
-    /// The probe, which names the registry.
+    /// The probe, which names the registry and the image.
     pub(crate) probe: &'r Probe,
-    /// With the files as they are.
+    /// Requests with the original files.
     pub(crate) before: &'r [ObservedRequest],
-    /// With the new ones.
+    /// Requests with the new files.
     pub(crate) after: &'r [ObservedRequest],
 }
 
-/// Rehearses `plan` on the node of `facts`. The program must be in its place.
+/// Rehearses `plan` on the node of `facts`. The program must be installed.
 pub(crate) fn rehearse(
     root: &Root,
     node: &LoadedNode,
@@ -41,34 +42,34 @@ pub(crate) fn rehearse(
     facts: &Facts,
 ) -> Result<RehearsalResult, CommandError> {
     let loaded = Baseline::of(facts).map(|baseline| baseline.plugins).ok_or_else(|| {
-        CommandError::new(Exit::Refused, "unknown", "containerd cannot be asked for its plugins")
-            .hint("look whether it answers: `ctr version`")
+        CommandError::new(Exit::Refused, "unknown", "containerd does not list its plugins")
+            .hint("check that containerd answers: `ctr version`")
     })?;
     let probes = probes(plan);
     let command = [PROGRAM, INSIDE].map(str::to_owned);
     let times = SandboxTimeouts::default();
     let rehearsal = Rehearsal::new(root, facts, &node.files(), plan, &probes, &command, times)?;
-    let heard = rehearsal.run(&Bus::connect(CALL)?)?;
+    let reports = rehearsal.run(&Bus::connect(CALL)?)?;
     let expected = Expected {
         plan,
         probes: &probes,
         loaded: &loaded,
     };
-    let disagreements = compare(&expected, &heard);
+    let disagreements = compare(&expected, &reports);
     Ok(RehearsalResult {
         probes,
-        heard,
+        reports,
         disagreements,
     })
 }
 
-/// What this program does in the sandbox.
+/// Does this program's part inside the sandbox.
 pub(crate) fn in_sandbox(folder: &Path) -> Result<(), CommandError> {
     inside(folder).map_err(|error| CommandError::new(Exit::Unexpected, "sandbox", error.to_string()))
 }
 
 impl RehearsalResult {
-    /// Refuses what the node's own containerd does not agree with.
+    /// Refuses the plan if the node's own containerd behaved differently from it.
     pub(crate) fn agreed(&self) -> Result<(), CommandError> {
         let Some(first) = self.disagreements.first() else {
             return Ok(());
@@ -77,27 +78,27 @@ impl RehearsalResult {
         Err(CommandError::new(Exit::Refused, "rehearsal", all.join("\n")).hint(first.hint()))
     }
 
-    /// Who was asked, an image a registry.
+    /// The requests before and after, one row per image.
     pub(crate) fn rows(&self) -> Vec<RouteComparison<'_>> {
-        let asked = |variant, image: &str| {
-            let heard = self.heard.iter().find(|heard| heard.variant == variant);
-            let pull = heard.and_then(|heard| heard.pulls.iter().find(|pull| pull.image == image));
+        let requests = |variant, image: &str| {
+            let report = self.reports.iter().find(|report| report.variant == variant);
+            let pull = report.and_then(|report| report.pulls.iter().find(|pull| pull.image == image));
             pull.map_or(&[][..], |pull| &pull.asked)
         };
         let row = |probe| RouteComparison {
             probe,
-            before: asked(Variant::Before, &probe.image),
-            after: asked(Variant::After, &probe.image),
+            before: requests(Variant::Before, &probe.image),
+            after: requests(Variant::After, &probe.image),
         };
         self.probes.iter().map(row).collect()
     }
 
-    /// In a few words.
+    /// Describes the rehearsal in one line.
     pub(crate) fn summary(&self) -> String {
-        let took: u64 = self.heard.iter().map(|heard| heard.took_ms).sum();
+        let took: u64 = self.reports.iter().map(|report| report.took_ms).sum();
         format!(
-            "containerd came up {} times in {}.{:02} s and asked for {} images as planned",
-            self.heard.len(),
+            "containerd started {} times in {}.{:02} s and requested {} images as planned",
+            self.reports.len(),
             took / 1000,
             took % 1000 / 10,
             self.probes.len()

@@ -1,15 +1,15 @@
-//! Tells every phase that the loop enters, and hands all else to the runtime that it wraps.
+//! A runtime wrapper that reports each phase as progress and delegates everything else.
 
 use crate::change_run::progress::Progress;
 use mirrorshift_node::{Change, NodeError, Runtime, RuntimeState, ServiceRecord};
 use mirrorshift_plan::change::Phase;
 
-/// A runtime that tells.
+/// A runtime that reports each phase.
 #[derive(Debug)]
-pub(crate) struct ReportingRuntime<'t, R> {
+pub(crate) struct ReportingRuntime<'p, R> {
     pub(crate) runtime: R,
-    pub(crate) progress: &'t mut Progress,
-    /// A restart may end containers, so that theirs are not compared.
+    pub(crate) progress: &'p mut Progress,
+    /// The restart may end containers, so the containers before and after it are not compared.
     pub(crate) containers_may_restart: bool,
 }
 
@@ -36,21 +36,21 @@ impl<R: Runtime> Runtime for ReportingRuntime<'_, R> {
 
     fn restart(&mut self, again: bool) -> Result<(), NodeError> {
         if again {
-            self.progress.tell("restarting", "containerd is restarted once more");
+            self.progress.report("restarting", "containerd is restarted once more");
         }
         self.runtime.restart(again)
     }
 
     fn pull_trial_image(&mut self) {
-        self.progress.tell("pulling", "the image that was asked for");
+        self.progress.report("pulling", "the image to verify");
         self.runtime.pull_trial_image();
     }
 
     fn phase_started(&mut self, phase: Phase) {
-        // A restart in a phase begins it again, and is not news.
+        // A second restart begins the same phase again, which is not worth a line.
         let name = crate::render::status::name(phase);
-        if self.progress.told().last().is_none_or(|event| event.step != name) {
-            self.progress.tell(name, phase.meaning());
+        if self.progress.events().last().is_none_or(|event| event.step != name) {
+            self.progress.report(name, phase.meaning());
         }
         self.runtime.phase_started(phase);
     }

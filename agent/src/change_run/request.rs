@@ -1,4 +1,4 @@
-//! What a unit is to do, as a file that outlives whoever wrote it.
+//! The request of a change: a file that outlives the process that wrote it.
 
 use crate::change_run::run_dir;
 use crate::cli::{ColorWhen, CommonArgs, Output};
@@ -8,55 +8,54 @@ use mirrorshift_plan::Digest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const NAME: &str = "order.json";
-
-/// What a unit is to do. No `Debug`: a policy may hold passwords.
+/// A change that the change unit is to make. No `Debug`: a policy may hold passwords.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeRequest {
-    /// The run, and the change that it may make.
+    /// The identifier of the run, and of the change that it may make.
     pub(crate) id: String,
     pub(crate) task: ChangeKind,
-    /// Where containerd's configuration starts.
+    /// The path of containerd's root configuration file.
     pub(crate) config: String,
-    /// The version to plan for, when it was given.
+    /// The version to plan for; the installed one when it is not given.
     pub(crate) containerd_version: Option<String>,
-    /// Try a plan that was undone before.
+    /// Make the change although the same plan was undone before.
     pub(crate) again: bool,
-    /// A restart may kill containers.
+    /// Make the change although the restart kills containers.
     pub(crate) containers_may_restart: bool,
-    /// An image that must be pulled well for the change to settle.
+    /// An image that must be pulled successfully before the change settles.
     pub(crate) verify_image: Option<String>,
     pub(crate) limits: ChangeTimeouts,
 }
 
-/// Which change.
+/// The kind of a change.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) enum ChangeKind {
-    /// To what a policy wants.
+    /// Makes the node match a policy.
     Migrate {
         wanted: PolicySource,
-        /// The plan that was shown. Nothing when an unfinished change has to be undone first.
+        /// The plan that was shown. None when an unfinished change has to be undone first, because the plan is then
+        /// another.
         expects: Option<Digest>,
     },
-    /// Back to the bytes of before.
+    /// Restores the original files.
     Rollback,
-    /// What was migrated, where somebody wrote over it and no restart is needed.
-    Mend,
+    /// Restores the migrated files that another program has modified, where that needs no restart.
+    Repair,
 }
 
-/// How long what may take.
+/// Timeouts of the parts of a change.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeTimeouts {
-    /// For pulls and other jobs to end, before anything is touched.
+    /// Until pulls and other jobs of the node have ended, before anything is changed.
     pub(crate) quiet: Duration,
     /// From a restart until containerd serves as before.
     pub(crate) serve: Duration,
-    /// For systemd's restart of containerd.
+    /// systemd's restart of containerd.
     pub(crate) restart: Duration,
-    /// For the pull of the image that was named.
+    /// The pull of the image to verify.
     pub(crate) pull: Duration,
 }
 
@@ -72,34 +71,38 @@ impl Default for ChangeTimeouts {
 }
 
 impl ChangeTimeouts {
-    /// For a whole change. What hangs longer is killed and undone.
+    /// The timeout of a whole change. A change that takes longer is killed and undone.
     pub(crate) fn change(self) -> Duration {
         self.quiet + Duration::from_mins(3) + self.restart + 2 * self.serve + self.pull + self.undo()
     }
 
-    /// For an undo: two restarts at most, each followed by a look that may take twice the time of one.
+    /// The timeout of an undo: at most two restarts, each followed by a check that may take twice `serve`.
     pub(crate) fn undo(self) -> Duration {
         2 * (self.restart + 2 * self.serve) + Duration::from_secs(30)
     }
 }
 
 impl ChangeRequest {
-    /// Puts it where the unit looks for it.
+    /// Writes the request to the folder of its run.
     pub(crate) fn write(&self) -> Result<(), CommandError> {
         run_dir::make(&self.id)?;
-        // Nothing in it that JSON cannot say.
+        // The type has no value that JSON cannot represent.
         let text = serde_json::to_vec(self).unwrap_or_default();
-        run_dir::replace(&run_dir::path(&self.id, NAME), &text).map_err(|error| run_dir::failed("write to", &error))
+        let path = run_dir::path(&self.id, run_dir::REQUEST);
+        run_dir::replace(&path, &text).map_err(|error| run_dir::failed("write to", &error))
     }
 
-    /// Reads the one of a run.
+    /// Reads the request of a run.
     pub(crate) fn read(run: &str) -> Result<Self, CommandError> {
-        let unreadable = |why: String| CommandError::usage("order", format!("the run `{run}` has no order: {why}"));
-        let bytes = std::fs::read(run_dir::path(run, NAME)).map_err(|error| unreadable(error.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
+        let unreadable = |cause: String| {
+            CommandError::usage("order", format!("cannot read the request of the run `{run}`: {cause}"))
+        };
+        let text =
+            std::fs::read(run_dir::path(run, run_dir::REQUEST)).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// What the commands take, as the order has it.
+    /// The common arguments of a command line that makes the same request.
     pub(crate) fn common(&self) -> CommonArgs {
         CommonArgs {
             root: "/".into(),

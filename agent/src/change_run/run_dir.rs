@@ -1,4 +1,4 @@
-//! What lies in `/run/mirrorshift`: a folder for each run of the unit, for root alone, gone with a reboot.
+//! The folders under `/run/mirrorshift`: one per run, readable only by root, removed by a reboot.
 
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -12,15 +12,17 @@ use std::io::{
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-/// The file that names the run which was started last.
+/// The file of a change request. A folder with this file belongs to a change.
+pub(crate) const REQUEST: &str = "order.json";
+/// The file with the identifier of the run that was started last.
 const LAST: &str = "last";
 
-/// A file of a run.
+/// The path of a file of a run.
 pub(crate) fn path(run: &str, name: &str) -> PathBuf {
     [RUN_DIR, run, name].iter().collect()
 }
 
-/// Makes the folder of a run that begins.
+/// Creates the folder of a new run.
 pub(crate) fn make(run: &str) -> Result<(), CommandError> {
     let private = |path: PathBuf| match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -28,25 +30,25 @@ pub(crate) fn make(run: &str) -> Result<(), CommandError> {
     };
     private(RUN_DIR.into())
         .and_then(|()| private([RUN_DIR, run].iter().collect()))
-        .map_err(|error| failed("make a folder in", &error))
+        .map_err(|error| failed("create a folder in", &error))
 }
 
-/// Names the run that was started last, and takes away what earlier ones have left.
+/// Records the run as the last started run, and removes the folders of earlier runs.
 pub(crate) fn mark_started(run: &str) -> Result<(), CommandError> {
     replace(&[RUN_DIR, LAST].iter().collect::<PathBuf>(), run.as_bytes())
         .map_err(|error| failed("write to", &error))?;
     for entry in fs::read_dir(RUN_DIR).into_iter().flatten().flatten() {
-        let is_run = entry.path().join("order.json").exists();
+        let is_run = entry.path().join(REQUEST).exists();
         if is_run && entry.file_name().to_str() != Some(run) {
-            // What stays is gone with the next boot.
+            // The next boot removes a folder that cannot be removed now.
             fs::remove_dir_all(entry.path()).ok();
         }
     }
     Ok(())
 }
 
-/// Takes away the folder of a run that did not begin.
-pub(crate) fn take_away(run: &str) {
+/// Removes the folder of a run.
+pub(crate) fn remove(run: &str) {
     fs::remove_dir_all([RUN_DIR, run].iter().collect::<PathBuf>()).ok();
 }
 
@@ -55,8 +57,8 @@ pub(crate) fn latest_run() -> Option<String> {
     fs::read_to_string([RUN_DIR, LAST].iter().collect::<PathBuf>()).ok()
 }
 
-/// Puts a file in place whole, so that nobody reads half of it.
-pub(crate) fn replace(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file and renames it into its place, so that a reader never sees half of it.
+pub(crate) fn replace(path: &PathBuf, contents: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -64,11 +66,11 @@ pub(crate) fn replace(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
-    file.write_all(bytes)?;
+    file.write_all(contents)?;
     fs::rename(new, path)
 }
 
 pub(crate) fn failed(action: &str, error: &io::Error) -> CommandError {
     CommandError::new(Exit::Refused, "io", format!("cannot {action} `{RUN_DIR}`: {error}"))
-        .hint("it is a folder of root's in memory, and needs a few kilobytes")
+        .hint("run the command as root; the folder is in memory and needs a few kilobytes")
 }

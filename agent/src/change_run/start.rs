@@ -1,5 +1,7 @@
-//! Has systemd start a change, as a unit that depends on nobody: not on who ordered it, their terminal or their pod.
+//! Starts a change as a transient systemd unit, so that it does not depend on the process, terminal or pod that
+//! requested it.
 
+use crate::change_run::progress::END;
 use crate::change_run::request::ChangeRequest;
 use crate::change_run::run_dir;
 use crate::error::CommandError;
@@ -7,34 +9,34 @@ use crate::exit::Exit;
 use mirrorshift_node::{Bus, BusError, CHANGE, Exec, PROGRAM, Property, Root};
 use std::time::Duration;
 
-/// For a call to systemd.
+/// The timeout of a call to systemd.
 pub(crate) const CALL: Duration = Duration::from_secs(5);
-/// For the program to be started.
+/// The timeout for the start of the unit's program.
 const START: Duration = Duration::from_secs(20);
 const SIGKILL: i32 = 9;
 
-/// Starts what `order` says. Returns when its program runs.
-pub(crate) fn start(root: &Root, order: &ChangeRequest) -> Result<(), CommandError> {
+/// Starts the requested change. Returns when its program runs.
+pub(crate) fn start(root: &Root, request: &ChangeRequest) -> Result<(), CommandError> {
     let bus = Bus::connect(CALL)?;
     install(root)?;
-    order.write()?;
-    if let Err(error) = bus.start_transient(CHANGE, &properties(&bus, order), START) {
-        // It ended before systemd's answer came: that is for who follows it to see.
-        let ended = matches!(error, BusError::Job { .. } | BusError::Unseen { .. })
-            && run_dir::path(&order.id, crate::change_run::progress::END).exists();
+    request.write()?;
+    if let Err(error) = bus.start_transient(CHANGE, &properties(&bus, request), START) {
+        // The run may end before systemd's answer arrives. Then the process that follows the run reports its result.
+        let ended =
+            matches!(error, BusError::Job { .. } | BusError::Unseen { .. }) && run_dir::path(&request.id, END).exists();
         if !ended {
-            // The order may hold what a policy has of secrets, and nobody will carry it out.
-            run_dir::take_away(&order.id);
+            // No process will read the request, and it may hold the secrets of a policy.
+            run_dir::remove(&request.id);
             return Err(not_started(error));
         }
     }
-    run_dir::mark_started(&order.id)
+    run_dir::mark_started(&request.id)
 }
 
 fn not_started(error: BusError) -> CommandError {
     if matches!(&error, BusError::Refused { name, .. } if name == "org.freedesktop.systemd1.UnitExists") {
-        return CommandError::new(Exit::Locked, "locked", "another change of this node is under way")
-            .hint("`mirrorshift status --follow` shows how far it has come");
+        return CommandError::new(Exit::Locked, "locked", "another change of this node is in progress")
+            .hint("`mirrorshift status --follow` shows its progress");
     }
     let failure = CommandError::from(error);
     CommandError {
@@ -43,14 +45,14 @@ fn not_started(error: BusError) -> CommandError {
     }
 }
 
-/// Puts a copy of this program where systemd starts it from.
+/// Installs a copy of this program at the path from which systemd starts it.
 pub(crate) fn install(root: &Root) -> Result<(), CommandError> {
     let mut program = std::fs::File::open("/proc/self/exe")
         .map_err(|error| CommandError::new(Exit::Refused, "io", format!("cannot read this program: {error}")))?;
     Ok(mirrorshift_node::install(root, &mut program)?)
 }
 
-fn properties(bus: &Bus, order: &ChangeRequest) -> Vec<Property> {
+fn properties(bus: &Bus, request: &ChangeRequest) -> Vec<Property> {
     let exec = |words: &[&str]| Exec {
         path: PROGRAM.to_owned(),
         argv: [&[PROGRAM], words].concat().into_iter().map(str::to_owned).collect(),
@@ -60,11 +62,11 @@ fn properties(bus: &Bus, order: &ChangeRequest) -> Vec<Property> {
         Property::Description("Change of containerd's registry configuration".to_owned()),
         bus.type_exec(),
         Property::CollectMode("inactive-or-failed"),
-        Property::ExecStart(exec(&["change", &order.id])),
-        Property::RuntimeMaxSec(order.limits.change()),
-        // One that is stopped answers to nothing else.
+        Property::ExecStart(exec(&["change", &request.id])),
+        Property::RuntimeMaxSec(request.limits.change()),
+        // A process that is stopped (SIGSTOP) reacts to no other signal.
         Property::KillSignal(SIGKILL),
-        Property::ExecStopPost(exec(&["undo-unsettled", &order.id])),
-        Property::TimeoutStopSec(order.limits.undo()),
+        Property::ExecStopPost(exec(&["undo-unsettled", &request.id])),
+        Property::TimeoutStopSec(request.limits.undo()),
     ]
 }

@@ -1,4 +1,4 @@
-//! Whoever undoes a change when its run is gone: systemd right after it, and the guard at the next boot.
+//! The undo of a change whose run has ended: by systemd directly after the run, or by the boot guard at the next boot.
 
 use crate::change_run::progress::{Progress, RunResult};
 use crate::change_run::reporting_runtime::ReportingRuntime;
@@ -14,10 +14,10 @@ use mirrorshift_node::{
 use mirrorshift_plan::change::Phase;
 use std::time::Duration;
 
-/// For whatever is left of an earlier change, and for the lock.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout for the processes of an earlier change to end, and for the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What the guard runs.
+/// The commands of the boot guard.
 pub(crate) fn commands() -> Commands {
     let command = |word: &str| [PROGRAM, "guard", word].map(str::to_owned).to_vec();
     Commands {
@@ -36,35 +36,35 @@ pub(crate) fn times(limits: ChangeTimeouts) -> RuntimeTimeouts {
     }
 }
 
-/// Undoes what the unit of `run` has left, however that ended.
+/// Undoes the unsettled change of `run`, whose unit has ended.
 pub(crate) fn undo_unsettled(run: &str) -> Result<CommandOutput, CommandError> {
     let root = Root::open("/")?;
-    let limits = ChangeRequest::read(run).map_or_else(|_| ChangeTimeouts::default(), |order| order.limits);
+    let limits = ChangeRequest::read(run).map_or_else(|_| ChangeTimeouts::default(), |request| request.limits);
     let mut progress = Progress::of(run);
-    // A process that was stopped would hold the lock for ever.
-    kill_change_unit(PATIENCE)?;
+    // A stopped process (SIGSTOP) would hold the lock forever.
+    kill_change_unit(LOCK_TIMEOUT)?;
     let outcome = undo(&root, limits, &mut progress);
-    let end = match &outcome {
-        // The run had come to its end by itself and has told it, or was ended before it could tell.
+    let result = match &outcome {
+        // The run ended by itself and wrote its result, or it was killed before it could write one.
         Ok(Outcome::Nothing) => match status(&root) {
-            Ok(status) => RunResult::failed(&over(&status.history, run)),
+            Ok(status) => RunResult::failed(&ended_run(&status.history, run)),
             Err(error) => RunResult::failed(&error.into()),
         },
         Ok(Outcome::Settled(report)) => RunResult::failed(&settled(&report.change)),
         Ok(Outcome::Undone(report) | Outcome::RolledBack(report)) => RunResult::failed(&undone(&report.change)),
         Err(failure) => RunResult::failed(failure),
     };
-    progress.end(&end);
+    progress.finish(&result);
     outcome.map(|_| CommandOutput::text(Exit::Done, String::new()))
 }
 
-/// What has become of a run that left nothing to undo.
-fn over(history: &[Change], run: &str) -> CommandError {
+/// Reports the outcome of a run that left nothing to undo.
+fn ended_run(history: &[Change], run: &str) -> CommandError {
     match history.iter().rfind(|change| change.id == run) {
         Some(change) if change.phase == Phase::Settled => settled(run),
         Some(_) => undone(run),
-        None => CommandError::new(Exit::Refused, "ended", "the run ended before it changed anything")
-            .hint("`journalctl -u mirrorshift-change` says why; run the command again"),
+        None => CommandError::new(Exit::Refused, "ended", "the run ended before it changed a file")
+            .hint("`journalctl -u mirrorshift-change` has the reason; run the command again"),
     }
 }
 
@@ -74,50 +74,50 @@ fn settled(change: &str) -> CommandError {
 }
 
 fn undone(change: &str) -> CommandError {
-    let message =
-        format!("the run was ended in the middle, and the change {change} was undone: every file is as it was");
+    let message = format!("the run was interrupted, and the change {change} was undone: every file is the original");
     CommandError::new(Exit::Undone, "ended", message)
-        .hint("`journalctl -u mirrorshift-change` says what ended it; run the command again")
+        .hint("`journalctl -u mirrorshift-change` has the reason; run the command again")
 }
 
-/// What the guard does.
-pub(crate) fn guard(word: &GuardCommand) -> Result<CommandOutput, CommandError> {
+/// Carries out a command of the boot guard.
+pub(crate) fn guard(command: &GuardCommand) -> Result<CommandOutput, CommandError> {
     let root = Root::open("/")?;
-    let said = |text: &str| Ok(CommandOutput::text(Exit::Done, format!("{text}\n")));
-    match word {
+    let done = |text: &str| Ok(CommandOutput::text(Exit::Done, format!("{text}\n")));
+    match command {
         GuardCommand::Prove { word } => {
             std::fs::write(PROOF, word)
                 .map_err(|error| CommandError::new(Exit::Refused, "io", format!("cannot write `{PROOF}`: {error}")))?;
-            said("proved")
+            done("proved")
         }
         GuardCommand::AtBoot | GuardCommand::AfterBoot if !status(&root)?.is_of_another_boot(&boot()?) => {
-            said("the change was armed in this boot: its run undoes it")
+            done("the change was armed in this boot: its run undoes it")
         }
         GuardCommand::AtBoot => {
-            let mut nobody = NoRuntime;
-            match open(&root)?.with_runtime(&mut nobody).undo_at_boot()? {
-                Outcome::Nothing => said("nothing is unsettled"),
-                _ => said("every file holds its old bytes; containerd is looked at once it is up"),
+            let mut runtime = NoRuntime;
+            match open(&root)?.with_runtime(&mut runtime).undo_at_boot()? {
+                Outcome::Nothing => done("no change is unsettled"),
+                _ => done("every file is the original; containerd is checked after it has started"),
             }
         }
         GuardCommand::AfterBoot => {
             let mut progress = Progress::of("boot");
             match undo(&root, ChangeTimeouts::default(), &mut progress)? {
-                Outcome::Nothing => said("nothing is unsettled"),
-                _ => said("undone, and containerd serves as before"),
+                Outcome::Nothing => done("no change is unsettled"),
+                _ => done("the change is undone, and containerd serves as before"),
             }
         }
     }
 }
 
-/// Waits for who is just looking. At a boot nothing is left of the run that was cut off; whatever runs then is another one,
-/// which undoes the change by itself.
+/// Opens a session, and waits for a process that holds the lock to read the journal. After a boot, the interrupted run
+/// does not exist any more; a process that holds the lock for longer is a new run, and that run undoes the change
+/// itself.
 fn open(root: &Root) -> Result<Session<'_>, CommandError> {
     let (now, id) = identity();
-    Ok(Session::open_with_timeout(root, now, &id, PATIENCE)?)
+    Ok(Session::open_with_timeout(root, now, &id, LOCK_TIMEOUT)?)
 }
 
-/// Brings whatever is unsettled to an end.
+/// Undoes an unsettled change, and removes the boot guard of a settled one.
 pub(crate) fn undo(root: &Root, limits: ChangeTimeouts, progress: &mut Progress) -> Result<Outcome, CommandError> {
     let status = status(root)?;
     let last = status.unfinished.as_ref().or(status.history.last());
@@ -126,23 +126,18 @@ pub(crate) fn undo(root: &Root, limits: ChangeTimeouts, progress: &mut Progress)
         let mut session = session;
         return Ok(session.undo_unsettled()?);
     };
-    let mut told = ReportingRuntime {
+    let mut runtime = ReportingRuntime {
         runtime: SystemdRuntime::new(root, &service.unit, service.restart, commands(), times(limits)),
         progress,
         containers_may_restart: false,
     };
-    let done: Result<Outcome, ChangeError> = session.with_runtime(&mut told).undo_unsettled();
-    Ok(done?)
+    let outcome: Result<Outcome, ChangeError> = session.with_runtime(&mut runtime).undo_unsettled();
+    Ok(outcome?)
 }
 
 fn boot() -> Result<String, CommandError> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| {
-        CommandError::new(
-            Exit::Refused,
-            "io",
-            format!("the kernel does not name this boot: {error}"),
-        )
-    })?;
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(|error| CommandError::new(Exit::Refused, "io", format!("cannot read the boot id: {error}")))?;
     Ok(text.trim().to_owned())
 }
 
@@ -151,9 +146,9 @@ mod tests {
     use super::*;
     use serde_json::{from_value, json};
 
-    /// Whoever is ended between the last line of the journal and its own last word has done what the journal says.
+    /// A run may be killed after its last journal entry and before it writes its result.
     #[test]
-    fn what_a_run_has_done_is_told_by_who_comes_after_it() {
+    fn outcome_of_a_killed_run_is_taken_from_the_journal() {
         let change = |id: &str, phase: &str| -> Change {
             let digest = "0".repeat(64);
             let change = json!({
@@ -163,16 +158,16 @@ mod tests {
             from_value(change).unwrap()
         };
         let before = change("before", "settled");
-        let told = |history: &[Change]| {
-            let failure = over(history, "run");
+        let outcome = |history: &[Change]| {
+            let failure = ended_run(history, "run");
             (failure.exit, failure.message)
         };
 
-        assert_eq!(told(&[]).0, Exit::Refused);
-        assert_eq!(told(std::slice::from_ref(&before)).0, Exit::Refused);
-        let (exit, message) = told(&[before.clone(), change("run", "settled")]);
+        assert_eq!(outcome(&[]).0, Exit::Refused);
+        assert_eq!(outcome(std::slice::from_ref(&before)).0, Exit::Refused);
+        let (exit, message) = outcome(&[before.clone(), change("run", "settled")]);
         assert_eq!(exit, Exit::Unexpected);
         assert!(message.contains("run had settled"), "{message}");
-        assert_eq!(told(&[before, change("run", "undone")]).0, Exit::Undone);
+        assert_eq!(outcome(&[before, change("run", "undone")]).0, Exit::Undone);
     }
 }

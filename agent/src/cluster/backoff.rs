@@ -1,38 +1,38 @@
-//! How long to wait before something is tried again, so that many who failed at once do not come back at once.
+//! Random delays before something is repeated, so that thousands of agents that failed at once do not return at once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Random numbers for waiting. Nothing secret may come from them.
+/// A generator of random numbers for delays. The numbers are not suited for secrets.
 #[derive(Debug)]
 pub struct Jitter(AtomicU64);
 
 impl Jitter {
-    /// Always the same numbers, for tests.
+    /// A generator whose numbers are always the same, for tests.
     pub fn seeded(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    /// Other numbers in each process: seeded as hash maps are, by the system.
+    /// A generator that the operating system seeds, as it does for hash maps.
     pub fn from_os() -> Self {
         Self::seeded(RandomState::new().hash_one(std::process::id()))
     }
 
-    /// Some time from zero up to `most`.
-    pub fn duration_up_to(&self, most: Duration) -> Duration {
-        Duration::from_nanos(self.up_to(u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)))
+    /// Returns a random duration from zero up to `max`.
+    pub fn duration_up_to(&self, max: Duration) -> Duration {
+        Duration::from_nanos(self.below(u64::try_from(max.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// One of them, each as likely as the others; none of none.
-    pub fn pick<'a, T>(&self, of: &'a [T]) -> Option<&'a T> {
-        let place = self.up_to(u64::try_from(of.len()).ok()?);
-        of.get(usize::try_from(place).ok()?)
+    /// Returns a random item, each with the same probability.
+    pub fn pick<'a, T>(&self, items: &'a [T]) -> Option<&'a T> {
+        let index = self.below(u64::try_from(items.len()).ok()?);
+        items.get(usize::try_from(index).ok()?)
     }
 
-    /// Below `end`, or 0.
-    fn up_to(&self, end: u64) -> u64 {
-        // The high word of the product is spread as evenly as the number is.
+    /// Returns a random number less than `end`, or 0.
+    fn below(&self, end: u64) -> u64 {
+        // The high word of the product is distributed as evenly as the number.
         let scaled = (u128::from(self.next()) * u128::from(end)) >> 64;
         u64::try_from(scaled).unwrap_or(end)
     }
@@ -47,10 +47,10 @@ impl Jitter {
     }
 }
 
-/// Waits that grow with each failure in a row: any time up to a ceiling that doubles until `longest`.
+/// A random delay below a ceiling that doubles with each failure in a row, up to a maximum.
 ///
-/// The whole wait is random, not a part of it: after an outage the first to come back find a server that the others
-/// have not reached yet.
+/// The whole delay is random, not a part of it: after an outage, the first agents to return find a server that the
+/// others have not reached yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -59,7 +59,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A first wait of up to `first`, and none of more than `longest`.
+    /// A backoff whose first delay is at most `first`, and no delay more than `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -68,16 +68,37 @@ impl Backoff {
         }
     }
 
-    /// The wait after one more failure.
-    pub fn next(&mut self, jitter: &Jitter) -> Duration {
-        let wait = jitter.duration_up_to(self.ceiling);
-        self.ceiling = (self.ceiling * 2).min(self.longest);
-        wait
+    /// Returns a delay below the current ceiling.
+    pub fn delay(&self, jitter: &Jitter) -> Duration {
+        jitter.duration_up_to(self.ceiling)
     }
 
-    /// It worked: the next failure is a first one.
+    /// Doubles the ceiling, after another failure.
+    pub fn double(&mut self) {
+        self.ceiling = (self.ceiling * 2).min(self.longest);
+    }
+
+    /// Divides the ceiling by four, after a success. Returns false if it is then below the first one.
+    pub fn quarter(&mut self) -> bool {
+        self.ceiling /= 4;
+        self.ceiling >= self.first
+    }
+
+    /// Returns the delay after another failure, and doubles the ceiling.
+    pub fn next(&mut self, jitter: &Jitter) -> Duration {
+        let delay = self.delay(jitter);
+        self.double();
+        delay
+    }
+
+    /// Starts again with the first ceiling, after a success.
     pub fn reset(&mut self) {
         self.ceiling = self.first;
+    }
+
+    #[cfg(test)]
+    pub(super) fn ceiling(&self) -> Duration {
+        self.ceiling
     }
 }
 
@@ -88,7 +109,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn waits_grow_up_to_the_longest_and_begin_again() {
+    fn delays_grow_up_to_the_longest_and_start_again_after_a_reset() {
         let jitter = Jitter::seeded(7);
         let mut backoff = Backoff::new(SECOND, 60 * SECOND);
         let mut ceilings = Vec::new();
@@ -103,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_spread() {
+    fn durations_are_distributed_evenly() {
         let jitter = Jitter::seeded(3);
         let mut tenths = [0; 10];
         for _ in 0..10_000 {
-            let wait = jitter.duration_up_to(SECOND);
-            assert!(wait < SECOND);
-            tenths[usize::try_from(wait.as_millis() / 100).unwrap()] += 1;
+            let duration = jitter.duration_up_to(SECOND);
+            assert!(duration < SECOND);
+            tenths[usize::try_from(duration.as_millis() / 100).unwrap()] += 1;
         }
         for count in tenths {
             assert!((800..1200).contains(&count), "{tenths:?}");
@@ -118,8 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_wait_differently() {
-        let (one, other) = (Jitter::from_os(), Jitter::from_os());
-        assert_ne!(one.duration_up_to(SECOND), other.duration_up_to(SECOND));
+    fn generators_seeded_by_the_os_differ() {
+        let (first, second) = (Jitter::from_os(), Jitter::from_os());
+        assert_ne!(first.duration_up_to(SECOND), second.duration_up_to(SECOND));
     }
 }

@@ -1,5 +1,5 @@
-//! The connection to the API server, and the one way in which it is called: within a time, a bounded number of times, and
-//! slower when the server says so.
+//! The client of the API server. Each call has a timeout and a bounded number of attempts, and is delayed when the
+//! server is overloaded.
 
 use crate::cluster::backoff::Jitter;
 use crate::cluster::error::{ApiErrorKind, Error, RetryAfter};
@@ -19,57 +19,69 @@ use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, ServiceBuilder};
 
-/// Where the API server is and what a pod shows to it.
+/// The address and the credentials that a pod uses for the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InClusterConfig {
     /// Scheme, host and port.
     pub server: Uri,
-    /// The certificates of the cluster's authority, as PEM. Read again about once a minute, as they may be replaced.
+    /// The file with the certificates of the cluster's authority, as PEM. kube reads it again about once a minute.
     pub authority: PathBuf,
-    /// The token. Read again about once a minute: the kubelet replaces it long before it expires.
+    /// The file with the token. kube reads it again about once a minute; the kubelet replaces it long before it
+    /// expires.
     pub token: PathBuf,
 }
 
-/// What a pod was given cannot be used.
+/// The address or the credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` make no address.
-    #[error("`{host}` and `{port}` make no address of an API server")]
+    /// The environment has no address: this is not a pod.
+    #[error("not running in a pod: KUBERNETES_SERVICE_HOST is not set")]
+    NotInPod,
+    /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` are not an address.
+    #[error("`{host}` and `{port}` are not the address of an API server")]
     Address {
-        /// The host.
+        /// The value of `KUBERNETES_SERVICE_HOST`.
         host: String,
-        /// The port.
+        /// The value of `KUBERNETES_SERVICE_PORT`.
         port: String,
     },
-    /// The authority's certificates cannot be used.
-    #[error("cannot use the cluster's certificates in `{}`", path.display())]
+    /// The certificates cannot be read.
+    #[error("cannot read the cluster's certificates in `{}`", path.display())]
     Authority {
-        /// Where they were looked for.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Box<kube::Error>,
     },
     /// The token cannot be read.
-    #[error("cannot use the token in `{}`", path.display())]
+    #[error("cannot read the token in `{}`", path.display())]
     Token {
-        /// Where it was looked for.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Box<kube::Error>,
     },
 }
 
 impl InClusterConfig {
-    /// That of a pod: the address as the kubelet sets it in the environment, and the folder of its service account.
+    /// The configuration of a pod: the address from the environment that the kubelet sets, and the folder of the
+    /// service account.
+    ///
+    /// # Errors
+    ///
+    /// If `host` and `port` are not an address.
     pub fn of_pod(host: &str, port: &str, folder: &Path) -> Result<Self, AccessError> {
+        if host.is_empty() {
+            return Err(AccessError::NotInPod);
+        }
         let bracketed = if host.contains(':') {
             format!("[{host}]")
         } else {
             host.to_owned()
         };
         let server = match port.parse::<u16>() {
-            Ok(number) if !host.is_empty() => format!("https://{bracketed}:{number}").parse().ok(),
-            _ => None,
+            Ok(number) => format!("https://{bracketed}:{number}").parse().ok(),
+            Err(_) => None,
         };
         let server = server.ok_or_else(|| AccessError::Address {
             host: host.to_owned(),
@@ -83,58 +95,59 @@ impl InClusterConfig {
     }
 }
 
-/// Bounds of every call.
+/// The limits of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// How long one attempt may take, its whole answer included.
+    /// The timeout of one attempt, until the end of the response.
     pub attempt: Duration,
-    /// How often a call is tried in all.
+    /// The most attempts of a call.
     pub attempts: u32,
-    /// How long a call waits before an attempt, when the server fails. Whoever calls waits longer.
-    pub patience: Duration,
-    /// Within this the next request is made after the first that failed; doubled with each that fails.
+    /// The longest delay before an attempt while the server fails. A caller that can wait longer repeats the call.
+    pub max_delay: Duration,
+    /// The upper bound of the random delay after the first failure. Doubles with each consecutive failure.
     pub first: Duration,
-    /// The most that becomes of it: a server that is away for long is asked every half of it, on average.
+    /// The maximum of that bound. During a long outage the average delay is half of it.
     pub slowest: Duration,
 }
 
 impl Default for CallLimits {
-    /// At most three attempts in less than a minute and a half. Whoever calls waits longer by a
-    /// [`Backoff`](crate::cluster::backoff::Backoff) of its own.
+    /// Three attempts in less than a minute and a half. A caller that can wait longer repeats the call with a
+    /// [`Backoff`](crate::cluster::backoff::Backoff).
     fn default() -> Self {
         Self {
             attempt: Duration::from_secs(20),
             attempts: 3,
-            patience: Duration::from_secs(8),
+            max_delay: Duration::from_secs(8),
             first: Duration::from_secs(2),
             slowest: Duration::from_secs(30),
         }
     }
 }
 
-/// Whether a call may be made again when nobody knows what became of it.
+/// The rule for repeating a call whose outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetrySafety {
-    /// It comes to the same: it reads, or says of which version it speaks.
+    /// Repeating it has the same effect: it only reads, or names the version that it changes.
     Idempotent,
-    /// Only when it is known that nothing was done.
+    /// It may be repeated only if the server certainly has not applied it.
     IfNotApplied,
 }
 
-/// The API server, as this program calls it. Clones share the connection, and the pace of a server that fails.
+/// A client of the API server. Clones share the connection and the throttle.
 #[derive(Clone)]
 pub struct ApiClient {
     client: Client,
     limits: CallLimits,
     shared: Arc<Shared>,
-    patient: bool,
+    /// Calls wait for their turn without a deadline.
+    no_deadline: bool,
 }
 
 struct Shared {
     jitter: Jitter,
-    pace: RequestThrottle,
-    /// Others wait for this node: it does not wait for its turn to ask.
-    hurries: AtomicBool,
+    throttle: RequestThrottle,
+    /// Other nodes wait for this node, so the first attempt of each call is not throttled.
+    urgent: AtomicBool,
 }
 
 impl std::fmt::Debug for ApiClient {
@@ -143,22 +156,27 @@ impl std::fmt::Debug for ApiClient {
             client: _,
             limits,
             shared: _,
-            patient: _,
+            no_deadline: _,
         } = self;
-        out.debug_struct("Cluster")
+        out.debug_struct("ApiClient")
             .field("limits", limits)
             .finish_non_exhaustive()
     }
 }
 
 impl ApiClient {
-    /// Prepares a client; it connects with its first call, so an API server that is away is no error here.
+    /// Creates a client. It connects with its first call, so an unreachable API server is not an error here.
     ///
-    /// HTTP/1: at rest there is one connection, that of the watch. Another one is made for calls and closed a minute after
-    /// the last of them.
+    /// The client uses HTTP/1. At rest it has one connection, that of the watch. It opens a second connection for
+    /// calls, and closes it a minute after the last of them.
+    ///
+    /// # Errors
+    ///
+    /// If the certificates or the token cannot be read.
     pub fn new(access: &InClusterConfig, limits: CallLimits) -> Result<Self, AccessError> {
         let mut config = Config::new(access.server.clone());
-        // The file is what counts; an empty set beside it keeps kube from looking for the system's, of which a pod has none.
+        // kube uses the file. Without this empty set it would also search for the system's certificates, which a pod
+        // does not have.
         config.root_cert = Some(Vec::new());
         config.root_cert_file = Some(access.authority.clone());
         config.auth_info = AuthInfo {
@@ -169,7 +187,7 @@ impl ApiClient {
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(limits.attempt / 2));
         tcp.set_nodelay(true);
-        // Finds out that the other end of a watch is gone; done by the kernel, so that nothing here wakes up for it.
+        // The kernel detects a lost connection of a watch, so this process needs no timer for it.
         tcp.set_keepalive(Some(Duration::from_mins(1)));
         tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
         tcp.set_keepalive_retries(Some(4));
@@ -197,110 +215,118 @@ impl ApiClient {
         Ok(Self::with_service(client, limits, Jitter::from_os()))
     }
 
-    /// Calls by a client of kube's; answers that ask to come again must have gone through [`come_again`].
+    /// Creates a client that uses the given kube client. Its responses must have passed through [`record_retry_after`].
     pub(crate) fn with_service(client: Client, limits: CallLimits, jitter: Jitter) -> Self {
         Self {
             client,
             limits,
             shared: Arc::new(Shared {
                 jitter,
-                pace: RequestThrottle::new(limits.first, limits.slowest),
-                hurries: AtomicBool::new(false),
+                throttle: RequestThrottle::new(limits.first, limits.slowest),
+                urgent: AtomicBool::new(false),
             }),
-            patient: false,
+            no_deadline: false,
         }
     }
 
-    /// The same, for calls that nobody waits for: they wait for their turn however late it comes.
+    /// A client for calls that may wait without a deadline, such as those of a watch.
     pub(crate) fn without_deadline(&self) -> Self {
         Self {
-            patient: true,
+            no_deadline: true,
             ..self.clone()
         }
     }
 
-    /// Whether others wait for this node, so that it asks a server that fails as well, once for each call. For a few of many.
-    pub(crate) fn set_urgent(&self, hurries: bool) {
-        self.shared.hurries.store(hurries, Ordering::Relaxed);
+    /// Sets the urgent mode, in which the first attempt of each call bypasses the throttle. Only nodes that hold a slot
+    /// set it, so the extra load is small.
+    pub(crate) fn set_urgent(&self, urgent: bool) {
+        self.shared.urgent.store(urgent, Ordering::Relaxed);
     }
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Ends when the server, having failed, answers again. From now on, whether it is waited for or not.
+    /// Completes when the server answers again after a failure. A notification between this call and the first poll is
+    /// not missed.
     pub(crate) fn wait_until_reachable(&self) -> Notified<'_> {
-        self.shared.pace.back()
+        self.shared.throttle.reachable()
     }
 
     pub(crate) fn jitter(&self) -> &Jitter {
         &self.shared.jitter
     }
 
-    /// Makes a call: each attempt within its time and at its turn, another one as `again` and the number of attempts allow.
+    /// Makes a call. Each attempt waits for its turn and has a timeout. `retry` and the limits decide whether there is
+    /// another attempt.
     ///
     /// # Errors
     ///
-    /// The last attempt's; [`Kind::Paused`] when its turn would have come too late for the first.
+    /// The error of the last attempt, or [`ApiErrorKind::Paused`] if the throttle delays the first one for too long.
     pub(crate) async fn call<T>(
         &self,
-        doing: &str,
-        again: RetrySafety,
+        action: &str,
+        retry: RetrySafety,
         attempt: impl AsyncFn() -> kube::Result<T>,
     ) -> Result<T, Error> {
-        let Shared { jitter, pace, hurries } = &*self.shared;
+        let Shared {
+            jitter,
+            throttle,
+            urgent,
+        } = &*self.shared;
         let limits = self.limits;
         let mut failed = None;
         for _ in 0..limits.attempts {
-            let until = (!self.patient).then(|| Instant::now() + limits.patience);
-            let at_once = failed.is_none() && !self.patient && hurries.load(Ordering::Relaxed);
-            if !at_once && !pace.turn(until, jitter).await {
+            let deadline = (!self.no_deadline).then(|| Instant::now() + limits.max_delay);
+            let is_urgent = failed.is_none() && !self.no_deadline && urgent.load(Ordering::Relaxed);
+            if !is_urgent && !throttle.wait_for_turn(deadline, jitter).await {
                 break;
             }
             let error = match timeout(limits.attempt, attempt()).await {
-                Ok(Ok(answer)) => {
-                    pace.answered();
-                    return Ok(answer);
+                Ok(Ok(response)) => {
+                    throttle.record_answer();
+                    return Ok(response);
                 }
-                Ok(Err(error)) => Error::of(doing, &error),
-                Err(_elapsed) => Error::timed_out(doing, limits.attempt),
+                Ok(Err(error)) => Error::of(action, &error),
+                Err(_elapsed) => Error::timed_out(action, limits.attempt),
             };
             if !error.kind.is_outage() {
-                pace.answered();
+                throttle.record_answer();
                 return Err(error);
             }
-            pace.failed(error.retry_after(), jitter);
-            let may_be_done = matches!(
+            throttle.record_failure(error.retry_after(), jitter);
+            let may_be_applied = matches!(
                 error.kind,
                 ApiErrorKind::Failed | ApiErrorKind::Silent | ApiErrorKind::Broken
             );
-            if may_be_done && again == RetrySafety::IfNotApplied {
+            if may_be_applied && retry == RetrySafety::IfNotApplied {
                 return Err(error);
             }
             failed = Some(error);
         }
-        Err(failed.unwrap_or_else(|| Error::paused(doing)))
+        Err(failed.unwrap_or_else(|| Error::paused(action)))
     }
 }
 
-/// Turns an answer that asks to come again into an error, as only here its headers are seen.
+/// Maps 429, and 503 with `Retry-After`, to an error. This must happen in the HTTP layer, because kube's errors carry
+/// no headers.
 pub(crate) fn record_retry_after<B, E: Into<BoxError>>(
-    answer: Result<Response<B>, E>,
+    response: Result<Response<B>, E>,
 ) -> Result<Response<B>, BoxError> {
-    let answer = answer.map_err(Into::into)?;
-    let after = retry_after(answer.headers());
-    match answer.status() {
+    let response = response.map_err(Into::into)?;
+    let after = retry_after(response.headers());
+    match response.status() {
         StatusCode::TOO_MANY_REQUESTS => {}
         StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {}
-        _ => return Ok(answer),
+        _ => return Ok(response),
     }
     Err(Box::new(RetryAfter {
-        code: answer.status().as_u16(),
+        code: response.status().as_u16(),
         after,
     }))
 }
 
-/// The API server gives seconds; the header's other form, a date, is nobody's here.
+/// Parses `Retry-After` in seconds. The API server never sends the other form, a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))

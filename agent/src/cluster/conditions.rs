@@ -1,113 +1,113 @@
-//! Conditions by Kubernetes' conventions: `lastTransitionTime` moves only when the status does, whatever else is said.
+//! Conditions by the conventions of Kubernetes: `lastTransitionTime` changes only when the status changes.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One condition as it stands in the object.
+/// A condition of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What is said.
+    /// The type of the condition.
     #[serde(rename = "type")]
     pub kind: ConditionType,
-    /// Whether it holds.
+    /// `True`, `False` or `Unknown`.
     pub status: ConditionStatus,
-    /// Since when it does, or does not.
+    /// The time of the last change of the status.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
-    /// Why, in one word for programs.
+    /// The reason, one word for programs. docs/runbook.md explains each.
     #[schemars(
         regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
         length(min = 1, max = 1024)
     )]
     pub reason: String,
-    /// Why, in a sentence for people.
+    /// The reason, a sentence for people.
     #[schemars(length(max = 32768))]
     pub message: String,
-    /// The generation of the object that it was said of.
+    /// The generation of the object for which the condition was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
 
-/// What conditions say. Each is read as its name: `True` is good news for `Migrated` and `PolicyValid`, bad for `Degraded`.
+/// The type of a condition. `True` is good for `Migrated` and `PolicyValid`, and bad for `Degraded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
-    /// The node's mirrors are as the policy wants them, in force and serving.
+    /// The node matches the policy, and containerd serves.
     Migrated,
-    /// Somebody has to look: a change failed, the host cannot be asked, or two tools fight over a file.
+    /// An operator must act: a change failed, the host is unreachable, or another tool overwrites files.
     Degraded,
-    /// Something is being done, or waited for, that ends by itself.
+    /// The node is being changed, or waits for a slot or for ongoing work.
     Progressing,
-    /// The policy can be read; when it cannot, the last good one stays in force.
+    /// The policy can be read. While it cannot, the last valid one stays in effect.
     PolicyValid,
 }
 
 impl ConditionType {
-    /// All of them, in their order in the object.
+    /// All types, in their order in the object.
     pub const ALL: [Self; 4] = [Self::Migrated, Self::Degraded, Self::Progressing, Self::PolicyValid];
 }
 
-/// Whether a condition holds.
+/// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
-    /// It does.
+    /// The condition holds.
     True,
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// The agent cannot tell.
+    /// The agent does not know.
     Unknown,
 }
 
-/// Why a condition is as it is: one word for programs, explained in `docs/runbook.md`.
+/// The reason of a condition: one word for programs, explained in `docs/runbook.md`.
 ///
-/// The first of each condition is what it says of a node that needs nobody.
+/// The first reason of each condition is that of a healthy node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// `Migrated`: the node is as the policy wants it.
+    /// `Migrated`: the node matches the policy.
     AsWanted,
     /// `Migrated`: there is a plan, and the policy only observes.
     ObserveOnly,
-    /// `Migrated`: there is a plan that was not carried out yet.
+    /// `Migrated`: the plan has not been carried out yet.
     NotYet,
-    /// `Migrated`: the policy asked to take the change back.
+    /// `Migrated`: the policy required a rollback.
     RolledBack,
-    /// `Migrated`: something else of the node has changed since.
+    /// `Migrated`: another program has modified migrated files.
     Drifted,
-    /// `Degraded`: all is well.
+    /// `Degraded`: there is no problem.
     Well,
-    /// `Degraded`: the node cannot be changed as it is.
+    /// `Degraded`: the node cannot be changed.
     Refused,
     /// `Degraded`: a change failed and was undone.
     Undone,
-    /// `Degraded`: an undo failed, and a person is needed.
+    /// `Degraded`: the undo failed; an operator must repair the node.
     Stuck,
-    /// `Degraded`: another tool writes what this one repairs.
-    Fight,
+    /// `Degraded`: another program keeps overwriting repaired files.
+    ConflictingWriter,
     /// `Degraded`: the host's system bus or its units cannot be reached.
     HostUnreachable,
-    /// `Progressing`: nothing is under way.
+    /// `Progressing`: no change is in progress.
     Idle,
-    /// `Progressing`: a plan is being made or rehearsed.
+    /// `Progressing`: the node is prepared for a change.
     Preparing,
-    /// `Progressing`: all slots are held by others.
+    /// `Progressing`: other nodes hold all slots.
     WaitingForSlot,
     /// `Progressing`: the node is being changed.
     Changing,
-    /// `Progressing`: the fleet stands still, as a failed node keeps its slot.
+    /// `Progressing`: the node waits for a slot that a failed node keeps.
     FleetHalted,
-    /// `PolicyValid`: it was read.
+    /// `PolicyValid`: the policy was read.
     Read,
-    /// `PolicyValid`: it cannot be read; the message names file, line and key.
+    /// `PolicyValid`: the policy is invalid; the message names file, line and key.
     Invalid,
-    /// `PolicyValid`: there is none.
+    /// `PolicyValid`: there is no policy.
     Missing,
-    /// Any: the agent has not looked yet.
-    NotSeenYet,
+    /// Any condition: the agent has not observed the node yet.
+    Initializing,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 20] = [
         Self::AsWanted,
         Self::ObserveOnly,
@@ -118,7 +118,7 @@ impl Reason {
         Self::Refused,
         Self::Undone,
         Self::Stuck,
-        Self::Fight,
+        Self::ConflictingWriter,
         Self::HostUnreachable,
         Self::Idle,
         Self::Preparing,
@@ -128,22 +128,22 @@ impl Reason {
         Self::Read,
         Self::Invalid,
         Self::Missing,
-        Self::NotSeenYet,
+        Self::Initializing,
     ];
 
-    /// As it stands in the object.
+    /// The name in the object.
     pub fn name(self) -> &'static str {
         match self {
-            Self::AsWanted => "AsWanted",
+            Self::AsWanted => "PolicyApplied",
             Self::ObserveOnly => "ObserveOnly",
             Self::NotYet => "NotYet",
             Self::RolledBack => "RolledBack",
             Self::Drifted => "Drifted",
-            Self::Well => "Well",
+            Self::Well => "Healthy",
             Self::Refused => "Refused",
             Self::Undone => "Undone",
             Self::Stuck => "Stuck",
-            Self::Fight => "Fight",
+            Self::ConflictingWriter => "ConflictingWriter",
             Self::HostUnreachable => "HostUnreachable",
             Self::Idle => "Idle",
             Self::Preparing => "Preparing",
@@ -153,34 +153,34 @@ impl Reason {
             Self::Read => "Read",
             Self::Invalid => "Invalid",
             Self::Missing => "Missing",
-            Self::NotSeenYet => "NotSeenYet",
+            Self::Initializing => "Initializing",
         }
     }
 }
 
-/// What the agent has to say of one condition, without its history.
+/// The state of a condition, without its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionState {
-    /// Whether it holds.
+    /// The status.
     pub status: ConditionStatus,
-    /// Why, in one word.
+    /// One word for programs.
     pub reason: Reason,
-    /// Why, in a sentence. Whoever makes it has masked it.
+    /// A sentence for people, without secrets.
     pub message: String,
 }
 
 impl ConditionState {
-    /// A condition that holds.
+    /// A condition with status `True`.
     pub fn true_with(reason: Reason, message: impl Into<String>) -> Self {
         Self::of(ConditionStatus::True, reason, message)
     }
 
-    /// A condition that does not hold.
+    /// A condition with status `False`.
     pub fn false_with(reason: Reason, message: impl Into<String>) -> Self {
         Self::of(ConditionStatus::False, reason, message)
     }
 
-    /// A condition of which the agent cannot tell.
+    /// A condition with status `Unknown`.
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
         Self::of(ConditionStatus::Unknown, reason, message)
     }
@@ -194,47 +194,47 @@ impl ConditionState {
     }
 }
 
-/// What is said of all four, so that none can be forgotten.
+/// The states of all four conditions, so that none can be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conditions {
-    /// See [`ConditionType::Migrated`].
+    /// [`ConditionType::Migrated`].
     pub migrated: ConditionState,
-    /// See [`ConditionType::Degraded`].
+    /// [`ConditionType::Degraded`].
     pub degraded: ConditionState,
-    /// See [`ConditionType::Progressing`].
+    /// [`ConditionType::Progressing`].
     pub progressing: ConditionState,
-    /// See [`ConditionType::PolicyValid`].
+    /// [`ConditionType::PolicyValid`].
     pub policy_valid: ConditionState,
 }
 
 impl Conditions {
-    /// As they belong into the object, given those that stand there.
+    /// Returns the conditions for the object, given those that it has.
     ///
-    /// A condition whose status is the same as before keeps its time; one of a type that the agent does not know goes.
-    /// Times are whole seconds, as everywhere in Kubernetes.
+    /// A condition keeps its time while its status is the same. Conditions of unknown types are dropped. Times are
+    /// whole seconds, as everywhere in Kubernetes.
     pub fn after(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
         let now = whole_second(now);
         let history = |kind, status| {
-            let same = |old: &&Condition| old.kind == kind && old.status == status;
-            before.iter().find(same).map_or(now, |old| old.last_transition_time)
+            let is_same = |old: &&Condition| old.kind == kind && old.status == status;
+            before.iter().find(is_same).map_or(now, |old| old.last_transition_time)
         };
         ConditionType::ALL
             .into_iter()
             .map(|kind| {
-                let stated = self.of(kind);
+                let state = self.state(kind);
                 Condition {
                     kind,
-                    status: stated.status,
-                    last_transition_time: history(kind, stated.status),
-                    reason: stated.reason.name().to_owned(),
-                    message: stated.message.clone(),
+                    status: state.status,
+                    last_transition_time: history(kind, state.status),
+                    reason: state.reason.name().to_owned(),
+                    message: state.message.clone(),
                     observed_generation: generation,
                 }
             })
             .collect()
     }
 
-    fn of(&self, kind: ConditionType) -> &ConditionState {
+    fn state(&self, kind: ConditionType) -> &ConditionState {
         match kind {
             ConditionType::Migrated => &self.migrated,
             ConditionType::Degraded => &self.degraded,
@@ -244,7 +244,7 @@ impl Conditions {
     }
 }
 
-/// A time without its fraction, as Kubernetes writes times.
+/// Removes the fraction of a second, as Kubernetes does.
 pub(super) fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -262,13 +262,13 @@ mod tests {
         Conditions {
             migrated,
             degraded: ConditionState::false_with(Reason::Well, ""),
-            progressing: ConditionState::false_with(Reason::Idle, "Nothing is under way."),
-            policy_valid: ConditionState::unknown(Reason::NotSeenYet, ""),
+            progressing: ConditionState::false_with(Reason::Idle, "No change is in progress."),
+            policy_valid: ConditionState::unknown(Reason::Initializing, ""),
         }
     }
 
     #[test]
-    fn the_time_moves_only_with_the_status() {
+    fn transition_time_changes_only_with_the_status() {
         let first = conditions(ConditionState::false_with(Reason::NotYet, "a")).after(&[], Some(1), at(100));
         let same = conditions(ConditionState::false_with(Reason::ObserveOnly, "b")).after(&first, Some(2), at(200));
         assert_eq!(same[0].last_transition_time, Timestamp::from_second(100).unwrap());
@@ -282,35 +282,34 @@ mod tests {
         );
         let other = conditions(ConditionState::true_with(Reason::AsWanted, "c")).after(&same, Some(2), at(300));
         assert_eq!(other[0].last_transition_time, Timestamp::from_second(300).unwrap());
-        // The others stay where they were.
+        // The times of the other conditions are unchanged.
         for unmoved in &other[1..] {
             assert_eq!(unmoved.last_transition_time, Timestamp::from_second(100).unwrap());
         }
-        // A status that comes back does not find its old time again.
+        // A status that returns gets a new time.
         let back = conditions(ConditionState::false_with(Reason::Drifted, "d")).after(&other, Some(2), at(400));
         assert_eq!(back[0].last_transition_time, Timestamp::from_second(400).unwrap());
     }
 
     #[test]
-    fn all_four_are_said_in_their_order() {
-        let said = conditions(ConditionState::false_with(Reason::NotYet, "a")).after(&[], None, at(0));
-        let kinds: Vec<_> = said.iter().map(|condition| condition.kind).collect();
+    fn conditions_are_migrated_degraded_progressing_policy_valid() {
+        let all = conditions(ConditionState::false_with(Reason::NotYet, "a")).after(&[], None, at(0));
+        let kinds: Vec<_> = all.iter().map(|condition| condition.kind).collect();
         assert_eq!(kinds, ConditionType::ALL);
         assert_eq!(
-            serde_json::to_value(&said[3]).unwrap(),
+            serde_json::to_value(&all[3]).unwrap(),
             json!({
-                "type": "PolicyValid", "status": "Unknown", "reason": "NotSeenYet", "message": "",
+                "type": "PolicyValid", "status": "Unknown", "reason": "Initializing", "message": "",
                 "lastTransitionTime": "1970-01-01T00:00:00Z",
             })
         );
     }
 
     #[test]
-    fn reasons_are_words_as_kubernetes_wants_them() {
+    fn names_of_reasons_are_distinct_camel_case_words() {
         let mut seen = std::collections::BTreeSet::new();
         for reason in Reason::ALL {
             let name = reason.name();
-            assert_eq!(name, format!("{reason:?}"));
             assert!(name.starts_with(|first: char| first.is_ascii_uppercase()), "{name}");
             assert!(name.chars().all(|letter| letter.is_ascii_alphanumeric()), "{name}");
             assert!(seen.insert(name), "{name} twice");

@@ -1,58 +1,58 @@
-//! What can go wrong with a call to the API server, by what is to be done about it.
+//! Errors of calls to the API server, classified by what the caller can do about them.
 
 use kube::core::Status;
 use std::time::Duration;
 use thiserror::Error;
 
-/// A call that did not do what it was to do.
+/// A failed call.
 #[derive(Debug, Error)]
-#[error("cannot {doing}")]
+#[error("cannot {action}")]
 pub struct Error {
-    /// What was tried, as in `create Lease slot-0`.
-    pub doing: String,
-    /// What it means.
+    /// The attempted action, for example `create Lease slot-0`.
+    pub action: String,
+    /// The class.
     pub kind: ApiErrorKind,
     #[source]
     cause: Cause,
 }
 
-/// What an error means. The name of each is the label of `mirrorshift_api_errors_total`.
+/// The class of an error. Its name is the `kind` label of `mirrorshift_api_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApiErrorKind {
-    /// There is no such object.
+    /// The object does not exist.
     Absent,
-    /// There is one of that name already.
+    /// An object of this name exists already.
     Exists,
-    /// It was changed by somebody else meanwhile.
+    /// Another client has changed the object.
     Conflict,
-    /// The admission policy or RBAC says no.
+    /// The admission policy or RBAC denies the call.
     Forbidden,
-    /// The token is not taken: expired, or of another cluster.
+    /// The token is rejected: it has expired, or belongs to another cluster.
     Unauthorized,
-    /// The API server does not take the object: its definition is older than the agent, or newer.
+    /// The API server rejects the object: its definition is older or newer than the agent.
     Invalid,
-    /// What a watch wants to go on from is no longer known.
+    /// The server has expired the resource version from which a watch resumes.
     Expired,
-    /// The server has too much to do, and did nothing. Perhaps it said for how long.
+    /// The server is overloaded and did not apply the call. Perhaps it sent a time to wait.
     Busy(Option<Duration>),
-    /// The server failed; what was asked may have been done.
+    /// The server failed. It may have applied the call.
     Failed,
-    /// No whole answer came in time; what was asked may have been done.
+    /// The response did not arrive in time. The server may have applied the call.
     Silent,
-    /// Nothing was sent: there was no connection to be had.
+    /// Nothing was sent, because no connection could be opened.
     Unreachable,
-    /// Nothing was sent: what was sent before failed, and it is too early to ask again.
+    /// Nothing was sent, because earlier requests failed and the delay after them is not over.
     Paused,
-    /// The connection broke; what was asked may have been done.
+    /// The connection was closed. The server may have applied the call.
     Broken,
-    /// An answer that cannot be read.
+    /// The response cannot be parsed.
     Unreadable,
-    /// The cluster's Node of this name is not the one that the pod was started on.
+    /// The pod was started on another Node of the same name.
     OtherNode,
 }
 
 impl ApiErrorKind {
-    /// As a metric's label.
+    /// The name as a metric label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Absent => "absent",
@@ -73,7 +73,7 @@ impl ApiErrorKind {
         }
     }
 
-    /// Whether the API server as a whole is away or overloaded, so that any call would fail.
+    /// Returns true if the API server as a whole is unreachable or overloaded, so that any call would fail.
     pub fn is_outage(self) -> bool {
         match self {
             Self::Busy(_) | Self::Failed | Self::Silent | Self::Unreachable | Self::Paused | Self::Broken => true,
@@ -90,27 +90,28 @@ impl ApiErrorKind {
     }
 }
 
-/// Why, for people. Never holds a request's headers.
+/// The cause, for people. It never contains request headers.
 #[derive(Debug, Error)]
 enum Cause {
     #[error("the API server answers {code}: {message}")]
-    Answer { code: u16, message: String },
-    #[error("no whole answer within {}", humantime::format_duration(*.0))]
-    Silence(Duration),
+    Status { code: u16, message: String },
+    #[error("no complete response within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
     #[error("{0}")]
-    Words(String),
+    Text(String),
 }
 
-/// An answer that says when to come again. Made where headers can be seen, as kube tells of none.
+/// A response that asks the client to retry later. It is created in the HTTP layer, because kube's errors carry no
+/// headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the API server asks to come again later")]
+#[error("the API server asks the client to retry later")]
 pub(super) struct RetryAfter {
     pub(super) code: u16,
     pub(super) after: Option<Duration>,
 }
 
 impl Error {
-    /// What the server asked to wait, if it did.
+    /// The time that the server asked the client to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             ApiErrorKind::Busy(after) => after,
@@ -118,54 +119,54 @@ impl Error {
         }
     }
 
-    pub(super) fn timed_out(doing: &str, limit: Duration) -> Self {
+    pub(super) fn timed_out(action: &str, limit: Duration) -> Self {
         Self {
-            doing: doing.to_owned(),
+            action: action.to_owned(),
             kind: ApiErrorKind::Silent,
-            cause: Cause::Silence(limit),
+            cause: Cause::Timeout(limit),
         }
     }
 
-    pub(super) fn paused(doing: &str) -> Self {
-        let words = "not asked: the API server failed a moment ago";
-        Self::new(doing, ApiErrorKind::Paused, words)
+    pub(super) fn paused(action: &str) -> Self {
+        let text = "not sent, because earlier requests to the API server failed";
+        Self::new(action, ApiErrorKind::Paused, text)
     }
 
-    pub(super) fn new(doing: &str, kind: ApiErrorKind, words: impl Into<String>) -> Self {
+    pub(super) fn new(action: &str, kind: ApiErrorKind, text: impl Into<String>) -> Self {
         Self {
-            doing: doing.to_owned(),
+            action: action.to_owned(),
             kind,
-            cause: Cause::Words(words.into()),
+            cause: Cause::Text(text.into()),
         }
     }
 
-    pub(super) fn from_status(doing: &str, status: &Status) -> Self {
+    pub(super) fn from_status(action: &str, status: &Status) -> Self {
         Self {
-            doing: doing.to_owned(),
+            action: action.to_owned(),
             kind: kind_of(status),
-            cause: Cause::Answer {
+            cause: Cause::Status {
                 code: status.code,
                 message: status.message.clone(),
             },
         }
     }
 
-    pub(super) fn of(doing: &str, error: &kube::Error) -> Self {
+    pub(super) fn of(action: &str, error: &kube::Error) -> Self {
         if let kube::Error::Api(status) = error {
-            return Self::from_status(doing, status);
+            return Self::from_status(action, status);
         }
         let mut kind = match error {
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => ApiErrorKind::Unreadable,
             _ => ApiErrorKind::Broken,
         };
-        // The innermost error says what happened, those around it where; kube's repeat what they hold.
+        // The innermost error has the cause. kube's errors repeat the text of their source.
         let mut innermost: &dyn std::error::Error = error;
         let mut next = Some(innermost);
         while let Some(current) = next {
-            if let Some(again) = current.downcast_ref::<RetryAfter>() {
-                kind = match again.code {
-                    429 => ApiErrorKind::Busy(again.after),
-                    _ => again
+            if let Some(retry) = current.downcast_ref::<RetryAfter>() {
+                kind = match retry.code {
+                    429 => ApiErrorKind::Busy(retry.after),
+                    _ => retry
                         .after
                         .map_or(ApiErrorKind::Failed, |after| ApiErrorKind::Busy(Some(after))),
                 };
@@ -177,7 +178,7 @@ impl Error {
             innermost = current;
             next = current.source();
         }
-        Self::new(doing, kind, innermost.to_string())
+        Self::new(action, kind, innermost.to_string())
     }
 }
 
@@ -204,11 +205,11 @@ mod tests {
     use std::error::Error as _;
 
     fn status(code: u16, reason: &str) -> Status {
-        Status::failure("said so", reason).with_code(code)
+        Status::failure("denied", reason).with_code(code)
     }
 
     #[test]
-    fn answers_are_told_apart() {
+    fn status_codes_map_to_kinds() {
         for (code, reason, kind) in [
             (401, "Unauthorized", ApiErrorKind::Unauthorized),
             (403, "Forbidden", ApiErrorKind::Forbidden),
@@ -226,13 +227,13 @@ mod tests {
             assert_eq!(error.to_string(), "cannot get it");
             assert_eq!(
                 error.source().unwrap().to_string(),
-                format!("the API server answers {code}: said so")
+                format!("the API server answers {code}: denied")
             );
         }
     }
 
     #[test]
-    fn when_to_come_again_is_found_below_what_kube_makes_of_it() {
+    fn retry_after_is_found_inside_a_kube_error() {
         let after = Some(Duration::from_secs(7));
         for (code, after, kind) in [
             (429, after, ApiErrorKind::Busy(after)),
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_a_label_of_its_own() {
+    fn labels_of_kinds_are_distinct() {
         let kinds = [
             ApiErrorKind::Absent,
             ApiErrorKind::Exists,

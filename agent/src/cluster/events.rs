@@ -1,10 +1,11 @@
-//! Events on the Node, for whoever reads `kubectl describe node`. They tell what happened; what is true stands in conditions.
+//! Events on the Node, which `kubectl describe node` shows. They report what happened; conditions report the current
+//! state.
 
 use crate::cluster::backoff::Jitter;
 use crate::cluster::client::{ApiClient, RetrySafety};
 use crate::cluster::error::{ApiErrorKind, Error};
 use crate::cluster::node_identity::NodeIdentity;
-use crate::cluster::node_mirror::cut;
+use crate::cluster::node_mirror::truncate;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -15,39 +16,39 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Events of objects without a namespace stand in this one, which the API server insists on.
+/// The namespace of Events of objects without a namespace, as the API server requires.
 pub const NAMESPACE: &str = "default";
-/// Who reports, as it stands in each event.
+/// The reporting controller of each Event.
 pub const REPORTER: &str = "mirrorshift.dev/agent";
 
-/// How long the same is not said again.
-const SILENCE: Duration = Duration::from_hours(1);
-/// How many events one agent may make in that time. More would be a storm, and conditions tell the end of it.
-const MOST: usize = 20;
-/// The API server's bound, in bytes, for the text of an event.
+/// The time within which the same Event is not repeated.
+const REPEAT_AFTER: Duration = Duration::from_hours(1);
+/// The most Events of one agent within that time. More would be a burst, whose end result is in the conditions.
+const MAX_EVENTS: usize = 20;
+/// The API server's limit for the note of an Event, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// What happened. The name of each is the reason of the event.
+/// The reason of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventReason {
-    /// A change of the node has begun.
+    /// A change of the node started.
     MigrationStarted,
-    /// It settled.
+    /// The change settled.
     MigrationDone,
-    /// It failed and was undone.
+    /// The change failed and was undone.
     MigrationUndone,
-    /// The node cannot be changed as it is.
+    /// The node cannot be changed.
     MigrationRefused,
-    /// An undo failed, and a person is needed.
+    /// The undo failed; an operator must repair the node.
     MigrationStuck,
-    /// A change was taken back, as the policy asked.
+    /// A change was rolled back, as the policy requires.
     RolledBack,
-    /// This node's failure keeps a slot, or this node waits for such a slot.
+    /// This node waits for a slot that a failed node keeps.
     FleetHalted,
-    /// A hosts.toml that somebody changed was put right.
+    /// A file that another program had modified was repaired.
     DriftRepaired,
-    /// Somebody changes it again and again.
-    DriftFight,
+    /// Another program keeps overwriting repaired files.
+    ConflictingWriter,
     /// The policy cannot be read.
     PolicyInvalid,
 }
@@ -63,11 +64,11 @@ impl EventReason {
         Self::RolledBack,
         Self::FleetHalted,
         Self::DriftRepaired,
-        Self::DriftFight,
+        Self::ConflictingWriter,
         Self::PolicyInvalid,
     ];
 
-    /// As it stands in the event.
+    /// The name in the Event.
     pub fn name(self) -> &'static str {
         match self {
             Self::MigrationStarted => "MigrationStarted",
@@ -78,12 +79,12 @@ impl EventReason {
             Self::RolledBack => "RolledBack",
             Self::FleetHalted => "FleetHalted",
             Self::DriftRepaired => "DriftRepaired",
-            Self::DriftFight => "DriftFight",
+            Self::ConflictingWriter => "ConflictingWriter",
             Self::PolicyInvalid => "PolicyInvalid",
         }
     }
 
-    /// Whether somebody should look.
+    /// Returns true if an operator should read it.
     fn is_warning(self) -> bool {
         match self {
             Self::MigrationStarted | Self::MigrationDone | Self::RolledBack | Self::DriftRepaired => false,
@@ -91,12 +92,12 @@ impl EventReason {
             | Self::MigrationRefused
             | Self::MigrationStuck
             | Self::FleetHalted
-            | Self::DriftFight
+            | Self::ConflictingWriter
             | Self::PolicyInvalid => true,
         }
     }
 
-    /// What was being done, as the API wants to know besides.
+    /// The action, which the API requires in addition to the reason.
     fn action(self) -> &'static str {
         match self {
             Self::MigrationStarted
@@ -106,107 +107,108 @@ impl EventReason {
             | Self::MigrationStuck => "Migrate",
             Self::RolledBack => "RollBack",
             Self::FleetHalted => "Wait",
-            Self::DriftRepaired | Self::DriftFight => "Repair",
+            Self::DriftRepaired | Self::ConflictingWriter => "Repair",
             Self::PolicyInvalid => "ReadPolicy",
         }
     }
 }
 
-/// Makes events on one Node.
+/// Publishes Events on one Node.
 #[derive(Debug)]
 pub struct Events {
-    cluster: ApiClient,
+    client: ApiClient,
     api: Api<Event>,
-    owner: NodeIdentity,
-    /// What was said within the hour, oldest first.
-    said: VecDeque<(Instant, EventReason, String)>,
+    identity: NodeIdentity,
+    /// The Events of the last hour, oldest first.
+    published: VecDeque<(Instant, EventReason, String)>,
     names: Jitter,
 }
 
 impl Events {
-    /// Asks nothing yet.
-    pub fn new(cluster: ApiClient, owner: NodeIdentity) -> Self {
+    /// Sends no request.
+    pub fn new(client: ApiClient, identity: NodeIdentity) -> Self {
         Self {
-            api: Api::namespaced(cluster.client(), NAMESPACE),
-            cluster,
-            owner,
-            said: VecDeque::new(),
+            api: Api::namespaced(client.client(), NAMESPACE),
+            client,
+            identity,
+            published: VecDeque::new(),
             names: Jitter::from_os(),
         }
     }
 
-    /// Says what happened, unless the same was said within the hour or too much was. Whether it is told: no when there was too much.
+    /// Publishes an Event, unless the same one was published within the last hour. Returns false if the hourly limit
+    /// suppresses it.
     ///
-    /// `note` is one or two sentences, masked by whoever made them.
+    /// `note` is one or two sentences without secrets.
     ///
     /// # Errors
     ///
-    /// That of the call. An event that was not made is no reason to stop: conditions say the same.
-    pub async fn publish(&mut self, happened: EventReason, note: &str, now: Timestamp) -> Result<bool, Error> {
+    /// That of the call. The agent can continue, because conditions carry the same information.
+    pub async fn publish(&mut self, reason: EventReason, note: &str, now: Timestamp) -> Result<bool, Error> {
         let clock = Instant::now();
         while self
-            .said
+            .published
             .front()
-            .is_some_and(|(at, ..)| clock.duration_since(*at) >= SILENCE)
+            .is_some_and(|(at, ..)| clock.duration_since(*at) >= REPEAT_AFTER)
         {
-            self.said.pop_front();
+            self.published.pop_front();
         }
-        let same = |(_, what, said): &(Instant, EventReason, String)| *what == happened && said == note;
-        if self.said.iter().any(same) {
+        let is_same = |(_, other, text): &(Instant, EventReason, String)| *other == reason && text == note;
+        if self.published.iter().any(is_same) {
             return Ok(true);
         }
-        if self.said.len() >= MOST {
+        if self.published.len() >= MAX_EVENTS {
             return Ok(false);
         }
-        let event = self.event(happened, note, now);
+        let event = self.event(reason, note, now);
         let params = PostParams::default();
-        let doing = format!("make an Event {}", happened.name());
-        // Its name is its own, so that one which is there already is this one.
-        let made = self
-            .cluster
-            .call(&doing, RetrySafety::Idempotent, || self.api.create(&params, &event))
+        let action = format!("create Event {}", reason.name());
+        // The name is unique, so an existing Event of this name is the same Event.
+        let created = self
+            .client
+            .call(&action, RetrySafety::Idempotent, || self.api.create(&params, &event))
             .await;
-        match made {
+        match created {
             Ok(_) => {}
             Err(error) if error.kind == ApiErrorKind::Exists => {}
             Err(error) => return Err(error),
         }
-        self.said.push_back((clock, happened, note.to_owned()));
+        self.published.push_back((clock, reason, note.to_owned()));
         Ok(true)
     }
 
-    fn event(&self, happened: EventReason, note: &str, now: Timestamp) -> Event {
-        // Characters of up to four bytes each; the sign that something was cut has three.
-        let most = if note.is_ascii() {
+    fn event(&self, reason: EventReason, note: &str, now: Timestamp) -> Event {
+        // A character has up to four bytes, and the ellipsis three.
+        let max = if note.is_ascii() {
             LONGEST_NOTE - 2
         } else {
             LONGEST_NOTE / 4
         };
         let mut text = note.to_owned();
-        cut(&mut text, most);
-        let kind = if happened.is_warning() { "Warning" } else { "Normal" };
-        // Names of Nodes have up to 253 characters, as names of events.
+        truncate(&mut text, max);
+        let kind = if reason.is_warning() { "Warning" } else { "Normal" };
+        // Names of Nodes and of Events have at most 253 characters.
         let number = self.names.duration_up_to(Duration::from_nanos(u64::MAX)).as_nanos();
-        let stem: String = self.owner.name.chars().take(220).collect();
+        let stem: String = self.identity.name.chars().take(220).collect();
         Event {
             metadata: ObjectMeta {
                 name: Some(format!("{}.{number:016x}", stem.trim_end_matches(['.', '-']))),
                 namespace: Some(NAMESPACE.to_owned()),
                 ..ObjectMeta::default()
             },
-            action: Some(happened.action().to_owned()),
+            action: Some(reason.action().to_owned()),
             event_time: Some(MicroTime(now)),
             note: Some(text),
-            reason: Some(happened.name().to_owned()),
+            reason: Some(reason.name().to_owned()),
             regarding: Some(ObjectReference {
                 api_version: Some("v1".into()),
                 kind: Some("Node".into()),
-                name: Some(self.owner.name.clone()),
-                uid: Some(self.owner.uid.clone()),
+                name: Some(self.identity.name.clone()),
+                uid: Some(self.identity.uid.clone()),
                 ..ObjectReference::default()
             }),
             reporting_controller: Some(REPORTER.to_owned()),
-            reporting_instance: Some(self.owner.name.chars().take(128).collect()),
+            reporting_instance: Some(self.identity.name.chars().take(128).collect()),
             type_: Some(kind.to_owned()),
             ..Event::default()
         }

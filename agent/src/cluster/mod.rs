@@ -1,32 +1,34 @@
-//! The cluster's API: what the agent tells there of its node, and the slot that it asks for before it changes it.
+//! The agent's part of the Kubernetes API: the report of its node, Events, and the slot that a node acquires before it
+//! is changed.
 //!
-//! At rest an agent has one watch, of its own object, and asks nothing. It lists neither nodes nor pods, writes only what differs,
-//! and goes slower when the API server says so or does not answer, so that thousands of agents are no burden to it.
+//! At rest an agent has one watch, for the object of its node, and sends no requests. It never lists nodes or pods,
+//! writes only differences, and sends fewer requests while the API server fails or asks for it. So thousands of agents
+//! are a small load.
 //!
-//! This part never reads or writes a file of the host, never decides whether a node is changed, and never takes a slot
-//! that is not free, whatever the time.
+//! This part never reads or writes a file of the host, never decides whether a node is changed, and never acquires a
+//! slot that is not free, whatever the time.
 
-/// How long to wait before something is tried again.
+/// Random delays before a repetition.
 pub mod backoff;
-/// The connection to the API server, and how it is called.
+/// The client of the API server.
 pub mod client;
-/// Conditions, whose time moves only with their status.
+/// Conditions of the node.
 pub mod conditions;
-/// What can go wrong with a call.
+/// Errors of calls.
 pub mod error;
 /// Events on the Node.
 pub mod events;
-/// Whose agent this is.
+/// The node to which the agent belongs.
 pub mod node_identity;
-/// The type of that object.
+/// The custom resource `NodeMirror`.
 pub mod node_mirror;
-/// The node's own object in the cluster.
+/// The writer of the node's object.
 pub mod node_mirror_writer;
-/// How many nodes may be changed at one time.
+/// The limit of nodes that are changed at the same time.
 pub mod slots;
-/// How often a server that fails is asked.
+/// The delays between requests to a server that fails.
 pub(crate) mod throttle;
-/// One watch that goes on.
+/// A watch that continues after interruptions.
 pub(crate) mod watch;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whose agent this is: the node that the pod's token is bound to.
+//! The identity of the agent: the node to which the pod's token is bound.
 
 use crate::cluster::client::{ApiClient, RetrySafety};
 use crate::cluster::error::{ApiErrorKind, Error};
@@ -11,91 +11,98 @@ use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A Node as it owns what its agent writes: with it, that goes.
+/// A Node. It owns the objects that its agent writes, so that Kubernetes deletes them together with the Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdentity {
-    /// The Node's name.
+    /// The name of the Node.
     pub name: String,
-    /// Its uid: a Node that was deleted and made again has another one.
+    /// A Node that was deleted and recreated has another uid.
     pub uid: String,
 }
 
-/// The token does not say whose agent this is.
+/// The token does not identify the node.
 #[derive(Debug, thiserror::Error)]
-pub enum OwnerError {
-    /// There is none, or it cannot be read.
+pub enum TokenError {
+    /// The file is missing or cannot be read.
     #[error("cannot read the token in `{}`", path.display())]
     Missing {
-        /// Where it was looked for.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It is no token of a service account. What it is is not told.
-    #[error("the token in `{}` is none of a service account", path.display())]
-    Strange {
-        /// Where it is.
+    /// The file does not contain a service account token. The contents are never printed.
+    #[error("`{}` is not a service account token", path.display())]
+    NotServiceAccount {
+        /// The file.
         path: PathBuf,
     },
-    /// It names no node. Tokens of pods do so from Kubernetes 1.30 on, where the admission policy is of the same release.
-    #[error("the token in `{}` is bound to no node, which takes Kubernetes 1.30 or newer", path.display())]
+    /// The token names no node. Tokens of pods name it since Kubernetes 1.30, which the admission policy needs too.
+    #[error("the token in `{}` is not bound to a node; this requires Kubernetes 1.30 or newer", path.display())]
     Unbound {
-        /// Where it is.
+        /// The file.
         path: PathBuf,
     },
-    /// It names another node than the pod was told.
-    #[error("the token is bound to node `{bound}`, and the pod was told that it runs on `{told}`")]
-    Other {
-        /// The token's node.
+    /// The token names another node than the environment of the pod.
+    #[error("the token is bound to node `{bound}`, but NODE_NAME is `{expected}`")]
+    OtherNode {
+        /// The node of the token.
         bound: String,
-        /// The pod's node.
-        told: String,
+        /// The node of the environment.
+        expected: String,
     },
 }
 
-/// What of a token's claims matters here. Whether they are true is the API server's to say; here they only spare a question.
+/// The claims of a token that the agent reads. It does not verify them: the API server does that with each call.
 #[derive(Deserialize)]
 struct Claims {
     #[serde(rename = "kubernetes.io")]
-    kubernetes: Kubernetes,
+    kubernetes: KubernetesClaim,
 }
 
 #[derive(Deserialize)]
-struct Kubernetes {
-    node: Option<Bound>,
+struct KubernetesClaim {
+    node: Option<BoundNode>,
 }
 
 #[derive(Deserialize)]
-struct Bound {
+struct BoundNode {
     name: String,
     uid: String,
 }
 
 impl NodeIdentity {
-    /// The node that the token in a file is bound to, which must be `node`, the one that the pod was told.
+    /// Reads the node to which the token in a file is bound. It must be `node`, which the environment of the pod names.
     ///
-    /// A token keeps the uid that the Node had when it was made. The kubelet gets a new one in less than an hour.
-    pub fn of_token(path: &Path, node: &str) -> Result<Self, OwnerError> {
-        let token = fs::read_to_string(path).map_err(|source| OwnerError::Missing {
+    /// A token keeps the uid that the Node had when the token was created. The kubelet requests a new token in less
+    /// than an hour.
+    ///
+    /// # Errors
+    ///
+    /// If the token does not identify this node.
+    pub fn of_token(path: &Path, node: &str) -> Result<Self, TokenError> {
+        let token = fs::read_to_string(path).map_err(|source| TokenError::Missing {
             path: path.to_owned(),
             source,
         })?;
-        let strange = || OwnerError::Strange { path: path.to_owned() };
-        let claims = token.trim().split('.').nth(1).ok_or_else(strange)?;
-        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_not_encoded| strange())?;
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|_no_claims| strange())?;
+        let not_service_account = || TokenError::NotServiceAccount { path: path.to_owned() };
+        let claims = token.trim().split('.').nth(1).ok_or_else(not_service_account)?;
+        let claims = URL_SAFE_NO_PAD
+            .decode(claims)
+            .map_err(|_not_encoded| not_service_account())?;
+        let claims: Claims = serde_json::from_slice(&claims).map_err(|_no_claims| not_service_account())?;
         match claims.kubernetes.node {
-            None => Err(OwnerError::Unbound { path: path.to_owned() }),
-            Some(bound) if bound.name != node => Err(OwnerError::Other {
+            None => Err(TokenError::Unbound { path: path.to_owned() }),
+            Some(bound) if bound.name != node => Err(TokenError::OtherNode {
                 bound: bound.name,
-                told: node.to_owned(),
+                expected: node.to_owned(),
             }),
-            Some(Bound { name, uid }) => Ok(Self { name, uid }),
+            Some(BoundNode { name, uid }) => Ok(Self { name, uid }),
         }
     }
 
-    /// As it stands in what the node owns.
-    pub(super) fn reference(&self) -> OwnerReference {
+    /// The owner reference of an object that the node owns.
+    pub(super) fn owner_reference(&self) -> OwnerReference {
         OwnerReference {
             api_version: "v1".into(),
             kind: "Node".into(),
@@ -105,34 +112,34 @@ impl NodeIdentity {
         }
     }
 
-    /// Whether this node is the one and only owner.
+    /// Returns true if this node is the only owner.
     pub(super) fn owns(&self, owners: Option<&Vec<OwnerReference>>) -> bool {
-        owners.is_some_and(|owners| *owners == [self.reference()])
+        owners.is_some_and(|owners| *owners == [self.owner_reference()])
     }
 
-    /// Asks whether the Node is still this one.
+    /// Verifies that the Node with this uid exists.
     ///
-    /// Whatever a vanished Node owns is deleted, a slot as well: taken in its name it would be free again at once, in the
-    /// middle of the change.
+    /// Kubernetes deletes the objects of a Node that does not exist. A slot that is acquired in its name would be
+    /// deleted at once, in the middle of the change.
     ///
     /// # Errors
     ///
-    /// [`Kind::OtherNode`] when there is another Node of the name, or none.
-    pub(super) async fn verify_node_exists(&self, cluster: &ApiClient) -> Result<(), Error> {
-        let doing = format!("tell whether Node {} is still the same", self.name);
-        let nodes = Api::<Node>::all(cluster.client());
-        let node = cluster
-            .call(&doing, RetrySafety::Idempotent, || nodes.get_metadata_opt(&self.name))
+    /// [`ApiErrorKind::OtherNode`] if there is another Node of this name, or none.
+    pub(super) async fn verify_node_exists(&self, client: &ApiClient) -> Result<(), Error> {
+        let action = format!("verify the uid of Node {}", self.name);
+        let nodes = Api::<Node>::all(client.client());
+        let node = client
+            .call(&action, RetrySafety::Idempotent, || nodes.get_metadata_opt(&self.name))
             .await?;
         let uid = node.and_then(|node| node.metadata.uid);
         match uid {
             Some(uid) if uid == self.uid => Ok(()),
             Some(_other) => Err(Error::new(
-                &doing,
+                &action,
                 ApiErrorKind::OtherNode,
-                "it was deleted and made again; the pod's token will follow within the hour, or with a new pod",
+                "the Node was deleted and recreated; delete the pod, or wait up to an hour for its new token",
             )),
-            None => Err(Error::new(&doing, ApiErrorKind::OtherNode, "there is none")),
+            None => Err(Error::new(&action, ApiErrorKind::OtherNode, "the Node does not exist")),
         }
     }
 }
@@ -146,7 +153,7 @@ mod tests {
         format!("aGVhZA.{}.c2lnbmF0dXJl\n", URL_SAFE_NO_PAD.encode(claims))
     }
 
-    fn read(token: &str, node: &str) -> Result<NodeIdentity, OwnerError> {
+    fn read(token: &str, node: &str) -> Result<NodeIdentity, TokenError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, token).unwrap();
@@ -154,30 +161,30 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_token_names_its_node() {
+    fn bound_token_identifies_its_node() {
         let claims = r#"{"exp":1,"kubernetes.io":{"namespace":"a","node":{"name":"n1","uid":"u1"},"pod":{"name":"p","uid":"q"}}}"#;
         let owner = read(&token(claims), "n1").unwrap();
         assert_eq!((owner.name.as_str(), owner.uid.as_str()), ("n1", "u1"));
-        assert!(owner.owns(Some(&vec![owner.reference()])));
+        assert!(owner.owns(Some(&vec![owner.owner_reference()])));
         assert!(!owner.owns(None));
-        assert!(!owner.owns(Some(&vec![owner.reference(), owner.reference()])));
+        assert!(!owner.owns(Some(&vec![owner.owner_reference(), owner.owner_reference()])));
         let other = NodeIdentity {
             uid: "u2".into(),
             ..owner.clone()
         };
-        assert!(!owner.owns(Some(&vec![other.reference()])));
-        assert!(matches!(read(&token(claims), "n2"), Err(OwnerError::Other { .. })));
+        assert!(!owner.owns(Some(&vec![other.owner_reference()])));
+        assert!(matches!(read(&token(claims), "n2"), Err(TokenError::OtherNode { .. })));
     }
 
     #[test]
-    fn an_unbound_one_says_what_it_takes() {
+    fn unbound_token_error_names_the_required_kubernetes_release() {
         let error = read(&token(r#"{"kubernetes.io":{"namespace":"a"}}"#), "n1").unwrap_err();
         assert!(error.to_string().contains("Kubernetes 1.30"), "{error}");
     }
 
     #[test]
-    fn whatever_else_is_not_repeated() {
-        for strange in [
+    fn contents_of_other_files_are_never_printed() {
+        for contents in [
             "",
             "hunter2",
             "a.b.c",
@@ -185,13 +192,13 @@ mod tests {
             &token("[]"),
             &token(r#"{"sub":"hunter2"}"#),
         ] {
-            let error = read(strange, "n1").unwrap_err();
-            assert!(matches!(error, OwnerError::Strange { .. }), "{error:?}");
+            let error = read(contents, "n1").unwrap_err();
+            assert!(matches!(error, TokenError::NotServiceAccount { .. }), "{error:?}");
             assert!(!format!("{error:?}{error}{:?}", error.source()).contains("hunter2"));
         }
         assert!(matches!(
             NodeIdentity::of_token(Path::new("/nonexistent/token"), "n1"),
-            Err(OwnerError::Missing { .. })
+            Err(TokenError::Missing { .. })
         ));
     }
 }

@@ -1,7 +1,8 @@
-//! What the agent tells of its node: the object `NodeMirror`, one a node, named as the node and owned by it.
+//! The custom resource `NodeMirror`: the agent's report of its node. There is one per node, with the name of the node
+//! and owned by it.
 //!
-//! Nothing is asked for in it. What nodes should be like stands in the policy, so that nobody can ask one node for
-//! something else by editing an object. The definition in `manifests/base/crd.yaml` is made from these types.
+//! Its spec is empty. The policy describes the desired state of all nodes, so that editing an object cannot change a
+//! node. The definition in `manifests/base/crd.yaml` is generated from these types.
 
 use crate::cluster::conditions::Condition;
 use jiff::Timestamp;
@@ -9,18 +10,18 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Most routes in an object. A node with more tells how many were left out.
+/// The most routes in an object. The rest is counted in `routesLeftOut`.
 pub const MOST_ROUTES: usize = 32;
-/// Most findings in an object.
+/// The most findings in an object.
 pub const MOST_FINDINGS: usize = 32;
-/// Most hosts in one side of a route.
+/// The most hosts in one side of a route.
 pub const MOST_HOSTS: usize = 16;
-/// Longest text of a message, in characters.
+/// The longest message, in characters.
 pub const LONGEST_MESSAGE: usize = 1024;
-/// Longest name of something, in characters: a registry, a host, a digest.
+/// The longest name of a registry, a host or a change, in characters.
 pub const LONGEST_NAME: usize = 300;
 
-/// Empty: nothing is asked for here.
+/// Empty: the policy describes the desired state of all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, CustomResource, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "mirrorshift.dev",
@@ -30,52 +31,52 @@ pub const LONGEST_NAME: usize = 300;
     singular = "nodemirror",
     status = "NodeMirrorStatus",
     derive = "PartialEq",
-    doc = "What Mirrorshift's agent tells of one node. Only that agent writes it; the policy says what nodes should be like.",
-    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase","description":"Where the node is on its way."}"#,
-    printcolumn = r#"{"name":"Containerd","type":"string","jsonPath":".status.containerd","description":"The version that runs."}"#,
-    printcolumn = r#"{"name":"Mirrors","type":"string","jsonPath":".status.mirrors","description":"Where containerd has its mirrors from."}"#,
+    doc = "The report of Mirrorshift's agent on one node. Only that agent writes it. The desired state of nodes is in the policy.",
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase","description":"The phase of the node."}"#,
+    printcolumn = r#"{"name":"Containerd","type":"string","jsonPath":".status.containerd","description":"The version of containerd."}"#,
+    printcolumn = r#"{"name":"Mirrors","type":"string","jsonPath":".status.mirrors","description":"The settings from which containerd takes its mirrors."}"#,
     printcolumn = r#"{"name":"Change","type":"string","jsonPath":".status.change","description":"The last change of the node."}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
-    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","description":"What to know of it, in one sentence."}"#
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","description":"The state of the node in one sentence."}"#
 )]
 pub struct NodeMirrorSpec {}
 
-/// How the node is, as its agent saw it last. Written only when something of it is new, so it bears no time of looking.
+/// The state of the node, as observed last. It is written only when it differs, so it has no time of the observation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeMirrorStatus {
-    /// Where the node is on its way.
+    /// The phase of the node.
     pub phase: NodePhase,
-    /// The version of the containerd that runs.
+    /// The version of containerd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containerd: Option<String>,
-    /// Where containerd has its mirrors from.
+    /// The settings from which containerd takes its mirrors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirrors: Option<MirrorSetup>,
-    /// The id of the last change, as `mirrorshift status` on the node has it.
+    /// The identifier of the last change, as `mirrorshift status` on the node prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
-    /// When the last change ended.
+    /// The time at which the last change ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_change_time: Option<Timestamp>,
-    /// What to know of the node, in one sentence.
+    /// The state of the node in one sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// What is to be changed; absent when nothing is.
+    /// The change that the policy requires. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanSummary>,
-    /// Who is asked for the images of each registry, now and after the plan; those that differ come first.
+    /// The hosts that containerd tries for each registry, now and after the plan. Routes that differ come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteSummary>,
-    /// How many routes were left out because there are too many.
+    /// The number of routes that were left out because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(with = "i32", range(min = 0))]
     pub routes_left_out: u32,
-    /// What this containerd refuses, ignores or will drop; the worst come first.
+    /// Settings that containerd rejects, ignores or will drop. The worst come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingSummary>,
-    /// How many findings were left out because there are too many.
+    /// The number of findings that were left out because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(with = "i32", range(min = 0))]
     pub findings_left_out: u32,
@@ -85,10 +86,10 @@ pub struct NodeMirrorStatus {
     /// The version of the agent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub agent: String,
-    /// The policy in force.
+    /// The active policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicySummary>,
-    /// The generation of this object that the agent has seen.
+    /// The generation of this object that the agent has observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Migrated`, `Degraded`, `Progressing` and `PolicyValid`.
@@ -97,32 +98,33 @@ pub struct NodeMirrorStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Where a node is on its way. The comment of each says what is then true of the node.
+/// The phase of a node. The comment of each phase states what is then true of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum NodePhase {
-    /// The node was looked at and nothing is to be done: the policy only observes, or there is nothing to migrate.
+    /// The node was observed, and there is nothing to change.
     #[default]
     Observed,
-    /// There is a plan, and the agent is about to rehearse it or to ask for a slot.
+    /// There is a plan that is not carried out now: the policy only observes or allows no restart, the node is busy, or
+    /// the API server does not answer.
     Pending,
-    /// The plan was rehearsed; other nodes hold all slots.
+    /// The plan was rehearsed, and other nodes hold all slots.
     Waiting,
-    /// The node holds a slot and is being changed.
+    /// The node is being changed.
     Changing,
-    /// The node is as the policy wants it, and containerd serves.
+    /// The node matches the policy, and containerd serves.
     Migrated,
-    /// The node's change was taken back, as the policy asked.
+    /// The changes of the node were rolled back, as the policy requires. Every file is the original.
     RolledBack,
-    /// The node cannot be changed as it is, and nothing of it was touched.
+    /// The node cannot be changed. Nothing was changed.
     Refused,
-    /// A change failed and was undone: every file is as it was. The node keeps its slot.
+    /// A change failed and was undone. Every file is the original. The node keeps its slot.
     Undone,
-    /// A change failed and so did its undo: a person is needed. The node keeps its slot.
+    /// The undo of a failed change failed too. An operator must repair the node. The node keeps its slot.
     Stuck,
 }
 
 impl NodePhase {
-    /// All of them, in the order in which a node may go through them.
+    /// All phases, in the order in which a node can go through them.
     pub const ALL: [Self; 9] = [
         Self::Observed,
         Self::Pending,
@@ -135,7 +137,7 @@ impl NodePhase {
         Self::Stuck,
     ];
 
-    /// As it stands in the object and in metrics.
+    /// The name in the object and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Observed => "Observed",
@@ -151,113 +153,114 @@ impl NodePhase {
     }
 }
 
-/// Where containerd has its mirrors from.
+/// The settings from which containerd takes its mirrors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MirrorSetup {
-    /// From `registry.mirrors`.
+    /// `registry.mirrors`.
     Legacy,
-    /// From hosts.toml files below `config_path`.
+    /// hosts.toml files under `config_path`.
     ConfigPath,
-    /// Both are set, which keeps CRI from loading.
+    /// Both are set, so CRI does not load.
     Both,
-    /// From nowhere: registries are asked themselves.
+    /// None: containerd contacts the registries directly.
     None,
 }
 
-/// What is to be changed.
+/// The change that the policy requires.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanSummary {
-    /// The digest of the plan: the same one, the same bytes in the same files.
+    /// The digest of the plan. Plans with the same digest write the same contents to the same files.
     pub digest: String,
-    /// Whether containerd is to be restarted.
+    /// True if containerd must be restarted.
     pub restart: bool,
-    /// How many files are to be written.
+    /// The number of files to write.
     #[schemars(with = "i32", range(min = 0))]
     pub files: u32,
 }
 
-/// Who is asked for the images of one registry.
+/// The hosts that containerd tries for a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteSummary {
-    /// The registry as image names spell it; `*` stands for every registry that nothing names.
+    /// The registry as image names spell it. `*` stands for any other registry.
     pub registry: String,
-    /// Who is asked now, in order.
+    /// The hosts now, in the order in which containerd tries them.
     pub before: Vec<String>,
-    /// Who will be asked, in order.
+    /// The hosts after the plan, in the order in which containerd tries them.
     pub after: Vec<String>,
 }
 
-/// What this containerd refuses, ignores or will drop.
+/// A setting that containerd rejects, ignores or will drop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FindingSummary {
-    /// The name under which `docs/findings.md` explains it.
+    /// The identifier, which docs/findings.md explains.
     pub id: String,
-    /// How bad it is, as `mirrorshift check` says.
+    /// The severity, as `mirrorshift check` prints it.
+    #[serde(rename = "severity")]
     pub level: String,
-    /// What was found, and where.
+    /// The location, what containerd does, and the remedy.
     pub message: String,
 }
 
-/// The policy in force.
+/// The active policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySummary {
     /// `observe`, `migrate` or `rollback`.
     pub mode: String,
-    /// The digest of its text.
+    /// The digest of the policy.
     pub digest: String,
 }
 
 impl NodeMirrorStatus {
-    /// The same within the bounds of an object, whatever a node's files hold: what is too long is cut and says so, and
-    /// what is left out is counted.
+    /// Limits the size of the status, whatever the files of a node contain. Texts that are too long end with an
+    /// ellipsis, and entries that are left out are counted.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        self.routes_left_out += keep(&mut self.routes, MOST_ROUTES);
-        self.findings_left_out += keep(&mut self.findings, MOST_FINDINGS);
+        self.routes_left_out += limit(&mut self.routes, MOST_ROUTES);
+        self.findings_left_out += limit(&mut self.findings, MOST_FINDINGS);
         for route in &mut self.routes {
-            cut(&mut route.registry, LONGEST_NAME);
+            truncate(&mut route.registry, LONGEST_NAME);
             for hosts in [&mut route.before, &mut route.after] {
                 for host in hosts.iter_mut() {
-                    cut(host, LONGEST_NAME);
+                    truncate(host, LONGEST_NAME);
                 }
                 if hosts.len() > MOST_HOSTS {
-                    let more = keep(hosts, MOST_HOSTS - 1);
+                    let more = limit(hosts, MOST_HOSTS - 1);
                     hosts.push(format!("and {more} more"));
                 }
             }
         }
         for finding in &mut self.findings {
-            cut(&mut finding.id, LONGEST_NAME);
-            cut(&mut finding.level, LONGEST_NAME);
-            cut(&mut finding.message, LONGEST_MESSAGE);
+            truncate(&mut finding.id, LONGEST_NAME);
+            truncate(&mut finding.level, LONGEST_NAME);
+            truncate(&mut finding.message, LONGEST_MESSAGE);
         }
-        cut(&mut self.message, LONGEST_MESSAGE);
+        truncate(&mut self.message, LONGEST_MESSAGE);
         for name in [&mut self.containerd, &mut self.change].into_iter().flatten() {
-            cut(name, LONGEST_NAME);
+            truncate(name, LONGEST_NAME);
         }
         for condition in &mut self.conditions {
-            cut(&mut condition.message, LONGEST_MESSAGE);
+            truncate(&mut condition.message, LONGEST_MESSAGE);
         }
         self
     }
 }
 
-/// Shortens a list, and tells by how much.
-fn keep<T>(list: &mut Vec<T>, most: usize) -> u32 {
-    let more = list.len().saturating_sub(most);
-    list.truncate(most);
+/// Truncates a list, and returns the number of removed items.
+fn limit<T>(list: &mut Vec<T>, max: usize) -> u32 {
+    let more = list.len().saturating_sub(max);
+    list.truncate(max);
     u32::try_from(more).unwrap_or(u32::MAX)
 }
 
-/// Shortens a text to `most` characters, the last of which says so.
-pub(super) fn cut(text: &mut String, most: usize) {
-    if text.chars().count() > most {
-        *text = text.chars().take(most.saturating_sub(1)).chain(['…']).collect();
+/// Truncates a text to `max` characters. The last one is then an ellipsis.
+pub(super) fn truncate(text: &mut String, max: usize) {
+    if text.chars().count() > max {
+        *text = text.chars().take(max.saturating_sub(1)).chain(['…']).collect();
     }
 }
 
@@ -272,20 +275,20 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn phases_are_named_as_they_are_written() {
+    fn phases_are_serialized_by_name() {
         for phase in NodePhase::ALL {
             assert_eq!(serde_json::to_value(phase).unwrap(), json!(phase.name()));
         }
     }
 
     #[test]
-    fn nothing_unknown_is_written() {
+    fn default_status_has_only_a_phase() {
         let status = NodeMirrorStatus::default();
         assert_eq!(serde_json::to_value(status).unwrap(), json!({ "phase": "Observed" }));
     }
 
     #[test]
-    fn a_huge_node_fits() {
+    fn status_of_a_huge_node_is_bounded() {
         let route = RouteSummary {
             registry: "r".repeat(5000),
             before: vec!["h".repeat(5000); 40],
@@ -314,9 +317,9 @@ mod tests {
         assert_eq!(status.routes[0].after.len(), MOST_HOSTS);
         assert_eq!(status.findings[0].message.chars().count(), LONGEST_MESSAGE);
         assert!(status.findings[0].message.ends_with('…'));
-        // The API server takes 3 MiB and etcd 1.5 MiB.
+        // The API server accepts 3 MiB and etcd 1.5 MiB.
         assert!(serde_json::to_vec(&status).unwrap().len() < 512 * 1024);
-        // Cut once is cut: the same report twice is the same object.
+        // The function is idempotent, so the same report twice is the same object.
         assert_eq!(status.clone().bounded(), status);
     }
 }

@@ -1,9 +1,9 @@
-//! The node's own object: made when it is not there, and written only where it says something else than it should.
+//! The writer of the node's object: creates it if it is missing, and writes only differences.
 //!
-//! Written by JSON merge patches that name the version they were made from. A merge patch holds what differs and nothing
-//! else, takes away what does not belong there, and fails when somebody wrote meanwhile, whereupon it is made anew.
-//! Server-side apply would leave whatever another manager has added, and grow a list of managers in each of thousands
-//! of objects that have but one writer.
+//! It writes JSON merge patches with the resource version from which they were computed. A merge patch contains only
+//! the differences, removes fields that do not belong there, and fails if another client has written in between; then
+//! it is computed again. Server-side apply would keep the fields of other managers, and would add a list of managers to
+//! each of thousands of objects that have only one writer.
 
 use crate::cluster::client::{ApiClient, RetrySafety};
 use crate::cluster::conditions::{Condition, Conditions};
@@ -16,203 +16,209 @@ use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, Post
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 
-/// How often a write is made anew because somebody else wrote in between.
-const TRIES: u32 = 5;
+/// The most attempts of a write when other clients write in between.
+const ATTEMPTS: u32 = 5;
 
-/// What is to be told.
+/// The report of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeReport {
-    /// All but conditions and the generation, which [`Mirror::say`] adds.
+    /// The status without the conditions and the generation, which [`NodeMirrorWriter::apply`] adds.
     pub status: NodeMirrorStatus,
-    /// The conditions.
+    /// The states of the conditions.
     pub conditions: Conditions,
 }
 
-/// What was written.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Nothing: the object says it already. Nor was anything asked, unless nothing was known of it yet.
+    /// The object already has this status. No request was sent, except perhaps to read the object.
     Nothing,
-    /// What differed.
+    /// The differences were written.
     Patched,
-    /// The whole object: there was none.
+    /// The object was created.
     Made,
 }
 
-/// The object as it was seen last. Its fields are kept as they came: another version of the agent may have written
-/// what this one cannot read.
+/// The last known object. Its fields are untyped, because another version of the agent may have written fields that
+/// this one cannot parse.
 #[derive(Clone, Debug)]
-struct Last {
+struct KnownObject {
     object: DynamicObject,
-    /// What was said when this version came of it. Equal to the object's status, unless the cluster's definition is of
-    /// another release and lacks a field; then saying it again would change nothing.
-    said: Option<Value>,
+    /// The status that was written last. It differs from the status of the object if the definition in the cluster
+    /// belongs to another release and lacks a field. Then writing it again would change nothing.
+    written: Option<Value>,
 }
 
-/// The node's own object.
+/// Writes the node's object.
 #[derive(Debug)]
 pub struct NodeMirrorWriter {
-    cluster: ApiClient,
+    client: ApiClient,
     api: Api<DynamicObject>,
-    owner: NodeIdentity,
-    last: Option<Last>,
+    identity: NodeIdentity,
+    known: Option<KnownObject>,
     watch: Watch<DynamicObject>,
 }
 
 impl NodeMirrorWriter {
-    /// Asks nothing yet.
-    pub fn new(cluster: ApiClient, owner: NodeIdentity) -> Self {
-        let api = Api::all_with(cluster.client(), &ApiResource::erase::<NodeMirror>(&()));
-        let own = format!("metadata.name={}", owner.name);
+    /// Sends no request.
+    pub fn new(client: ApiClient, identity: NodeIdentity) -> Self {
+        let api = Api::all_with(client.client(), &ApiResource::erase::<NodeMirror>(&()));
+        let own = format!("metadata.name={}", identity.name);
         Self {
             watch: Watch::new(api.clone(), "the node's NodeMirror", Some(own)),
-            cluster,
+            client,
             api,
-            owner,
-            last: None,
+            identity,
+            known: None,
         }
     }
 
-    /// Makes the object say `report`, whoever wrote what into it before. `now` is when a condition changes, if one does.
+    /// Writes the report to the object, whatever other clients have written to it. `now` is the transition time of
+    /// conditions that change.
     ///
     /// # Errors
     ///
-    /// That of a call. Nothing is lost by it: say the same again.
+    /// That of a call. Call the function again with the same report.
     pub async fn apply(&mut self, report: &NodeReport, now: Timestamp) -> Result<WriteOutcome, Error> {
-        let mut written = WriteOutcome::Nothing;
-        for _ in 0..TRIES {
-            let mut last = match self.last.take() {
-                Some(last) => last,
+        let mut outcome = WriteOutcome::Nothing;
+        for _ in 0..ATTEMPTS {
+            let mut known = match self.known.take() {
+                Some(known) => known,
                 None => match self.read().await? {
-                    Some(object) => Last { object, said: None },
-                    None => match self.make().await {
+                    Some(object) => KnownObject { object, written: None },
+                    None => match self.create().await {
                         Ok(object) => {
-                            written = WriteOutcome::Made;
-                            Last { object, said: None }
+                            outcome = WriteOutcome::Made;
+                            KnownObject { object, written: None }
                         }
                         Err(error) if error.kind == ApiErrorKind::Exists => continue,
                         Err(error) => return Err(error),
                     },
                 },
             };
-            let outcome = self.write(&mut last, report, now).await;
-            match outcome {
-                // Somebody wrote, or deleted it: look again.
+            match self.write(&mut known, report, now).await {
+                // Another client has changed or deleted the object: read it again.
                 Err(error) if matches!(error.kind, ApiErrorKind::Conflict | ApiErrorKind::Absent) => {}
-                Ok(wrote) => {
-                    self.last = Some(last);
-                    return Ok(if written == WriteOutcome::Made { written } else { wrote });
+                Ok(written) => {
+                    self.known = Some(known);
+                    return Ok(if outcome == WriteOutcome::Made {
+                        outcome
+                    } else {
+                        written
+                    });
                 }
-                // Was it written after all, the next write is a conflict.
+                // If the server applied the write, the next write is a conflict.
                 Err(error) => {
-                    self.last = Some(last);
+                    self.known = Some(known);
                     return Err(error);
                 }
             }
         }
-        let words = "somebody else writes it again and again";
-        Err(Error::new(&self.doing("write"), ApiErrorKind::Conflict, words))
+        let text = "another client keeps writing it";
+        Err(Error::new(&self.action("write"), ApiErrorKind::Conflict, text))
     }
 
-    /// Waits until somebody else has changed or deleted the object: then say again what it should say. Costs one watch and,
-    /// while nobody does, no call. May be dropped and called again at any time.
+    /// Waits until another client has changed or deleted the object. Then the caller writes the report again. Needs one
+    /// watch, and no other request. Cancel safe.
     ///
     /// # Errors
     ///
-    /// That of a call. The next comes after a while that grows.
+    /// That of a call. The delay before the next call grows with each failure.
     pub async fn wait_for_external_change(&mut self) -> Result<(), Error> {
         loop {
-            let disturbed = match self.watch.next(&self.cluster).await? {
+            let changed = match self.watch.next(&self.client).await? {
                 WatchEvent::Restarted(mut objects) => match objects.pop() {
-                    Some(object) => self.news(object),
+                    Some(object) => self.update(object),
                     None => self.forget(),
                 },
-                WatchEvent::Applied(object) => self.news(object),
+                WatchEvent::Applied(object) => self.update(object),
                 WatchEvent::Deleted(_) => self.forget(),
             };
-            if disturbed {
+            if changed {
                 return Ok(());
             }
         }
     }
 
     fn forget(&mut self) -> bool {
-        self.last = None;
+        self.known = None;
         true
     }
 
-    /// Takes note of the object, and tells whether somebody else made it what it is.
-    fn news(&mut self, object: DynamicObject) -> bool {
-        let Some(last) = &mut self.last else { return true };
-        // Own writes come back as news, the older ones after the newer were answered.
+    /// Stores the object from the watch. Returns true if another client has changed it.
+    fn update(&mut self, object: DynamicObject) -> bool {
+        let Some(known) = &mut self.known else { return true };
+        // The watch also delivers this client's writes, older ones after the response to newer ones.
         if !is_newer(
             object.resource_version().as_deref(),
-            last.object.resource_version().as_deref(),
+            known.object.resource_version().as_deref(),
         ) {
             return false;
         }
-        let same = object.data["status"] == last.object.data["status"]
-            && object.metadata.owner_references == last.object.metadata.owner_references
-            && object.metadata.uid == last.object.metadata.uid;
-        if !same {
-            last.said = None;
+        let is_same = object.data["status"] == known.object.data["status"]
+            && object.metadata.owner_references == known.object.metadata.owner_references
+            && object.metadata.uid == known.object.metadata.uid;
+        if !is_same {
+            known.written = None;
         }
-        last.object = object;
-        !same
+        known.object = object;
+        !is_same
     }
 
     async fn read(&self) -> Result<Option<DynamicObject>, Error> {
-        let doing = self.doing("read");
-        self.cluster
-            .call(&doing, RetrySafety::Idempotent, || self.api.get_opt(&self.owner.name))
+        let action = self.action("read");
+        self.client
+            .call(&action, RetrySafety::Idempotent, || {
+                self.api.get_opt(&self.identity.name)
+            })
             .await
     }
 
-    async fn make(&self) -> Result<DynamicObject, Error> {
-        let mut object = DynamicObject::new(&self.owner.name, &ApiResource::erase::<NodeMirror>(&()));
+    async fn create(&self) -> Result<DynamicObject, Error> {
+        let mut object = DynamicObject::new(&self.identity.name, &ApiResource::erase::<NodeMirror>(&()));
         object.metadata = ObjectMeta {
-            owner_references: Some(vec![self.owner.reference()]),
+            owner_references: Some(vec![self.identity.owner_reference()]),
             ..object.metadata
         };
         object.data = json!({ "spec": {} });
         let params = PostParams::default();
-        // Made twice is seen: the second time there is one.
-        self.cluster
-            .call(&self.doing("make"), RetrySafety::Idempotent, || {
+        // A repeated creation is detected: the object exists then.
+        self.client
+            .call(&self.action("create"), RetrySafety::Idempotent, || {
                 self.api.create(&params, &object)
             })
             .await
     }
 
-    /// Writes what differs, the owner first: the admission policy takes no object that is owned by others.
-    async fn write(&self, last: &mut Last, report: &NodeReport, now: Timestamp) -> Result<WriteOutcome, Error> {
-        let mut written = WriteOutcome::Nothing;
-        if !self.owner.owns(last.object.metadata.owner_references.as_ref()) {
-            let patch = json!({ "metadata": { "ownerReferences": [self.owner.reference()] } });
-            last.object = self.patch(&last.object, patch, false).await?;
-            last.said = None;
-            written = WriteOutcome::Patched;
+    /// Writes the differences, the owner first, because the admission policy rejects objects with other owners.
+    async fn write(&self, known: &mut KnownObject, report: &NodeReport, now: Timestamp) -> Result<WriteOutcome, Error> {
+        let mut outcome = WriteOutcome::Nothing;
+        if !self.identity.owns(known.object.metadata.owner_references.as_ref()) {
+            let patch = json!({ "metadata": { "ownerReferences": [self.identity.owner_reference()] } });
+            known.object = self.patch(&known.object, patch, false).await?;
+            known.written = None;
+            outcome = WriteOutcome::Patched;
         }
-        let wanted = wanted(report, &last.object, now);
-        if last.said.as_ref() == Some(&wanted) {
-            return Ok(written);
+        let desired = desired_status(report, &known.object, now);
+        if known.written.as_ref() == Some(&desired) {
+            return Ok(outcome);
         }
-        let there = last.object.data.get("status").unwrap_or(&Value::Null);
-        if let Some(status) = difference(there, &wanted) {
-            last.object = self.patch(&last.object, json!({ "status": status }), true).await?;
-            written = WriteOutcome::Patched;
+        let current = known.object.data.get("status").unwrap_or(&Value::Null);
+        if let Some(status) = merge_patch(current, &desired) {
+            known.object = self.patch(&known.object, json!({ "status": status }), true).await?;
+            outcome = WriteOutcome::Patched;
         }
-        last.said = Some(wanted);
-        Ok(written)
+        known.written = Some(desired);
+        Ok(outcome)
     }
 
     async fn patch(&self, object: &DynamicObject, mut patch: Value, status: bool) -> Result<DynamicObject, Error> {
-        // Of this version, which no other object of the name has had.
+        // Fails for another version, and for another object of the same name.
         patch["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
-        let (patch, params, name) = (Patch::Merge(patch), PatchParams::default(), &self.owner.name);
-        let doing = self.doing(if status { "write the status of" } else { "write" });
-        self.cluster
-            .call(&doing, RetrySafety::Idempotent, async || {
+        let (patch, params, name) = (Patch::Merge(patch), PatchParams::default(), &self.identity.name);
+        let action = self.action(if status { "write the status of" } else { "write" });
+        self.client
+            .call(&action, RetrySafety::Idempotent, async || {
                 if status {
                     self.api.patch_status(name, &params, &patch).await
                 } else {
@@ -222,18 +228,18 @@ impl NodeMirrorWriter {
             .await
     }
 
-    fn doing(&self, what: &str) -> String {
-        format!("{what} {} {}", NodeMirror::kind(&()), self.owner.name)
+    fn action(&self, verb: &str) -> String {
+        format!("{verb} {} {}", NodeMirror::kind(&()), self.identity.name)
     }
 }
 
-/// The whole status, given the object that is to have it.
-fn wanted(report: &NodeReport, object: &DynamicObject, now: Timestamp) -> Value {
+/// Computes the whole status of the object.
+fn desired_status(report: &NodeReport, object: &DynamicObject, now: Timestamp) -> Value {
     let before = object.data.get("status").and_then(|status| status.get("conditions"));
-    // A condition that cannot be read has no history.
+    // A condition that cannot be parsed has no history.
     let before: Vec<Condition> = before.and_then(Value::as_array).map_or_else(Vec::new, |conditions| {
-        let read = |condition: &Value| serde_json::from_value(condition.clone()).ok();
-        conditions.iter().filter_map(read).collect()
+        let parse = |condition: &Value| serde_json::from_value(condition.clone()).ok();
+        conditions.iter().filter_map(parse).collect()
     });
     let generation = object.metadata.generation;
     let status = NodeMirrorStatus {
@@ -241,32 +247,32 @@ fn wanted(report: &NodeReport, object: &DynamicObject, now: Timestamp) -> Value 
         observed_generation: generation,
         ..report.status.clone()
     };
-    // A status of strings, numbers and lists of them can always be written.
+    // The type has no value that JSON cannot represent.
     serde_json::to_value(status.bounded()).unwrap_or_default()
 }
 
-/// The merge patch (RFC 7396) that makes `there` the same as `wanted`; none when it is.
-fn difference(there: &Value, wanted: &Value) -> Option<Value> {
-    if there == wanted {
+/// Computes the merge patch (RFC 7396) that changes `current` to `desired`. Returns `None` if they are equal.
+fn merge_patch(current: &Value, desired: &Value) -> Option<Value> {
+    if current == desired {
         return None;
     }
-    let (Value::Object(there), Value::Object(wanted)) = (there, wanted) else {
-        return Some(wanted.clone());
+    let (Value::Object(current), Value::Object(desired)) = (current, desired) else {
+        return Some(desired.clone());
     };
     let mut patch = Map::new();
-    for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
+    for key in current.keys().filter(|key| !desired.contains_key(*key)) {
         patch.insert(key.clone(), Value::Null);
     }
-    for (key, value) in wanted {
-        if let Some(differs) = difference(there.get(key).unwrap_or(&Value::Null), value) {
-            patch.insert(key.clone(), differs);
+    for (key, value) in desired {
+        if let Some(difference) = merge_patch(current.get(key).unwrap_or(&Value::Null), value) {
+            patch.insert(key.clone(), difference);
         }
     }
     Some(Value::Object(patch))
 }
 
-/// Whether a version comes after another. Kubernetes promises their order since 1.35 and has kept it ever since; a pair
-/// that is not two numbers counts as newer when it differs.
+/// Returns true if a resource version is newer than another. Kubernetes guarantees their order since 1.35 (KEP-5504).
+/// Versions that are not numbers are treated as newer if they differ.
 fn is_newer(version: Option<&str>, than: Option<&str>) -> bool {
     let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
     match (number(version), number(than)) {

@@ -1,4 +1,10 @@
-//! One watch that goes on: begun with a list, resumed where it broke, begun again when that is forgotten.
+//! A watch that continues after interruptions. It starts with a list, resumes from the last resource version after a
+//! lost connection, and starts with a list again when the server has expired that version.
+//!
+//! This is not kube-runtime's `watcher`, because its `Config::timeout` is limited to 295 s (`watcher.rs:227` in
+//! kube-runtime 5.0.0). The watches here last 15 to 20 minutes, so that 5,000 agents at rest send about 5 requests per
+//! second and not about 17. In addition, the throttle of [`ApiClient`] delays these requests together with all others
+//! of the agent, and honours `Retry-After` for all of them.
 
 use crate::cluster::backoff::Backoff;
 use crate::cluster::client::{ApiClient, RetrySafety};
@@ -12,44 +18,47 @@ use std::fmt::Debug;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long one watch lasts at least; a random part of [`SPREAD`] comes on top, so that thousands do not end together.
-/// Each end costs the server a request, and a connection that is dead is found out by the kernel before.
-const LASTS: Duration = Duration::from_mins(15);
+/// The minimum lifetime of a watch. Up to [`SPREAD`] is added at random, so that thousands of agents do not reconnect
+/// at once. Each new watch costs the server a request. The kernel detects a lost connection earlier, by TCP keep-alive.
+const LIFETIME: Duration = Duration::from_mins(15);
 const SPREAD: Duration = Duration::from_mins(5);
-/// A watch that lasted this long was a good one, whatever it saw.
-const GOOD: Duration = Duration::from_mins(1);
-/// How much later than it should a watch may end before it counts as dead.
+/// A watch that lasted this long was successful, even without events.
+const SUCCESSFUL: Duration = Duration::from_mins(1);
+/// The time after the end of its lifetime at which a watch is considered lost.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What a watch saw.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum WatchEvent<K> {
-    /// All there is. Always the first, and again when something may have been missed.
+    /// All objects. The first event, and sent again when events may have been missed.
     Restarted(Vec<K>),
-    /// An object is new, or is now as here.
+    /// An object was created or modified.
     Applied(K),
-    /// An object is gone; this is how it was last.
+    /// An object was deleted. The value is its last state.
     Deleted(K),
 }
 
 type WatchStream<K> = BoxStream<'static, kube::Result<RawWatchEvent<K>>>;
 
-struct Open<K> {
+/// An open connection of a watch.
+struct OpenWatch<K> {
     events: WatchStream<K>,
     begun: Instant,
-    /// When it counts as dead.
+    /// The time at which the connection is considered lost.
     end: Instant,
 }
 
-/// A watch of the objects of one kind that a selector of fields picks.
+/// A watch of the objects of one kind, limited by a field selector.
 pub(crate) struct Watch<K> {
     api: Api<K>,
-    what: &'static str,
+    /// The objects, for error messages.
+    objects: &'static str,
     fields: Option<String>,
-    /// From where to go on; none before the first list.
+    /// The resource version to resume from; none before the first list.
     version: Option<String>,
-    open: Option<Open<K>>,
-    /// A server that ends each watch at once is not asked without pause; one that fails has a pace of its own.
+    open: Option<OpenWatch<K>>,
+    /// The earliest time of the next connection, for a server that ends each watch at once. The throttle of the client
+    /// delays requests to a server that fails.
     not_before: Option<Instant>,
     backoff: Backoff,
 }
@@ -57,18 +66,21 @@ pub(crate) struct Watch<K> {
 impl<K> Debug for Watch<K> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
-            what, fields, version, ..
+            objects,
+            fields,
+            version,
+            ..
         } = self;
-        write!(out, "Watch({what}, {fields:?}, {version:?})")
+        write!(out, "Watch({objects}, {fields:?}, {version:?})")
     }
 }
 
 impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
-    /// Asks nothing yet.
-    pub(crate) fn new(api: Api<K>, what: &'static str, fields: Option<String>) -> Self {
+    /// Sends no request.
+    pub(crate) fn new(api: Api<K>, objects: &'static str, fields: Option<String>) -> Self {
         Self {
             api,
-            what,
+            objects,
             fields,
             version: None,
             open: None,
@@ -77,109 +89,112 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         }
     }
 
-    /// Begins after a list that the caller has made, unless it has begun.
+    /// Sets the resource version of a list that the caller has made, unless the watch has one.
     pub(crate) fn resume_from(&mut self, version: Option<String>) {
         self.version = self.version.take().or(version);
     }
 
-    /// Ends it; the next call of [`Watch::next`] begins with a list again.
+    /// Closes the connection. The next call of [`Watch::next`] starts with a list.
     pub(crate) fn close(&mut self) {
         self.open = None;
         self.version = None;
     }
 
-    /// Waits for the next thing to see. May be dropped at any time and called again: nothing is lost, and what is open
-    /// stays open.
+    /// Waits for the next event. Cancel safe: no event is lost, and the connection stays open.
     ///
     /// # Errors
     ///
-    /// That of a call. After one the watch goes on where it was, and asks less and less: nobody has to wait before.
-    pub(crate) async fn next(&mut self, cluster: &ApiClient) -> Result<WatchEvent<K>, Error> {
+    /// That of a call. The next call of this function resumes the watch, after a delay that grows with each failure.
+    /// The caller need not wait.
+    pub(crate) async fn next(&mut self, client: &ApiClient) -> Result<WatchEvent<K>, Error> {
         loop {
             if let Some(instant) = self.not_before {
                 tokio::time::sleep_until(instant).await;
                 self.not_before = None;
             }
             let Some(version) = self.version.clone() else {
-                match self.list(cluster).await {
+                match self.list(client).await {
                     Ok(all) => return Ok(all),
-                    Err(error) => self.failed(cluster, error)?,
+                    Err(error) => self.handle_error(client, error)?,
                 }
                 continue;
             };
             if self.open.is_none() {
-                match self.begin(cluster, &version).await {
+                match self.open(client, &version).await {
                     Ok(open) => self.open = Some(open),
-                    Err(error) => self.failed(cluster, error)?,
+                    Err(error) => self.handle_error(client, error)?,
                 }
             }
             let Some(open) = &mut self.open else { continue };
-            // It ended as it should, or was cut off, or nothing was heard of it for too long.
+            // The watch reached its lifetime, or the connection was closed or lost.
             let Ok(Some(event)) = timeout_at(open.end, open.events.next()).await else {
-                self.pause(cluster);
+                self.close_and_pause(client);
                 continue;
             };
             match event {
                 Ok(RawWatchEvent::Bookmark(bookmark)) => self.version = Some(bookmark.metadata.resource_version),
                 Ok(RawWatchEvent::Added(object) | RawWatchEvent::Modified(object)) => {
-                    self.heard(&object);
+                    self.record_version(&object);
                     return Ok(WatchEvent::Applied(object));
                 }
                 Ok(RawWatchEvent::Deleted(object)) => {
-                    self.heard(&object);
+                    self.record_version(&object);
                     return Ok(WatchEvent::Deleted(object));
                 }
-                Ok(RawWatchEvent::Error(status)) => self.failed(cluster, Error::from_status(&self.doing(), &status))?,
-                Err(error) => self.failed(cluster, Error::of(&self.doing(), &error))?,
+                Ok(RawWatchEvent::Error(status)) => {
+                    self.handle_error(client, Error::from_status(&self.action(), &status))?;
+                }
+                Err(error) => self.handle_error(client, Error::of(&self.action(), &error))?,
             }
         }
     }
 
-    fn doing(&self) -> String {
-        format!("watch {}", self.what)
+    fn action(&self) -> String {
+        format!("watch {}", self.objects)
     }
 
-    fn heard(&mut self, object: &K) {
+    fn record_version(&mut self, object: &K) {
         self.version = object.resource_version().or(self.version.take());
         self.backoff.reset();
     }
 
-    /// A list of any age: what came since is seen by the watch that follows it. The server has it in memory.
-    async fn list(&mut self, cluster: &ApiClient) -> Result<WatchEvent<K>, Error> {
+    /// Lists the objects in any recent state, which the server has in memory. The watch that follows delivers the
+    /// changes since.
+    async fn list(&mut self, client: &ApiClient) -> Result<WatchEvent<K>, Error> {
         let mut params = ListParams::default().match_any();
         params.field_selector.clone_from(&self.fields);
-        let doing = format!("list {}", self.what);
-        let list = cluster
+        let action = format!("list {}", self.objects);
+        let list = client
             .without_deadline()
-            .call(&doing, RetrySafety::Idempotent, || self.api.list(&params))
+            .call(&action, RetrySafety::Idempotent, || self.api.list(&params))
             .await?;
         self.version = Some(list.metadata.resource_version.unwrap_or_default());
         Ok(WatchEvent::Restarted(list.items))
     }
 
-    async fn begin(&self, cluster: &ApiClient, version: &str) -> Result<Open<K>, Error> {
-        let lasts = LASTS + cluster.jitter().duration_up_to(SPREAD);
-        let mut params = WatchParams::default().timeout(u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
+    async fn open(&self, client: &ApiClient, version: &str) -> Result<OpenWatch<K>, Error> {
+        let lifetime = LIFETIME + client.jitter().duration_up_to(SPREAD);
+        let mut params = WatchParams::default().timeout(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
         params.field_selector.clone_from(&self.fields);
-        let events = cluster
+        let events = client
             .without_deadline()
-            .call(&self.doing(), RetrySafety::Idempotent, || {
+            .call(&self.action(), RetrySafety::Idempotent, || {
                 self.api.watch(&params, version)
             })
             .await?;
         let begun = Instant::now();
-        Ok(Open {
+        Ok(OpenWatch {
             events: events.boxed(),
             begun,
-            end: begun + lasts + GRACE,
+            end: begun + lifetime + GRACE,
         })
     }
 
-    /// Where it was is forgotten: begins again. Anything else goes to the caller.
-    fn failed(&mut self, cluster: &ApiClient, error: Error) -> Result<(), Error> {
+    /// Starts with a list again if the resource version has expired. Returns any other error.
+    fn handle_error(&mut self, client: &ApiClient, error: Error) -> Result<(), Error> {
         let call_failed = self.open.is_none() && error.kind.is_outage();
         if !call_failed {
-            self.pause(cluster);
+            self.close_and_pause(client);
         }
         if error.kind == ApiErrorKind::Expired {
             self.version = None;
@@ -188,11 +203,12 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
         Err(error)
     }
 
-    /// Ends the connection; the next one comes after a while that grows unless the last was good or something was heard.
-    fn pause(&mut self, cluster: &ApiClient) {
-        if self.open.take().is_some_and(|open| open.begun.elapsed() >= GOOD) {
+    /// Closes the connection. The next one is opened after a delay, which grows unless the last connection was
+    /// successful or delivered an event.
+    fn close_and_pause(&mut self, client: &ApiClient) {
+        if self.open.take().is_some_and(|open| open.begun.elapsed() >= SUCCESSFUL) {
             self.backoff.reset();
         }
-        self.not_before = Some(Instant::now() + self.backoff.next(cluster.jitter()));
+        self.not_before = Some(Instant::now() + self.backoff.next(client.jitter()));
     }
 }

@@ -1,6 +1,6 @@
-//! What a look at the node found, as the document that goes from the node to the daemon. Holds no secret.
+//! The observation of a node: the document that the observing unit writes and the agent reads. It holds no secret.
 
-use crate::exit::Exit;
+use crate::change_run::failure_summary::FailureSummary;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase;
 use serde::{Deserialize, Serialize};
@@ -8,144 +8,120 @@ use serde::{Deserialize, Serialize};
 /// The node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeObservation {
-    /// The version of containerd that is installed, as the plan is made for it.
+    /// The version of the installed containerd. The plan is made for it.
     pub(crate) containerd: Option<String>,
     /// The unit that runs containerd.
     pub(crate) unit: Option<String>,
-    /// The run of containerd's unit: another one after each start.
+    /// The invocation of containerd's unit, which changes with each start.
     pub(crate) invocation: Option<String>,
-    /// CRI says that it can make sandboxes.
+    /// CRI reports that it can create sandboxes.
     pub(crate) serves: bool,
-    /// Where containerd has its mirrors from; nothing when its configuration cannot be read.
+    /// None when containerd's configuration cannot be read.
     pub(crate) mirrors: Option<MirrorSource>,
-    /// A change or an undo of one is under way just now.
+    /// A change or an undo is in progress.
     pub(crate) under_way: bool,
-    /// The change that is not over, by its identifier.
     pub(crate) unfinished: Option<ChangeSummary>,
-    /// The change whose bytes are in force.
+    /// The change whose files are in place.
     pub(crate) in_force: Option<ChangeSummary>,
-    /// The change that was over last.
+    /// The change that ended last.
     pub(crate) last: Option<ChangeSummary>,
-    /// Files that the tool wrote and that hold something else now.
-    pub(crate) drifted: Vec<Drifted>,
-    /// How long ago such files were put back last, in seconds by the node's clock.
-    pub(crate) mended_ago: Option<u64>,
-    /// What is to be done, or why it cannot be.
-    pub(crate) answer: PlanOutcome,
-    /// What containerd refuses, ignores or will drop, worst first.
+    pub(crate) drifted: Vec<DriftedFile>,
+    /// Seconds since the last repair ended, by the node's clock.
+    pub(crate) repaired_ago: Option<u64>,
+    pub(crate) plan: PlanOutcome,
+    /// Settings that containerd rejects, ignores or will drop, worst first.
     pub(crate) findings: Vec<ReportedFinding>,
 }
 
-/// Where containerd has its mirrors from.
+/// The settings from which containerd takes its mirrors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MirrorSource {
     /// `registry.mirrors`.
     Legacy,
-    /// hosts.toml files below `config_path`.
+    /// hosts.toml files under `config_path`.
     ConfigPath,
-    /// Both are set, and CRI is dead of it.
+    /// Both are set, so CRI does not load.
     Both,
-    /// Nowhere.
+    /// Neither is set.
     None,
 }
 
-/// A file that does not hold what the tool wrote.
+/// A file that Mirrorshift wrote and another program has modified or removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Drifted {
-    /// The file.
+pub(crate) struct DriftedFile {
     pub(crate) path: String,
-    /// Whose it is now and when it was written last, in seconds since 1970; nothing when it is gone.
+    /// The user that owns it and the second since 1970 at which it was modified; none when the file is missing.
     pub(crate) now: Option<(u32, i64)>,
-    /// It can be put back without a restart.
-    pub(crate) mendable: bool,
+    /// It can be restored without a restart.
+    pub(crate) repairable: bool,
 }
 
-/// A change, as the journal has it.
+/// A change in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChangeSummary {
-    /// Its identifier.
     pub(crate) id: String,
-    /// How far it came.
     pub(crate) phase: Phase,
-    /// When it was closed, in seconds since 1970 by the node's clock.
+    /// The second since 1970 at which it ended, by the node's clock.
     pub(crate) ended: Option<u64>,
-    /// Why it was undone or is stuck.
+    /// The reason why it was undone or is stuck.
     pub(crate) note: Option<String>,
 }
 
-/// What is to be done, or why it cannot be.
+/// The plan for the node, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PlanOutcome {
-    /// This; nothing when it names no file.
-    Planned(Planned),
-    /// It cannot be done, and nothing was touched.
-    Refused(Refused),
+    Planned(PlannedChange),
+    /// The node cannot be changed. Nothing was changed.
+    Refused(FailureSummary),
 }
 
-/// What is to be done.
+/// The change that a plan makes; empty when the node needs none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Planned {
-    /// Names the plan; nothing when there is nothing to do.
+pub(crate) struct PlannedChange {
+    /// The digest of the plan; none when the plan is empty.
     pub(crate) digest: Option<Digest>,
-    /// Whether containerd has to be restarted.
+    /// containerd must be restarted.
     pub(crate) restart: bool,
     /// The files that change.
     pub(crate) files: Vec<String>,
-    /// Who is asked for each registry, before and after.
     pub(crate) routes: Vec<RouteDifference>,
-    /// Why this very plan was undone before on this containerd.
+    /// The reason why the same plan was undone before on this containerd.
     pub(crate) undone_before: Option<String>,
-    /// What the node is busy with: a change would wait for it.
+    /// The work that the node is busy with. A change would wait for its end.
     pub(crate) busy: Option<String>,
-    /// What a rehearsal came to, where one was asked for: it agrees.
+    /// The summary of a successful rehearsal, if one was requested.
     pub(crate) rehearsed: Option<String>,
 }
 
-/// Who is asked for one registry.
+/// The hosts that containerd tries for a registry, before and after the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RouteDifference {
-    /// The registry; nothing for every one that nobody names.
-    pub(crate) registry: Option<String>,
-    /// URLs in their order, now.
+    /// The registry; `*` for any other registry.
+    pub(crate) registry: String,
+    /// URLs in the order in which containerd tries them.
     pub(crate) before: Vec<String>,
-    /// After the plan.
     pub(crate) after: Vec<String>,
-    /// Whether a registry could tell the two apart, be it by something that the URLs do not show.
+    /// A registry could distinguish the two, perhaps by a property that the URLs do not show.
     pub(crate) differs: bool,
 }
 
-/// Why nothing can be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Refused {
-    /// How a command would have ended.
-    pub(crate) exit: Exit,
-    /// A stable name.
-    pub(crate) reason: String,
-    /// A sentence, with file and line where they are known.
-    pub(crate) message: String,
-    /// What to do about it.
-    pub(crate) hint: Option<String>,
-}
-
-/// One finding.
+/// A finding of `mirrorshift check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportedFinding {
-    /// A stable name.
     pub(crate) id: String,
-    /// How bad it is.
     pub(crate) severity: String,
-    /// What, where, and what to do.
+    /// The location, what containerd does, and the remedy.
     pub(crate) message: String,
 }
 
-/// Who fights over a file is let win for this long.
-const TRUCE: u64 = 3600;
+/// A file that is modified again within this time after a repair is left unchanged, because another tool manages it.
+const REPAIR_PAUSE_SECS: u64 = 3600;
 
 impl NodeObservation {
-    /// A node that serves, where nothing was ever changed, and of which nothing else is known: one that is made up.
+    /// A node that serves and was never changed, for tests and simulations.
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn serving(answer: PlanOutcome) -> Self {
+    pub(crate) fn serving(plan: PlanOutcome) -> Self {
         Self {
             containerd: None,
             unit: None,
@@ -157,34 +133,33 @@ impl NodeObservation {
             in_force: None,
             last: None,
             drifted: Vec::new(),
-            mended_ago: None,
-            answer,
+            repaired_ago: None,
+            plan,
             findings: Vec::new(),
         }
     }
 
-    /// Whether something can be put back.
-    pub(crate) fn is_mendable(&self) -> bool {
-        self.drifted.iter().any(|drifted| drifted.mendable)
+    /// Returns true if a drifted file can be restored without a restart.
+    pub(crate) fn is_repairable(&self) -> bool {
+        self.drifted.iter().any(|file| file.repairable)
     }
 
-    /// Whether somebody writes again what was put back within the hour.
-    pub(crate) fn is_fought_over(&self) -> bool {
-        self.is_mendable() && self.mended_ago.is_some_and(|ago| ago < TRUCE)
+    /// Returns true if another program modified a file again within the hour after its repair.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.is_repairable() && self.repaired_ago.is_some_and(|ago| ago < REPAIR_PAUSE_SECS)
     }
 
-    /// Whether a plan would write nothing but what somebody else has written.
+    /// Returns true if the plan would only restore drifted files.
     pub(crate) fn is_only_drift(&self) -> bool {
-        let PlanOutcome::Planned(planned) = &self.answer else {
+        let PlanOutcome::Planned(planned) = &self.plan else {
             return false;
         };
-        let drifted = |file: &String| self.drifted.iter().any(|drifted| drifted.path == *file);
-        !planned.restart && planned.files.iter().all(drifted)
+        let is_drifted = |path: &String| self.drifted.iter().any(|file| file.path == *path);
+        !planned.restart && planned.files.iter().all(is_drifted)
     }
 }
 
-impl Planned {
-    /// Whether there is nothing to do.
+impl PlannedChange {
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }

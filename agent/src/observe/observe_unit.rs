@@ -1,20 +1,24 @@
-//! What the unit of a look does: reads the node, plans for it, asks whether a change may begin, and rehearses it where that
-//! is wanted. Changes nothing of the node: it only keeps copies of what was migrated, so that it can be put back.
+//! The observing unit: reads the node, plans for it, checks whether a change may begin, and rehearses the change if
+//! requested.
+//!
+//! It changes no file of the node. It only keeps copies of the migrated files in Mirrorshift's own folder, so that they
+//! can be repaired.
 
 use crate::change_run::carry_out::{plan_without_routes, rollback_needs_restart};
+use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::preflight::{
-    preflight_refusal, words, {self},
+    describe_work, preflight_refusal, {self},
 };
 use crate::change_run::rehearse::rehearse;
 use crate::change_run::request::ChangeTimeouts;
 use crate::change_run::{follow, run_dir};
 use crate::cli::{ColorWhen, CommonArgs, Output};
 use crate::commands::{CommandOutput, identity};
-use crate::error::{CommandError, Location};
+use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::{LoadedNode, PolicySource};
 use crate::observe::observation::{
-    ChangeSummary, Drifted, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused, ReportedFinding,
+    ChangeSummary, DriftedFile, MirrorSource, NodeObservation, PlanOutcome, PlannedChange, ReportedFinding,
     RouteDifference,
 };
 use crate::render::routes;
@@ -25,87 +29,92 @@ use mirrorshift_plan::Plan;
 use mirrorshift_plan::preflight::PreflightResult;
 use serde::{Deserialize, Serialize};
 
-/// The file of what is asked.
-const QUESTION: &str = "question.json";
-/// The file of what was seen.
-const SEEN: &str = "seen.json";
+/// The file of the request.
+const REQUEST: &str = "request.json";
+/// The file of the result.
+const OBSERVATION: &str = "observation.json";
 
-/// What a look is to find out. No `Debug`: a policy may hold passwords.
+/// A request to observe the node. No `Debug`: a policy may hold passwords.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ObservationRequest {
-    /// The run.
+    /// The identifier of the run.
     pub(crate) id: String,
-    /// Which change is looked for.
     pub(crate) goal: ObservationGoal,
-    /// Where containerd's configuration starts.
+    /// The path of containerd's root configuration file.
     pub(crate) config: String,
-    /// Whether the change is tried in a sandbox.
+    /// Rehearse the change in a sandbox.
     pub(crate) rehearse: bool,
 }
 
-/// Which change is looked for.
+/// The change that an observation plans.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum ObservationGoal {
-    /// To what a policy wants.
+    /// A change that makes the node match a policy.
     Migrate(PolicySource),
-    /// Back to the bytes of before.
+    /// A change that restores the original files.
     Rollback,
 }
 
 impl ObservationRequest {
-    /// Puts it where the unit looks for it.
+    /// Writes the request to the folder of its run.
     pub(crate) fn write(&self) -> Result<(), CommandError> {
         run_dir::make(&self.id)?;
         let text = serde_json::to_vec(self).unwrap_or_default();
-        run_dir::replace(&run_dir::path(&self.id, QUESTION), &text).map_err(|error| run_dir::failed("write to", &error))
+        run_dir::replace(&run_dir::path(&self.id, REQUEST), &text).map_err(|error| run_dir::failed("write to", &error))
     }
 
-    /// What came of it, once its unit has ended. Takes question and answer away.
+    /// Reads the observation after the unit has ended, and removes the folder of the run.
     ///
     /// # Errors
-    /// Why there is none.
-    pub(crate) fn answer(&self) -> Result<NodeObservation, Refused> {
-        let nothing = |why: String| Refused {
+    ///
+    /// The failure of the unit, or that there is no observation.
+    pub(crate) fn take_observation(&self) -> Result<NodeObservation, FailureSummary> {
+        let no_result = |cause: String| FailureSummary {
             exit: Exit::Unexpected,
             reason: "look".to_owned(),
-            message: format!("the look at the node ended without an answer: {why}"),
-            hint: Some("`journalctl -u mirrorshift-facts` on the node says why".to_owned()),
+            message: format!("the observation of the node ended without a result: {cause}"),
+            hint: Some("read `journalctl -u mirrorshift-facts` on the node".to_owned()),
         };
-        let read = std::fs::read(run_dir::path(&self.id, SEEN));
-        run_dir::take_away(&self.id);
-        let bytes = read.map_err(|error| nothing(error.to_string()))?;
-        let seen: Result<NodeObservation, Refused> =
-            serde_json::from_slice(&bytes).map_err(|error| nothing(error.to_string()))?;
-        seen
+        let read = std::fs::read(run_dir::path(&self.id, OBSERVATION));
+        run_dir::remove(&self.id);
+        let text = read.map_err(|error| no_result(error.to_string()))?;
+        let observation: Result<NodeObservation, FailureSummary> =
+            serde_json::from_slice(&text).map_err(|error| no_result(error.to_string()))?;
+        observation
     }
 }
 
-/// Answers the question of a run.
+/// Makes the observation that the request of a run describes.
 pub(crate) fn run(id: &str) -> Result<CommandOutput, CommandError> {
-    let unreadable = |why: String| CommandError::usage("question", format!("the run `{id}` asks nothing: {why}"));
-    let bytes = std::fs::read(run_dir::path(id, QUESTION)).map_err(|error| unreadable(error.to_string()))?;
-    let question: ObservationRequest = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    let seen = look(&question).map_err(|failure| Refused::of(&failure));
-    let text = serde_json::to_vec(&seen).unwrap_or_default();
-    run_dir::replace(&run_dir::path(id, SEEN), &text).map_err(|error| run_dir::failed("write to", &error))?;
+    let unreadable = |cause: String| {
+        CommandError::usage(
+            "question",
+            format!("cannot read the request of the run `{id}`: {cause}"),
+        )
+    };
+    let text = std::fs::read(run_dir::path(id, REQUEST)).map_err(|error| unreadable(error.to_string()))?;
+    let request: ObservationRequest = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+    let observation = observe_node(&request).map_err(|error| FailureSummary::from(&error));
+    let text = serde_json::to_vec(&observation).unwrap_or_default();
+    run_dir::replace(&run_dir::path(id, OBSERVATION), &text).map_err(|error| run_dir::failed("write to", &error))?;
     Ok(CommandOutput::text(Exit::Done, String::new()))
 }
 
-fn look(question: &ObservationRequest) -> Result<NodeObservation, CommandError> {
+fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, CommandError> {
     let root = Root::open("/")?;
     let facts = observe(&root, &ObserveOptions::default())
         .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
     let common = CommonArgs {
         root: "/".into(),
         containerd_version: None,
-        config: question.config.clone(),
+        config: request.config.clone(),
         output: Output::Json,
         color: ColorWhen::Never,
     };
-    // What is not kept cannot be put back, and that is told.
+    // Best effort: a file whose copy could not be retained is reported as not repairable.
     retain_copies(&root).ok();
     let journal = status(&root)?;
-    let mut seen = NodeObservation {
+    let mut observation = NodeObservation {
         containerd: facts.containerd.version.known().cloned(),
         unit: facts.unit.known().map(|unit| unit.id.clone()),
         invocation: facts.unit.known().and_then(|unit| unit.invocation_id.clone()),
@@ -114,38 +123,38 @@ fn look(question: &ObservationRequest) -> Result<NodeObservation, CommandError> 
         unfinished: journal.unfinished.as_ref().map(ChangeSummary::of),
         in_force: journal.in_force().map(ChangeSummary::of),
         last: journal.history.last().map(ChangeSummary::of),
-        drifted: drifted(&root, &journal).into_iter().map(Drifted::from).collect(),
-        mended_ago: mended_ago(&journal),
-        // What follows is for what can be read.
+        drifted: drifted(&root, &journal).into_iter().map(DriftedFile::from).collect(),
+        repaired_ago: repaired_ago(&journal),
+        // The rest needs a readable configuration.
         mirrors: None,
         findings: Vec::new(),
-        answer: PlanOutcome::Planned(Planned::default()),
+        plan: PlanOutcome::Planned(PlannedChange::default()),
     };
     let node = match LoadedNode::read(&root, &common) {
         Ok(node) => node,
-        Err(failure) => {
-            seen.answer = PlanOutcome::Refused(Refused::of(&failure));
-            return Ok(seen);
+        Err(error) => {
+            observation.plan = PlanOutcome::Refused(FailureSummary::from(&error));
+            return Ok(observation);
         }
     };
-    seen.containerd = Some(node.version.to_string());
-    seen.mirrors = node.outcome.as_ref().ok().map(mirrors);
+    observation.containerd = Some(node.version.to_string());
+    observation.mirrors = node.outcome.as_ref().ok().map(mirror_source);
     let findings = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
-    seen.findings = findings.iter().map(ReportedFinding::of).collect();
-    seen.answer = match answer(&root, &node, question) {
+    observation.findings = findings.iter().map(ReportedFinding::of).collect();
+    observation.plan = match planned_change(&root, &node, request) {
         Ok(planned) => PlanOutcome::Planned(planned),
-        Err(failure) => PlanOutcome::Refused(Refused::of(&failure)),
+        Err(error) => PlanOutcome::Refused(FailureSummary::from(&error)),
     };
-    Ok(seen)
+    Ok(observation)
 }
 
-fn answer(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Result<Planned, CommandError> {
-    let Some(plan) = planned(root, node, question)? else {
-        return Ok(Planned::default());
+fn planned_change(root: &Root, node: &LoadedNode, request: &ObservationRequest) -> Result<PlannedChange, CommandError> {
+    let Some(plan) = plan(root, node, request)? else {
+        return Ok(PlannedChange::default());
     };
-    let mut planned = Planned {
+    let mut planned = PlannedChange {
         routes: plan.routes.iter().map(RouteDifference::of).collect(),
-        ..Planned::default()
+        ..PlannedChange::default()
     };
     if plan.is_empty() {
         return Ok(planned);
@@ -155,49 +164,55 @@ fn answer(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Resu
     planned.files = plan.steps.iter().map(|step| step.path.clone()).collect();
     let before = node.status.undone_before(plan.digest(), &node.version.to_string());
     planned.undone_before = before.map(|change| {
-        let why = change.note.as_deref();
-        free_text(why.unwrap_or("containerd did not serve with it"))
+        let cause = change.note.as_deref();
+        free_text(cause.unwrap_or("containerd did not serve with it"))
     });
-    // What is not tried again by itself need not be rehearsed, and what is under way is not looked at from outside.
+    // A plan that was undone before is not attempted again, so it needs no rehearsal. An unfinished change is undone
+    // first, and the node is different then.
     if planned.undone_before.is_some() || node.status.unfinished.is_some() {
         return Ok(planned);
     }
-    let facts = fit(root, node, &plan, &mut planned)?;
-    if question.rehearse {
-        let rehearsed = rehearse(root, node, &plan, &facts)?;
-        rehearsed.agreed()?;
-        planned.rehearsed = Some(rehearsed.summary());
+    let facts = check_preflight(root, node, &plan, &mut planned)?;
+    if request.rehearse {
+        let rehearsal = rehearse(root, node, &plan, &facts)?;
+        rehearsal.agreed()?;
+        planned.rehearsed = Some(rehearsal.summary());
     }
     Ok(planned)
 }
 
-/// Whether a change may begin, now or once the node is quiet.
-fn fit(root: &Root, node: &LoadedNode, plan: &Plan, planned: &mut Planned) -> Result<Facts, CommandError> {
-    let facts = preflight::look(root, node, &plan.steps)?;
+/// Checks that a change may begin now, or after the ongoing work has ended.
+fn check_preflight(
+    root: &Root,
+    node: &LoadedNode,
+    plan: &Plan,
+    planned: &mut PlannedChange,
+) -> Result<Facts, CommandError> {
+    let facts = preflight::observe_files(root, node, &plan.steps)?;
     match preflight::verdict(&facts, node, &plan.steps, false)? {
         PreflightResult::Go => {}
-        PreflightResult::Wait(busy) => planned.busy = Some(words(&busy)),
+        PreflightResult::Wait(busy) => planned.busy = Some(describe_work(&busy)),
         PreflightResult::Refuse(obstacles) => return Err(preflight_refusal(&obstacles)),
     }
     Ok(facts)
 }
 
-fn planned(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Result<Option<Plan>, CommandError> {
-    match &question.goal {
-        ObservationGoal::Migrate(wanted) => Ok(Some(node.plan(&wanted.policy()?)?)),
+fn plan(root: &Root, node: &LoadedNode, request: &ObservationRequest) -> Result<Option<Plan>, CommandError> {
+    match &request.goal {
+        ObservationGoal::Migrate(policy) => Ok(Some(node.plan(&policy.policy()?)?)),
         ObservationGoal::Rollback => {
             let (now, id) = identity();
-            let back_to =
-                Session::open_with_timeout(root, now, &id, ChangeTimeouts::default().serve)?.rollback_plan()?;
-            Ok(back_to.map(|way| plan_without_routes(way.steps, rollback_needs_restart(&node.status))))
+            let session = Session::open_with_timeout(root, now, &id, ChangeTimeouts::default().serve)?;
+            let rollback = session.rollback_plan()?;
+            Ok(rollback.map(|rollback| plan_without_routes(rollback.steps, rollback_needs_restart(&node.status))))
         }
     }
 }
 
-fn mirrors(config: &Config) -> MirrorSource {
+fn mirror_source(config: &Config) -> MirrorSource {
     let path = config.registry.config_path.as_ref();
-    let by_path = path.is_some_and(|path| !path.value.is_empty() && path.place.is_some());
-    match (!config.registry.mirrors.is_empty(), by_path) {
+    let has_config_path = path.is_some_and(|path| !path.value.is_empty() && path.place.is_some());
+    match (!config.registry.mirrors.is_empty(), has_config_path) {
         (true, true) => MirrorSource::Both,
         (true, false) => MirrorSource::Legacy,
         (false, true) => MirrorSource::ConfigPath,
@@ -205,19 +220,19 @@ fn mirrors(config: &Config) -> MirrorSource {
     }
 }
 
-/// How long ago a mending ended. One that ended in the future, by a clock that was set back since, counts for nothing: there is
-/// one more repair then, and the next one is an hour later.
-fn mended_ago(journal: &Status) -> Option<u64> {
+/// The seconds since the last repair ended. A repair that ended in the future, because the clock was set back since, is
+/// ignored. This costs one more repair; the next repair is an hour later.
+fn repaired_ago(journal: &Status) -> Option<u64> {
     let last = journal.history.iter().rfind(|change| change.is_repair)?;
     identity().0.checked_sub(last.ended?)
 }
 
-impl From<mirrorshift_node::Drift> for Drifted {
+impl From<mirrorshift_node::Drift> for DriftedFile {
     fn from(drift: mirrorshift_node::Drift) -> Self {
         Self {
             path: drift.path,
             now: drift.now,
-            mendable: drift.mendable,
+            repairable: drift.mendable,
         }
     }
 }
@@ -237,10 +252,11 @@ impl RouteDifference {
     fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         let hosts = |route: &Route| match route {
             Route::Hosts(asks) => asks.iter().map(routes::url).collect(),
-            Route::Fails(failure) => vec![format!("nobody: {}", free_text(&failure.reason))],
+            Route::Fails(failure) => vec![format!("none: {}", free_text(&failure.reason))],
         };
+        let registry = routes::name(&change.registry);
         Self {
-            registry: routes::name(&change.registry).as_deref().map(free_text),
+            registry: registry.as_deref().map_or_else(|| "*".to_owned(), free_text),
             before: hosts(&change.before),
             after: hosts(&change.after),
             differs: change.differs(),
@@ -248,32 +264,17 @@ impl RouteDifference {
     }
 }
 
-impl Refused {
-    pub(crate) fn of(failure: &CommandError) -> Self {
-        let place = failure.place.as_deref().map(|Location { file, line, .. }| match line {
-            Some(line) => format!("{file}:{line}: "),
-            None => format!("{file}: "),
-        });
-        Self {
-            exit: failure.exit,
-            reason: failure.reason.to_owned(),
-            message: free_text(&format!("{}{}", place.unwrap_or_default(), failure.message)),
-            hint: failure.hint.as_deref().map(free_text),
-        }
-    }
-}
-
 impl ReportedFinding {
     fn of(finding: &mirrorshift_containerd::Finding) -> Self {
-        let place = finding.place.as_ref().map(|place| match place.line {
+        let location = finding.place.as_ref().map(|place| match place.line {
             Some(line) => format!("{}:{line}: ", place.path),
             None => format!("{}: ", place.path),
         });
-        let place = place.unwrap_or_default();
+        let location = location.unwrap_or_default();
         Self {
             id: finding.id.as_str().to_owned(),
             severity: finding.severity.as_str().to_owned(),
-            message: free_text(&format!("{place}{} {}", finding.what, finding.remedy)),
+            message: free_text(&format!("{location}{} {}", finding.what, finding.remedy)),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The change of a turn: ordered from the node, and what became of it.
+//! One attempt of the reconciler to change the node: the request, and what follows from its result.
 
+use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::progress::RunResult;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
 use crate::cluster::events::EventReason;
@@ -8,77 +9,89 @@ use crate::cluster::slots::SlotNote;
 use crate::commands::identity;
 use crate::exit::Exit;
 use crate::observe::observation::{NodeObservation, PlanOutcome};
-use crate::reconcile::decide::DesiredMode;
+use crate::reconcile::decide::{Attempt, DesiredMode};
 use crate::reconcile::node_ops::NodeOps;
-use crate::reconcile::policy_file::ActivePolicy;
 use crate::reconcile::reconciler::{Reconciler, SlotHold};
 use crate::reconcile::status::{Activity, drift};
 use mirrorshift_plan::policy::When;
 use std::time::Duration;
 
-/// Which change.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttemptKind {
-    /// To what the policy wants.
+enum AttemptKind {
     Migration,
-    /// Back to the bytes of before.
     Rollback,
-    /// What somebody wrote over is put back.
-    Mending,
+    Repair,
 }
 
-impl AttemptKind {
-    /// The one that a policy asks for.
-    pub(crate) fn of(policy: Option<&ActivePolicy>) -> Self {
-        if policy.is_some_and(|policy| policy.want() == DesiredMode::Rollback) {
-            Self::Rollback
-        } else {
-            Self::Migration
-        }
-    }
+/// The consequences of a result.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    /// The `outcome` label of `mirrorshift_changes_total`.
+    outcome: &'static str,
+    /// None for a refusal, which is recorded when nothing else is to be done.
+    event: Option<EventReason>,
+    attempt: Attempt,
 }
 
 impl<H: NodeOps> Reconciler<H> {
-    pub(crate) async fn change(&mut self, seen: &NodeObservation, kind: AttemptKind) {
-        let Some(order) = self.order(seen, kind) else { return };
-        let id = order.id.clone();
-        self.publish(Ok(seen), &Activity::Change).await;
-        if kind != AttemptKind::Mending {
+    /// Makes the change that the policy requires.
+    pub(crate) async fn make_change(&mut self, observation: &NodeObservation) {
+        let policy = self.policy_file.active();
+        let kind = if policy.is_some_and(|policy| policy.mode() == DesiredMode::Rollback) {
+            AttemptKind::Rollback
+        } else {
+            AttemptKind::Migration
+        };
+        self.attempt_change(observation, kind).await;
+    }
+
+    /// Restores the drifted files.
+    pub(crate) async fn repair(&mut self, observation: &NodeObservation) {
+        self.attempt_change(observation, AttemptKind::Repair).await;
+    }
+
+    async fn attempt_change(&mut self, observation: &NodeObservation, kind: AttemptKind) {
+        let Some(request) = self.request(observation, kind) else {
+            return;
+        };
+        let id = request.id.clone();
+        self.publish(Ok(observation), &Activity::Change).await;
+        if kind != AttemptKind::Repair {
             self.record_event(EventReason::MigrationStarted, &format!("change {id}"))
                 .await;
         }
-        tracing::info!(change = id, ?kind, "starts");
-        match self.host.change(order).await {
-            Ok(end) => self.ended(&id, &end, kind, &drift(seen)).await,
-            Err(refused) => {
+        tracing::info!(change = id, ?kind, "change starts");
+        match self.node.change(request).await {
+            Ok(result) => self.handle_result(&id, &result, kind, &drift(observation)).await,
+            Err(failure) => {
                 tracing::error!(
                     change = id,
-                    reason = refused.reason,
-                    "was not made: {}",
-                    refused.message
+                    reason = failure.reason,
+                    "change not made: {}",
+                    failure.message
                 );
-                self.metrics.change("refused");
-                self.why = Some(refused.message);
-                self.declined = refused.exit != Exit::Locked;
+                self.metrics.inc_changes("refused");
+                self.attempt = declined(&failure);
             }
         }
     }
 
-    fn order(&self, seen: &NodeObservation, kind: AttemptKind) -> Option<ChangeRequest> {
-        let policy = self.policies.in_force()?;
+    fn request(&self, observation: &NodeObservation, kind: AttemptKind) -> Option<ChangeRequest> {
+        let policy = self.policy_file.active()?;
         let task = match kind {
-            AttemptKind::Mending => ChangeKind::Mend,
+            AttemptKind::Repair => ChangeKind::Repair,
             AttemptKind::Rollback => ChangeKind::Rollback,
             AttemptKind::Migration => ChangeKind::Migrate {
-                wanted: policy.wanted.clone(),
-                expects: match &seen.answer {
-                    // Behind an unfinished change the plan is another one.
-                    PlanOutcome::Planned(planned) if seen.unfinished.is_none() => planned.digest,
+                wanted: policy.source.clone(),
+                expects: match &observation.plan {
+                    // An unfinished change is undone first, and the plan is different then.
+                    PlanOutcome::Planned(planned) if observation.unfinished.is_none() => planned.digest,
                     _ => None,
                 },
             },
         };
-        let usual = ChangeTimeouts::default();
+        let defaults = ChangeTimeouts::default();
         let restart = &policy.policy.restart;
         Some(ChangeRequest {
             id: identity().1,
@@ -93,71 +106,150 @@ impl<H: NodeOps> Reconciler<H> {
                 quiet: if restart.when == When::Now {
                     Duration::ZERO
                 } else {
-                    usual.quiet
+                    defaults.quiet
                 },
-                ..usual
+                ..defaults
             },
         })
     }
 
-    async fn ended(&mut self, id: &str, end: &RunResult, kind: AttemptKind, drift: &str) {
-        let said = anstream::adapter::strip_str(&end.err).to_string();
-        let said = said
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ")
-            .to_owned();
-        let (happened, outcome) = match (end.exit, kind) {
-            (Exit::Done, AttemptKind::Migration) => (Some(EventReason::MigrationDone), "done"),
-            (Exit::Done, AttemptKind::Rollback) => (Some(EventReason::RolledBack), "rolled_back"),
-            (Exit::Done, AttemptKind::Mending) => (Some(EventReason::DriftRepaired), "mended"),
-            (Exit::Undone, _) => (Some(EventReason::MigrationUndone), "undone"),
-            (Exit::Stuck, _) => (Some(EventReason::MigrationStuck), "stuck"),
-            // Told when nothing else is to be done.
-            _ => (None, "refused"),
-        };
-        self.metrics.change(outcome);
-        tracing::info!(change = id, exit = end.exit.code(), outcome, "ended: {said}");
-        match end.exit {
-            Exit::Done => self.why = None,
-            Exit::Undone | Exit::Stuck => {
-                self.keep(end.exit, &said).await;
-                self.why = Some(said.clone());
-            }
-            _ => {
-                self.why = Some(said.clone());
-                self.declined = end.exit != Exit::Locked;
-            }
+    async fn handle_result(&mut self, id: &str, result: &RunResult, kind: AttemptKind, drift: &str) {
+        let verdict = verdict(result, kind);
+        let message = result.failure.as_ref().map_or("", |failure| &failure.message);
+        self.metrics.inc_changes(verdict.outcome);
+        tracing::info!(
+            change = id,
+            exit = result.exit.code(),
+            reason = result.failure.as_ref().map(|failure| failure.reason.as_str()),
+            outcome = verdict.outcome,
+            "change ended: {message}"
+        );
+        if matches!(verdict.attempt, Attempt::Failed { .. }) {
+            self.annotate_slot(result.exit, message).await;
         }
-        let Some(happened) = happened else { return };
-        let more = if happened == EventReason::DriftRepaired {
+        self.attempt = verdict.attempt;
+        let Some(event) = verdict.event else { return };
+        let details = if event == EventReason::DriftRepaired {
             drift
         } else {
-            &said
+            message
         };
-        let note = if more.is_empty() {
+        let note = if details.is_empty() {
             format!("change {id}")
         } else {
-            format!("change {id}: {more}")
+            format!("change {id}: {details}")
         };
-        self.record_event(happened, &note).await;
+        self.record_event(event, &note).await;
     }
 
-    /// Writes at the slot why it is kept.
-    async fn keep(&mut self, exit: Exit, said: &str) {
+    /// Writes to the slot why the node keeps it.
+    async fn annotate_slot(&mut self, exit: Exit, message: &str) {
         let phase = if exit == Exit::Stuck {
             NodePhase::Stuck
         } else {
             NodePhase::Undone
         };
-        let why = SlotNote {
+        let note = SlotNote {
             phase: phase.name().to_owned(),
-            reason: said.to_owned(),
+            reason: message.to_owned(),
         };
-        let SlotHold::Slot(slot, _) = &self.slot else { return };
-        if let Err(error) = self.gate.annotate(slot, &why).await {
-            self.api_failed(&error);
+        let SlotHold::Held { slot, .. } = &self.slot else {
+            return;
+        };
+        if let Err(error) = self.slots.annotate(slot, &note).await {
+            self.report_api_error(&error);
+        }
+    }
+}
+
+fn verdict(result: &RunResult, kind: AttemptKind) -> Verdict {
+    let message = result.failure.as_ref().map_or("", |failure| &failure.message);
+    let failed = || Attempt::Failed {
+        reason: message.to_owned(),
+    };
+    let (outcome, event, attempt) = match (result.exit, kind) {
+        (Exit::Done, AttemptKind::Migration) => ("done", Some(EventReason::MigrationDone), Attempt::None),
+        (Exit::Done, AttemptKind::Rollback) => ("rolled_back", Some(EventReason::RolledBack), Attempt::None),
+        (Exit::Done, AttemptKind::Repair) => ("repaired", Some(EventReason::DriftRepaired), Attempt::None),
+        (Exit::Undone, _) => ("undone", Some(EventReason::MigrationUndone), failed()),
+        (Exit::Stuck, _) => ("stuck", Some(EventReason::MigrationStuck), failed()),
+        _ => ("refused", None, result.failure.as_ref().map_or(Attempt::None, declined)),
+    };
+    Verdict {
+        outcome,
+        event,
+        attempt,
+    }
+}
+
+/// A change that was refused. If another process holds the lock, the next observation sees its change, so nothing was
+/// declined.
+fn declined(failure: &FailureSummary) -> Attempt {
+    if failure.exit == Exit::Locked {
+        return Attempt::None;
+    }
+    Attempt::Declined {
+        reason: failure.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CommandError;
+
+    fn failed_result(exit: Exit) -> RunResult {
+        RunResult::failed(&CommandError::new(exit, "a-reason", "the cause\nmore"))
+    }
+
+    #[test]
+    fn attempt_follows_from_exit_code_and_message_of_the_result() {
+        let reason = "the cause; more".to_owned();
+        for (exit, outcome, event, attempt) in [
+            (
+                Exit::Undone,
+                "undone",
+                Some(EventReason::MigrationUndone),
+                Attempt::Failed { reason: reason.clone() },
+            ),
+            (
+                Exit::Stuck,
+                "stuck",
+                Some(EventReason::MigrationStuck),
+                Attempt::Failed { reason: reason.clone() },
+            ),
+            (
+                Exit::Refused,
+                "refused",
+                None,
+                Attempt::Declined { reason: reason.clone() },
+            ),
+            (Exit::Unexpected, "refused", None, Attempt::Declined { reason }),
+            (Exit::Locked, "refused", None, Attempt::None),
+        ] {
+            let expected = Verdict {
+                outcome,
+                event,
+                attempt,
+            };
+            assert_eq!(verdict(&failed_result(exit), AttemptKind::Migration), expected);
+        }
+    }
+
+    #[test]
+    fn success_is_named_after_the_kind_of_the_attempt() {
+        let done = RunResult::done("", &());
+        for (kind, outcome, event) in [
+            (AttemptKind::Migration, "done", EventReason::MigrationDone),
+            (AttemptKind::Rollback, "rolled_back", EventReason::RolledBack),
+            (AttemptKind::Repair, "repaired", EventReason::DriftRepaired),
+        ] {
+            let expected = Verdict {
+                outcome,
+                event: Some(event),
+                attempt: Attempt::None,
+            };
+            assert_eq!(verdict(&done, kind), expected);
         }
     }
 }

@@ -1,189 +1,209 @@
-//! What the agent does next: a value from what it knows. No clock, no node, no cluster.
+//! The decision of the agent's loop: one action, computed from the observation. No clock, no node, no cluster.
 
-use crate::observe::observation::{NodeObservation, PlanOutcome, Planned};
+use crate::observe::observation::{NodeObservation, PlanOutcome, PlannedChange};
 use mirrorshift_plan::change::Phase;
 
-/// What the policy wants of the node.
+/// The `mode` of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DesiredMode {
-    /// To be looked at. Also while no policy was ever read.
+    /// The node is observed and not changed. Also the mode before a policy was read.
     Observe,
-    /// To be brought to the plan.
+    /// The node is changed to match the policy.
     Migrate,
-    /// To be taken back, change by change, to the bytes before the first.
+    /// The changes of the node are rolled back, one by one, to the original files.
     Rollback,
 }
 
-/// Whether the node holds a slot of the gate.
+/// The agent's knowledge of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotState {
-    /// The gate could not be asked: no.
+    /// The API server did not answer. The node is not changed.
     Unknown,
-    /// It holds none.
-    Free,
-    /// It holds one.
+    NotHeld,
     Held,
+}
+
+/// The last attempt to change the node, as far as it prevents the next attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// There was none, or it succeeded, or it does not prevent the next attempt.
+    #[default]
+    None,
+    /// The change was refused in this cycle, although the observation before it found no obstacle. The next cycle tries
+    /// again.
+    Declined { reason: String },
+    /// The change was made with the slot that the node holds, failed, and was undone. The slot is kept.
+    Failed { reason: String },
+}
+
+impl Attempt {
+    /// The reason why the change was not made or was undone.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Declined { reason } | Self::Failed { reason } => Some(reason),
+        }
+    }
 }
 
 /// Everything that decides.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReconcileInput<'f> {
-    pub(crate) want: DesiredMode,
-    /// The policy lets containerd be restarted at all.
+pub(crate) struct ReconcileInput<'o> {
+    pub(crate) mode: DesiredMode,
+    /// The policy allows a restart of containerd.
     pub(crate) may_restart: bool,
-    pub(crate) seen: &'f NodeObservation,
-    /// This very plan was tried in a sandbox with the containerd that runs, and it agreed.
+    pub(crate) observation: &'o NodeObservation,
+    /// The plan was rehearsed with the running containerd, and containerd behaved as planned.
     pub(crate) rehearsed: bool,
     pub(crate) slot: SlotState,
-    pub(crate) fate: LastAttempt,
+    pub(crate) attempt: &'o Attempt,
 }
 
-/// What came of the change that was made last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastAttempt {
-    /// Nothing that stands in the way.
-    Open,
-    /// It was made with the slot that is held, and failed.
-    Failed,
-    /// It was refused just now, although a look found nothing in its way.
-    Declined,
-}
-
-/// The one next thing. Any but `Rest` is followed by another look.
+/// The next action. Each except `Rest` is followed by another observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextAction {
-    /// A change is under way: wait for its end.
+    /// Wait for the end of the change in progress.
     Follow,
-    /// Try the plan in a sandbox.
+    /// Rehearse the plan in a sandbox.
     Rehearse,
-    /// Ask for a slot.
-    Ask,
-    /// Make the change.
+    AcquireSlot,
+    /// Make the change that the policy requires.
     Change,
-    /// Put back what somebody wrote over.
-    Mend,
-    /// Give the slot back.
-    GiveBack,
-    /// Do nothing until something is new.
+    /// Restore the drifted files.
+    Repair,
+    ReleaseSlot,
+    /// Do nothing until there is an event.
     Rest(RestState),
 }
 
-/// How the node is while nothing is done.
+/// The state of the node while the agent does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RestState {
-    /// There is nothing to do, or the policy only observes.
+    /// The plan is empty.
     Observed,
     /// There is a plan, and the policy only observes.
     Planned,
-    /// There is a plan that takes a restart, and the policy allows none.
-    NoRestart,
-    /// The node has something in hand that a restart would cut off.
+    /// The plan needs a restart, and the policy allows none.
+    RestartNotAllowed,
+    /// The node is busy with work that a restart would interrupt.
     Busy,
-    /// The gate cannot be asked.
-    NoGate,
-    /// The node is as the policy wants it.
+    /// The API server does not answer, so the node cannot get a slot.
+    SlotUnknown,
+    /// The node matches the policy.
     Migrated,
-    /// Somebody writes again and again over what was migrated.
+    /// Another program keeps overwriting repaired files.
     Contested,
-    /// Nothing of what was changed is in force.
+    /// Every file is the original.
     RolledBack,
-    /// It cannot be done.
+    /// The node cannot be changed.
     Refused,
-    /// A change failed and was undone, and is not tried again by itself.
+    /// A change failed and was undone. It is not attempted again until the plan changes.
     Undone,
-    /// A change is not over, and the policy lets nobody end it.
+    /// A change was interrupted, and the policy does not allow another change to finish it.
     Unfinished,
     /// An undo failed.
     Stuck,
 }
 
-/// The one next move. Total.
-pub(crate) fn decide(facts: ReconcileInput<'_>) -> NextAction {
-    let seen = facts.seen;
-    if seen.under_way {
+/// Returns the next action. Total: every input has one.
+pub(crate) fn next_action(input: ReconcileInput<'_>) -> NextAction {
+    let observation = input.observation;
+    if observation.under_way {
         return NextAction::Follow;
     }
-    if let Some(unfinished) = &seen.unfinished {
-        return match (unfinished.phase, facts.want) {
+    if let Some(unfinished) = &observation.unfinished {
+        return match (unfinished.phase, input.mode) {
             (Phase::Stuck, _) => NextAction::Rest(RestState::Stuck),
-            // Whoever was to end it is gone. The next change ends it first, and restarts containerd for that.
-            (_, DesiredMode::Migrate | DesiredMode::Rollback) => gated(facts),
+            // The run of the change has ended. The next change undoes it first, which may need a restart.
+            (_, DesiredMode::Migrate | DesiredMode::Rollback) => change_with_slot(input),
             (_, DesiredMode::Observe) => NextAction::Rest(RestState::Unfinished),
         };
     }
-    // Of a node that serves and did not fail, the slot goes back; whatever else holds one keeps it.
-    let healthy = facts.slot == SlotState::Held && seen.serves;
-    let give_back = healthy && facts.fate != LastAttempt::Failed;
-    // It takes no restart, so it waits for nobody; and who was refused it just now, does not try again.
-    if facts.want == DesiredMode::Migrate && facts.fate == LastAttempt::Open && seen.is_mendable() {
-        match (seen.is_fought_over(), seen.is_only_drift()) {
-            (false, _) => return NextAction::Mend,
-            (true, true) if give_back => return NextAction::GiveBack,
-            (true, true) => return NextAction::Rest(RestState::Contested),
-            (true, false) => {}
-        }
+    // A repair needs no restart and therefore no slot. If it was refused in this cycle, do not retry it.
+    let can_repair =
+        input.mode == DesiredMode::Migrate && *input.attempt == Attempt::None && observation.is_repairable();
+    if can_repair && !observation.is_contested() {
+        return NextAction::Repair;
     }
-    match (facts.want, &seen.answer) {
-        (DesiredMode::Rollback, _) if seen.in_force.is_none() && healthy => NextAction::GiveBack,
-        (DesiredMode::Rollback, _) if seen.in_force.is_none() => NextAction::Rest(RestState::RolledBack),
-        (DesiredMode::Observe, _) | (_, PlanOutcome::Refused(_)) if give_back => NextAction::GiveBack,
+    if should_release(input) {
+        return NextAction::ReleaseSlot;
+    }
+    if can_repair && observation.is_only_drift() {
+        return NextAction::Rest(RestState::Contested);
+    }
+    match (input.mode, &observation.plan) {
+        (DesiredMode::Rollback, _) if observation.in_force.is_none() => NextAction::Rest(RestState::RolledBack),
         (_, PlanOutcome::Refused(_)) => NextAction::Rest(RestState::Refused),
-        (DesiredMode::Migrate, PlanOutcome::Planned(planned)) if planned.is_empty() && healthy => NextAction::GiveBack,
-        (DesiredMode::Migrate, PlanOutcome::Planned(planned)) if planned.is_empty() && seen.in_force.is_some() => {
+        (DesiredMode::Migrate, PlanOutcome::Planned(planned))
+            if planned.is_empty() && observation.in_force.is_some() =>
+        {
             NextAction::Rest(RestState::Migrated)
         }
         (_, PlanOutcome::Planned(planned)) if planned.is_empty() => NextAction::Rest(RestState::Observed),
-        (DesiredMode::Observe, PlanOutcome::Planned(planned)) if !facts.rehearsed && can_rehearse(planned) => {
-            NextAction::Rehearse
+        (DesiredMode::Observe, PlanOutcome::Planned(planned)) => {
+            if !input.rehearsed && planned.undone_before.is_none() {
+                NextAction::Rehearse
+            } else {
+                NextAction::Rest(RestState::Planned)
+            }
         }
-        (DesiredMode::Observe, PlanOutcome::Planned(_)) => NextAction::Rest(RestState::Planned),
-        (DesiredMode::Migrate | DesiredMode::Rollback, PlanOutcome::Planned(planned)) => {
-            change(facts, planned, give_back)
+        (DesiredMode::Migrate | DesiredMode::Rollback, PlanOutcome::Planned(planned)) => change(input, planned),
+    }
+}
+
+/// Returns true if the node needs its slot no longer.
+///
+/// A node keeps its slot while it does not serve, and after a failed change. This stops the rollout.
+fn should_release(input: ReconcileInput<'_>) -> bool {
+    let observation = input.observation;
+    if input.slot != SlotState::Held || !observation.serves {
+        return false;
+    }
+    let has_failed = matches!(input.attempt, Attempt::Failed { .. });
+    let is_contested = *input.attempt == Attempt::None && observation.is_contested() && observation.is_only_drift();
+    match (input.mode, &observation.plan) {
+        // Nothing is left to do, so an earlier failure does not matter any more.
+        (DesiredMode::Rollback, _) if observation.in_force.is_none() => true,
+        (DesiredMode::Migrate, PlanOutcome::Planned(planned)) if planned.is_empty() => true,
+        _ if has_failed => false,
+        (DesiredMode::Observe, _) | (_, PlanOutcome::Refused(_)) => true,
+        (DesiredMode::Migrate, _) if is_contested => true,
+        (_, PlanOutcome::Planned(planned)) if planned.is_empty() || planned.undone_before.is_some() => false,
+        (_, PlanOutcome::Planned(planned)) => {
+            (planned.restart && !input.may_restart) || matches!(input.attempt, Attempt::Declined { .. })
         }
     }
 }
 
-/// A plan that the policy wants carried out.
-fn change(facts: ReconcileInput<'_>, planned: &Planned, give_back: bool) -> NextAction {
-    if planned.undone_before.is_some() || facts.fate == LastAttempt::Failed {
+/// The next action for a plan that the policy requires. The slot, if any, is still needed.
+fn change(input: ReconcileInput<'_>, planned: &PlannedChange) -> NextAction {
+    if planned.undone_before.is_some() || matches!(input.attempt, Attempt::Failed { .. }) {
         return NextAction::Rest(RestState::Undone);
     }
-    if planned.restart && !facts.may_restart {
-        return if give_back {
-            NextAction::GiveBack
-        } else {
-            NextAction::Rest(RestState::NoRestart)
-        };
+    if planned.restart && !input.may_restart {
+        return NextAction::Rest(RestState::RestartNotAllowed);
     }
-    if facts.fate == LastAttempt::Declined {
-        return if give_back {
-            NextAction::GiveBack
-        } else {
-            NextAction::Rest(RestState::Refused)
-        };
+    if matches!(input.attempt, Attempt::Declined { .. }) {
+        return NextAction::Rest(RestState::Refused);
     }
-    if !facts.rehearsed {
+    if !input.rehearsed {
         return NextAction::Rehearse;
     }
-    // Nobody waits in front of a gate that others want to go through.
-    if planned.busy.is_some() && facts.slot != SlotState::Held {
+    // A busy node does not hold a slot that another node could use.
+    if planned.busy.is_some() && input.slot != SlotState::Held {
         return NextAction::Rest(RestState::Busy);
     }
-    gated(facts)
+    change_with_slot(input)
 }
 
-fn gated(facts: ReconcileInput<'_>) -> NextAction {
-    match (facts.fate, facts.slot) {
-        (LastAttempt::Failed, _) => NextAction::Rest(RestState::Undone),
-        (LastAttempt::Declined, _) => NextAction::Rest(RestState::Unfinished),
-        (LastAttempt::Open, SlotState::Held) => NextAction::Change,
-        (LastAttempt::Open, SlotState::Free) => NextAction::Ask,
-        (LastAttempt::Open, SlotState::Unknown) => NextAction::Rest(RestState::NoGate),
+fn change_with_slot(input: ReconcileInput<'_>) -> NextAction {
+    match (input.attempt, input.slot) {
+        (Attempt::Failed { .. }, _) => NextAction::Rest(RestState::Undone),
+        (Attempt::Declined { .. }, _) => NextAction::Rest(RestState::Unfinished),
+        (Attempt::None, SlotState::Held) => NextAction::Change,
+        (Attempt::None, SlotState::NotHeld) => NextAction::AcquireSlot,
+        (Attempt::None, SlotState::Unknown) => NextAction::Rest(RestState::SlotUnknown),
     }
-}
-
-fn can_rehearse(planned: &Planned) -> bool {
-    planned.undone_before.is_none()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What `/metrics` says. Each is explained in docs/runbook.md.
+//! The metrics of the agent. docs/runbook.md explains each.
 
 use crate::cluster::error::ApiErrorKind;
 use crate::cluster::node_mirror::NodePhase;
@@ -14,49 +14,49 @@ use std::fmt::{
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A label's value that is known when the program is written.
+/// A label value that is a constant of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Word(&'static str);
+struct LabelValue(&'static str);
 
-impl EncodeLabelValue for Word {
+impl EncodeLabelValue for LabelValue {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         encoder.write_str(self.0)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPhase {
-    phase: Word,
+struct PhaseLabels {
+    phase: LabelValue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfOutcome {
-    outcome: Word,
+struct OutcomeLabels {
+    outcome: LabelValue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
-    kind: Word,
+struct ErrorLabels {
+    kind: LabelValue,
 }
 
-/// All of them, of one node.
+/// The metrics of one node.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    phase: Family<OfPhase, Gauge>,
+    phase: Family<PhaseLabels, Gauge>,
     slot: Gauge,
     policy: Gauge,
-    changes: Family<OfOutcome, Counter>,
+    changes: Family<OutcomeLabels, Counter>,
     repairs: Counter,
-    fight: Gauge,
-    /// Exact, so that two looks within a second are told apart.
-    looked: Gauge<f64, AtomicU64>,
-    api: Family<OfKind, Counter>,
+    contested: Gauge,
+    /// Fractions of a second, so that two observations within one second differ.
+    observed: Gauge<f64, AtomicU64>,
+    api_errors: Family<ErrorLabels, Counter>,
 }
 
-/// How a change may end, as a label.
-const OUTCOMES: [&str; 6] = ["done", "rolled_back", MENDED, "undone", "stuck", "refused"];
-const MENDED: &str = "mended";
+/// The `outcome` labels of a change.
+const OUTCOMES: [&str; 6] = ["done", "rolled_back", REPAIRED, "undone", "stuck", "refused"];
+const REPAIRED: &str = "repaired";
 
 impl Metrics {
     pub(crate) fn new() -> Self {
@@ -67,49 +67,59 @@ impl Metrics {
             policy: Gauge::default(),
             changes: Family::default(),
             repairs: Counter::default(),
-            fight: Gauge::default(),
-            looked: Gauge::default(),
-            api: Family::default(),
+            contested: Gauge::default(),
+            observed: Gauge::default(),
+            api_errors: Family::default(),
         };
-        // What has not happened yet is there as a zero: a rate of what appears is lost otherwise.
+        // Each outcome starts with a zero. Otherwise Prometheus cannot compute the rate of the first one.
         for outcome in OUTCOMES {
-            drop(new.changes.get_or_create(&OfOutcome { outcome: Word(outcome) }));
+            drop(new.changes.get_or_create(&OutcomeLabels {
+                outcome: LabelValue(outcome),
+            }));
         }
-        let all = &mut new.registry;
-        all.register("phase", "Whether the node is in this phase", new.phase.clone());
-        all.register(
-            "slot_held",
-            "Whether the node holds a slot of the gate",
-            new.slot.clone(),
+        let registry = &mut new.registry;
+        registry.register(
+            "phase",
+            "1 for the current phase of the node, 0 for others",
+            new.phase.clone(),
         );
-        all.register("policy_valid", "Whether the policy can be read", new.policy.clone());
-        all.register("changes", "Changes of the node that ended", new.changes.clone());
-        all.register(
+        registry.register("slot_held", "1 while the node holds a slot", new.slot.clone());
+        registry.register("policy_valid", "1 while the policy can be read", new.policy.clone());
+        registry.register(
+            "changes",
+            "Changes of the node that ended, by outcome",
+            new.changes.clone(),
+        );
+        registry.register(
             "drift_repairs",
-            "Times that files were put back that somebody had written over",
+            "Repairs of files that another program had modified",
             new.repairs.clone(),
         );
-        all.register(
-            "fight",
-            "Whether somebody writes again and again over what is put back",
-            new.fight.clone(),
+        registry.register(
+            "conflicting_writer",
+            "1 while another program keeps overwriting repaired files",
+            new.contested.clone(),
         );
-        all.register_with_unit(
-            "last_look_timestamp",
-            "When the node was looked at last",
+        registry.register_with_unit(
+            "last_observation_timestamp",
+            "Time of the last observation of the node",
             Unit::Seconds,
-            new.looked.clone(),
+            new.observed.clone(),
         );
-        all.register("api_errors", "Calls of the API server that failed", new.api.clone());
+        registry.register(
+            "api_errors",
+            "Failed calls to the API server, by kind",
+            new.api_errors.clone(),
+        );
         new
     }
 
-    pub(crate) fn phase(&self, now: NodePhase) {
+    pub(crate) fn set_phase(&self, current: NodePhase) {
         for phase in NodePhase::ALL {
-            let of = OfPhase {
-                phase: Word(phase.name()),
+            let labels = PhaseLabels {
+                phase: LabelValue(phase.name()),
             };
-            self.phase.get_or_create(&of).set(i64::from(phase == now));
+            self.phase.get_or_create(&labels).set(i64::from(phase == current));
         }
     }
 
@@ -117,40 +127,42 @@ impl Metrics {
         self.slot.set(i64::from(held));
     }
 
-    pub(crate) fn policy(&self, valid: bool) {
+    pub(crate) fn set_policy_valid(&self, valid: bool) {
         self.policy.set(i64::from(valid));
     }
 
-    pub(crate) fn set_contested(&self, goes_on: bool) {
-        self.fight.set(i64::from(goes_on));
+    pub(crate) fn set_contested(&self, contested: bool) {
+        self.contested.set(i64::from(contested));
     }
 
-    pub(crate) fn change(&self, outcome: &'static str) {
-        if outcome == MENDED {
+    pub(crate) fn inc_changes(&self, outcome: &'static str) {
+        if outcome == REPAIRED {
             self.repairs.inc();
         }
-        self.changes.get_or_create(&OfOutcome { outcome: Word(outcome) }).inc();
+        let labels = OutcomeLabels {
+            outcome: LabelValue(outcome),
+        };
+        self.changes.get_or_create(&labels).inc();
     }
 
     pub(crate) fn inc_observations(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.looked.set(now.as_secs_f64());
+        self.observed.set(now.as_secs_f64());
     }
 
-    pub(crate) fn api_failed(&self, kind: ApiErrorKind) {
-        self.api
-            .get_or_create(&OfKind {
-                kind: Word(kind.name()),
-            })
-            .inc();
+    pub(crate) fn inc_api_errors(&self, kind: ApiErrorKind) {
+        let labels = ErrorLabels {
+            kind: LabelValue(kind.name()),
+        };
+        self.api_errors.get_or_create(&labels).inc();
     }
 
-    /// Whether the node was ever looked at.
-    pub(crate) fn has_looked(&self) -> bool {
-        self.looked.get() > 0.0
+    /// Returns true if the node has been observed.
+    pub(crate) fn has_observation(&self) -> bool {
+        self.observed.get() > 0.0
     }
 
-    /// As Prometheus reads it.
+    /// Encodes the metrics in the text format of `OpenMetrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -164,17 +176,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_runbook() {
+    fn encoded_metrics_have_the_names_of_the_runbook() {
         let metrics = Metrics::new();
-        metrics.phase(NodePhase::Migrated);
+        metrics.set_phase(NodePhase::Migrated);
         metrics.set_slot_held(true);
-        metrics.policy(true);
-        metrics.change("undone");
-        metrics.change(MENDED);
+        metrics.set_policy_valid(true);
+        metrics.inc_changes("undone");
+        metrics.inc_changes(REPAIRED);
         metrics.set_contested(true);
         metrics.set_contested(false);
         metrics.inc_observations();
-        metrics.api_failed(ApiErrorKind::Forbidden);
+        metrics.inc_api_errors(ApiErrorKind::Forbidden);
         let text = metrics.text();
         for line in [
             "mirrorshift_phase{phase=\"Migrated\"} 1\n",
@@ -184,11 +196,14 @@ mod tests {
             "mirrorshift_changes_total{outcome=\"undone\"} 1\n",
             "mirrorshift_changes_total{outcome=\"done\"} 0\n",
             "mirrorshift_drift_repairs_total 1\n",
-            "mirrorshift_fight 0\n",
+            "mirrorshift_conflicting_writer 0\n",
             "mirrorshift_api_errors_total{kind=\"forbidden\"} 1\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
-        assert!(text.contains("\nmirrorshift_last_look_timestamp_seconds "), "{text}");
+        assert!(
+            text.contains("\nmirrorshift_last_observation_timestamp_seconds "),
+            "{text}"
+        );
     }
 }

@@ -1,50 +1,53 @@
-//! What the agent asks of the node that it runs on. All of it is done on the host by units of its systemd; the agent itself reads
-//! nothing there but their answers.
+//! The operations of the agent on its node. Units of the host's systemd perform them; the agent itself only reads their
+//! results.
 
+use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::progress::RunResult;
 use crate::change_run::request::ChangeRequest;
 use crate::change_run::{follow, start};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::observe::observation::{NodeObservation, Refused};
+use crate::observe::observation::NodeObservation;
 use crate::observe::observe_unit::{ObservationGoal, ObservationRequest};
 use mirrorshift_node::{Bus, BusError, Exec, PROGRAM, Property, Root};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The unit of a look.
-const FACTS: &str = "mirrorshift-facts.service";
-/// For a look with its rehearsals. One without takes a tenth of a second.
-const LOOK: Duration = Duration::from_mins(3);
-/// For systemd around it.
-const AROUND: Duration = Duration::from_secs(10);
+/// The observing unit.
+const OBSERVING_UNIT: &str = "mirrorshift-facts.service";
+/// The timeout of an observation with a rehearsal. One without takes a tenth of a second.
+const OBSERVATION: Duration = Duration::from_mins(3);
+/// The time for systemd's part of an operation.
+const SYSTEMD: Duration = Duration::from_secs(10);
+/// Longer than any change that another process has requested. After it the agent observes the node again.
+const LONGEST_CHANGE: Duration = Duration::from_mins(30);
 const SIGKILL: i32 = 9;
 
-/// The node, as the agent knows it.
+/// The node of an agent.
 pub(crate) trait NodeOps {
-    /// Looks at it, and plans for `goal`.
+    /// Observes the node and plans for `goal`.
     ///
     /// # Errors
-    /// Why it cannot be looked at.
-    async fn look(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused>;
+    /// Why it cannot be observed.
+    async fn observe(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, FailureSummary>;
 
     /// Makes a change and waits for its end.
     ///
     /// # Errors
-    /// It could not be started. What came of one that was is in its [`End`].
-    async fn change(&self, order: ChangeRequest) -> Result<RunResult, Refused>;
+    /// Why the change could not be started. The failure of a started change is in its [`RunResult`].
+    async fn change(&self, request: ChangeRequest) -> Result<RunResult, FailureSummary>;
 
-    /// Waits until no change is under way.
-    async fn settle(&self);
+    /// Waits until no change is in progress.
+    async fn wait_for_change(&self);
 }
 
-/// The machine that the agent's pod is on.
+/// The node on which the agent's pod runs.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalNode {
-    /// Where containerd's configuration starts.
+    /// The path of containerd's root configuration file.
     config: Arc<str>,
-    /// This very program is there.
+    /// The installed program is a copy of this program.
     installed: Arc<AtomicBool>,
 }
 
@@ -56,73 +59,71 @@ impl LocalNode {
         }
     }
 
-    /// Puts this program where systemd starts it from. While a change is under way the one that is there stays.
+    /// Installs this program at the path from which systemd starts it. A change in progress keeps the installed one.
     fn install(&self, root: &Root) -> Result<(), CommandError> {
         if self.installed.load(Ordering::Relaxed) {
             return Ok(());
         }
         match start::install(root) {
             Ok(()) => self.installed.store(true, Ordering::Relaxed),
-            Err(failure) if failure.exit == Exit::Locked => {}
-            Err(failure) => return Err(failure),
+            Err(error) if error.exit == Exit::Locked => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn look_now(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
-        let question = ObservationRequest {
+    fn observe_blocking(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, FailureSummary> {
+        let request = ObservationRequest {
             id: format!("look-{}", crate::commands::identity().1),
             goal,
             config: self.config.to_string(),
             rehearse,
         };
-        let asked = Root::open("/").map_err(CommandError::from).and_then(|root| {
+        let ran = Root::open("/").map_err(CommandError::from).and_then(|root| {
             self.install(&root)?;
-            question.write()?;
-            let bus = Bus::connect(AROUND)?;
-            match bus.start_transient(FACTS, &properties(&question.id), LOOK + AROUND) {
-                // How it ended is in its answer.
+            request.write()?;
+            let bus = Bus::connect(SYSTEMD)?;
+            match bus.start_transient(OBSERVING_UNIT, &properties(&request.id), OBSERVATION + SYSTEMD) {
+                // The result file has the failure of the unit.
                 Ok(()) | Err(BusError::Job { .. } | BusError::Unseen { .. }) => Ok(()),
                 Err(error) => Err(error.into()),
             }
         });
-        let answer = question.answer();
-        asked.map_err(|failure| Refused::of(&failure)).and(answer)
+        let observation = request.take_observation();
+        ran.map_err(|error| FailureSummary::from(&error)).and(observation)
     }
 }
 
 impl NodeOps for LocalNode {
-    async fn look(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
-        let machine = self.clone();
-        on_its_own(move || machine.look_now(goal, rehearse)).await?
+    async fn observe(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, FailureSummary> {
+        let node = self.clone();
+        run_blocking(move || node.observe_blocking(goal, rehearse)).await?
     }
 
-    async fn change(&self, order: ChangeRequest) -> Result<RunResult, Refused> {
-        on_its_own(move || {
-            let root = Root::open("/").map_err(|error| Refused::of(&error.into()))?;
-            start::start(&root, &order).map_err(|failure| Refused::of(&failure))?;
-            let within = order.limits.change() + order.limits.undo() + AROUND;
-            follow::read_result(&order.id, within).ok_or_else(|| Refused {
+    async fn change(&self, request: ChangeRequest) -> Result<RunResult, FailureSummary> {
+        run_blocking(move || {
+            let root = Root::open("/").map_err(|error| FailureSummary::from(&CommandError::from(error)))?;
+            start::start(&root, &request).map_err(|error| FailureSummary::from(&error))?;
+            let timeout = request.limits.change() + request.limits.undo() + SYSTEMD;
+            follow::read_result(&request.id, timeout).ok_or_else(|| FailureSummary {
                 exit: Exit::Unexpected,
                 reason: "ended".to_owned(),
-                message: "the change ended and left no word".to_owned(),
-                hint: Some("`journalctl -u mirrorshift-change` on the node has more".to_owned()),
+                message: "the change ended without reporting a result".to_owned(),
+                hint: Some("read `journalctl -u mirrorshift-change` on the node".to_owned()),
             })
         })
         .await?
     }
 
-    async fn settle(&self) {
-        // Longer than any change takes that somebody else has ordered; looked for again after that.
-        let within = Duration::from_mins(30);
-        on_its_own(move || follow::follow_to_end(within)).await.ok();
+    async fn wait_for_change(&self) {
+        run_blocking(move || follow::follow_to_end(LONGEST_CHANGE)).await.ok();
     }
 }
 
-/// Calls to systemd block, so they have a thread of their own.
-async fn on_its_own<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+/// Runs blocking calls to systemd on a thread for them.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FailureSummary> {
     let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|error| Refused {
+    ended.map_err(|error| FailureSummary {
         exit: Exit::Unexpected,
         reason: "panicked".to_owned(),
         message: error.to_string(),
@@ -132,7 +133,7 @@ async fn on_its_own<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 
 fn properties(run: &str) -> Vec<Property> {
     vec![
-        Property::Description("Look at containerd's registry configuration".to_owned()),
+        Property::Description("Observation of containerd's registry configuration".to_owned()),
         Property::Type("oneshot"),
         Property::CollectMode("inactive-or-failed"),
         Property::ExecStart(Exec {
@@ -140,8 +141,8 @@ fn properties(run: &str) -> Vec<Property> {
             argv: [PROGRAM, "look", run].map(str::to_owned).to_vec(),
             may_fail: false,
         }),
-        Property::TimeoutStartSec(LOOK),
-        // One that is stopped answers to nothing else.
+        Property::TimeoutStartSec(OBSERVATION),
+        // A process that is stopped (SIGSTOP) reacts to no other signal.
         Property::KillSignal(SIGKILL),
     ]
 }

@@ -1,108 +1,105 @@
-//! The policy in force: the last one that could be read.
+//! The policy file of the agent, and the active policy, which is the last valid policy.
 
+use crate::change_run::failure_summary::FailureSummary;
 use crate::cli::PolicyArgs;
 use crate::node::PolicySource;
-use crate::observe::observation::Refused;
 use crate::reconcile::decide::DesiredMode;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::policy::{Mode, Policy, When};
 use std::path::{Path, PathBuf};
 
-/// The key of the `ConfigMap`, and so the file's name.
+/// The file's name: the key in the `ConfigMap`.
 const NAME: &str = "policy.yaml";
 
-/// The policy's folder, and what of it is in force. No `Debug`: a policy may hold passwords.
+/// The policy file in the folder of the `ConfigMap`. No `Debug`: a policy may hold passwords.
 pub(crate) struct PolicyFile {
     file: PathBuf,
-    in_force: Option<ActivePolicy>,
-    /// What is wrong with what lies there now.
-    wrong: Option<PolicyProblem>,
+    active: Option<ActivePolicy>,
+    problem: Option<PolicyProblem>,
 }
 
 /// A policy that was read.
 #[derive(Clone)]
 pub(crate) struct ActivePolicy {
     pub(crate) policy: Policy,
-    /// Its text, for the node to read.
-    pub(crate) wanted: PolicySource,
-    /// Names it: the plan is made anew for another one.
+    /// The text of the policy. The observing unit and the change unit parse it again.
+    pub(crate) source: PolicySource,
     pub(crate) digest: Digest,
 }
 
-/// Why the policy that lies there is not in force.
+/// The problem with the current file, which is therefore not the active policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PolicyProblem {
-    /// There is none.
     Missing,
-    /// It cannot be read; file, line and key are named.
+    /// The message names file, line and key.
     Invalid(String),
 }
 
 impl PolicyFile {
-    /// Of a folder that was not looked at yet.
+    /// The policy file in `folder`, not read yet.
     pub(crate) fn of(folder: &Path) -> Self {
         Self {
             file: folder.join(NAME),
-            in_force: None,
-            wrong: None,
+            active: None,
+            problem: None,
         }
     }
 
-    /// Looks again; whether another policy is in force now. One that cannot be read changes nothing, and neither does one that
-    /// is gone.
-    pub(crate) fn read(&mut self) -> bool {
+    /// Reads the file again, and returns true if another policy is active now. A file that is missing or invalid leaves
+    /// the active policy unchanged.
+    pub(crate) fn reload(&mut self) -> bool {
         match self.load() {
             Ok(new) => {
-                self.wrong = None;
-                let other = self.in_force.as_ref().is_none_or(|old| old.digest != new.digest);
-                if other {
-                    self.in_force = Some(new);
+                self.problem = None;
+                let is_other = self.active.as_ref().is_none_or(|old| old.digest != new.digest);
+                if is_other {
+                    self.active = Some(new);
                 }
-                other
+                is_other
             }
-            Err(wrong) => {
-                self.wrong = Some(wrong);
+            Err(problem) => {
+                self.problem = Some(problem);
                 false
             }
         }
     }
 
-    pub(crate) fn in_force(&self) -> Option<&ActivePolicy> {
-        self.in_force.as_ref()
+    pub(crate) fn active(&self) -> Option<&ActivePolicy> {
+        self.active.as_ref()
     }
 
-    pub(crate) fn wrong(&self) -> Option<&PolicyProblem> {
-        self.wrong.as_ref()
+    pub(crate) fn problem(&self) -> Option<&PolicyProblem> {
+        self.problem.as_ref()
     }
 
     fn load(&self) -> Result<ActivePolicy, PolicyProblem> {
         if !self.file.exists() {
             return Err(PolicyProblem::Missing);
         }
-        let wishes = PolicyArgs {
+        let args = PolicyArgs {
             policy: Some(self.file.clone()),
             ..PolicyArgs::default()
         };
         let read = || {
-            let wanted = PolicySource::of(&wishes)?;
-            let policy = wanted.policy()?;
-            Ok((wanted, policy))
+            let source = PolicySource::of(&args)?;
+            let policy = source.policy()?;
+            Ok((source, policy))
         };
-        let (wanted, policy) = read().map_err(|failure| {
-            let said = Refused::of(&failure);
-            let hint = said.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            PolicyProblem::Invalid(format!("{}{hint}", said.message))
+        let (source, policy) = read().map_err(|error| {
+            let failure = FailureSummary::from(&error);
+            let hint = failure.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            PolicyProblem::Invalid(format!("{}{hint}", failure.message))
         })?;
         Ok(ActivePolicy {
-            digest: wanted.digest(),
+            digest: source.digest(),
             policy,
-            wanted,
+            source,
         })
     }
 }
 
 impl ActivePolicy {
-    pub(crate) fn want(&self) -> DesiredMode {
+    pub(crate) fn mode(&self) -> DesiredMode {
         match self.policy.mode {
             None | Some(Mode::Observe) => DesiredMode::Observe,
             Some(Mode::Migrate) => DesiredMode::Migrate,
@@ -110,22 +107,22 @@ impl ActivePolicy {
         }
     }
 
-    /// How many nodes may be changed at one time.
-    pub(crate) fn slots(&self) -> u16 {
+    /// The mode as a policy spells it.
+    pub(crate) fn mode_name(&self) -> &'static str {
+        match self.mode() {
+            DesiredMode::Observe => "observe",
+            DesiredMode::Migrate => "migrate",
+            DesiredMode::Rollback => "rollback",
+        }
+    }
+
+    /// The number of nodes that may be changed at the same time.
+    pub(crate) fn max_concurrent(&self) -> u16 {
         u16::try_from(self.policy.restart.max_concurrent.get()).unwrap_or(u16::MAX)
     }
 
     pub(crate) fn may_restart(&self) -> bool {
         self.policy.restart.when != When::Never
-    }
-
-    /// As `mode:` spells it.
-    pub(crate) fn mode(&self) -> &'static str {
-        match self.want() {
-            DesiredMode::Observe => "observe",
-            DesiredMode::Migrate => "migrate",
-            DesiredMode::Rollback => "rollback",
-        }
     }
 }
 
@@ -134,36 +131,39 @@ mod tests {
     use super::*;
     use std::fs;
 
-    const GOOD: &str = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nmode: migrate\n";
+    const VALID: &str = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nmode: migrate\n";
 
     #[test]
-    fn the_last_good_one_stays_in_force() {
+    fn last_valid_policy_stays_active_when_the_file_is_invalid_or_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let mut policies = PolicyFile::of(folder.path());
-        assert!(!policies.read() && policies.in_force().is_none());
-        assert_eq!(policies.wrong(), Some(&PolicyProblem::Missing));
+        let mut policy_file = PolicyFile::of(folder.path());
+        assert!(!policy_file.reload() && policy_file.active().is_none());
+        assert_eq!(policy_file.problem(), Some(&PolicyProblem::Missing));
 
         let file = folder.path().join(NAME);
-        fs::write(&file, GOOD).unwrap();
-        assert!(policies.read());
-        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Migrate);
-        assert!(!policies.read(), "the same one is nothing new");
+        fs::write(&file, VALID).unwrap();
+        assert!(policy_file.reload());
+        assert_eq!(policy_file.active().unwrap().mode(), DesiredMode::Migrate);
+        assert!(!policy_file.reload(), "the same policy is not another one");
 
-        fs::write(&file, format!("{GOOD}wildcards: drop\n")).unwrap();
-        assert!(!policies.read());
-        let Some(PolicyProblem::Invalid(why)) = policies.wrong() else {
-            panic!("it was read");
+        fs::write(&file, format!("{VALID}wildcards: drop\n")).unwrap();
+        assert!(!policy_file.reload());
+        let Some(PolicyProblem::Invalid(message)) = policy_file.problem() else {
+            panic!("the invalid policy was accepted");
         };
-        assert!(why.contains("policy.yaml:4") && why.contains("wildcards"), "{why}");
-        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Migrate);
+        assert!(
+            message.contains("policy.yaml:4") && message.contains("wildcards"),
+            "{message}"
+        );
+        assert_eq!(policy_file.active().unwrap().mode(), DesiredMode::Migrate);
 
         fs::remove_file(&file).unwrap();
-        assert!(!policies.read());
-        assert_eq!(policies.wrong(), Some(&PolicyProblem::Missing));
-        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Migrate);
+        assert!(!policy_file.reload());
+        assert_eq!(policy_file.problem(), Some(&PolicyProblem::Missing));
+        assert_eq!(policy_file.active().unwrap().mode(), DesiredMode::Migrate);
 
-        fs::write(&file, GOOD.replace("migrate", "rollback")).unwrap();
-        assert!(policies.read() && policies.wrong().is_none());
-        assert_eq!(policies.in_force().unwrap().want(), DesiredMode::Rollback);
+        fs::write(&file, VALID.replace("migrate", "rollback")).unwrap();
+        assert!(policy_file.reload() && policy_file.problem().is_none());
+        assert_eq!(policy_file.active().unwrap().mode(), DesiredMode::Rollback);
     }
 }

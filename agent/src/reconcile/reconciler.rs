@@ -1,443 +1,462 @@
-//! The loop of the agent: look, decide, move, look again, until there is nothing to do.
+//! The reconciler of one node: observe, decide, act, and observe again, until there is nothing to do.
 
+use crate::change_run::failure_summary::FailureSummary;
+use crate::cluster::client::ApiClient;
 use crate::cluster::error::Error;
 use crate::cluster::events::{EventReason, Events};
+use crate::cluster::node_identity::NodeIdentity;
 use crate::cluster::node_mirror::NodePhase;
-use crate::cluster::node_mirror_writer::{NodeMirrorWriter, NodeReport};
-use crate::cluster::slots::{
-    AcquireOutcome, SlotHolder, SlotNote, SlotPool, {self},
-};
-use crate::observe::observation::{NodeObservation, PlanOutcome, Planned, Refused};
+use crate::cluster::node_mirror_writer::NodeMirrorWriter;
+use crate::cluster::slots::{AcquireOutcome, HeldSlot, SlotHolder, SlotNote, SlotPool};
+use crate::node::PolicySource;
+use crate::observe::observation::{ChangeSummary, NodeObservation, PlanOutcome, PlannedChange};
 use crate::observe::observe_unit::ObservationGoal;
-use crate::reconcile::decide::{DesiredMode, LastAttempt, NextAction, ReconcileInput, RestState, SlotState, decide};
+use crate::reconcile::decide::{Attempt, DesiredMode, NextAction, ReconcileInput, RestState, SlotState, next_action};
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::node_ops::NodeOps;
+use crate::reconcile::outbox::Outbox;
 use crate::reconcile::policy_file::{ActivePolicy, PolicyFile, PolicyProblem};
 use crate::reconcile::status::{Activity, StatusInputs, drift, report};
 use jiff::Timestamp;
 use mirrorshift_plan::Digest;
-use mirrorshift_plan::change::Phase as Change;
+use mirrorshift_plan::change::Phase;
 use std::sync::Arc;
 
-/// The change of a turn.
-use crate::reconcile::attempt::AttemptKind;
+/// The most actions in one cycle. A change takes six; whatever takes more goes on in the next cycle.
+const MAX_ACTIONS: usize = 16;
 
-/// Moves of one turn. A change of several steps takes six; whatever takes more is looked at again later.
-const MOST: usize = 16;
-
-/// What the agent does with one node.
+/// The reconciler of one node.
 pub(crate) struct Reconciler<H> {
-    pub(crate) host: H,
-    pub(crate) policies: PolicyFile,
-    pub(crate) gate: SlotPool,
-    pub(crate) mirror: NodeMirrorWriter,
+    pub(crate) node: H,
+    pub(crate) policy_file: PolicyFile,
+    pub(crate) client: ApiClient,
+    pub(crate) slots: SlotPool,
+    pub(crate) outbox: Outbox,
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
-    /// Where containerd's configuration starts.
+    /// The path of containerd's root configuration file.
     pub(crate) config: String,
-    /// The unit that runs containerd, once it was seen.
+    /// The unit that runs containerd, as observed last.
     pub(crate) unit: Option<String>,
     pub(crate) slot: SlotHold,
-    pub(crate) rehearsed: Option<RehearsedPlan>,
-    /// Why the change that was made with the slot failed, or was refused.
-    pub(crate) why: Option<String>,
-    pub(crate) declined: bool,
-    /// Why the node could not be changed when it was looked at last.
-    pub(crate) refusal: Option<Refusal>,
-    /// The node as it was when it began to wait for a slot.
-    pub(crate) waits: Option<NodeObservation>,
-    /// What is to be told and was not taken yet.
-    pub(crate) unsaid: Option<NodeReport>,
-    pub(crate) last: Option<NodeReport>,
+    pub(crate) attempt: Attempt,
+    rehearsed: Option<RehearsedPlan>,
+    refusal: Option<RecordedRefusal>,
+    /// The observation with which the node began to wait for a slot.
+    waiting: Option<NodeObservation>,
 }
 
-/// What is known of the slot.
+/// The slot of this node.
 pub(crate) enum SlotHold {
-    /// It may be held: the gate was not asked, or did not answer.
+    /// The node may hold one: the API server was not queried yet, or did not answer.
     Unknown,
-    Free,
-    /// With the last change that there was before it was taken, where that is known.
-    Slot(slots::HeldSlot, Option<ChangeBeforeSlot>),
+    NotHeld,
+    Held {
+        slot: HeldSlot,
+        before: ChangeBeforeSlot,
+    },
 }
 
-/// The last change before a slot was taken; none when there had been none.
-pub(crate) struct ChangeBeforeSlot(Option<String>);
+/// The last change of the node at the time when it acquired its slot.
+pub(crate) enum ChangeBeforeSlot {
+    /// An earlier process of the agent acquired the slot.
+    Unknown,
+    /// No identifier: there had been no change.
+    Known(Option<String>),
+}
 
-/// Why a node cannot be changed. The same reason is one Event, although its words may have figures in them that are never the same.
-pub(crate) struct Refusal {
+/// A refusal that was recorded as an Event. Refusals are deduplicated by reason code, because the message may contain
+/// numbers that change each time.
+struct RecordedRefusal {
     reason: String,
-    /// The API server took the Event: otherwise it is told again with the next look.
-    told: bool,
+    /// The API server accepted the Event. Otherwise the next cycle records it again.
+    accepted: bool,
 }
 
-/// A plan that was tried, and with which containerd.
+/// A plan that was rehearsed, and the containerd that rehearsed it.
 #[derive(PartialEq, Eq)]
-pub(crate) struct RehearsedPlan {
+struct RehearsedPlan {
     plan: Digest,
     containerd: Option<String>,
     invocation: Option<String>,
 }
 
 impl RehearsedPlan {
-    fn of(seen: &NodeObservation, plan: Digest) -> Self {
+    fn of(observation: &NodeObservation, plan: Digest) -> Self {
         Self {
             plan,
-            containerd: seen.containerd.clone(),
-            invocation: seen.invocation.clone(),
+            containerd: observation.containerd.clone(),
+            invocation: observation.invocation.clone(),
         }
     }
 }
 
-/// When to look again.
+/// When to reconcile again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requeue {
-    /// When something is new, or with the heartbeat.
+    /// After an event, or with the heartbeat.
     OnEvent,
-    /// When a slot may be free, besides.
+    /// Like `OnEvent`, and when a slot may be free.
     WhenSlotFree,
-    /// In a moment, and ever later: the API server did not answer, or the node is busy or cannot be changed as it is.
+    /// After a delay that grows: the API server did not answer, or the node is busy or cannot be changed now.
     Soon,
 }
 
 impl<H: NodeOps> Reconciler<H> {
+    /// `namespace` is that of the agent, and `config` the path of containerd's root configuration file.
     pub(crate) fn new(
-        host: H,
-        policies: PolicyFile,
-        gate: SlotPool,
-        mirror: NodeMirrorWriter,
-        events: Events,
+        node: H,
+        policy_file: PolicyFile,
+        client: ApiClient,
+        namespace: &str,
+        identity: &NodeIdentity,
         metrics: Arc<Metrics>,
         config: &str,
     ) -> Self {
         Self {
-            host,
-            policies,
-            gate,
-            mirror,
-            events,
+            node,
+            policy_file,
+            slots: SlotPool::new(client.clone(), namespace, identity.clone()),
+            outbox: Outbox::new(NodeMirrorWriter::new(client.clone(), identity.clone())),
+            events: Events::new(client.clone(), identity.clone()),
+            client,
             metrics,
             config: config.to_owned(),
             unit: None,
             slot: SlotHold::Unknown,
+            attempt: Attempt::None,
             rehearsed: None,
-            why: None,
-            declined: false,
             refusal: None,
-            waits: None,
-            unsaid: None,
-            last: None,
+            waiting: None,
         }
     }
 
-    /// How many nodes may be changed at one time.
-    pub(crate) fn slots(&self) -> u16 {
-        self.policies.in_force().map_or(1, ActivePolicy::slots)
+    /// The number of nodes that may be changed at the same time.
+    pub(crate) fn max_concurrent(&self) -> u16 {
+        self.policy_file.active().map_or(1, ActivePolicy::max_concurrent)
     }
 
-    /// Goes on until there is nothing to do.
+    /// Acts until there is nothing to do.
     pub(crate) async fn reconcile(&mut self) -> Requeue {
-        if self.policies.read() {
-            // What failed with another policy says nothing of this one, unless a slot is kept for it.
+        if self.policy_file.reload() {
             self.rehearsed = None;
         }
         self.report_policy().await;
-        self.declined = false;
+        if matches!(self.attempt, Attempt::Declined { .. }) {
+            self.attempt = Attempt::None;
+        }
         let mut rehearse = false;
-        for _ in 0..MOST {
-            let seen = match self.host.look(self.goal(), rehearse).await {
-                Ok(seen) => seen,
-                Err(refused) => return self.unreachable(&refused).await,
+        for _ in 0..MAX_ACTIONS {
+            let observation = match self.node.observe(self.goal(), rehearse).await {
+                Ok(observation) => observation,
+                Err(failure) => return self.report_unreachable(&failure).await,
             };
             self.metrics.inc_observations();
-            self.unit.clone_from(&seen.unit);
-            if let PlanOutcome::Planned(Planned {
+            self.unit.clone_from(&observation.unit);
+            if let PlanOutcome::Planned(PlannedChange {
                 digest: Some(plan),
                 rehearsed: Some(_),
                 ..
-            }) = &seen.answer
+            }) = &observation.plan
             {
-                self.rehearsed = Some(RehearsedPlan::of(&seen, *plan));
+                self.rehearsed = Some(RehearsedPlan::of(&observation, *plan));
             }
             self.refresh_slot().await;
-            let next = self.next_action(&seen);
-            rehearse = next == NextAction::Rehearse;
-            tracing::debug!(next = ?next, "decided");
-            match next {
+            self.refresh_attempt(&observation);
+            let action = next_action(self.input(&observation));
+            rehearse = action == NextAction::Rehearse;
+            tracing::debug!(?action, "decided");
+            match action {
                 NextAction::Rehearse => {}
                 NextAction::Follow => {
-                    self.publish(Ok(&seen), &Activity::Change).await;
-                    self.host.settle().await;
+                    self.publish(Ok(&observation), &Activity::Change).await;
+                    self.node.wait_for_change().await;
                 }
-                NextAction::Ask => match self.acquire_slot(&seen).await {
+                NextAction::AcquireSlot => match self.acquire_slot(&observation).await {
                     Ok(None) => {}
                     Ok(Some(holders)) => {
-                        let said = self.wait_for(&seen, holders).await;
-                        self.waits = Some(seen);
-                        return if said { Requeue::WhenSlotFree } else { Requeue::Soon };
+                        let published = self.publish_waiting(&observation, holders).await;
+                        self.waiting = Some(observation);
+                        return if published {
+                            Requeue::WhenSlotFree
+                        } else {
+                            Requeue::Soon
+                        };
                     }
                     Err(error) => {
-                        // The answer that it has one may be what was lost.
+                        // The node may hold a slot: perhaps only the answer was lost.
                         self.slot = SlotHold::Unknown;
-                        self.api_failed(&error);
-                        self.publish(Ok(&seen), &Activity::Rest(RestState::NoGate)).await;
-                        return Requeue::Soon;
+                        return self.report_slot_unknown(&observation, &error).await;
                     }
                 },
-                NextAction::Change => self.change(&seen, AttemptKind::of(self.policies.in_force())).await,
-                NextAction::Mend => self.change(&seen, AttemptKind::Mending).await,
-                NextAction::GiveBack => {
-                    if !self.give_back().await {
-                        self.publish(Ok(&seen), &Activity::Rest(RestState::NoGate)).await;
-                        return Requeue::Soon;
+                NextAction::Change => self.make_change(&observation).await,
+                NextAction::Repair => self.repair(&observation).await,
+                NextAction::ReleaseSlot => {
+                    if let Err(error) = self.release_slot().await {
+                        return self.report_slot_unknown(&observation, &error).await;
                     }
                 }
-                NextAction::Rest(state) => return self.rest(&seen, state).await,
+                NextAction::Rest(state) => return self.rest(&observation, state).await,
             }
         }
-        tracing::warn!("no end after {MOST} moves; looked at again later");
+        tracing::warn!("not finished after {MAX_ACTIONS} actions; goes on in the next cycle");
         Requeue::Soon
     }
 
-    /// Tells who is waited for now, while nothing else of the node is new.
+    /// Publishes the new holders of the slots while the node waits.
     pub(crate) async fn update_waiting_for(&mut self, holders: Vec<SlotHolder>) {
-        if let Some(seen) = self.waits.take() {
-            self.wait_for(&seen, holders).await;
-            self.waits = Some(seen);
+        if let Some(observation) = self.waiting.take() {
+            self.publish_waiting(&observation, holders).await;
+            self.waiting = Some(observation);
         }
     }
 
-    async fn wait_for(&mut self, seen: &NodeObservation, holders: Vec<SlotHolder>) -> bool {
-        self.report_fleet_halted(&holders).await;
-        self.publish(Ok(seen), &Activity::Wait(holders)).await
-    }
-
-    /// Tells the same once more: somebody has changed the object, or it was not taken before. Whether it is told now.
+    /// Publishes the last status again, because the object was changed or the previous write failed. Returns true if
+    /// the write succeeded.
     pub(crate) async fn republish(&mut self) -> bool {
-        match self.unsaid.take().or_else(|| self.last.clone()) {
-            Some(report) => self.publish_report(report).await,
-            None => true,
-        }
+        let sent = self.outbox.resend().await;
+        self.check_sent(&sent)
     }
 
-    async fn rest(&mut self, seen: &NodeObservation, state: RestState) -> Requeue {
+    async fn publish_waiting(&mut self, observation: &NodeObservation, holders: Vec<SlotHolder>) -> bool {
+        self.report_fleet_halted(&holders).await;
+        self.publish(Ok(observation), &Activity::Wait(holders)).await
+    }
+
+    async fn rest(&mut self, observation: &NodeObservation, state: RestState) -> Requeue {
         if state == RestState::Contested {
-            self.record_event(EventReason::DriftFight, &drift(seen)).await;
+            self.record_event(EventReason::ConflictingWriter, &drift(observation))
+                .await;
         }
-        let refusal = match &seen.answer {
-            _ if self.declined => Some(("declined", self.why.clone().unwrap_or_default())),
-            PlanOutcome::Refused(refused) if state == RestState::Refused => {
-                Some((refused.reason.as_str(), refused.message.clone()))
+        let refusal = match (&self.attempt, &observation.plan) {
+            (Attempt::Declined { reason }, _) => Some(("declined".to_owned(), reason.clone())),
+            (_, PlanOutcome::Refused(refused)) if state == RestState::Refused => {
+                Some((refused.reason.clone(), refused.message.clone()))
             }
             _ => None,
         };
-        let before = self.refusal.take();
-        let before = before.filter(|before| refusal.as_ref().is_some_and(|(reason, _)| before.reason == *reason));
-        let again = before.is_some();
-        if let Some((reason, why)) = refusal {
-            let told = before.is_some_and(|before| before.told)
-                || self.record_event(EventReason::MigrationRefused, &why).await;
-            let reason = reason.to_owned();
-            self.refusal = Some(Refusal { reason, told });
+        let is_repeated = self.record_refusal(refusal).await;
+        let published = self.publish(Ok(observation), &Activity::Rest(state)).await;
+        if !published {
+            return Requeue::Soon;
         }
-        let said = self.publish(Ok(seen), &Activity::Rest(state)).await;
+        // Other nodes may wait for a slot that this node holds without knowing it.
+        if matches!(self.slot, SlotHold::Unknown) {
+            return Requeue::Soon;
+        }
+        let is_declined = matches!(self.attempt, Attempt::Declined { .. });
         match state {
-            _ if !said => Requeue::Soon,
-            // It may hold one, and others wait for that.
-            _ if matches!(self.slot, SlotHold::Unknown) => Requeue::Soon,
-            RestState::NoGate | RestState::Busy => Requeue::Soon,
-            // What stands in the way may be gone in a moment. To be refused by the change itself takes a slot and a rehearsal.
-            RestState::Refused | RestState::Unfinished if self.refusal.is_some() && !(self.declined && again) => {
+            RestState::SlotUnknown | RestState::Busy => Requeue::Soon,
+            // The obstacle may disappear in a moment. A change that refuses itself costs a slot and a rehearsal each
+            // time, so it is repeated soon only once.
+            RestState::Refused | RestState::Unfinished if self.refusal.is_some() && !(is_declined && is_repeated) => {
                 Requeue::Soon
             }
             _ => Requeue::OnEvent,
         }
     }
 
-    async fn unreachable(&mut self, refused: &Refused) -> Requeue {
-        tracing::error!(reason = refused.reason, "cannot look at the node: {}", refused.message);
-        self.publish(Err(refused), &Activity::Rest(RestState::Refused)).await;
+    /// Records a refusal as an Event, unless the last cycle did. Returns true if the last cycle had the same refusal.
+    async fn record_refusal(&mut self, refusal: Option<(String, String)>) -> bool {
+        let last = self.refusal.take();
+        let Some((reason, message)) = refusal else { return false };
+        let last = last.filter(|last| last.reason == reason);
+        let is_repeated = last.is_some();
+        let accepted =
+            last.is_some_and(|last| last.accepted) || self.record_event(EventReason::MigrationRefused, &message).await;
+        self.refusal = Some(RecordedRefusal { reason, accepted });
+        is_repeated
+    }
+
+    async fn report_unreachable(&mut self, failure: &FailureSummary) -> Requeue {
+        tracing::error!(reason = failure.reason, "cannot observe the node: {}", failure.message);
+        self.publish(Err(failure), &Activity::Rest(RestState::Refused)).await;
+        Requeue::Soon
+    }
+
+    async fn report_slot_unknown(&mut self, observation: &NodeObservation, error: &Error) -> Requeue {
+        self.report_api_error(error);
+        self.publish(Ok(observation), &Activity::Rest(RestState::SlotUnknown))
+            .await;
         Requeue::Soon
     }
 
     fn goal(&self) -> ObservationGoal {
-        match self.policies.in_force() {
-            Some(policy) if policy.want() == DesiredMode::Rollback => ObservationGoal::Rollback,
-            Some(policy) => ObservationGoal::Migrate(policy.wanted.clone()),
-            None => ObservationGoal::Migrate(crate::node::PolicySource::nothing()),
+        match self.policy_file.active() {
+            Some(policy) if policy.mode() == DesiredMode::Rollback => ObservationGoal::Rollback,
+            Some(policy) => ObservationGoal::Migrate(policy.source.clone()),
+            None => ObservationGoal::Migrate(PolicySource::nothing()),
         }
     }
 
-    fn next_action(&self, seen: &NodeObservation) -> NextAction {
-        let policy = self.policies.in_force();
-        let plan = match &seen.answer {
+    fn input<'o>(&'o self, observation: &'o NodeObservation) -> ReconcileInput<'o> {
+        let policy = self.policy_file.active();
+        let plan = match &observation.plan {
             PlanOutcome::Planned(planned) => planned.digest,
             PlanOutcome::Refused(_) => None,
         };
-        let rehearsed = plan.is_some_and(|plan| self.rehearsed == Some(RehearsedPlan::of(seen, plan)));
-        decide(ReconcileInput {
-            want: policy.map_or(DesiredMode::Observe, ActivePolicy::want),
+        ReconcileInput {
+            mode: policy.map_or(DesiredMode::Observe, ActivePolicy::mode),
             may_restart: policy.is_none_or(ActivePolicy::may_restart),
-            seen,
-            rehearsed,
+            observation,
+            rehearsed: plan.is_some_and(|plan| self.rehearsed == Some(RehearsedPlan::of(observation, plan))),
             slot: match self.slot {
                 SlotHold::Unknown => SlotState::Unknown,
-                SlotHold::Free => SlotState::Free,
-                SlotHold::Slot(..) => SlotState::Held,
+                SlotHold::NotHeld => SlotState::NotHeld,
+                SlotHold::Held { .. } => SlotState::Held,
             },
-            fate: match (self.failed(seen), self.declined) {
-                (true, _) => LastAttempt::Failed,
-                (false, true) => LastAttempt::Declined,
-                (false, false) => LastAttempt::Open,
-            },
-        })
+            attempt: &self.attempt,
+        }
     }
 
-    /// Whether the last change failed, and was made with the slot that is held. Of a slot that was taken by an earlier run of the
-    /// agent it cannot be told which change it was taken for, so that the last one counts: a fleet that stands still is safe.
-    fn failed(&self, seen: &NodeObservation) -> bool {
-        let SlotHold::Slot(_, before) = &self.slot else {
-            return false;
-        };
-        let Some(last) = seen.last.as_ref().filter(|last| last.phase == Change::Undone) else {
-            return false;
-        };
-        before
-            .as_ref()
-            .is_none_or(|ChangeBeforeSlot(id)| id.as_ref() != Some(&last.id))
+    /// Reads from the journal whether the last change failed. This process may not have seen it fail.
+    fn refresh_attempt(&mut self, observation: &NodeObservation) {
+        let failed = self.slot.failed_change(observation);
+        match (failed, &self.attempt) {
+            (Some(_), Attempt::Failed { .. }) | (None, Attempt::None | Attempt::Declined { .. }) => {}
+            (Some(change), _) => {
+                let reason = change.note.as_deref().unwrap_or("containerd did not serve");
+                self.attempt = Attempt::Failed {
+                    reason: reason.to_owned(),
+                };
+            }
+            (None, Attempt::Failed { .. }) => self.attempt = Attempt::None,
+        }
     }
 
     async fn refresh_slot(&mut self) {
-        let known = matches!(&self.slot, SlotHold::Free);
-        if known {
+        if matches!(self.slot, SlotHold::NotHeld) {
             return;
         }
-        match (self.gate.current_slot().await, &self.slot) {
-            (Ok(None), _) => {
-                self.slot = SlotHold::Free;
-                self.why = None;
+        match self.slots.current_slot().await {
+            Ok(None) => self.slot = SlotHold::NotHeld,
+            Ok(Some(slot)) => {
+                let is_known = matches!(&self.slot, SlotHold::Held { slot: held, .. } if *held == slot);
+                if !is_known {
+                    let before = ChangeBeforeSlot::Unknown;
+                    self.slot = SlotHold::Held { slot, before };
+                }
             }
-            (Ok(Some(slot)), SlotHold::Slot(old, _)) if *old == slot => {}
-            (Ok(Some(slot)), _) => self.slot = SlotHold::Slot(slot, None),
-            (Err(error), _) => self.api_failed(&error),
+            Err(error) => self.report_api_error(&error),
         }
-        self.metrics.set_slot_held(matches!(self.slot, SlotHold::Slot(..)));
+        self.metrics.set_slot_held(matches!(self.slot, SlotHold::Held { .. }));
     }
 
-    /// Asks for a slot; who holds them when there is none.
-    async fn acquire_slot(&mut self, seen: &NodeObservation) -> Result<Option<Vec<SlotHolder>>, Error> {
-        let why = SlotNote {
+    /// Acquires a slot. Returns the holders of the slots if none is free.
+    async fn acquire_slot(&mut self, observation: &NodeObservation) -> Result<Option<Vec<SlotHolder>>, Error> {
+        let note = SlotNote {
             phase: NodePhase::Changing.name().to_owned(),
             reason: "the node is being changed".to_owned(),
         };
-        match self.gate.acquire(self.slots(), &why, Timestamp::now()).await? {
-            AcquireOutcome::Full(holders) => Ok(Some(holders)),
+        let (slot, before) = match self
+            .slots
+            .acquire(self.max_concurrent(), &note, Timestamp::now())
+            .await?
+        {
+            AcquireOutcome::Full(holders) => return Ok(Some(holders)),
             AcquireOutcome::New(slot) => {
-                tracing::info!(slot = slot.name(), "holds a slot");
-                let before = ChangeBeforeSlot(seen.last.as_ref().map(|last| last.id.clone()));
-                self.slot = SlotHold::Slot(slot, Some(before));
-                self.metrics.set_slot_held(true);
-                Ok(None)
+                tracing::info!(slot = slot.name(), "acquired a slot");
+                let last = observation.last.as_ref().map(|last| last.id.clone());
+                (slot, ChangeBeforeSlot::Known(last))
             }
-            AcquireOutcome::Held(slot) => {
-                self.slot = SlotHold::Slot(slot, None);
-                self.metrics.set_slot_held(true);
-                Ok(None)
-            }
-        }
+            AcquireOutcome::Held(slot) => (slot, ChangeBeforeSlot::Unknown),
+        };
+        self.slot = SlotHold::Held { slot, before };
+        self.metrics.set_slot_held(true);
+        Ok(None)
     }
 
-    /// Whether it is free now.
-    async fn give_back(&mut self) -> bool {
-        let SlotHold::Slot(slot, before) = std::mem::replace(&mut self.slot, SlotHold::Unknown) else {
-            return true;
-        };
-        drop(before);
-        match self.gate.release(slot).await {
-            Ok(()) => {
-                self.slot = SlotHold::Free;
-                self.metrics.set_slot_held(false);
-                true
-            }
-            Err(error) => {
-                self.api_failed(&error);
-                false
-            }
+    async fn release_slot(&mut self) -> Result<(), Error> {
+        if let SlotHold::Held { slot, .. } = std::mem::replace(&mut self.slot, SlotHold::Unknown) {
+            self.slots.release(slot).await?;
+            self.slot = SlotHold::NotHeld;
+            self.metrics.set_slot_held(false);
         }
+        Ok(())
     }
 
     async fn report_fleet_halted(&mut self, holders: &[SlotHolder]) {
         let Some(holder) = holders.iter().find(|holder| holder.failed()) else {
             return;
         };
-        let note = format!("node {} keeps {}; `{}` frees it", holder.node, holder.slot, holder.free);
+        let note = format!(
+            "node {} failed and keeps {}; after you have found the cause, `{}` releases it",
+            holder.node, holder.slot, holder.free
+        );
         self.record_event(EventReason::FleetHalted, &note).await;
     }
 
     async fn report_policy(&mut self) {
-        let wrong = self.policies.wrong().cloned();
-        self.metrics.policy(wrong.is_none());
-        if let Some(PolicyProblem::Invalid(why)) = wrong {
-            tracing::error!("the policy cannot be read: {why}");
-            self.record_event(EventReason::PolicyInvalid, &why).await;
+        let problem = self.policy_file.problem().cloned();
+        self.metrics.set_policy_valid(problem.is_none());
+        if let Some(PolicyProblem::Invalid(message)) = problem {
+            tracing::error!("cannot read the policy: {message}");
+            self.record_event(EventReason::PolicyInvalid, &message).await;
         }
     }
 
-    /// Makes an Event of it; whether it was told, now or within the hour.
-    pub(crate) async fn record_event(&mut self, happened: EventReason, note: &str) -> bool {
-        let told = self.events.publish(happened, note, Timestamp::now()).await;
-        match told {
-            Ok(told) => told,
+    /// Records an Event. Returns true if it is recorded, now or within the last hour.
+    pub(crate) async fn record_event(&mut self, reason: EventReason, note: &str) -> bool {
+        match self.events.publish(reason, note, Timestamp::now()).await {
+            Ok(recorded) => recorded,
             Err(error) => {
-                self.api_failed(&error);
+                self.report_api_error(&error);
                 false
             }
         }
     }
 
-    /// Tells how the node is; whether the API server took it.
-    pub(crate) async fn publish(&mut self, seen: Result<&NodeObservation, &Refused>, doing: &Activity) -> bool {
+    /// Publishes the status of the node. Returns true if the API server accepted it.
+    pub(crate) async fn publish(
+        &mut self,
+        observation: Result<&NodeObservation, &FailureSummary>,
+        activity: &Activity,
+    ) -> bool {
         let slot = match &self.slot {
-            SlotHold::Slot(slot, _) => Some(slot.name()),
-            SlotHold::Unknown | SlotHold::Free => None,
+            SlotHold::Held { slot, .. } => Some(slot.name()),
+            SlotHold::Unknown | SlotHold::NotHeld => None,
         };
         let report = report(&StatusInputs {
-            seen,
-            doing,
-            policy: self.policies.in_force(),
-            wrong: self.policies.wrong(),
+            observation,
+            activity,
+            policy: self.policy_file.active(),
+            policy_problem: self.policy_file.problem(),
             slot,
-            why: self.why.as_deref(),
+            attempt: &self.attempt,
         });
-        self.metrics.phase(report.status.phase);
+        self.metrics.set_phase(report.status.phase);
         self.metrics
-            .set_contested(matches!(doing, Activity::Rest(RestState::Contested)));
-        self.publish_report(report).await
+            .set_contested(matches!(activity, Activity::Rest(RestState::Contested)));
+        let sent = self.outbox.send(report).await;
+        self.check_sent(&sent)
     }
 
-    pub(crate) async fn publish_report(&mut self, report: NodeReport) -> bool {
-        let told = self.mirror.apply(&report, Timestamp::now()).await;
-        self.last = Some(report.clone());
-        match told {
-            Ok(_) => {
-                self.unsaid = None;
-                true
-            }
-            Err(error) => {
-                self.api_failed(&error);
-                self.unsaid = Some(report);
-                false
-            }
+    fn check_sent(&self, sent: &Result<(), Error>) -> bool {
+        if let Err(error) = sent {
+            self.report_api_error(error);
         }
+        !self.outbox.is_pending()
     }
 
-    pub(crate) fn api_failed(&self, error: &Error) {
-        self.metrics.api_failed(error.kind);
-        tracing::warn!(kind = error.kind.name(), "{error}: {}", source(error));
+    pub(crate) fn report_api_error(&self, error: &Error) {
+        self.metrics.inc_api_errors(error.kind);
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(kind = error.kind.name(), "{error}: {}", source.unwrap_or_default());
     }
 }
 
-fn source(error: &dyn std::error::Error) -> String {
-    error.source().map(ToString::to_string).unwrap_or_default()
+impl SlotHold {
+    /// The last change, if it failed and was made with the held slot. If an earlier process of the agent acquired the
+    /// slot, it is unknown which change the slot was for. Then it is assumed to be the last change, because a halted
+    /// rollout is safe.
+    fn failed_change<'o>(&self, observation: &'o NodeObservation) -> Option<&'o ChangeSummary> {
+        let Self::Held { before, .. } = self else { return None };
+        let last = observation.last.as_ref().filter(|last| last.phase == Phase::Undone)?;
+        match before {
+            ChangeBeforeSlot::Known(id) if id.as_ref() == Some(&last.id) => None,
+            ChangeBeforeSlot::Known(_) | ChangeBeforeSlot::Unknown => Some(last),
+        }
+    }
 }
 
 #[cfg(test)]

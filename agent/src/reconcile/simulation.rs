@@ -1,21 +1,19 @@
-//! Agents whose nodes are made up: everything but the node is what runs in a cluster.
+//! Agents of simulated nodes. Everything except the node is the code that runs in a cluster.
 
-use crate::change_run::progress::RunResult;
+use crate::change_run::failure_summary::FailureSummary;
+use crate::change_run::progress::{RunOutput, RunResult};
 use crate::change_run::request::{ChangeKind, ChangeRequest};
 use crate::cluster::client::ApiClient;
-use crate::cluster::events::Events;
 use crate::cluster::node_identity::NodeIdentity;
-use crate::cluster::node_mirror_writer::NodeMirrorWriter;
-use crate::cluster::slots::SlotPool;
 use crate::exit::Exit;
-use crate::observe::observation::{ChangeSummary, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused};
+use crate::observe::observation::{ChangeSummary, MirrorSource, NodeObservation, PlanOutcome, PlannedChange};
 use crate::observe::observe_unit::ObservationGoal;
+use crate::reconcile::agent_loop;
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::node_ops::NodeOps;
 use crate::reconcile::policy_file::PolicyFile;
 use crate::reconcile::reconciler::Reconciler;
 use crate::reconcile::triggers::Triggers;
-use crate::reconcile::turns;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase;
 use std::path::Path;
@@ -23,93 +21,88 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
-/// A node that has one change to make, which takes a while and always goes well.
-struct MadeUp {
-    takes: Duration,
-    /// The change that is in force.
-    changed: Mutex<Option<String>>,
+/// A node with one change to make, which takes a while and always succeeds.
+struct SimulatedNode {
+    change_takes: Duration,
+    /// The identifier of the change that was made.
+    change: Mutex<Option<String>>,
 }
 
-impl MadeUp {
-    fn changed(&self) -> Option<String> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl NodeOps for MadeUp {
-    async fn look(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
-        let changed = self.changed();
-        let past = changed.map(|id| ChangeSummary {
+impl NodeOps for SimulatedNode {
+    async fn observe(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, FailureSummary> {
+        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = change.map(|id| ChangeSummary {
             id,
             phase: Phase::Settled,
             ended: Some(0),
             note: None,
         });
         let migrates = matches!(goal, ObservationGoal::Migrate(_));
-        let planned = if migrates == past.is_some() {
-            Planned::default()
+        let planned = if migrates == last.is_some() {
+            PlannedChange::default()
         } else {
-            Planned {
-                digest: Some(Digest::of(b"made up")),
+            PlannedChange {
+                digest: Some(Digest::of(b"simulated")),
                 restart: true,
                 files: vec!["/etc/containerd/config.toml".to_owned()],
-                rehearsed: rehearse.then(|| "made up".to_owned()),
-                ..Planned::default()
+                rehearsed: rehearse.then(|| "simulated".to_owned()),
+                ..PlannedChange::default()
             }
         };
         Ok(NodeObservation {
             containerd: Some("2.4.2".to_owned()),
-            invocation: Some("made up".to_owned()),
-            mirrors: Some(if past.is_some() {
+            invocation: Some("simulated".to_owned()),
+            mirrors: Some(if last.is_some() {
                 MirrorSource::ConfigPath
             } else {
                 MirrorSource::Legacy
             }),
-            in_force: past.clone(),
-            last: past,
+            in_force: last.clone(),
+            last,
             ..NodeObservation::serving(PlanOutcome::Planned(planned))
         })
     }
 
-    async fn change(&self, order: ChangeRequest) -> Result<RunResult, Refused> {
-        tokio::time::sleep(self.takes).await;
-        let migrates = matches!(order.task, ChangeKind::Migrate { .. });
-        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = migrates.then_some(order.id);
+    async fn change(&self, request: ChangeRequest) -> Result<RunResult, FailureSummary> {
+        tokio::time::sleep(self.change_takes).await;
+        let migrates = matches!(request.task, ChangeKind::Migrate { .. });
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = migrates.then_some(request.id);
         Ok(RunResult {
             exit: Exit::Done,
-            out: String::new(),
-            err: String::new(),
-            json: String::new(),
+            failure: None,
+            output: RunOutput::default(),
         })
     }
 
-    async fn settle(&self) {}
+    async fn wait_for_change(&self) {}
 }
 
-/// An agent of a node that is made up. What it sends wakes it: a policy has changed, say.
+/// Returns the loop of an agent with a simulated node, and a sender that triggers a cycle, for example after the policy
+/// has changed.
 ///
-/// `policy` is the policy's folder, `takes` is how long a change of the node takes.
+/// `policy` is the folder of the policy, and `change_takes` the duration of a change.
 pub fn agent(
-    cluster: &ApiClient,
+    client: &ApiClient,
     namespace: &str,
-    owner: &NodeIdentity,
+    identity: &NodeIdentity,
     policy: &Path,
     heartbeat: Duration,
-    takes: Duration,
+    change_takes: Duration,
 ) -> (Sender<()>, impl Future<Output = ()> + use<>) {
-    let host = MadeUp {
-        takes,
-        changed: Mutex::default(),
+    let node = SimulatedNode {
+        change_takes,
+        change: Mutex::default(),
     };
-    let mut keeper = Reconciler::new(
-        host,
+    let mut reconciler = Reconciler::new(
+        node,
         PolicyFile::of(policy),
-        SlotPool::new(cluster.clone(), namespace, owner.clone()),
-        NodeMirrorWriter::new(cluster.clone(), owner.clone()),
-        Events::new(cluster.clone(), owner.clone()),
+        client.clone(),
+        namespace,
+        identity,
         Arc::new(Metrics::new()),
         "/etc/containerd/config.toml",
     );
-    let (tell, mut wakes) = Triggers::manual();
-    (tell, async move { turns(&mut keeper, &mut wakes, heartbeat).await })
+    let (sender, mut triggers) = Triggers::manual();
+    let agent = async move { agent_loop::run(&mut reconciler, &mut triggers, heartbeat).await };
+    (sender, agent)
 }

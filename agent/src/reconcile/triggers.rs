@@ -1,4 +1,4 @@
-//! Why the agent looks again: folders that change, and a containerd that somebody has started.
+//! Triggers of a new cycle: folders that change, and a containerd that starts or stops.
 
 use mirrorshift_node::Bus;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -9,130 +9,131 @@ use tokio::sync::mpsc::{
 };
 use tokio::time::{Instant, timeout_at};
 
-/// So long it must be quiet before a storm of events is over.
+/// Debounce interval: a burst of events has ended when none arrives for this long.
 const QUIET: Duration = Duration::from_millis(500);
-/// For a call to systemd.
+/// The timeout of a call to systemd.
 const CALL: Duration = Duration::from_secs(10);
-/// A bus that says nothing is listened to anew after this, and one that is gone is tried again.
-const SILENCE: Duration = Duration::from_hours(1);
-const GONE: Duration = Duration::from_mins(1);
-/// A storm that does not end is looked at after this.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The subscription is renewed when D-Bus sends nothing for this long.
+const RENEW: Duration = Duration::from_hours(1);
+/// The pause before a new attempt when D-Bus is not available.
+const RECONNECT: Duration = Duration::from_mins(1);
+/// A burst that does not end triggers a cycle after this time.
+const LONGEST_BURST: Duration = Duration::from_secs(10);
 
-/// Folders that are watched, by one inotify watch each.
+/// Watched folders and a watched unit.
 #[derive(Debug)]
 pub(crate) struct Triggers {
-    /// Dropped, it watches no longer.
+    /// Watches until it is dropped.
     watcher: Option<RecommendedWatcher>,
-    came: Receiver<()>,
-    /// Keeps the channel open where nothing can be watched.
-    tell: Sender<()>,
-    /// The unit that is listened for.
+    receiver: Receiver<()>,
+    /// Keeps the channel open when nothing can be watched.
+    sender: Sender<()>,
+    /// The watched unit.
     unit: Option<String>,
-    storm: Option<Storm>,
+    burst: Option<Burst>,
 }
 
-/// Events that came and were not told of yet.
+/// Events that have arrived and not triggered a cycle yet.
 #[derive(Clone, Copy, Debug)]
-struct Storm {
-    /// It is over then, when nothing more comes.
+struct Burst {
+    /// The end, unless another event arrives.
     quiet: Instant,
-    /// It is told of then, whatever comes.
+    /// The end, even if events go on.
     end: Instant,
 }
 
 impl Triggers {
-    /// Watches what can be watched; the rest is looked at with the heartbeat.
+    /// Watches the folders. A folder that cannot be watched is observed with the heartbeat.
     pub(crate) fn of(folders: &[(&Path, RecursiveMode)]) -> Self {
-        // One is enough: it says that something came.
-        let (tell, came) = mpsc::channel(1);
-        let told = tell.clone();
+        // One message is enough, because all events trigger the same cycle.
+        let (sender, receiver) = mpsc::channel(1);
+        let on_event = sender.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // What only read changed nothing. A full channel says it already.
+            // Reading changes nothing. A full channel already has the message.
             if !matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_))) {
-                told.try_send(()).ok();
+                on_event.try_send(()).ok();
             }
         });
-        let mut wakes = Self {
+        let mut triggers = Self {
             watcher: watcher
                 .map_err(|error| tracing::warn!("cannot watch folders: {error}"))
                 .ok(),
-            came,
-            tell,
+            receiver,
+            sender,
             unit: None,
-            storm: None,
+            burst: None,
         };
         for (folder, mode) in folders {
-            wakes.watch(folder, *mode);
+            triggers.watch(folder, *mode);
         }
-        wakes
+        triggers
     }
 
-    /// Watches nothing: whoever has the other end says when to look.
+    /// Watches nothing: the returned sender triggers the cycles.
     #[cfg(feature = "simulation")]
     pub(crate) fn manual() -> (Sender<()>, Self) {
-        let (tell, came) = mpsc::channel(1);
-        let wakes = Self {
+        let (sender, receiver) = mpsc::channel(1);
+        let triggers = Self {
             watcher: None,
-            came,
-            tell: tell.clone(),
+            receiver,
+            sender: sender.clone(),
             unit: None,
-            storm: None,
+            burst: None,
         };
-        (tell, wakes)
+        (sender, triggers)
     }
 
     fn watch(&mut self, folder: &Path, mode: RecursiveMode) {
         let Some(watcher) = &mut self.watcher else { return };
         if let Err(error) = watcher.watch(folder, mode) {
-            tracing::warn!(folder = %folder.display(), "cannot be watched: {error}");
+            tracing::warn!(folder = %folder.display(), "cannot watch the folder: {error}");
         }
     }
 
-    /// Listens for starts and stops of a unit, from the first call on.
+    /// Watches a unit for starts and stops. Only the first call has an effect.
     pub(crate) fn watch_unit(&mut self, unit: &str) {
         if self.unit.is_some() {
             return;
         }
-        let (tell, name) = (self.tell.downgrade(), unit.to_owned());
+        let (sender, name) = (self.sender.downgrade(), unit.to_owned());
         let listen = move || {
-            while tell.strong_count() > 0 {
+            while sender.strong_count() > 0 {
                 if let Ok(mut ends) = Bus::connect(CALL).and_then(|bus| bus.ends(&name)) {
-                    while let Ok(ended) = ends.next(SILENCE) {
-                        match tell.upgrade() {
+                    while let Ok(ended) = ends.next(RENEW) {
+                        match sender.upgrade() {
                             None => return,
-                            Some(tell) if ended => drop(tell.try_send(())),
+                            Some(sender) if ended => drop(sender.try_send(())),
                             Some(_) => {}
                         }
                     }
                 }
-                std::thread::sleep(GONE);
+                std::thread::sleep(RECONNECT);
             }
         };
-        match std::thread::Builder::new().name("listens".to_owned()).spawn(listen) {
-            Ok(_runs) => self.unit = Some(unit.to_owned()),
-            Err(error) => tracing::warn!("cannot listen for {unit}: {error}"),
+        match std::thread::Builder::new().name("watch-unit".to_owned()).spawn(listen) {
+            Ok(_thread) => self.unit = Some(unit.to_owned()),
+            Err(error) => tracing::warn!("cannot watch {unit}: {error}"),
         }
     }
 
-    /// Waits until something changed and it is quiet again. May be dropped and called again at any time: what came is not
-    /// forgotten, and no storm begins anew by it.
+    /// Waits for the end of a burst of events. Cancel safe: events are not lost, and a burst is not extended by a new
+    /// call.
     pub(crate) async fn next(&mut self) {
-        if self.storm.is_none() && self.came.recv().await.is_none() {
+        if self.burst.is_none() && self.receiver.recv().await.is_none() {
             return;
         }
         let now = Instant::now();
-        let storm = self.storm.get_or_insert(Storm {
+        let burst = self.burst.get_or_insert(Burst {
             quiet: now + QUIET,
-            end: now + LONGEST,
+            end: now + LONGEST_BURST,
         });
-        while let Ok(Some(())) = timeout_at(storm.end.min(storm.quiet), self.came.recv()).await {
-            if Instant::now() >= storm.end {
+        while let Ok(Some(())) = timeout_at(burst.end.min(burst.quiet), self.receiver.recv()).await {
+            if Instant::now() >= burst.end {
                 break;
             }
-            storm.quiet = Instant::now() + QUIET;
+            burst.quiet = Instant::now() + QUIET;
         }
-        self.storm = None;
+        self.burst = None;
     }
 }
 
@@ -142,58 +143,58 @@ mod tests {
     use std::fs;
 
     #[tokio::test]
-    async fn a_config_map_that_is_swapped_wakes_once() {
+    async fn swapped_config_map_triggers_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("..1")).unwrap();
         fs::write(path("..1").join("policy.yaml"), "a").unwrap();
         std::os::unix::fs::symlink("..1", path("..data")).unwrap();
         std::os::unix::fs::symlink("..data/policy.yaml", path("policy.yaml")).unwrap();
-        let mut wakes = Triggers::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
-        let nothing = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
-        assert!(nothing.is_err(), "it wakes for nothing");
+        let mut triggers = Triggers::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
+        let nothing = tokio::time::timeout(Duration::from_millis(300), triggers.next()).await;
+        assert!(nothing.is_err(), "triggers without an event");
 
-        // As the kubelet does it: a new folder, and one rename.
+        // The kubelet creates a new folder and renames one link.
         fs::create_dir(path("..2")).unwrap();
         fs::write(path("..2").join("policy.yaml"), "b").unwrap();
         std::os::unix::fs::symlink("..2", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
         fs::remove_dir_all(path("..1")).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), wakes.next())
+        tokio::time::timeout(Duration::from_secs(10), triggers.next())
             .await
             .unwrap();
         assert_eq!(fs::read_to_string(path("policy.yaml")).unwrap(), "b");
-        let again = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
-        assert!(again.is_err(), "one swap wakes twice");
-        // Reading is no change.
+        let again = tokio::time::timeout(Duration::from_millis(300), triggers.next()).await;
+        assert!(again.is_err(), "one swap triggers twice");
+        // Reading changes nothing.
         fs::read(path("policy.yaml")).unwrap();
-        let read = tokio::time::timeout(Duration::from_millis(300), wakes.next()).await;
-        assert!(read.is_err(), "reading wakes");
+        let read = tokio::time::timeout(Duration::from_millis(300), triggers.next()).await;
+        assert!(read.is_err(), "reading triggers");
     }
 
-    /// Whoever waits for something else as well drops this wait each time that comes.
+    /// A caller that also waits for something else drops this future each time that happens.
     #[tokio::test]
-    async fn what_came_outlasts_a_wait_that_is_dropped() {
+    async fn events_survive_a_dropped_wait() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wakes = Triggers::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
+        let mut triggers = Triggers::of(&[(folder.path(), RecursiveMode::NonRecursive)]);
         fs::write(folder.path().join("file"), "x").unwrap();
         let mut dropped = 0;
-        while tokio::time::timeout(QUIET / 5, wakes.next()).await.is_err() {
+        while tokio::time::timeout(QUIET / 5, triggers.next()).await.is_err() {
             dropped += 1;
-            assert!(dropped < 100, "it is never told of");
+            assert!(dropped < 100, "the event is lost");
         }
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_not_there_is_no_error() {
+    async fn missing_folder_does_not_stop_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let gone = folder.path().join("gone");
-        let mut wakes = Triggers::of(&[
-            (&gone, RecursiveMode::Recursive),
+        let missing = folder.path().join("missing");
+        let mut triggers = Triggers::of(&[
+            (&missing, RecursiveMode::Recursive),
             (folder.path(), RecursiveMode::Recursive),
         ]);
         fs::write(folder.path().join("file"), "x").unwrap();
-        tokio::time::timeout(Duration::from_secs(10), wakes.next())
+        tokio::time::timeout(Duration::from_secs(10), triggers.next())
             .await
             .unwrap();
     }

@@ -1,8 +1,8 @@
-//! How calls are made again, and when not.
+//! Retries of calls, and the throttle.
 
 use crate::cluster::client::{ApiClient, CallLimits, InClusterConfig, RetrySafety};
 use crate::cluster::error::{ApiErrorKind, Error};
-use crate::cluster::tests::{FOREVER, FakeResponse, Log, cluster, status};
+use crate::cluster::tests::{FakeResponse, LIMIT, RequestLog, api_client, status};
 use http::Uri;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-async fn call(answers: Vec<FakeResponse>, again: RetrySafety) -> (Result<Node, Error>, Log, Duration) {
-    let (cluster, log) = cluster(answers);
-    let nodes = Api::<Node>::all(cluster.client());
+async fn call(responses: Vec<FakeResponse>, retry: RetrySafety) -> (Result<Node, Error>, RequestLog, Duration) {
+    let (client, log) = api_client(responses);
+    let nodes = Api::<Node>::all(client.client());
     let begun = Instant::now();
-    let call = cluster.call("get it", again, || nodes.get("n1"));
-    let outcome = timeout(FOREVER, call).await.expect("a call ends");
+    let call = client.call("get it", retry, || nodes.get("n1"));
+    let outcome = timeout(LIMIT, call).await.expect("a call ends");
     (outcome, log, begun.elapsed())
 }
 
@@ -28,16 +28,16 @@ fn node() -> FakeResponse {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_tried_again() {
-    for again in [RetrySafety::Idempotent, RetrySafety::IfNotApplied] {
+async fn call_is_retried_when_the_server_asks_for_it() {
+    for retry in [RetrySafety::Idempotent, RetrySafety::IfNotApplied] {
         let (outcome, log, took) = call(
             vec![FakeResponse::Later(429, "3"), FakeResponse::Later(503, "2"), node()],
-            again,
+            retry,
         )
         .await;
         assert!(outcome.is_ok());
         assert_eq!(log.lock().unwrap().len(), 3);
-        // What the server asks for is the least that is waited.
+        // `Retry-After` is the least delay.
         assert!(took >= Duration::from_secs(5), "{took:?}");
         assert!(took <= Duration::from_secs(11), "{took:?}");
     }
@@ -61,7 +61,7 @@ async fn only_idempotent_calls_are_retried_after_a_lost_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_is_a_no() {
+async fn rejected_call_is_not_retried() {
     for (code, reason, kind) in [
         (401, "Unauthorized", ApiErrorKind::Unauthorized),
         (403, "Forbidden", ApiErrorKind::Forbidden),
@@ -76,7 +76,7 @@ async fn a_no_is_a_no() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_ends() {
+async fn call_ends_after_three_attempts() {
     let silence = || (0..9).map(|_| FakeResponse::Silence).collect();
     let (outcome, log, took) = call(silence(), RetrySafety::Idempotent).await;
     let error = outcome.unwrap_err();
@@ -90,7 +90,7 @@ async fn every_call_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_wait_is_the_callers() {
+async fn long_retry_after_is_returned_to_the_caller() {
     let (outcome, log, took) = call(vec![FakeResponse::Later(429, "300"), node()], RetrySafety::Idempotent).await;
     assert_eq!(
         outcome.unwrap_err().kind,
@@ -99,17 +99,15 @@ async fn a_long_wait_is_the_callers() {
     assert_eq!((log.lock().unwrap().len(), took.as_secs()), (1, 0));
 }
 
-/// Whatever calls, and however often.
+/// The number of callers and calls does not matter.
 #[tokio::test(start_paused = true)]
-async fn all_calls_together_ask_a_server_that_is_away_less_and_less() {
-    let (cluster, log) = cluster((0..999).map(|_| FakeResponse::Broken));
-    let nodes = Api::<Node>::all(cluster.client());
-    let calls = async |cluster: ApiClient, pause| {
+async fn all_calls_together_send_few_requests_during_an_outage() {
+    let (client, log) = api_client((0..999).map(|_| FakeResponse::Broken));
+    let nodes = Api::<Node>::all(client.client());
+    let calls = async |client: ApiClient, pause| {
         let mut kinds = Vec::new();
         loop {
-            let outcome = cluster
-                .call("get it", RetrySafety::Idempotent, || nodes.get("n1"))
-                .await;
+            let outcome = client.call("get it", RetrySafety::Idempotent, || nodes.get("n1")).await;
             kinds.push(outcome.unwrap_err().kind);
             assert!(matches!(
                 kinds[kinds.len() - 1],
@@ -121,41 +119,41 @@ async fn all_calls_together_ask_a_server_that_is_away_less_and_less() {
     let (second, nothing) = (Duration::from_secs(1), Duration::ZERO);
     let all = async {
         tokio::join!(
-            calls(cluster.clone(), second),
-            calls(cluster.clone(), second),
-            calls(cluster.without_deadline(), nothing),
-            calls(cluster.without_deadline(), nothing),
+            calls(client.clone(), second),
+            calls(client.clone(), second),
+            calls(client.without_deadline(), nothing),
+            calls(client.without_deadline(), nothing),
         )
     };
-    let ended: Result<((), (), (), ()), _> = timeout(FOREVER, all).await;
+    let ended: Result<((), (), (), ()), _> = timeout(LIMIT, all).await;
     assert!(ended.is_err());
-    // Four a minute at most.
-    let asked = log.lock().unwrap().len();
-    assert!((180..300).contains(&asked), "{asked}");
+    // On average at most five per minute.
+    let count = log.lock().unwrap().len();
+    assert!((180..300).contains(&count), "{count}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn urgent_client_bypasses_the_throttle() {
     let away = (0..9).map(|_| FakeResponse::Later(429, "60"));
-    let (cluster, log) = cluster(away.chain([node()]));
-    let nodes = Api::<Node>::all(cluster.client());
+    let (client, log) = api_client(away.chain([node()]));
+    let nodes = Api::<Node>::all(client.client());
     let get = async || {
-        cluster
+        client
             .call("get it", RetrySafety::IfNotApplied, || nodes.get("n1"))
             .await
     };
-    let asked = || log.lock().unwrap().len();
+    let count = || log.lock().unwrap().len();
     assert!(matches!(get().await.unwrap_err().kind, ApiErrorKind::Busy(_)));
     for _ in 0..5 {
         assert_eq!(get().await.unwrap_err().kind, ApiErrorKind::Paused);
     }
-    assert_eq!(asked(), 1);
-    cluster.set_urgent(true);
+    assert_eq!(count(), 1);
+    client.set_urgent(true);
     let begun = Instant::now();
     for more in 1..9 {
-        // Once for each call.
+        // One request per call.
         assert!(matches!(get().await.unwrap_err().kind, ApiErrorKind::Busy(_)));
-        assert_eq!(asked(), 1 + more);
+        assert_eq!(count(), 1 + more);
     }
     assert!(get().await.is_ok());
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -166,22 +164,22 @@ async fn connection_refused_is_not_applied() {
     let folder = tempfile::tempdir().unwrap();
     let access = InClusterConfig::of_pod("127.0.0.1", "1", folder.path()).unwrap();
     std::fs::write(&access.token, "a.b.c").unwrap();
-    // Without its authority there is no client.
+    // The client needs the certificates of the authority.
     assert!(ApiClient::new(&access, CallLimits::default()).is_err());
     std::fs::write(&access.authority, authority()).unwrap();
     let limits = CallLimits {
         first: Duration::ZERO,
         ..CallLimits::default()
     };
-    let cluster = ApiClient::new(&access, limits).unwrap();
-    let nodes = Api::<Node>::all(cluster.client());
-    let outcome = cluster
+    let client = ApiClient::new(&access, limits).unwrap();
+    let nodes = Api::<Node>::all(client.client());
+    let outcome = client
         .call("get it", RetrySafety::IfNotApplied, || nodes.get("n1"))
         .await;
     assert_eq!(outcome.unwrap_err().kind, ApiErrorKind::Unreachable);
 }
 
-/// A certificate that says that it is an authority.
+/// A self-signed certificate authority.
 fn authority() -> String {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new([]).unwrap();
@@ -190,7 +188,7 @@ fn authority() -> String {
 }
 
 #[test]
-fn addresses_of_pods() {
+fn address_is_built_from_the_environment_of_a_pod() {
     let server = |host, port| InClusterConfig::of_pod(host, port, Path::new("/sa")).map(|access| access.server);
     let uri = |text: &str| text.parse::<Uri>().unwrap();
     assert_eq!(server("10.96.0.1", "443").unwrap(), uri("https://10.96.0.1:443"));

@@ -1,4 +1,4 @@
-//! The definition in the manifests is that of the types, and the runbook explains what they can say.
+//! The custom resource definition in the manifests matches the types, and the runbook explains their words.
 
 use crate::cluster::conditions::{ConditionType, Reason};
 use crate::cluster::events::EventReason;
@@ -13,13 +13,14 @@ fn definition() -> Value {
     serde_json::to_value(definition).unwrap()
 }
 
-/// With `UPDATE_SCHEMAS` set the file is written instead.
+/// With `UPDATE_SCHEMAS` set, the test writes the file.
 #[test]
-fn the_manifest_is_made_from_the_type() {
+fn manifest_is_generated_from_the_type() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/crd.yaml");
     let yaml = serde_saphyr::to_string(&definition()).unwrap();
     let text = format!(
-        "# Made from the types in agent/src/cluster/nodemirror.rs; their test writes this file when UPDATE_SCHEMAS is set.\n{yaml}"
+        "# Generated from the types in agent/src/cluster/node_mirror.rs. The test in agent/src/cluster/tests/definition.rs writes this file\n\
+         # when UPDATE_SCHEMAS is set.\n{yaml}"
     );
     if std::env::var_os("UPDATE_SCHEMAS").is_some() {
         std::fs::write(&path, &text).unwrap();
@@ -34,7 +35,7 @@ fn the_manifest_is_made_from_the_type() {
 }
 
 #[test]
-fn it_has_what_people_look_at() {
+fn definition_has_the_printer_columns_and_list_maps() {
     let definition = definition();
     assert_eq!(definition["spec"]["scope"], "Cluster");
     let version = &definition["spec"]["versions"][0];
@@ -49,7 +50,7 @@ fn it_has_what_people_look_at() {
     let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
     let phases: Vec<_> = NodePhase::ALL.iter().map(|phase| phase.name()).collect();
     assert_eq!(status["properties"]["phase"]["enum"], json!(phases));
-    // Two conditions of one type are refused by the API server.
+    // With a list map, the API server rejects two conditions of one type.
     assert_eq!(status["properties"]["conditions"]["x-kubernetes-list-type"], "map");
     assert_eq!(
         status["properties"]["conditions"]["x-kubernetes-list-map-keys"],
@@ -57,10 +58,11 @@ fn it_has_what_people_look_at() {
     );
 }
 
-/// What <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
-/// asks for, as far as schemas made from types can miss it.
+/// The rules of
+/// <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
+/// that a schema generated from types can violate.
 #[test]
-fn it_is_structural() {
+fn schema_is_structural() {
     fn walk(schema: &Value, at: &str) {
         let Value::Object(schema) = schema else {
             panic!("{at}: no object")
@@ -85,9 +87,9 @@ fn it_is_structural() {
     walk(&definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
 }
 
-/// Whoever is called finds each word that an agent can say.
+/// An operator finds every phase, condition, reason and Event in the runbook.
 #[test]
-fn the_runbook_explains_every_word() {
+fn runbook_explains_every_word_of_the_agent() {
     let runbook = read("docs/runbook.md");
     let row = |word: &str| {
         let cell = format!("| `{word}` |");
@@ -98,20 +100,29 @@ fn the_runbook_explains_every_word() {
     let kinds: Vec<_> = ConditionType::ALL.iter().map(|kind| format!("{kind:?}")).collect();
     let words = NodePhase::ALL.iter().map(|phase| phase.name());
     let words = words.chain(Reason::ALL.iter().map(|reason| reason.name()));
-    let words = words.chain(EventReason::ALL.iter().map(|happened| happened.name()));
+    let words = words.chain(EventReason::ALL.iter().map(|reason| reason.name()));
     for word in words.chain(kinds.iter().map(String::as_str)) {
         assert!(row(word), "{word} is in no table of the runbook");
     }
 }
 
-/// Alerts and dashboard ask for metrics that the runbook has, and for phases that there are.
+/// An overlay with another `namespace:` renames the namespace of the service account, but not the text of an
+/// expression. With a namespace in the expression, the admission policy would match no requests.
 #[test]
-fn monitoring_asks_for_what_there_is() {
+fn admission_policy_matches_agents_in_any_namespace() {
+    let manifest = read("manifests/base/admission.yaml");
+    assert!(!manifest.contains("mirrorshift-system"), "the policy names a namespace");
+    assert!(manifest.contains("endsWith(':mirrorshift-agent')"));
+}
+
+/// Alerts and the dashboard query metrics that the runbook explains, and existing phases.
+#[test]
+fn monitoring_queries_existing_metrics_and_phases() {
     let runbook = read("docs/runbook.md");
     let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     for file in ["rules.yaml", "dashboard.json"] {
         let text = read(&format!("manifests/monitoring/{file}"));
-        let mut asked = 0;
+        let mut count = 0;
         for (at, _) in text.match_indices("mirrorshift_") {
             let metric: String = text[at..].chars().take_while(|letter| word(*letter)).collect();
             let known = [format!("`{metric}`"), format!("`{metric}{{")];
@@ -119,9 +130,9 @@ fn monitoring_asks_for_what_there_is() {
                 known.iter().any(|known| runbook.contains(known.as_str())),
                 "{file}: {metric}"
             );
-            asked += 1;
+            count += 1;
         }
-        assert!(asked > 5, "{file}");
+        assert!(count > 5, "{file}");
         for after in text.split("phase=").skip(1) {
             let phases = after
                 .trim_start_matches(['~', '\\', '"'])

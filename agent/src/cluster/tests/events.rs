@@ -1,13 +1,13 @@
-//! Events, and how many.
+//! Events and their limits.
 
 use crate::cluster::events::{EventReason, Events};
-use crate::cluster::tests::{FakeResponse, asked, cluster, owner, status};
+use crate::cluster::tests::{FakeResponse, api_client, identity, requests, status};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-fn made() -> FakeResponse {
+fn created() -> FakeResponse {
     FakeResponse::Json(
         201,
         json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null }),
@@ -15,14 +15,17 @@ fn made() -> FakeResponse {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_is_on_the_node() {
-    let (cluster, log) = cluster([made()]);
-    let mut events = Events::new(cluster, owner());
-    let told = events
+async fn event_regards_the_node() {
+    let (client, log) = api_client([created()]);
+    let mut events = Events::new(client, identity());
+    let published = events
         .publish(EventReason::MigrationUndone, "It failed.", Timestamp::UNIX_EPOCH)
         .await;
-    assert!(told.unwrap());
-    assert_eq!(asked(&log), ["POST /apis/events.k8s.io/v1/namespaces/default/events"]);
+    assert!(published.unwrap());
+    assert_eq!(
+        requests(&log),
+        ["POST /apis/events.k8s.io/v1/namespaces/default/events"]
+    );
     let body = log.lock().unwrap()[0].body.clone();
     assert_eq!(
         body["regarding"],
@@ -39,48 +42,53 @@ async fn an_event_is_on_the_node() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_event_is_deduplicated_for_an_hour_and_bursts_are_capped() {
-    let (cluster, log) = cluster((0..100).map(|_| made()));
-    let mut events = Events::new(cluster, owner());
+    let (client, log) = api_client((0..100).map(|_| created()));
+    let mut events = Events::new(client, identity());
     for _ in 0..10 {
-        let told = events
-            .publish(EventReason::DriftFight, "a", Timestamp::UNIX_EPOCH)
+        let published = events
+            .publish(EventReason::ConflictingWriter, "a", Timestamp::UNIX_EPOCH)
             .await;
-        assert!(told.unwrap());
+        assert!(published.unwrap());
     }
-    assert_eq!(asked(&log).len(), 1);
+    assert_eq!(requests(&log).len(), 1);
     for number in 0..100 {
         let note = format!("number {number}");
-        let told = events
+        let published = events
             .publish(EventReason::DriftRepaired, &note, Timestamp::UNIX_EPOCH)
             .await;
-        assert_eq!(told.unwrap(), number < 19);
+        assert_eq!(published.unwrap(), number < 19);
     }
     assert!(
         events
-            .publish(EventReason::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .publish(EventReason::ConflictingWriter, "a", Timestamp::UNIX_EPOCH)
             .await
             .unwrap()
     );
-    assert_eq!(asked(&log).len(), 20);
+    assert_eq!(requests(&log).len(), 20);
     tokio::time::advance(Duration::from_mins(61)).await;
     assert!(
         events
-            .publish(EventReason::DriftFight, "a", Timestamp::UNIX_EPOCH)
+            .publish(EventReason::ConflictingWriter, "a", Timestamp::UNIX_EPOCH)
             .await
             .unwrap()
     );
     let log = log.lock().unwrap();
     let names: BTreeSet<_> = log
         .iter()
-        .map(|heard| heard.body["metadata"]["name"].to_string())
+        .map(|request| request.body["metadata"]["name"].to_string())
         .collect();
     assert_eq!(names.len(), log.len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn event_is_retried_after_create_failed() {
-    let (cluster, log) = cluster([FakeResponse::Broken, FakeResponse::Broken, FakeResponse::Broken, made()]);
-    let mut events = Events::new(cluster, owner());
+    let (client, log) = api_client([
+        FakeResponse::Broken,
+        FakeResponse::Broken,
+        FakeResponse::Broken,
+        created(),
+    ]);
+    let mut events = Events::new(client, identity());
     assert!(
         events
             .publish(EventReason::MigrationDone, "a", Timestamp::UNIX_EPOCH)
@@ -93,29 +101,29 @@ async fn event_is_retried_after_create_failed() {
             .await
             .unwrap()
     );
-    assert_eq!(asked(&log).len(), 4);
+    assert_eq!(requests(&log).len(), 4);
 }
 
-/// Nobody knows whether it was made when a connection breaks, and its name tells.
+/// After a lost response it is unknown whether the Event was created. Its name is the same in both requests.
 #[tokio::test(start_paused = true)]
-async fn one_is_made_once() {
-    let (cluster, log) = cluster([FakeResponse::Broken, status(409, "AlreadyExists")]);
-    let mut events = Events::new(cluster, owner());
-    let told = events
+async fn event_is_created_once_after_a_lost_response() {
+    let (client, log) = api_client([FakeResponse::Broken, status(409, "AlreadyExists")]);
+    let mut events = Events::new(client, identity());
+    let published = events
         .publish(EventReason::DriftRepaired, "a", Timestamp::UNIX_EPOCH)
         .await;
-    assert!(told.unwrap());
+    assert!(published.unwrap());
     let log = log.lock().unwrap();
     assert_eq!(log.len(), 2);
     assert_eq!(log[0].body["metadata"]["name"], log[1].body["metadata"]["name"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn notes_and_names_fit() {
-    let (cluster, log) = cluster([made(), made()]);
-    let mut lengthy = owner();
-    lengthy.name = format!("{}.n", "a".repeat(219));
-    let mut events = Events::new(cluster, lengthy);
+async fn note_and_name_are_truncated_to_the_limits_of_the_api() {
+    let (client, log) = api_client([created(), created()]);
+    let mut node = identity();
+    node.name = format!("{}.n", "a".repeat(219));
+    let mut events = Events::new(client, node);
     events
         .publish(EventReason::PolicyInvalid, &"x".repeat(5000), Timestamp::UNIX_EPOCH)
         .await
@@ -124,17 +132,17 @@ async fn notes_and_names_fit() {
         .publish(EventReason::PolicyInvalid, &"€".repeat(5000), Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
-    for heard in log.lock().unwrap().iter() {
-        assert!(heard.body["note"].as_str().unwrap().len() <= 1024);
-        assert!(heard.body["metadata"]["name"].as_str().unwrap().len() <= 253);
-        assert!(!heard.body["metadata"]["name"].as_str().unwrap().contains(".."));
-        assert!(heard.body["reportingInstance"].as_str().unwrap().len() <= 128);
+    for request in log.lock().unwrap().iter() {
+        assert!(request.body["note"].as_str().unwrap().len() <= 1024);
+        assert!(request.body["metadata"]["name"].as_str().unwrap().len() <= 253);
+        assert!(!request.body["metadata"]["name"].as_str().unwrap().contains(".."));
+        assert!(request.body["reportingInstance"].as_str().unwrap().len() <= 128);
     }
 }
 
 #[test]
-fn every_reason_is_named_as_it_is_written() {
-    for happened in EventReason::ALL {
-        assert_eq!(happened.name(), format!("{happened:?}"));
+fn reasons_are_named_like_their_variants() {
+    for reason in EventReason::ALL {
+        assert_eq!(reason.name(), format!("{reason:?}"));
     }
 }

@@ -1,16 +1,17 @@
-//! The API's side against a server that answers what a test says. What a real one does is tried in `tests/it/cluster_api.rs`.
+//! Tests of the cluster part with an API server that sends the responses of the test. `tests/it/cluster_api.rs` uses a
+//! real one.
 
-/// How calls are made again, and when not.
+/// Retries of calls.
 pub(crate) mod client;
-/// The object's definition.
+/// The custom resource definition, and the words of the runbook.
 pub(crate) mod definition;
-/// Events, and how many.
+/// Events and their limits.
 pub(crate) mod events;
-/// The node's object.
+/// The writer of the node's object.
 pub(crate) mod node_mirror_writer;
 /// Slots.
 pub(crate) mod slots;
-/// Watches that break.
+/// Interrupted watches.
 pub(crate) mod watch;
 
 use crate::cluster::backoff::Jitter;
@@ -31,59 +32,63 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
-/// What the server does with a request.
+/// A response of the server.
 pub(crate) enum FakeResponse {
-    /// Answers.
+    /// A JSON body with a status code.
     Json(u16, Value),
-    /// Answers, and says when to come again.
+    /// A status code with `Retry-After`.
     Later(u16, &'static str),
-    /// Sends the lines of a watch, and goes on sending nothing or ends.
-    Watch(Vec<Value>, Then),
-    /// Says nothing.
+    /// The lines of a watch.
+    Watch(Vec<Value>, WatchEnd),
+    /// No response.
     Silence,
-    /// Closes the connection.
+    /// A closed connection.
     Broken,
 }
 
+/// The connection after the last line of a watch.
 #[derive(Clone, Copy)]
-pub(crate) enum Then {
-    Goes,
-    Ends,
+pub(crate) enum WatchEnd {
+    Open,
+    Closed,
 }
 
-/// A request as the server saw it.
+/// A request that the server received.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Value,
 }
 
-pub(crate) type Log = Arc<Mutex<Vec<Heard>>>;
+pub(crate) type RequestLog = Arc<Mutex<Vec<RecordedRequest>>>;
 
-/// A cluster that gives `answers` in their order, and breaks the connection after the last.
-pub(crate) fn cluster(answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
-    cluster_within(CallLimits::default(), answers)
+/// A client of a server that sends `responses` in this order, and closes the connection after the last.
+pub(crate) fn api_client(responses: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, RequestLog) {
+    api_client_with(CallLimits::default(), responses)
 }
 
-pub(crate) fn cluster_within(limits: CallLimits, answers: impl IntoIterator<Item = FakeResponse>) -> (ApiClient, Log) {
-    let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
-    let log = Log::default();
-    let heard = Arc::clone(&log);
+pub(crate) fn api_client_with(
+    limits: CallLimits,
+    responses: impl IntoIterator<Item = FakeResponse>,
+) -> (ApiClient, RequestLog) {
+    let responses = Arc::new(Mutex::new(responses.into_iter().collect::<VecDeque<_>>()));
+    let log = RequestLog::default();
+    let log_of_server = Arc::clone(&log);
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (answers, heard) = (Arc::clone(&answers), Arc::clone(&heard));
+        let (responses, log_of_server) = (Arc::clone(&responses), Arc::clone(&log_of_server));
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
-            heard.lock().unwrap().push(Heard {
+            log_of_server.lock().unwrap().push(RecordedRequest {
                 method: parts.method.to_string(),
                 path: parts.uri.path().to_owned(),
                 query: parts.uri.query().unwrap_or_default().to_owned(),
                 body: serde_json::from_slice(&body).unwrap_or_default(),
             });
-            let answer = answers.lock().unwrap().pop_front();
-            reply(answer.unwrap_or(FakeResponse::Broken)).await
+            let response = responses.lock().unwrap().pop_front();
+            reply(response.unwrap_or(FakeResponse::Broken)).await
         }
     });
     let service = ServiceBuilder::new().map_result(record_retry_after).service(service);
@@ -93,15 +98,15 @@ pub(crate) fn cluster_within(limits: CallLimits, answers: impl IntoIterator<Item
     )
 }
 
-async fn reply(answer: FakeResponse) -> Result<Response<StreamBody<Chunks>>, BoxError> {
+async fn reply(response: FakeResponse) -> Result<Response<StreamBody<Chunks>>, BoxError> {
     let reply = Response::builder();
-    Ok(match answer {
-        FakeResponse::Json(code, body) => reply.status(code).body(chunks(vec![body], Then::Ends))?,
+    Ok(match response {
+        FakeResponse::Json(code, body) => reply.status(code).body(chunks(vec![body], WatchEnd::Closed))?,
         FakeResponse::Later(code, after) => reply
             .status(code)
             .header("retry-after", after)
-            .body(chunks(vec![json!("too many requests")], Then::Ends))?,
-        FakeResponse::Watch(lines, then) => reply.status(200).body(chunks(lines, then))?,
+            .body(chunks(vec![json!("too many requests")], WatchEnd::Closed))?,
+        FakeResponse::Watch(lines, end) => reply.status(200).body(chunks(lines, end))?,
         FakeResponse::Silence => std::future::pending().await,
         FakeResponse::Broken => return Err("the connection was closed".into()),
     })
@@ -109,15 +114,15 @@ async fn reply(answer: FakeResponse) -> Result<Response<StreamBody<Chunks>>, Box
 
 type Chunks = stream::BoxStream<'static, Result<Frame<Bytes>, BoxError>>;
 
-fn chunks(lines: Vec<Value>, then: Then) -> StreamBody<Chunks> {
+fn chunks(lines: Vec<Value>, end: WatchEnd) -> StreamBody<Chunks> {
     let lines = stream::iter(lines).map(|line| Ok(Frame::data(Bytes::from(format!("{line}\n")))));
-    StreamBody::new(match then {
-        Then::Ends => lines.boxed(),
-        Then::Goes => lines.chain(stream::pending()).boxed(),
+    StreamBody::new(match end {
+        WatchEnd::Closed => lines.boxed(),
+        WatchEnd::Open => lines.chain(stream::pending()).boxed(),
     })
 }
 
-/// A refusal as the API server words it.
+/// A failure status of the API server.
 pub(crate) fn status(code: u16, reason: &str) -> FakeResponse {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -126,19 +131,20 @@ pub(crate) fn status(code: u16, reason: &str) -> FakeResponse {
     FakeResponse::Json(code, body)
 }
 
-/// A line of a watch.
+/// A line of a watch stream.
 pub(crate) fn event(kind: &str, object: &Value) -> Value {
     json!({ "type": kind, "object": object })
 }
 
-pub(crate) fn asked(log: &Log) -> Vec<String> {
+/// The methods and paths of the requests.
+pub(crate) fn requests(log: &RequestLog) -> Vec<String> {
     let log = log.lock().unwrap();
     log.iter()
-        .map(|heard| format!("{} {}", heard.method, heard.path))
+        .map(|request| format!("{} {}", request.method, request.path))
         .collect()
 }
 
-pub(crate) fn owner() -> NodeIdentity {
+pub(crate) fn identity() -> NodeIdentity {
     NodeIdentity {
         name: "n1".into(),
         uid: "u1".into(),
@@ -165,5 +171,5 @@ pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
     }
 }
 
-/// Longer than anything may take that is bounded.
-pub(crate) const FOREVER: Duration = Duration::from_hours(1);
+/// Longer than any bounded wait.
+pub(crate) const LIMIT: Duration = Duration::from_hours(1);

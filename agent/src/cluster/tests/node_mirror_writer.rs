@@ -1,10 +1,10 @@
-//! The node's object.
+//! The writer of the node's object.
 
 use crate::cluster::error::ApiErrorKind;
 use crate::cluster::node_mirror::NodePhase;
 use crate::cluster::node_mirror_writer::{NodeMirrorWriter, WriteOutcome};
 use crate::cluster::tests::{
-    FOREVER, FakeResponse, Log, Then, asked, cluster, event, owner, owner_reference, report, status,
+    FakeResponse, LIMIT, RequestLog, WatchEnd, api_client, event, identity, owner_reference, report, requests, status,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -33,8 +33,8 @@ fn object(version: u64, status: &Value) -> Value {
     object
 }
 
-/// The status that a report makes, at a time.
-fn said(message: &str, second: i64) -> Value {
+/// The status of a report at a time.
+fn status_with(message: &str, second: i64) -> Value {
     let report = report(NodePhase::Pending, message);
     let mut status = report.status.clone();
     status.conditions = report.conditions.after(&[], Some(1), at(second));
@@ -42,26 +42,26 @@ fn said(message: &str, second: i64) -> Value {
     serde_json::to_value(status).unwrap()
 }
 
-fn body(log: &Log, number: usize) -> Value {
+fn body(log: &RequestLog, number: usize) -> Value {
     log.lock().unwrap()[number].body.clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn status_is_created_once_and_not_rewritten_while_unchanged() {
-    let (cluster, log) = cluster(vec![
+    let (client, log) = api_client(vec![
         status(404, "NotFound"),
         FakeResponse::Json(201, object(1, &Value::Null)),
-        FakeResponse::Json(200, object(2, &said("a", 100))),
-        FakeResponse::Json(200, object(3, &said("b", 100))),
+        FakeResponse::Json(200, object(2, &status_with("a", 100))),
+        FakeResponse::Json(200, object(3, &status_with("b", 100))),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let mut writer = NodeMirrorWriter::new(client, identity());
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
         WriteOutcome::Made
     );
     let path = OBJECT.strip_suffix("/n1").unwrap();
     assert_eq!(
-        asked(&log),
+        requests(&log),
         [
             format!("GET {OBJECT}"),
             format!("POST {path}"),
@@ -71,16 +71,16 @@ async fn status_is_created_once_and_not_rewritten_while_unchanged() {
     assert_eq!(body(&log, 1)["metadata"]["ownerReferences"], json!([owner_reference()]));
     assert_eq!(body(&log, 2)["metadata"], json!({ "resourceVersion": "1" }));
     for second in 101..200 {
-        let written = mirror
+        let written = writer
             .apply(&report(NodePhase::Pending, "a"), at(second))
             .await
             .unwrap();
         assert_eq!(written, WriteOutcome::Nothing);
     }
-    assert_eq!(asked(&log).len(), 3);
+    assert_eq!(requests(&log).len(), 3);
     // Only what differs is written.
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "b"), at(200)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "b"), at(200)).await.unwrap(),
         WriteOutcome::Patched
     );
     assert_eq!(
@@ -90,37 +90,40 @@ async fn status_is_created_once_and_not_rewritten_while_unchanged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_starts_again_writes_nothing_that_stands_there() {
-    let (cluster, log) = cluster(vec![FakeResponse::Json(200, object(7, &said("a", 100)))]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+async fn restarted_agent_does_not_rewrite_an_equal_status() {
+    let (client, log) = api_client(vec![FakeResponse::Json(200, object(7, &status_with("a", 100)))]);
+    let mut writer = NodeMirrorWriter::new(client, identity());
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(900)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(900)).await.unwrap(),
         WriteOutcome::Nothing
     );
-    assert_eq!(asked(&log), [format!("GET {OBJECT}")]);
+    assert_eq!(requests(&log), [format!("GET {OBJECT}")]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_version_wrote_is_taken_away_and_the_owner_put_right_first() {
-    let mut strange = object(4, &said("a", 100));
-    strange["status"]["phase"] = json!("FromTheFuture");
-    strange["status"]["novelty"] = json!({ "deep": true });
-    strange["status"]["conditions"][0]["type"] = json!("Novel");
-    strange["metadata"]["ownerReferences"] = json!([]);
-    let mut owned = strange.clone();
+async fn unknown_fields_are_removed_after_the_owner_is_corrected() {
+    let mut other = object(4, &status_with("a", 100));
+    other["status"]["phase"] = json!("FromTheFuture");
+    other["status"]["novelty"] = json!({ "deep": true });
+    other["status"]["conditions"][0]["type"] = json!("Novel");
+    other["metadata"]["ownerReferences"] = json!([]);
+    let mut owned = other.clone();
     owned["metadata"]["ownerReferences"] = json!([owner_reference()]);
     owned["metadata"]["resourceVersion"] = json!("5");
-    let (cluster, log) = cluster(vec![
-        FakeResponse::Json(200, strange),
+    let (client, log) = api_client(vec![
+        FakeResponse::Json(200, other),
         FakeResponse::Json(200, owned),
-        FakeResponse::Json(200, object(6, &said("a", 100))),
+        FakeResponse::Json(200, object(6, &status_with("a", 100))),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let mut writer = NodeMirrorWriter::new(client, identity());
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
         WriteOutcome::Patched
     );
-    assert_eq!(asked(&log)[1..], [format!("PATCH {OBJECT}"), format!("PATCH {STATUS}")]);
+    assert_eq!(
+        requests(&log)[1..],
+        [format!("PATCH {OBJECT}"), format!("PATCH {STATUS}")]
+    );
     let patch = body(&log, 2);
     assert_eq!(patch["metadata"]["resourceVersion"], "5");
     assert_eq!(
@@ -128,103 +131,102 @@ async fn what_another_version_wrote_is_taken_away_and_the_owner_put_right_first(
         (&json!("Pending"), &Value::Null)
     );
     assert!(patch["status"].as_object().unwrap().contains_key("novelty"));
-    assert_eq!(patch["status"]["conditions"], said("a", 100)["conditions"]);
+    assert_eq!(patch["status"]["conditions"], status_with("a", 100)["conditions"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_writes_meanwhile_makes_it_look_again() {
-    let (cluster, log) = cluster(vec![
-        FakeResponse::Json(200, object(1, &said("a", 100))),
+async fn conflict_reads_the_object_again() {
+    let (client, log) = api_client(vec![
+        FakeResponse::Json(200, object(1, &status_with("a", 100))),
         status(409, "Conflict"),
-        FakeResponse::Json(200, object(2, &said("edited", 100))),
-        FakeResponse::Json(200, object(3, &said("b", 100))),
+        FakeResponse::Json(200, object(2, &status_with("edited", 100))),
+        FakeResponse::Json(200, object(3, &status_with("b", 100))),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let mut writer = NodeMirrorWriter::new(client, identity());
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
         WriteOutcome::Patched
     );
     assert_eq!(body(&log, 3)["metadata"]["resourceVersion"], "2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_never_stops_writing_is_left_to_it() {
+async fn repeated_conflicts_end_with_an_error() {
     let rounds = (0..20).flat_map(|round| {
         [
-            FakeResponse::Json(200, object(round, &said("a", 100))),
+            FakeResponse::Json(200, object(round, &status_with("a", 100))),
             status(409, "Conflict"),
         ]
     });
-    let (cluster, log) = cluster(rounds);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
-    let error = mirror
+    let (client, log) = api_client(rounds);
+    let mut writer = NodeMirrorWriter::new(client, identity());
+    let error = writer
         .apply(&report(NodePhase::Pending, "b"), at(100))
         .await
         .unwrap_err();
-    assert_eq!((error.kind, asked(&log).len()), (ApiErrorKind::Conflict, 10));
+    assert_eq!((error.kind, requests(&log).len()), (ApiErrorKind::Conflict, 10));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_that_lacks_a_field_is_no_reason_to_write_for_ever() {
-    let mut pruned = said("a", 100);
+async fn field_that_the_definition_lacks_is_not_written_again() {
+    let mut pruned = status_with("a", 100);
     pruned.as_object_mut().unwrap().remove("message");
-    let (cluster, log) = cluster(vec![
+    let (client, log) = api_client(vec![
         FakeResponse::Json(200, object(1, &Value::Null)),
         FakeResponse::Json(200, object(2, &pruned)),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
+    let mut writer = NodeMirrorWriter::new(client, identity());
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap(),
         WriteOutcome::Patched
     );
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(300)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(300)).await.unwrap(),
         WriteOutcome::Nothing
     );
-    assert_eq!(asked(&log).len(), 2);
+    assert_eq!(requests(&log).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_told_and_nothing_is_lost() {
-    let (cluster, log) = cluster(vec![
-        FakeResponse::Json(200, object(1, &said("a", 100))),
+async fn failed_write_is_repeated_without_reading_the_object() {
+    let (client, log) = api_client(vec![
+        FakeResponse::Json(200, object(1, &status_with("a", 100))),
         status(403, "Forbidden"),
-        FakeResponse::Json(200, object(2, &said("b", 100))),
+        FakeResponse::Json(200, object(2, &status_with("b", 100))),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
-    let error = mirror
+    let mut writer = NodeMirrorWriter::new(client, identity());
+    let error = writer
         .apply(&report(NodePhase::Pending, "b"), at(100))
         .await
         .unwrap_err();
     assert_eq!(error.kind, ApiErrorKind::Forbidden);
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
         WriteOutcome::Patched
     );
-    // It is not read again for that.
-    assert_eq!(asked(&log).len(), 3);
+    assert_eq!(requests(&log).len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_although_nobody_knew_is_found() {
-    let answers = [FakeResponse::Json(200, object(1, &said("a", 100)))].into_iter();
-    let nobody_knows = (0..3).map(|_| FakeResponse::Broken);
-    let (cluster, log) = cluster(answers.chain(nobody_knows).chain([
+async fn write_with_a_lost_response_is_detected() {
+    let responses = [FakeResponse::Json(200, object(1, &status_with("a", 100)))].into_iter();
+    let lost = (0..3).map(|_| FakeResponse::Broken);
+    let (client, log) = api_client(responses.chain(lost).chain([
         status(409, "Conflict"),
-        FakeResponse::Json(200, object(2, &said("b", 100))),
+        FakeResponse::Json(200, object(2, &status_with("b", 100))),
     ]));
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
-    let error = mirror
+    let mut writer = NodeMirrorWriter::new(client, identity());
+    let error = writer
         .apply(&report(NodePhase::Pending, "b"), at(100))
         .await
         .unwrap_err();
     assert_eq!(error.kind, ApiErrorKind::Broken);
-    tokio::time::sleep(FOREVER).await;
+    tokio::time::sleep(LIMIT).await;
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "b"), at(100)).await.unwrap(),
         WriteOutcome::Nothing
     );
-    assert_eq!(asked(&log).len(), 6);
+    assert_eq!(requests(&log).len(), 6);
 }
 
 fn list(version: u64, items: &[Value]) -> FakeResponse {
@@ -238,43 +240,48 @@ fn list(version: u64, items: &[Value]) -> FakeResponse {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_own_writes_do_not_disturb_it_and_others_do() {
-    let (cluster, log) = cluster(vec![
+async fn watch_ignores_own_writes_and_reports_those_of_others() {
+    let (client, log) = api_client(vec![
         FakeResponse::Json(200, object(1, &Value::Null)),
-        FakeResponse::Json(200, object(3, &said("a", 100))),
-        // The list is older than what was written.
+        FakeResponse::Json(200, object(3, &status_with("a", 100))),
+        // The list is older than the write.
         list(2, &[object(1, &Value::Null)]),
         FakeResponse::Watch(
             vec![
-                event("MODIFIED", &object(2, &said("x", 100))),
-                event("MODIFIED", &object(3, &said("a", 100))),
-                // Somebody's annotation changes nothing that is told here.
-                event("MODIFIED", &object(4, &said("a", 100))),
-                event("MODIFIED", &object(5, &said("edited", 100))),
+                event("MODIFIED", &object(2, &status_with("x", 100))),
+                event("MODIFIED", &object(3, &status_with("a", 100))),
+                // Only an annotation has changed.
+                event("MODIFIED", &object(4, &status_with("a", 100))),
+                event("MODIFIED", &object(5, &status_with("edited", 100))),
             ],
-            Then::Goes,
+            WatchEnd::Open,
         ),
-        FakeResponse::Json(200, object(6, &said("a", 100))),
+        FakeResponse::Json(200, object(6, &status_with("a", 100))),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
-    mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap();
-    timeout(FOREVER, mirror.wait_for_external_change())
+    let mut writer = NodeMirrorWriter::new(client, identity());
+    writer.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap();
+    timeout(LIMIT, writer.wait_for_external_change())
         .await
-        .expect("disturbed")
+        .expect("a change")
         .unwrap();
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(200)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(200)).await.unwrap(),
         WriteOutcome::Patched
     );
-    // What the watch has shown spares the question.
-    assert_eq!(asked(&log)[4], format!("PATCH {STATUS}"));
+    // The object from the watch makes reading it unnecessary.
+    assert_eq!(requests(&log)[4], format!("PATCH {STATUS}"));
     assert_eq!(body(&log, 4)["metadata"]["resourceVersion"], "5");
     assert!(
-        timeout(Duration::from_mins(1), mirror.wait_for_external_change())
+        timeout(Duration::from_mins(1), writer.wait_for_external_change())
             .await
             .is_err()
     );
-    let queries: Vec<_> = log.lock().unwrap().iter().map(|heard| heard.query.clone()).collect();
+    let queries: Vec<_> = log
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| request.query.clone())
+        .collect();
     assert!(
         queries[2].contains("fieldSelector=metadata.name%3Dn1"),
         "{}",
@@ -288,24 +295,27 @@ async fn its_own_writes_do_not_disturb_it_and_others_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleted_it_is_made_again() {
-    let (cluster, log) = cluster(vec![
-        FakeResponse::Json(200, object(1, &said("a", 100))),
-        list(1, &[object(1, &said("a", 100))]),
-        FakeResponse::Watch(vec![event("DELETED", &object(8, &said("a", 100)))], Then::Goes),
+async fn deleted_object_is_created_again() {
+    let (client, log) = api_client(vec![
+        FakeResponse::Json(200, object(1, &status_with("a", 100))),
+        list(1, &[object(1, &status_with("a", 100))]),
+        FakeResponse::Watch(
+            vec![event("DELETED", &object(8, &status_with("a", 100)))],
+            WatchEnd::Open,
+        ),
         status(404, "NotFound"),
         FakeResponse::Json(201, object(9, &Value::Null)),
-        FakeResponse::Json(200, object(10, &said("a", 500))),
+        FakeResponse::Json(200, object(10, &status_with("a", 500))),
     ]);
-    let mut mirror = NodeMirrorWriter::new(cluster, owner());
-    mirror.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap();
-    timeout(FOREVER, mirror.wait_for_external_change())
+    let mut writer = NodeMirrorWriter::new(client, identity());
+    writer.apply(&report(NodePhase::Pending, "a"), at(100)).await.unwrap();
+    timeout(LIMIT, writer.wait_for_external_change())
         .await
-        .expect("disturbed")
+        .expect("a change")
         .unwrap();
     assert_eq!(
-        mirror.apply(&report(NodePhase::Pending, "a"), at(500)).await.unwrap(),
+        writer.apply(&report(NodePhase::Pending, "a"), at(500)).await.unwrap(),
         WriteOutcome::Made
     );
-    assert_eq!(asked(&log).len(), 6);
+    assert_eq!(requests(&log).len(), 6);
 }

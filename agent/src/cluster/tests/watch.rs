@@ -1,8 +1,8 @@
-//! Watches that break.
+//! Interrupted watches.
 
 use crate::cluster::client::ApiClient;
 use crate::cluster::error::{ApiErrorKind, Error};
-use crate::cluster::tests::{FOREVER, FakeResponse, Log, Then, cluster, event, status};
+use crate::cluster::tests::{FakeResponse, LIMIT, RequestLog, WatchEnd, api_client, event, status};
 use crate::cluster::watch::{Watch, WatchEvent};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
@@ -27,30 +27,30 @@ fn list(version: &str, items: &[Value]) -> FakeResponse {
     )
 }
 
-fn watch(answers: Vec<FakeResponse>) -> (Watch<Lease>, ApiClient, Log) {
-    let (cluster, log) = cluster(answers);
-    let leases = Api::namespaced(cluster.client(), "ns");
-    (Watch::new(leases, "Leases", None), cluster, log)
+fn watch(responses: Vec<FakeResponse>) -> (Watch<Lease>, ApiClient, RequestLog) {
+    let (client, log) = api_client(responses);
+    let leases = Api::namespaced(client.client(), "ns");
+    (Watch::new(leases, "Leases", None), client, log)
 }
 
-async fn next(watch: &mut Watch<Lease>, cluster: &ApiClient) -> Result<String, Error> {
-    within(FOREVER, watch, cluster).await
+async fn next(watch: &mut Watch<Lease>, client: &ApiClient) -> Result<String, Error> {
+    within(LIMIT, watch, client).await
 }
 
-async fn within(time: Duration, watch: &mut Watch<Lease>, cluster: &ApiClient) -> Result<String, Error> {
-    let seen = timeout(time, watch.next(cluster)).await.expect("something to see")?;
-    Ok(match seen {
+async fn within(time: Duration, watch: &mut Watch<Lease>, client: &ApiClient) -> Result<String, Error> {
+    let event = timeout(time, watch.next(client)).await.expect("an event")?;
+    Ok(match event {
         WatchEvent::Restarted(all) => format!(
-            "all {}",
+            "restarted {}",
             all.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(" ")
         ),
-        WatchEvent::Applied(one) => format!("now {}", one.name_any()),
-        WatchEvent::Deleted(one) => format!("gone {}", one.name_any()),
+        WatchEvent::Applied(object) => format!("applied {}", object.name_any()),
+        WatchEvent::Deleted(object) => format!("deleted {}", object.name_any()),
     })
 }
 
-/// The version that each watch was begun from; `list` for a list.
-fn begun_from(log: &Log) -> Vec<String> {
+/// The resource version from which each watch starts; `list` for a list.
+fn start_versions(log: &RequestLog) -> Vec<String> {
     let log = log.lock().unwrap();
     let version = |query: &str| {
         query
@@ -63,9 +63,9 @@ fn begun_from(log: &Log) -> Vec<String> {
             .to_owned()
     };
     log.iter()
-        .map(|heard| {
-            if heard.query.contains("watch=true") {
-                version(&heard.query)
+        .map(|request| {
+            if request.query.contains("watch=true") {
+                version(&request.query)
             } else {
                 "list".into()
             }
@@ -74,121 +74,121 @@ fn begun_from(log: &Log) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_on_where_it_broke() {
-    let (mut watch, cluster, log) = watch(vec![
+async fn watch_resumes_after_an_interruption() {
+    let (mut watch, client, log) = watch(vec![
         list("5", &[lease("a", "3")]),
         FakeResponse::Watch(
             vec![event("ADDED", &lease("b", "6")), event("BOOKMARK", &lease("", "9"))],
-            Then::Ends,
+            WatchEnd::Closed,
         ),
-        FakeResponse::Watch(vec![event("DELETED", &lease("a", "10"))], Then::Goes),
+        FakeResponse::Watch(vec![event("DELETED", &lease("a", "10"))], WatchEnd::Open),
     ]);
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all a");
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now b");
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "gone a");
-    assert_eq!(begun_from(&log), ["list", "5", "9"]);
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted a");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "applied b");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "deleted a");
+    assert_eq!(start_versions(&log), ["list", "5", "9"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_forgotten_is_listed_again() {
+async fn expired_version_is_listed_again() {
     let expired =
         json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old", "status": "Failure" });
-    let (mut watch, cluster, log) = watch(vec![
+    let (mut watch, client, log) = watch(vec![
         list("5", &[]),
-        FakeResponse::Watch(vec![event("ERROR", &expired)], Then::Ends),
+        FakeResponse::Watch(vec![event("ERROR", &expired)], WatchEnd::Closed),
         list("70", &[lease("c", "60")]),
-        FakeResponse::Watch(vec![event("MODIFIED", &lease("c", "71"))], Then::Goes),
+        FakeResponse::Watch(vec![event("MODIFIED", &lease("c", "71"))], WatchEnd::Open),
     ]);
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all c");
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now c");
-    assert_eq!(begun_from(&log), ["list", "5", "list", "70"]);
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted c");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "applied c");
+    assert_eq!(start_versions(&log), ["list", "5", "list", "70"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_ends_each_watch_at_once_is_asked_less_and_less() {
-    let ends = (0..8).map(|_| FakeResponse::Watch(vec![], Then::Ends));
-    let then = FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes);
-    let (mut watch, cluster, _) = watch([list("5", &[])].into_iter().chain(ends).chain([then]).collect());
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
+async fn delay_grows_when_the_server_ends_each_watch_at_once() {
+    let ends = (0..8).map(|_| FakeResponse::Watch(vec![], WatchEnd::Closed));
+    let then = FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], WatchEnd::Open);
+    let (mut watch, client, _) = watch([list("5", &[])].into_iter().chain(ends).chain([then]).collect());
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
     let begun = Instant::now();
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now a");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "applied a");
     // Eight pauses of up to 1, 2, 4 … 60 s, at random.
     assert!(begun.elapsed() > Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_connection_is_found_out() {
-    let (mut watch, cluster, _) = watch(vec![
+async fn lost_connection_is_replaced() {
+    let (mut watch, client, _) = watch(vec![
         list("5", &[]),
-        FakeResponse::Watch(vec![], Then::Goes),
-        FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes),
+        FakeResponse::Watch(vec![], WatchEnd::Open),
+        FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], WatchEnd::Open),
     ]);
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
     let begun = Instant::now();
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now a");
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "applied a");
     let took = begun.elapsed().as_secs();
     assert!((15 * 60..22 * 60).contains(&took), "{took}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_watch_that_ends_as_it_should_goes_on_at_once() {
-    let quiet = (0..20).map(|_| FakeResponse::Watch(vec![], Then::Goes));
-    let then = FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes);
-    let (mut watch, cluster, log) = watch([list("5", &[])].into_iter().chain(quiet).chain([then]).collect());
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
+async fn quiet_watch_is_renewed_at_once() {
+    let quiet = (0..20).map(|_| FakeResponse::Watch(vec![], WatchEnd::Open));
+    let then = FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], WatchEnd::Open);
+    let (mut watch, client, log) = watch([list("5", &[])].into_iter().chain(quiet).chain([then]).collect());
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
     let begun = Instant::now();
-    assert_eq!(within(10 * FOREVER, &mut watch, &cluster).await.unwrap(), "now a");
+    assert_eq!(within(10 * LIMIT, &mut watch, &client).await.unwrap(), "applied a");
     let each = begun.elapsed() / 20;
     assert!(each < Duration::from_mins(21), "{each:?}");
-    assert_eq!(begun_from(&log).len(), 22);
+    assert_eq!(start_versions(&log).len(), 22);
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_in_the_middle_it_keeps_its_connection() {
-    let (mut watch, cluster, log) = watch(vec![list("5", &[]), FakeResponse::Watch(vec![], Then::Goes)]);
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
+async fn dropped_call_keeps_the_connection() {
+    let (mut watch, client, log) = watch(vec![list("5", &[]), FakeResponse::Watch(vec![], WatchEnd::Open)]);
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
     for _ in 0..20 {
-        let dropped = timeout(Duration::from_secs(5), watch.next(&cluster)).await;
+        let dropped = timeout(Duration::from_secs(5), watch.next(&client)).await;
         assert!(dropped.is_err());
     }
-    assert_eq!(begun_from(&log), ["list", "5"]);
+    assert_eq!(start_versions(&log), ["list", "5"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_goes_to_the_caller_and_then_it_goes_on() {
-    let (mut watch, cluster, log) = watch(vec![
+async fn outage_is_returned_and_the_watch_resumes() {
+    let (mut watch, client, log) = watch(vec![
         list("5", &[]),
         status(500, "InternalError"),
         status(500, "InternalError"),
         status(500, "InternalError"),
-        FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], Then::Goes),
+        FakeResponse::Watch(vec![event("ADDED", &lease("a", "6"))], WatchEnd::Open),
     ]);
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
-    assert_eq!(next(&mut watch, &cluster).await.unwrap_err().kind, ApiErrorKind::Failed);
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "now a");
-    assert_eq!(begun_from(&log), ["list", "5", "5", "5", "5"]);
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
+    assert_eq!(next(&mut watch, &client).await.unwrap_err().kind, ApiErrorKind::Failed);
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "applied a");
+    assert_eq!(start_versions(&log), ["list", "5", "5", "5", "5"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_asked_less_and_less() {
-    let away = |answers: usize| (0..answers).map(|_| status(500, "InternalError"));
-    let (mut watch, cluster, log) = watch([list("5", &[])].into_iter().chain(away(300)).collect());
-    assert_eq!(next(&mut watch, &cluster).await.unwrap(), "all ");
+async fn requests_become_rarer_during_an_outage() {
+    let away = |count: usize| (0..count).map(|_| status(500, "InternalError"));
+    let (mut watch, client, log) = watch([list("5", &[])].into_iter().chain(away(300)).collect());
+    assert_eq!(next(&mut watch, &client).await.unwrap(), "restarted ");
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_mins(10) {
-        assert!(next(&mut watch, &cluster).await.is_err());
+        assert!(next(&mut watch, &client).await.is_err());
     }
     // Three attempts, and a pause of up to 1, 2, 4 … 60 s, at random.
-    let asked = begun_from(&log).len();
-    assert!(asked < 150, "{asked}");
+    let count = start_versions(&log).len();
+    assert!(count < 150, "{count}");
 
-    // As much is asked of one that does not even list.
-    let (mut watch, cluster, log) = crate::cluster::tests::watch::watch(away(300).collect());
+    // The same holds for a server that does not even answer a list.
+    let (mut watch, client, log) = crate::cluster::tests::watch::watch(away(300).collect());
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_mins(10) {
-        assert!(next(&mut watch, &cluster).await.is_err());
+        assert!(next(&mut watch, &client).await.is_err());
     }
-    let asked = begun_from(&log).len();
-    assert!(asked < 150, "{asked}");
+    let count = start_versions(&log).len();
+    assert!(count < 150, "{count}");
 }

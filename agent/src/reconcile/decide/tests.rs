@@ -1,9 +1,10 @@
+use crate::change_run::failure_summary::FailureSummary;
 use crate::exit::Exit;
-use crate::observe::observation::{ChangeSummary, Drifted, Refused};
+use crate::observe::observation::{ChangeSummary, DriftedFile};
 use crate::reconcile::decide::*;
 use mirrorshift_plan::Digest;
 
-fn past(id: &str, phase: Phase) -> ChangeSummary {
+fn change_in(id: &str, phase: Phase) -> ChangeSummary {
     ChangeSummary {
         id: id.to_owned(),
         phase,
@@ -12,292 +13,299 @@ fn past(id: &str, phase: Phase) -> ChangeSummary {
     }
 }
 
-fn seen(answer: PlanOutcome) -> NodeObservation {
+fn observed(plan: PlanOutcome) -> NodeObservation {
     NodeObservation {
         containerd: Some("1.7.24".to_owned()),
         invocation: Some("a".to_owned()),
-        ..NodeObservation::serving(answer)
+        ..NodeObservation::serving(plan)
     }
 }
 
-fn planned() -> Planned {
-    Planned {
+fn planned() -> PlannedChange {
+    PlannedChange {
         digest: Some(Digest::of(b"plan")),
         restart: true,
         files: vec!["/etc/containerd/config.toml".to_owned()],
-        ..Planned::default()
+        ..PlannedChange::default()
     }
 }
 
 fn refused() -> PlanOutcome {
-    PlanOutcome::Refused(Refused {
+    PlanOutcome::Refused(FailureSummary {
         exit: Exit::Refused,
         reason: "owned".to_owned(),
-        message: "not ours".to_owned(),
+        message: "owned by another tool".to_owned(),
         hint: None,
     })
 }
 
-/// A node that is to be migrated, was rehearsed and holds nothing.
-fn facts(seen: &NodeObservation) -> ReconcileInput<'_> {
+/// A node to migrate whose plan was rehearsed, without a slot.
+fn input(observation: &NodeObservation) -> ReconcileInput<'_> {
     ReconcileInput {
-        want: DesiredMode::Migrate,
+        mode: DesiredMode::Migrate,
         may_restart: true,
-        seen,
+        observation,
         rehearsed: true,
-        slot: SlotState::Free,
-        fate: LastAttempt::Open,
+        slot: SlotState::NotHeld,
+        attempt: &Attempt::None,
     }
 }
 
+static FAILED: Attempt = Attempt::Failed { reason: String::new() };
+static DECLINED: Attempt = Attempt::Declined { reason: String::new() };
+
 #[test]
-fn a_migration_goes_step_by_step() {
-    let node = seen(PlanOutcome::Planned(planned()));
+fn migration_rehearses_acquires_a_slot_changes_and_releases() {
+    let node = observed(PlanOutcome::Planned(planned()));
     let rehearsed = |rehearsed| ReconcileInput {
         rehearsed,
-        ..facts(&node)
+        ..input(&node)
     };
-    assert_eq!(decide(rehearsed(false)), NextAction::Rehearse);
+    assert_eq!(next_action(rehearsed(false)), NextAction::Rehearse);
     assert_eq!(
-        decide(rehearsed(true)),
-        NextAction::Ask,
-        "a slot is asked for after the rehearsal"
+        next_action(rehearsed(true)),
+        NextAction::AcquireSlot,
+        "the slot is acquired after the rehearsal"
     );
     let held = ReconcileInput {
         slot: SlotState::Held,
-        ..facts(&node)
+        ..input(&node)
     };
-    assert_eq!(decide(held), NextAction::Change);
+    assert_eq!(next_action(held), NextAction::Change);
 
-    let mut done = seen(PlanOutcome::Planned(Planned::default()));
-    done.in_force = Some(past("1", Phase::Settled));
+    let mut done = observed(PlanOutcome::Planned(PlannedChange::default()));
+    done.in_force = Some(change_in("1", Phase::Settled));
     let held = ReconcileInput {
         slot: SlotState::Held,
-        ..facts(&done)
+        ..input(&done)
     };
-    assert_eq!(decide(held), NextAction::GiveBack);
-    assert_eq!(decide(facts(&done)), NextAction::Rest(RestState::Migrated));
+    assert_eq!(next_action(held), NextAction::ReleaseSlot);
+    assert_eq!(next_action(input(&done)), NextAction::Rest(RestState::Migrated));
     done.serves = false;
     let held = ReconcileInput {
         slot: SlotState::Held,
-        ..facts(&done)
+        ..input(&done)
     };
     assert_eq!(
-        decide(held),
+        next_action(held),
         NextAction::Rest(RestState::Migrated),
-        "health is claimed, not assumed"
+        "a node that does not serve keeps its slot"
     );
 }
 
 #[test]
-fn what_only_observes_changes_nothing() {
-    let node = seen(PlanOutcome::Planned(planned()));
+fn observe_mode_rehearses_and_changes_nothing() {
+    let node = observed(PlanOutcome::Planned(planned()));
     let observe = ReconcileInput {
-        want: DesiredMode::Observe,
-        ..facts(&node)
+        mode: DesiredMode::Observe,
+        ..input(&node)
     };
-    assert_eq!(decide(observe), NextAction::Rest(RestState::Planned));
+    assert_eq!(next_action(observe), NextAction::Rest(RestState::Planned));
     assert_eq!(
-        decide(ReconcileInput {
+        next_action(ReconcileInput {
             rehearsed: false,
             ..observe
         }),
         NextAction::Rehearse
     );
-    let mut left = seen(PlanOutcome::Planned(planned()));
-    left.unfinished = Some(past("1", Phase::Applying));
-    let left = ReconcileInput {
-        want: DesiredMode::Observe,
-        ..facts(&left)
+    let mut unfinished = observed(PlanOutcome::Planned(planned()));
+    unfinished.unfinished = Some(change_in("1", Phase::Applying));
+    let observe = ReconcileInput {
+        mode: DesiredMode::Observe,
+        ..input(&unfinished)
     };
-    assert_eq!(decide(left), NextAction::Rest(RestState::Unfinished));
+    assert_eq!(next_action(observe), NextAction::Rest(RestState::Unfinished));
 }
 
 #[test]
-fn a_failure_keeps_the_slot_and_is_not_tried_again() {
-    let mut node = seen(PlanOutcome::Planned(planned()));
-    node.last = Some(past("1", Phase::Undone));
+fn failed_change_keeps_the_slot_and_is_not_attempted_again() {
+    let mut node = observed(PlanOutcome::Planned(planned()));
+    node.last = Some(change_in("1", Phase::Undone));
     let failed = ReconcileInput {
         slot: SlotState::Held,
-        fate: LastAttempt::Failed,
-        ..facts(&node)
+        attempt: &FAILED,
+        ..input(&node)
     };
-    for want in [DesiredMode::Migrate, DesiredMode::Observe] {
+    for mode in [DesiredMode::Migrate, DesiredMode::Observe] {
         for may_restart in [true, false] {
-            let next = decide(ReconcileInput {
-                want,
+            let next = next_action(ReconcileInput {
+                mode,
                 may_restart,
                 ..failed
             });
-            assert!(matches!(next, NextAction::Rest(_)), "{want:?}: {next:?}");
+            assert!(matches!(next, NextAction::Rest(_)), "{mode:?}: {next:?}");
         }
     }
-    assert_eq!(decide(failed), NextAction::Rest(RestState::Undone));
-    let refused = seen(refused());
+    assert_eq!(next_action(failed), NextAction::Rest(RestState::Undone));
+    let refused = observed(refused());
     let failed = ReconcileInput {
         slot: SlotState::Held,
-        fate: LastAttempt::Failed,
-        ..facts(&refused)
+        attempt: &FAILED,
+        ..input(&refused)
     };
-    assert_eq!(decide(failed), NextAction::Rest(RestState::Refused));
-    // And once a person has freed the slot it still is not tried again.
-    let before = seen(PlanOutcome::Planned(Planned {
-        undone_before: Some("CRI is dead".to_owned()),
+    assert_eq!(next_action(failed), NextAction::Rest(RestState::Refused));
+    // After an operator has released the slot, the same plan still is not attempted again.
+    let before = observed(PlanOutcome::Planned(PlannedChange {
+        undone_before: Some("CRI did not load".to_owned()),
         ..planned()
     }));
-    assert_eq!(decide(facts(&before)), NextAction::Rest(RestState::Undone));
+    assert_eq!(next_action(input(&before)), NextAction::Rest(RestState::Undone));
 }
 
 #[test]
-fn a_refusal_gives_the_slot_back() {
-    let node = seen(refused());
-    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Refused));
+fn refusal_releases_the_slot() {
+    let node = observed(refused());
+    assert_eq!(next_action(input(&node)), NextAction::Rest(RestState::Refused));
     let held = ReconcileInput {
         slot: SlotState::Held,
-        ..facts(&node)
+        ..input(&node)
     };
-    assert_eq!(decide(held), NextAction::GiveBack);
-    let node = seen(PlanOutcome::Planned(planned()));
+    assert_eq!(next_action(held), NextAction::ReleaseSlot);
+    let node = observed(PlanOutcome::Planned(planned()));
     let held = ReconcileInput {
         slot: SlotState::Held,
-        fate: LastAttempt::Declined,
-        ..facts(&node)
+        attempt: &DECLINED,
+        ..input(&node)
     };
-    assert_eq!(decide(held), NextAction::GiveBack);
+    assert_eq!(next_action(held), NextAction::ReleaseSlot);
     let after = ReconcileInput {
-        fate: LastAttempt::Declined,
-        ..facts(&node)
+        attempt: &DECLINED,
+        ..input(&node)
     };
-    assert_eq!(decide(after), NextAction::Rest(RestState::Refused));
+    assert_eq!(next_action(after), NextAction::Rest(RestState::Refused));
 }
 
 #[test]
-fn no_gate_means_no_change() {
-    let node = seen(PlanOutcome::Planned(planned()));
-    let blind = ReconcileInput {
+fn unknown_slot_prevents_a_change() {
+    let node = observed(PlanOutcome::Planned(planned()));
+    let unknown = ReconcileInput {
         slot: SlotState::Unknown,
-        ..facts(&node)
+        ..input(&node)
     };
-    assert_eq!(decide(blind), NextAction::Rest(RestState::NoGate));
-    let mut left = seen(PlanOutcome::Planned(planned()));
-    left.unfinished = Some(past("1", Phase::Applying));
-    let blind = ReconcileInput {
+    assert_eq!(next_action(unknown), NextAction::Rest(RestState::SlotUnknown));
+    let mut unfinished = observed(PlanOutcome::Planned(planned()));
+    unfinished.unfinished = Some(change_in("1", Phase::Applying));
+    let unknown = ReconcileInput {
         slot: SlotState::Unknown,
-        ..facts(&left)
+        ..input(&unfinished)
     };
-    assert_eq!(decide(blind), NextAction::Rest(RestState::NoGate));
+    assert_eq!(next_action(unknown), NextAction::Rest(RestState::SlotUnknown));
 }
 
 #[test]
-fn a_busy_node_does_not_stand_in_front_of_the_gate() {
-    let node = seen(PlanOutcome::Planned(Planned {
+fn busy_node_rests_without_a_slot() {
+    let node = observed(PlanOutcome::Planned(PlannedChange {
         busy: Some("a pull".to_owned()),
         ..planned()
     }));
-    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Busy));
+    assert_eq!(next_action(input(&node)), NextAction::Rest(RestState::Busy));
 }
 
 #[test]
-fn the_way_back_ends_with_nothing_in_force() {
-    let mut node = seen(PlanOutcome::Planned(planned()));
-    node.in_force = Some(past("1", Phase::Settled));
-    let back = ReconcileInput {
-        want: DesiredMode::Rollback,
-        ..facts(&node)
+fn rollback_ends_when_no_change_is_in_force() {
+    let mut node = observed(PlanOutcome::Planned(planned()));
+    node.in_force = Some(change_in("1", Phase::Settled));
+    let rollback = ReconcileInput {
+        mode: DesiredMode::Rollback,
+        ..input(&node)
     };
-    assert_eq!(decide(back), NextAction::Ask);
-    let gone = seen(PlanOutcome::Planned(Planned::default()));
-    let back = ReconcileInput {
-        want: DesiredMode::Rollback,
+    assert_eq!(next_action(rollback), NextAction::AcquireSlot);
+    let original = observed(PlanOutcome::Planned(PlannedChange::default()));
+    let rollback = ReconcileInput {
+        mode: DesiredMode::Rollback,
         slot: SlotState::Held,
-        ..facts(&gone)
+        ..input(&original)
     };
-    assert_eq!(decide(back), NextAction::GiveBack);
+    assert_eq!(next_action(rollback), NextAction::ReleaseSlot);
     assert_eq!(
-        decide(ReconcileInput {
-            slot: SlotState::Free,
-            ..back
+        next_action(ReconcileInput {
+            slot: SlotState::NotHeld,
+            ..rollback
         }),
         NextAction::Rest(RestState::RolledBack)
     );
 }
 
-fn drifted(mendable: bool) -> Vec<Drifted> {
-    vec![Drifted {
+fn drifted(repairable: bool) -> Vec<DriftedFile> {
+    vec![DriftedFile {
         path: "/etc/containerd/certs.d/quay.io/hosts.toml".to_owned(),
         now: None,
-        mendable,
+        repairable,
     }]
 }
 
 #[test]
-fn what_somebody_wrote_over_is_put_back_once_an_hour() {
-    let mut node = seen(PlanOutcome::Planned(Planned::default()));
-    node.in_force = Some(past("1", Phase::Settled));
+fn drifted_file_is_repaired_once_per_hour() {
+    let mut node = observed(PlanOutcome::Planned(PlannedChange::default()));
+    node.in_force = Some(change_in("1", Phase::Settled));
     node.drifted = drifted(true);
-    let blind = ReconcileInput {
+    let unknown = ReconcileInput {
         slot: SlotState::Unknown,
         may_restart: false,
-        ..facts(&node)
-    };
-    assert_eq!(decide(blind), NextAction::Mend, "it takes no restart, so no slot");
-    for want in [DesiredMode::Observe, DesiredMode::Rollback] {
-        assert_ne!(decide(ReconcileInput { want, ..blind }), NextAction::Mend);
-    }
-    let refused = ReconcileInput {
-        fate: LastAttempt::Declined,
-        ..facts(&node)
+        ..input(&node)
     };
     assert_eq!(
-        decide(refused),
+        next_action(unknown),
+        NextAction::Repair,
+        "a repair needs no restart and no slot"
+    );
+    for mode in [DesiredMode::Observe, DesiredMode::Rollback] {
+        assert_ne!(next_action(ReconcileInput { mode, ..unknown }), NextAction::Repair);
+    }
+    let refused = ReconcileInput {
+        attempt: &DECLINED,
+        ..input(&node)
+    };
+    assert_eq!(
+        next_action(refused),
         NextAction::Rest(RestState::Migrated),
-        "not again in this turn"
+        "a declined repair is not repeated in this cycle"
     );
 
-    node.mended_ago = Some(3599);
-    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Contested));
+    node.repaired_ago = Some(3599);
+    assert_eq!(next_action(input(&node)), NextAction::Rest(RestState::Contested));
     let held = ReconcileInput {
         slot: SlotState::Held,
-        ..facts(&node)
+        ..input(&node)
     };
-    assert_eq!(decide(held), NextAction::GiveBack);
-    // Nor is it written by the policy's plan, through the gate.
-    node.answer = PlanOutcome::Planned(Planned {
+    assert_eq!(next_action(held), NextAction::ReleaseSlot);
+    // A plan that would only restore the file is not carried out either.
+    node.plan = PlanOutcome::Planned(PlannedChange {
         restart: false,
         files: vec![node.drifted[0].path.clone()],
         ..planned()
     });
-    assert_eq!(decide(facts(&node)), NextAction::Rest(RestState::Contested));
-    // What else there is to do is not held up by it.
-    node.answer = PlanOutcome::Planned(planned());
-    assert_eq!(decide(facts(&node)), NextAction::Ask);
-    node.mended_ago = Some(3600);
-    assert_eq!(decide(facts(&node)), NextAction::Mend);
+    assert_eq!(next_action(input(&node)), NextAction::Rest(RestState::Contested));
+    // A plan with other files is carried out.
+    node.plan = PlanOutcome::Planned(planned());
+    assert_eq!(next_action(input(&node)), NextAction::AcquireSlot);
+    node.repaired_ago = Some(3600);
+    assert_eq!(next_action(input(&node)), NextAction::Repair);
 
     node.drifted = drifted(false);
-    node.answer = PlanOutcome::Planned(Planned::default());
+    node.plan = PlanOutcome::Planned(PlannedChange::default());
     assert_eq!(
-        decide(facts(&node)),
+        next_action(input(&node)),
         NextAction::Rest(RestState::Migrated),
-        "no copy was kept of it"
+        "a file without a copy cannot be repaired"
     );
 }
 
-const FATES: [LastAttempt; 3] = [LastAttempt::Open, LastAttempt::Failed, LastAttempt::Declined];
+static ATTEMPTS: [&Attempt; 3] = [&Attempt::None, &FAILED, &DECLINED];
 
-/// Every combination: nothing is changed without a slot and a rehearsal, and a slot of a failed node is never given back while it
-/// is to be migrated or observed.
+/// Every combination: no change without a slot and a rehearsal. A node whose change failed never releases its slot
+/// while there is still something to do.
 #[test]
-fn every_combination_is_safe() {
+fn every_input_has_a_safe_action() {
     let both = [false, true];
-    let answers = || {
-        let more = |change: fn(&mut Planned)| {
+    let plans = || {
+        let more = |change: fn(&mut PlannedChange)| {
             let mut plan = planned();
             change(&mut plan);
             PlanOutcome::Planned(plan)
         };
         [
-            PlanOutcome::Planned(Planned::default()),
+            PlanOutcome::Planned(PlannedChange::default()),
             more(|_| {}),
             more(|plan| plan.restart = false),
             more(|plan| plan.busy = Some("x".to_owned())),
@@ -306,68 +314,71 @@ fn every_combination_is_safe() {
         ]
     };
     let unfinished = [None, Some(Phase::Applying), Some(Phase::Stuck)];
-    let mut seen_all = Vec::new();
-    for answer in answers() {
+    let mut observations = Vec::new();
+    for plan in plans() {
         for phase in unfinished {
             for (under_way, serves) in both.into_iter().flat_map(|way| both.map(|serves| (way, serves))) {
                 for in_force in both {
-                    let mut node = seen(answer.clone());
-                    node.unfinished = phase.map(|phase| past("2", phase));
+                    let mut node = observed(plan.clone());
+                    node.unfinished = phase.map(|phase| change_in("2", phase));
                     node.under_way = under_way;
                     node.serves = serves;
-                    node.in_force = in_force.then(|| past("1", Phase::Settled));
-                    let fights = [(Vec::new(), None), (drifted(true), None), (drifted(true), Some(5))];
-                    seen_all.extend(fights.map(|(drifted, mended_ago)| NodeObservation {
+                    node.in_force = in_force.then(|| change_in("1", Phase::Settled));
+                    let drifts = [(Vec::new(), None), (drifted(true), None), (drifted(true), Some(5))];
+                    observations.extend(drifts.map(|(drifted, repaired_ago)| NodeObservation {
                         drifted,
-                        mended_ago,
+                        repaired_ago,
                         ..node.clone()
                     }));
                 }
             }
         }
     }
-    let mut counted = 0;
-    for node in &seen_all {
-        for want in [DesiredMode::Observe, DesiredMode::Migrate, DesiredMode::Rollback] {
-            for slot in [SlotState::Unknown, SlotState::Free, SlotState::Held] {
-                for (bits, fate) in (0..4).flat_map(|bits| FATES.map(|fate| (bits, fate))) {
-                    if fate == LastAttempt::Failed && slot != SlotState::Held {
+    let mut count = 0;
+    for node in &observations {
+        for mode in [DesiredMode::Observe, DesiredMode::Migrate, DesiredMode::Rollback] {
+            for slot in [SlotState::Unknown, SlotState::NotHeld, SlotState::Held] {
+                for (bits, attempt) in (0..4).flat_map(|bits| ATTEMPTS.map(|attempt| (bits, attempt))) {
+                    if attempt == &FAILED && slot != SlotState::Held {
                         continue;
                     }
-                    let facts = ReconcileInput {
-                        want,
+                    let input = ReconcileInput {
+                        mode,
                         may_restart: bits & 1 != 0,
-                        seen: node,
+                        observation: node,
                         rehearsed: bits & 2 != 0,
                         slot,
-                        fate,
+                        attempt,
                     };
-                    let next = decide(facts);
-                    counted += 1;
+                    let next = next_action(input);
+                    count += 1;
                     let unfinished = node.unfinished.is_some();
                     match next {
                         NextAction::Change => {
-                            assert!(slot == SlotState::Held && fate == LastAttempt::Open, "{facts:?}");
-                            assert!(facts.rehearsed || unfinished, "{facts:?}");
-                            assert!(want != DesiredMode::Observe && !node.under_way, "{facts:?}");
+                            assert!(slot == SlotState::Held && attempt == &Attempt::None, "{input:?}");
+                            assert!(input.rehearsed || unfinished, "{input:?}");
+                            assert!(mode != DesiredMode::Observe && !node.under_way, "{input:?}");
                         }
-                        NextAction::GiveBack => {
-                            assert!(slot == SlotState::Held && node.serves && !unfinished, "{facts:?}");
+                        NextAction::ReleaseSlot => {
+                            assert!(slot == SlotState::Held && node.serves && !unfinished, "{input:?}");
                             assert!(
-                                fate != LastAttempt::Failed
-                                    || matches!(&node.answer, PlanOutcome::Planned(plan) if plan.is_empty())
-                                    || want == DesiredMode::Rollback,
-                                "{facts:?}"
+                                attempt != &FAILED
+                                    || matches!(&node.plan, PlanOutcome::Planned(plan) if plan.is_empty())
+                                    || mode == DesiredMode::Rollback,
+                                "{input:?}"
                             );
                         }
-                        NextAction::Mend => {
-                            assert!(want == DesiredMode::Migrate && fate == LastAttempt::Open, "{facts:?}");
-                            assert!(node.mended_ago.is_none() && !unfinished && !node.under_way, "{facts:?}");
+                        NextAction::Repair => {
+                            assert!(mode == DesiredMode::Migrate && attempt == &Attempt::None, "{input:?}");
+                            assert!(
+                                node.repaired_ago.is_none() && !unfinished && !node.under_way,
+                                "{input:?}"
+                            );
                         }
-                        NextAction::Ask => {
-                            assert!(slot == SlotState::Free && want != DesiredMode::Observe, "{facts:?}");
+                        NextAction::AcquireSlot => {
+                            assert!(slot == SlotState::NotHeld && mode != DesiredMode::Observe, "{input:?}");
                         }
-                        NextAction::Rehearse => assert!(!facts.rehearsed && !unfinished, "{facts:?}"),
+                        NextAction::Rehearse => assert!(!input.rehearsed && !unfinished, "{input:?}"),
                         NextAction::Follow => assert!(node.under_way),
                         NextAction::Rest(_) => assert!(!node.under_way),
                     }
@@ -375,5 +386,5 @@ fn every_combination_is_safe() {
             }
         }
     }
-    assert_eq!(counted, seen_all.len() * 3 * (3 * 4 * 2 + 4));
+    assert_eq!(count, observations.len() * 3 * (3 * 4 * 2 + 4));
 }

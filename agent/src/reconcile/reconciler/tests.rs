@@ -1,51 +1,50 @@
-//! The loop on a node that is made up, before an API server that answers what a test says.
+//! The reconciler with a node from the test, and an API server that sends the responses of the test.
 
 use crate::change_run::progress::RunResult;
 use crate::change_run::request::ChangeRequest;
 use crate::cluster::backoff::Jitter;
-use crate::cluster::tests::{FOREVER, FakeResponse, Log, Then, asked, cluster, owner, owner_reference, status};
+use crate::cluster::tests::{
+    FakeResponse, LIMIT, RequestLog, WatchEnd, api_client, identity, owner_reference, requests, status,
+};
 use crate::exit::Exit;
-use crate::observe::observation;
-use crate::observe::observation::Planned;
+use crate::reconcile::agent_loop;
 use crate::reconcile::reconciler::*;
-use crate::reconcile::rest;
 use crate::reconcile::triggers::Triggers;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// A node that serves, and of which every look tells the same.
-struct Same(observation::PlanOutcome);
+/// A node that serves, and whose observations are all the same.
+struct ConstantNode(PlanOutcome);
 
-impl NodeOps for Same {
-    async fn look(&self, _goal: ObservationGoal, _rehearse: bool) -> Result<NodeObservation, Refused> {
+impl NodeOps for ConstantNode {
+    async fn observe(&self, _goal: ObservationGoal, _rehearse: bool) -> Result<NodeObservation, FailureSummary> {
         Ok(NodeObservation::serving(self.0.clone()))
     }
 
-    async fn change(&self, _order: ChangeRequest) -> Result<RunResult, Refused> {
-        panic!("a change of a node where nothing can be done");
+    async fn change(&self, _request: ChangeRequest) -> Result<RunResult, FailureSummary> {
+        panic!("the node must not be changed");
     }
 
-    async fn settle(&self) {}
+    async fn wait_for_change(&self) {}
 }
 
-/// The keeper of such a node.
-fn keeper(
-    seen: observation::PlanOutcome,
-    answers: impl IntoIterator<Item = FakeResponse>,
-) -> (Reconciler<Same>, Log, TempDir) {
-    let (cluster, log) = cluster(answers);
+fn reconciler(
+    plan: PlanOutcome,
+    responses: impl IntoIterator<Item = FakeResponse>,
+) -> (Reconciler<ConstantNode>, RequestLog, TempDir) {
+    let (client, log) = api_client(responses);
     let policy = tempfile::tempdir().unwrap();
-    let keeper = Reconciler::new(
-        Same(seen),
+    let reconciler = Reconciler::new(
+        ConstantNode(plan),
         PolicyFile::of(policy.path()),
-        SlotPool::new(cluster.clone(), "mirrorshift-system", owner()),
-        NodeMirrorWriter::new(cluster.clone(), owner()),
-        Events::new(cluster, owner()),
+        client,
+        "mirrorshift-system",
+        &identity(),
         Arc::new(Metrics::new()),
         "/etc/containerd/config.toml",
     );
-    (keeper, log, policy)
+    (reconciler, log, policy)
 }
 
 fn object(version: &str) -> Value {
@@ -58,8 +57,8 @@ fn object(version: &str) -> Value {
     })
 }
 
-/// The object is made and told.
-fn told() -> [FakeResponse; 3] {
+/// The responses to the creation of the object and of its status.
+fn object_created() -> [FakeResponse; 3] {
     [
         status(404, "NotFound"),
         FakeResponse::Json(201, object("1")),
@@ -72,52 +71,53 @@ fn no_slots() -> FakeResponse {
     FakeResponse::Json(200, none)
 }
 
-/// A call is made three times.
-fn away() -> [FakeResponse; 3] {
+/// The responses to the three attempts of a call that fails.
+fn call_failed() -> [FakeResponse; 3] {
     [(); 3].map(|()| status(500, "InternalError"))
 }
 
-/// While nobody knows whether the node holds a slot, others may wait for it.
+/// Other nodes may wait for a slot that this node holds without knowing it.
 #[tokio::test(start_paused = true)]
-async fn a_gate_that_did_not_answer_is_asked_again_soon() {
-    let nothing = observation::PlanOutcome::Planned(Planned::default());
-    let answers = away().into_iter().chain(told()).chain([no_slots()]);
-    let (mut keeper, log, _policy) = keeper(nothing, answers);
-    assert_eq!(keeper.reconcile().await, Requeue::Soon);
-    assert_eq!(asked(&log).len(), 6, "{:?}", asked(&log));
-    assert_eq!(keeper.reconcile().await, Requeue::OnEvent);
-    assert_eq!(asked(&log).len(), 7, "{:?}", asked(&log));
+async fn unknown_slot_is_queried_again_soon() {
+    let empty = PlanOutcome::Planned(PlannedChange::default());
+    let responses = call_failed().into_iter().chain(object_created()).chain([no_slots()]);
+    let (mut reconciler, log, _policy) = reconciler(empty, responses);
+    assert_eq!(reconciler.reconcile().await, Requeue::Soon);
+    assert_eq!(requests(&log).len(), 6, "{:?}", requests(&log));
+    assert_eq!(reconciler.reconcile().await, Requeue::OnEvent);
+    assert_eq!(requests(&log).len(), 7, "{:?}", requests(&log));
 }
 
-/// What could not be asked is asked when the API server is back, and not only when the turn's own wait is over.
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_back_is_a_reason_to_look() {
-    let nothing = observation::PlanOutcome::Planned(Planned::default());
+async fn wait_after_an_outage_ends_when_the_api_server_answers_again() {
+    let empty = PlanOutcome::Planned(PlannedChange::default());
     let all = json!({
         "apiVersion": "mirrorshift.dev/v1alpha1", "kind": "NodeMirrorList", "metadata": {"resourceVersion": "2"},
         "items": [object("2")],
     });
-    let back = [FakeResponse::Json(200, all), FakeResponse::Watch(vec![], Then::Goes)];
-    let answers = told().into_iter().chain(away()).chain(away()).chain(back);
-    let (mut keeper, log, _policy) = keeper(nothing, answers);
-    // The object is told before the server goes away.
-    keeper.slot = SlotHold::Free;
-    assert_eq!(keeper.reconcile().await, Requeue::OnEvent);
-    keeper.slot = SlotHold::Unknown;
-    assert_eq!(keeper.reconcile().await, Requeue::Soon);
-    let mut wakes = Triggers::of(&[]);
+    let reachable = [
+        FakeResponse::Json(200, all),
+        FakeResponse::Watch(vec![], WatchEnd::Open),
+    ];
+    let responses = object_created().into_iter().chain(call_failed()).chain(call_failed());
+    let (mut reconciler, log, _policy) = reconciler(empty, responses.chain(reachable));
+    // The object is written before the API server fails.
+    reconciler.slot = SlotHold::NotHeld;
+    assert_eq!(reconciler.reconcile().await, Requeue::OnEvent);
+    reconciler.slot = SlotHold::Unknown;
+    assert_eq!(reconciler.reconcile().await, Requeue::Soon);
+    let mut triggers = Triggers::of(&[]);
     let jitter = Jitter::seeded(1);
-    let rested = rest(&mut keeper, &mut wakes, Requeue::Soon, 2 * FOREVER, &jitter);
-    assert!(timeout(FOREVER, rested).await.is_ok(), "{:?}", asked(&log));
+    let waited = agent_loop::wait(&mut reconciler, &mut triggers, Requeue::Soon, 2 * LIMIT, &jitter);
+    assert!(timeout(LIMIT, waited).await.is_ok(), "{:?}", requests(&log));
 }
 
-/// A refusal is one Event, and an API server that was away does not make it none.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_told_until_it_is_taken() {
-    let refused = observation::PlanOutcome::Refused(Refused {
+async fn refusal_event_is_retried_until_accepted_and_then_not_repeated() {
+    let refused = PlanOutcome::Refused(FailureSummary {
         exit: Exit::Refused,
         reason: "foreign".to_owned(),
-        message: "the file is somebody else's".to_owned(),
+        message: "the file belongs to another program".to_owned(),
         hint: None,
     });
     let event = || {
@@ -127,16 +127,44 @@ async fn a_refusal_is_told_until_it_is_taken() {
         });
         FakeResponse::Json(201, body)
     };
-    let answers = [no_slots()].into_iter().chain(away()).chain(told()).chain([event()]);
-    let (mut keeper, log, _policy) = keeper(refused, answers);
+    let responses = [no_slots()].into_iter().chain(call_failed()).chain(object_created());
+    let (mut reconciler, log, _policy) = reconciler(refused, responses.chain([event()]));
     let events = || {
-        let all = asked(&log);
-        all.iter().filter(|asked| asked.contains("/events")).count()
+        let all = requests(&log);
+        all.iter().filter(|request| request.contains("/events")).count()
     };
-    assert_eq!(keeper.reconcile().await, Requeue::Soon);
-    assert_eq!(events(), 3, "{:?}", asked(&log));
-    assert_eq!(keeper.reconcile().await, Requeue::Soon);
-    assert_eq!(events(), 4, "{:?}", asked(&log));
-    assert_eq!(keeper.reconcile().await, Requeue::Soon);
-    assert_eq!(asked(&log).len(), 8, "{:?}", asked(&log));
+    assert_eq!(reconciler.reconcile().await, Requeue::Soon);
+    assert_eq!(events(), 3, "{:?}", requests(&log));
+    assert_eq!(reconciler.reconcile().await, Requeue::Soon);
+    assert_eq!(events(), 4, "{:?}", requests(&log));
+    assert_eq!(reconciler.reconcile().await, Requeue::Soon);
+    assert_eq!(requests(&log).len(), 8, "{:?}", requests(&log));
+}
+
+/// An agent that starts while its node holds a slot after a failed change knows of the failure only from the journal.
+#[tokio::test(start_paused = true)]
+async fn attempt_fails_with_the_note_of_the_last_change_and_is_cleared_with_the_slot() {
+    let empty = PlanOutcome::Planned(PlannedChange::default());
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {},
+        "items": [{
+            "metadata": {"name": "slot-0", "uid": "l1", "ownerReferences": [owner_reference()]},
+            "spec": {"holderIdentity": "n1"},
+        }],
+    });
+    let (mut reconciler, _log, _policy) = reconciler(empty.clone(), [FakeResponse::Json(200, lease), no_slots()]);
+    let mut observation = NodeObservation::serving(empty);
+    observation.last = Some(ChangeSummary {
+        id: "c1".to_owned(),
+        phase: Phase::Undone,
+        ended: None,
+        note: Some("CRI did not load".to_owned()),
+    });
+    reconciler.refresh_slot().await;
+    reconciler.refresh_attempt(&observation);
+    let reason = "CRI did not load".to_owned();
+    assert_eq!(reconciler.attempt, Attempt::Failed { reason });
+    reconciler.refresh_slot().await;
+    reconciler.refresh_attempt(&observation);
+    assert_eq!(reconciler.attempt, Attempt::None);
 }
