@@ -8,7 +8,8 @@ use crate::files::stage::{Attributes, remove, same, stage};
 use crate::journal::lock::{
     NotLocked, {self},
 };
-use crate::journal::state_dir::{STATE_DIR, make_folder, open_in};
+use crate::journal::state_dir::{make_folder, open_in};
+use crate::paths::STATE_DIR;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     Mode, OFlags, StatVfsMountFlags, {self},
@@ -33,9 +34,9 @@ pub const PROGRAM: &str = "/var/lib/mirrorshift/bin/mirrorshift";
 /// # Errors
 /// [`OpenError::Locked`] while another process changes this node; a file system on which no program runs.
 pub fn install(root: &Root, program: &mut File) -> Result<(), OpenError> {
-    let (state, _lock) = lock::take(root).map_err(|not| match not {
+    let (state, _lock) = lock::acquire(root).map_err(|not| match not {
         NotLocked::Held(pid) => OpenError::Locked { pid },
-        NotLocked::Trouble(trouble) => trouble.into(),
+        NotLocked::Error(error) => error.into(),
     })?;
     let shown = join(STATE_DIR, FOLDER);
     let io = |action| NodeError::io(action, shown.as_str());

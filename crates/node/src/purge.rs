@@ -11,9 +11,8 @@ use crate::journal::file::Journal;
 use crate::journal::lock::{
     NotLocked, {self},
 };
-use crate::journal::state_dir::{
-    RUN_DIR, STATE_DIR, StateDir, {self},
-};
+use crate::journal::state_dir::{self, StateDir};
+use crate::paths::{self, RUN_DIR, STATE_DIR};
 use crate::runtime::boot_guard::{ARMED, PROOF, take_away_guards};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
@@ -83,9 +82,9 @@ impl PurgeError {
 pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
     let mut purged = Purged::default();
     if StateDir::open_existing(root).map_err(OpenError::from)?.is_some() {
-        let (state, lock) = lock::take(root).map_err(|not| match not {
+        let (state, lock) = lock::acquire(root).map_err(|not| match not {
             NotLocked::Held(pid) => OpenError::Locked { pid },
-            NotLocked::Trouble(trouble) => trouble.into(),
+            NotLocked::Error(error) => error.into(),
         })?;
         let journal = Journal::load(&state).map_err(OpenError::from)?;
         if let Some(open) = &journal.open {
@@ -100,7 +99,7 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
         purged.gone.extend(take_away_guards(root, &units)?);
         own(&state, &mut purged)?;
         // The last thing that is needed: whoever waits for it begins anew.
-        lock::forget(&state).map_err(NodeError::io("take away", join(STATE_DIR, lock::NAME)))?;
+        lock::remove_file(&state).map_err(NodeError::io("take away", join(STATE_DIR, lock::NAME)))?;
         drop(lock);
         folder(root, STATE_DIR, &state.fd, &mut purged)?;
     } else {
@@ -115,13 +114,13 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
     for name in [
         journal_file::NAME.to_owned(),
         state_dir::new_name(journal_file::NAME),
-        state_dir::RESERVE.to_owned(),
+        paths::RESERVE.to_owned(),
     ] {
         file(&state.fd, &name, STATE_DIR, purged)?;
     }
     inner(
         &state.fd,
-        state_dir::CHANGES,
+        paths::CHANGES,
         STATE_DIR,
         purged,
         |changes, shown, purged| {
@@ -139,24 +138,18 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
             Ok(())
         },
     )?;
-    inner(
-        &state.fd,
-        state_dir::COPIES,
-        STATE_DIR,
-        purged,
-        |copies, shown, purged| {
-            for name in names(copies, shown)? {
-                // They are named by their digest.
-                if name
-                    .trim_start_matches('.')
-                    .starts_with(|first: char| first.is_ascii_hexdigit())
-                {
-                    file(copies, &name, shown, purged)?;
-                }
+    inner(&state.fd, paths::COPIES, STATE_DIR, purged, |copies, shown, purged| {
+        for name in names(copies, shown)? {
+            // They are named by their digest.
+            if name
+                .trim_start_matches('.')
+                .starts_with(|first: char| first.is_ascii_hexdigit())
+            {
+                file(copies, &name, shown, purged)?;
             }
-            Ok(())
-        },
-    )?;
+        }
+        Ok(())
+    })?;
     inner(&state.fd, BIN, STATE_DIR, purged, |bin, shown, purged| {
         for name in names(bin, shown)? {
             // The program, and a copy of it that was never finished.

@@ -2,7 +2,7 @@
 
 use crate::error::NodeError;
 use crate::files::entry::{FILE_LIMIT, kind, read_up_to};
-use crate::journal::file::FileRecord;
+use crate::journal::record::FileRecord;
 use mirrorshift_plan::Digest;
 use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, OwnedFd};

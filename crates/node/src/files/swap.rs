@@ -4,7 +4,7 @@ use crate::error::NodeError;
 use crate::files::root::{Root, split};
 use crate::files::snapshot::{PathStat, stat_path};
 use crate::files::stage::rename_to_free;
-use crate::journal::file::StepRecord;
+use crate::journal::record::StepRecord;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::StepKind;
 use rustix::fd::OwnedFd;
@@ -162,7 +162,7 @@ impl<'a> SwapPaths<'a> {
     }
 
     fn is_before(&self, seen: &PathStat) -> bool {
-        matches!((seen, &self.step.before), (PathStat::File(now), Some(then)) if now.record.same(then))
+        matches!((seen, &self.step.before), (PathStat::File(now), Some(then)) if now.record.is_same_as(then))
     }
 
     fn is_after(&self, seen: &PathStat) -> bool {
