@@ -30,7 +30,7 @@ pub enum NodeError {
         /// The advice.
         hint: &'static str,
     },
-    /// The file is neither the one of the plan nor the one of the journal: another program wrote it.
+    /// The file matches neither the plan nor the journal, because another program wrote it.
     #[error("`{path}` was modified by another program: {found}")]
     ModifiedExternally {
         /// The file.

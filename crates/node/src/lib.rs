@@ -64,7 +64,7 @@ pub use crate::files::root::{Root, RootError};
 pub use crate::journal::file::JournalError;
 pub use crate::journal::record::{Change, FileRecord, OwnedFile, ServiceRecord, StepRecord, UndoCause};
 pub use crate::journal::status::{Status, StatusError, status};
-pub use crate::paths::{RUN_DIR, STATE_DIR};
+pub use crate::paths::{RUN_DIR, RUN_EVENTS, RUN_REQUEST, RUN_RESULT, RUN_RESULT_NEW, STATE_DIR};
 pub use crate::program::{PROGRAM, install};
 pub use crate::purge::{PurgeError, Purged, purge};
 pub use crate::rehearsal::Rehearsal;

@@ -5,6 +5,15 @@ pub const STATE_DIR: &str = "/var/lib/mirrorshift";
 /// The directory of files that may be lost at a reboot.
 pub const RUN_DIR: &str = "/run/mirrorshift";
 
+/// The request of a run, in its folder under [`RUN_DIR`].
+pub const RUN_REQUEST: &str = "order.json";
+/// The progress of a run, in the same folder.
+pub const RUN_EVENTS: &str = "events";
+/// The result of a run, in the same folder.
+pub const RUN_RESULT: &str = "end.json";
+/// The result of a run while it is being written.
+pub const RUN_RESULT_NEW: &str = "end.new";
+
 /// The backups of the recorded changes, one folder per change, in the state directory.
 pub(crate) const CHANGES: &str = "changes";
 /// The contents that Mirrorshift wrote to hosts.toml files, by digest, in the state directory. A repair restores them.

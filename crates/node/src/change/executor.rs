@@ -134,7 +134,7 @@ impl ChangeExecutor<'_> {
             Move::RunTrial => {
                 let runtime = self.runtime()?;
                 runtime.pull_trial_image();
-                // The trial may have taken any time, so the deadline to serve starts again.
+                // The pull may have taken any time, so the deadline to serve starts again.
                 runtime.phase_started(Phase::Verifying);
                 Ok(())
             }

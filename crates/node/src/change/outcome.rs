@@ -105,8 +105,10 @@ impl ChangeError {
     /// Returns the cause.
     pub fn trouble(&self) -> &NodeError {
         match self {
-            Self::Refused(cause) => cause,
-            Self::Undone { cause, .. } | Self::Stuck { cause, .. } | Self::Unfinished { cause, .. } => cause,
+            Self::Refused(cause)
+            | Self::Undone { cause, .. }
+            | Self::Stuck { cause, .. }
+            | Self::Unfinished { cause, .. } => cause,
         }
     }
 }

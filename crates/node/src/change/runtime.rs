@@ -9,11 +9,11 @@ use mirrorshift_plan::change::{Guard, Health, Phase, Service, Trial};
 pub struct RuntimeState {
     /// The invocation of the unit, if it runs.
     pub invocation: Option<String>,
-    /// How containerd serves, compared with the moment when the change was armed.
+    /// The health of containerd, compared with the moment when the change was armed.
     pub health: Health,
-    /// The differences, each as a fragment of a sentence. Empty if containerd serves as before and no trial failed.
+    /// The differences, each as a fragment of a sentence. Empty if containerd serves as before and no test pull failed.
     pub differences: Vec<String>,
-    /// The result of the requested trial pull.
+    /// The result of the requested test pull.
     pub trial: Trial,
     /// The state of the guard that undoes the change if this process ends.
     pub guard: Guard,
@@ -52,7 +52,7 @@ pub trait Runtime: std::fmt::Debug {
     /// The service manager could not be called.
     fn restart(&mut self, again: bool) -> Result<(), NodeError>;
 
-    /// Makes containerd pull the trial image once. The next observation has the result.
+    /// Makes containerd pull the test image once. The next observation has the result.
     fn pull_trial_image(&mut self);
 
     /// Notes that a phase, or a restart in it, has begun. Its deadline is measured from here.
@@ -82,7 +82,7 @@ pub(crate) fn service(
         _ => record.map(|record| &record.armed_with),
     };
     let started_in_this_phase = match &running.invocation {
-        // The invocation is unknown. After the announcement of a restart it may be one that has read the new files.
+        // The invocation is unknown. After the announcement of a restart it may already have read the new files.
         None => change.phase == Phase::Undoing && record.is_some_and(|record| record.from.is_some()),
         now => record.is_some() && now.as_ref() != before,
     };

@@ -1,4 +1,4 @@
-//! The journal file: which changes were made, which one is in progress, and which files belong to Mirrorshift.
+//! The journal file: past changes, the change in progress, and the files that belong to Mirrorshift.
 //!
 //! The journal is one JSON file with a schema number, a digest of the body's text, and the body. A process that cannot read
 //! it, or finds another digest or a newer schema, changes nothing, because a program that guesses from the files on disk
@@ -208,7 +208,7 @@ impl Journal {
         true
     }
 
-    /// Returns the change whose files are in force: the last one that settled, was not rolled back, and is neither a rollback
+    /// Returns the change whose files are in force: the last settled change that was not rolled back and is neither a rollback
     /// nor a repair.
     pub(crate) fn in_force(history: &[Change]) -> Option<&Change> {
         history

@@ -147,7 +147,7 @@ pub struct ServiceRecord {
     /// modification times and the clock are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_with: Option<String>,
-    /// How containerd served when the change was armed.
+    /// The health of containerd when the change was armed.
     pub baseline: Baseline,
 }
 
@@ -199,7 +199,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Stores the bytes of extended attributes as hexadecimal text.
+/// Stores the values of extended attributes as hexadecimal text.
 mod hexadecimal {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
