@@ -1,88 +1,91 @@
-//! What can go wrong, with advice.
+//! The errors of this crate, with advice.
 
-use crate::journal::file::{Change, StepRecord};
-use crate::journal::state_dir::backup_path;
+use crate::journal::record::{Change, StepRecord};
+use crate::paths::backup_path;
 use crate::systemd::error::BusError;
 use rustix::io::Errno;
 use std::io;
 
-/// Why one file could not be dealt with. Paths are the node's, without the root in front.
+/// An error of one file, or of the change as a whole. Paths are the node's, without the root in front.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The kernel refused.
+    /// A system call failed.
     #[error("cannot {action} `{path}`")]
     Io {
-        /// What was tried, such as `sync`.
+        /// The action that failed, such as `sync`.
         action: &'static str,
-        /// On what.
+        /// The path of the action.
         path: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },
-    /// What stands there is nothing to replace.
+    /// The file cannot be replaced.
     #[error("`{path}` {what}")]
     Unsuitable {
         /// The file.
         path: String,
-        /// What is wrong with it, as the end of the sentence.
+        /// The problem, as the end of the sentence.
         what: String,
-        /// What to do about it.
+        /// The advice.
         hint: &'static str,
     },
-    /// What stands there is not what the plan or the journal says: somebody else wrote it.
-    #[error("`{path}` was edited by somebody else: {found}")]
+    /// The file matches neither the plan nor the journal, because another program wrote it.
+    #[error("`{path}` was modified by another program: {found}")]
     ModifiedExternally {
         /// The file.
         path: String,
-        /// What was found instead.
+        /// A description of the file that was found.
         found: String,
     },
-    /// A backup holds other bytes than it was given.
+    /// A backup no longer holds what was written to it.
     #[error("the backup `{backup}` of `{path}` no longer matches its digest")]
     Backup {
-        /// The file that it is a backup of.
+        /// The file of the backup.
         path: String,
         /// The backup.
         backup: String,
     },
-    /// Something lies at a name that the tool uses for a copy, and it is not that copy.
-    #[error("`{beside}`, a copy beside `{path}`, was taken away or altered by somebody else")]
+    /// The copy next to a file is missing, or is another file.
+    #[error("`{beside}`, the copy next to `{path}`, was removed or modified by another program")]
     UnexpectedSibling {
         /// The file.
         path: String,
         /// The copy.
         beside: String,
     },
-    /// Too little space for what is to be written.
-    #[error("the file system of `{path}` has {free} bytes free, and {needed} are wanted")]
+    /// The file system has too little space for the new files.
+    #[error("the file system of `{path}` has {free} bytes free, and the change needs {needed}")]
     Space {
         /// A folder on that file system.
         path: String,
-        /// Bytes free to the caller.
+        /// The free space in bytes.
         free: u64,
-        /// Bytes wanted: four times what is written.
+        /// The required space in bytes: four times the size of the new files.
         needed: u64,
     },
     /// An earlier change of this node could not be undone.
-    #[error("the change `{change}` could not be undone, and nothing else is changed before it is")]
+    #[error("the earlier change `{change}` could not be undone; mirrorshift makes no other change until it is")]
     EarlierUndoFailed {
-        /// Its identifier.
+        /// The identifier of that change.
         change: String,
     },
-    /// The loop went round more often than any change needs.
-    #[error("the change does not come to an end")]
+    /// The loop made more moves than any change needs.
+    #[error("the change does not converge: another program keeps modifying its files")]
     DidNotConverge,
-    /// containerd did not come up, or not as it was.
-    #[error("containerd does not serve as it did before: {0}")]
+    /// A move names a step that the change does not have.
+    #[error("the change has no step {0}")]
+    NoSuchStep(usize),
+    /// containerd did not start, or does not serve as before.
+    #[error("containerd does not serve as before: {0}")]
     ContainerdUnhealthy(String),
-    /// systemd was asked in vain.
-    #[error("systemd cannot be asked")]
+    /// A call of systemd failed.
+    #[error("cannot talk to systemd")]
     Systemd(#[source] Box<BusError>),
     /// The journal could not be written.
     #[error("cannot write the journal")]
     Journal(#[source] Box<NodeError>),
-    /// An earlier run was cut short, or the caller asked for the way back.
+    /// Another error, described by its message.
     #[error("{0}")]
     Message(&'static str),
 }
@@ -97,7 +100,7 @@ impl NodeError {
         }
     }
 
-    /// The backup of step `at` of `change`.
+    /// Returns the error of a damaged backup: that of step `at` of `change`.
     pub(crate) fn damaged(change: &Change, step: &StepRecord, at: usize) -> Self {
         Self::Backup {
             path: step.path.clone(),
@@ -105,13 +108,13 @@ impl NodeError {
         }
     }
 
-    /// From what is not as it was.
-    pub(crate) fn daemon(differences: &[String]) -> Self {
-        /// A node may have hundreds of containers, and the reason is told by a few.
+    /// Returns the error for a containerd that differs from before in `differences`.
+    pub(crate) fn unhealthy(differences: &[String]) -> Self {
+        /// A node may have hundreds of containers, and a few of them are enough for a reason.
         const SHOWN: usize = 4;
         let mut shown: Vec<String> = differences.iter().take(SHOWN).cloned().collect();
         match differences.len().saturating_sub(SHOWN) {
-            _ if shown.is_empty() => shown.push("it did not come up in time".to_owned()),
+            _ if shown.is_empty() => shown.push("it did not start in time".to_owned()),
             0 => {}
             more => shown.push(format!("and {more} more")),
         }
@@ -126,22 +129,22 @@ impl NodeError {
         }
     }
 
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns advice as a sentence without its full stop.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unsuitable { hint, .. } => Some(hint),
-            Self::ModifiedExternally { .. } => Some("look at the file and run the command again"),
-            Self::Backup { .. } => Some("put the old file back by hand; `status` names what stood there"),
-            Self::UnexpectedSibling { .. } => {
-                Some("look at both files, keep the one that is right, and move the copy away")
+            Self::ModifiedExternally { .. } => {
+                Some("inspect the file, restore it or keep it, then run the command again")
             }
+            Self::Backup { .. } => Some("restore the original file by hand; `mirrorshift status` describes it"),
+            Self::UnexpectedSibling { .. } => Some("compare both files, keep the right one, and move the copy away"),
             Self::Space { .. } => Some("free some space and run the command again"),
-            Self::EarlierUndoFailed { .. } => {
-                Some("put the old or the new bytes back at the files that `status` names, then run `rollback`")
-            }
+            Self::EarlierUndoFailed { .. } => Some(
+                "restore the original or the new files that `mirrorshift status` names, then run `mirrorshift rollback`",
+            ),
             Self::Systemd(error) => Some(error.hint()),
-            Self::ContainerdUnhealthy(_) => Some("look at containerd's log: `journalctl -u containerd`"),
-            Self::DidNotConverge | Self::Message(_) => None,
+            Self::ContainerdUnhealthy(_) => Some("read containerd's log: `journalctl -u containerd`"),
+            Self::DidNotConverge | Self::NoSuchStep(_) | Self::Message(_) => None,
             Self::Io { .. } | Self::Journal(_) => self.errno().and_then(advice),
         }
     }
@@ -151,17 +154,28 @@ fn advice(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::NOSPC | Errno::DQUOT => "free some space and run the command again",
         Errno::ROFS => "the file system is read-only: change the image that it comes from, or mount it read-write",
-        Errno::BUSY => "the file is a mount of its own: change the file that is mounted there",
-        Errno::XDEV => "the folder spans file systems: give the file's folder a file system of its own, or none",
+        Errno::BUSY => "the file is a separate mount: change the file that is mounted there",
+        Errno::XDEV => "the file and its folder are on different file systems: move them to the same one",
         Errno::PERM | Errno::ACCESS => {
-            "run as the user who owns the files, and look for `chattr +i` and security modules"
+            "run the command with sudo; if that does not help, check `lsattr` for `+i`, and the security modules"
         }
-        Errno::IO => "the disk reported an error: look at the kernel's log before anything else",
+        Errno::IO => "the disk reported an error: read the kernel's log first (`journalctl -k`)",
         _ => return None,
     })
 }
 
-/// What the kernel said, without the number that the standard library adds.
+/// Returns an error with all its sources as one line.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Returns the message of a system error without the number that the standard library adds.
 pub(crate) fn in_words(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

@@ -1,17 +1,18 @@
-//! Performs moves on a Linux machine: reads a node's files below a root, and changes them so that a crash at any point
-//! leaves the old bytes or the new bytes of each.
+//! Reads and changes a Linux machine: a node's files under a root, and its running containerd.
 //!
-//! [`Root`] reads. [`Session`] holds the lock and changes files: it looks, asks [`mirrorshift_plan::change::decide`] for
-//! the next move, performs it and looks again. [`status()`] tells what the journal says. Everything the tool keeps lies in
-//! [`STATE`] below the root.
+//! [`Root`] opens files. [`Session`] holds the lock and makes changes: it observes the files, calls
+//! [`mirrorshift_plan::change::decide`] for the next move, performs the move and observes again. A crash at any point leaves
+//! the original or the new file in each place. [`status()`] reads the journal. Everything that Mirrorshift keeps on a node is
+//! in [`STATE_DIR`] under the root.
 //!
-//! [`live`] holds what a running node is: facts, and the one connection over which systemd is asked to act.
+//! [`observe`] gathers the facts of a running node. [`SystemdRuntime`] restarts and checks containerd during a change, and
+//! [`Rehearsal`] starts it in a sandbox before a change.
 //!
-//! This crate never decides what to change, never leaves the root, never writes a file in place, never follows a link
-//! while writing, never deletes what the journal does not say it made, and never reads the time of day or the environment:
-//! what it times, it times by the clock that counts since boot. What runs is started by systemd at its caller's word; the
-//! programs that it starts itself are `systemctl`, when the bus is gone in the middle of a change, and containerd, in the
-//! sandbox of a rehearsal. Fatal for it are only kernels without `openat2` (before Linux 5.6).
+//! This crate never decides what to change, never leaves the root, never writes a file in place, never follows a link while
+//! writing, never deletes a file that the journal does not record as created, and never reads the time of day or the
+//! environment: it measures durations by the clock since boot. Programs run as units of systemd at the caller's request. The
+//! programs that this crate starts itself are `systemctl`, if D-Bus disappears during a change, and containerd, in the
+//! sandbox of a rehearsal. It requires `openat2` (Linux 5.6 or newer).
 
 /// One change: its preconditions, its loop and its way back.
 mod change;
@@ -25,6 +26,8 @@ mod facts;
 mod files;
 /// The journal and the state folder.
 mod journal;
+/// The paths and file names that Mirrorshift keeps on a node.
+mod paths;
 /// The copy of the program on the node.
 mod program;
 /// Removes every file of Mirrorshift from a node.
@@ -36,14 +39,15 @@ mod runtime;
 /// systemd over D-Bus.
 mod systemd;
 
+pub use crate::change::change_plan::ChangePlan;
 pub use crate::change::outcome::{ChangeError, NodeErrorKind, OpenError, Outcome, Report};
 pub use crate::change::repair::{Drift, drifted, retain_copies};
-pub use crate::change::runtime::{Runtime, RuntimeState, ServiceRecord};
-pub use crate::change::session::{ChangePlan, Session};
+pub use crate::change::runtime::{Runtime, RuntimeState};
+pub use crate::change::session::Session;
 pub use crate::containerd::cri::{Condition, Container, ContainerState, CriStatus, PodSandbox, SandboxState};
 pub use crate::containerd::services::{Deprecation, Ingest, Plugin, PluginStatus, Task, TaskState};
 pub use crate::containerd::socket::{CallError, Socket};
-pub use crate::error::NodeError;
+pub use crate::error::{NodeError, error_chain};
 pub use crate::facts::baseline::{Baseline, HealthReport};
 pub use crate::facts::daemons::{Daemon, Shim};
 pub use crate::facts::distribution::{DISTRIBUTIONS, DetectionInput, Distribution, Marker, Owner, owner};
@@ -57,10 +61,10 @@ pub use crate::facts::preflight_input::ChangeIntent;
 pub use crate::facts::started::Started;
 pub use crate::files::entry::{FILE_LIMIT, FOLDER_LIMIT};
 pub use crate::files::root::{Root, RootError};
-pub use crate::journal::file::{Change, FileRecord, JournalError, OwnedFile, StepRecord};
-pub use crate::journal::state_dir::{RUN_DIR, STATE_DIR};
+pub use crate::journal::file::JournalError;
+pub use crate::journal::record::{Change, FileRecord, OwnedFile, ServiceRecord, StepRecord, UndoCause};
 pub use crate::journal::status::{Status, StatusError, status};
-pub use crate::journal::undo_cause::UndoCause;
+pub use crate::paths::{RUN_DIR, RUN_EVENTS, RUN_REQUEST, RUN_RESULT, RUN_RESULT_NEW, STATE_DIR};
 pub use crate::program::{PROGRAM, install};
 pub use crate::purge::{PurgeError, Purged, purge};
 pub use crate::rehearsal::Rehearsal;

@@ -1,14 +1,15 @@
-//! The copy of the program that everything on the node runs from: what undoes a change must not depend on a package that is
-//! upgraded meanwhile, or on a container's image.
+//! The copy of the program that all units on the node run. The undo of a change must not depend on a package that is upgraded
+//! meanwhile, or on a container's image.
 
 use crate::change::outcome::OpenError;
 use crate::error::NodeError;
 use crate::files::root::{Root, join};
-use crate::files::stage::{Attributes, remove, same, stage};
+use crate::files::stage::{Attributes, have_same_contents, remove, stage};
 use crate::journal::lock::{
     NotLocked, {self},
 };
-use crate::journal::state_dir::{STATE_DIR, make_folder, open_in};
+use crate::journal::state_dir::{make_folder, open_in};
+use crate::paths::STATE_DIR;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     Mode, OFlags, StatVfsMountFlags, {self},
@@ -20,33 +21,33 @@ use std::io::{
 
 const FOLDER: &str = "bin";
 const NAME: &str = "mirrorshift";
-/// Where the copy lies.
+/// The path of the copy.
 pub const PROGRAM: &str = "/var/lib/mirrorshift/bin/mirrorshift";
 
-/// Puts what `program` holds at [`PROGRAM`], for its owner alone, unless it is there already.
+/// Copies `program` to [`PROGRAM`], accessible only to its owner, unless that file is equal already.
 ///
 /// # Guarantees
-/// It is read a part at a time, as it may be many times as large as all else that its caller holds.
-/// There is the old program or the new one at any moment, as a change may be guarded by it. While somebody changes the
-/// node, theirs is left alone.
+/// The program is read a part at a time, because it may be much larger than everything else in the caller's memory. The old or
+/// the new program exists at any moment, because it may guard a change. While another process changes the node, its program is
+/// not replaced.
 ///
 /// # Errors
-/// [`OpenError::Locked`] while another process changes this node; a file system on which no program runs.
+/// [`OpenError::Locked`] while another process changes this node, or an error for a file system that is mounted `noexec`.
 pub fn install(root: &Root, program: &mut File) -> Result<(), OpenError> {
-    let (state, _lock) = lock::take(root).map_err(|not| match not {
+    let (state, _lock) = lock::acquire(root).map_err(|reason| match reason {
         NotLocked::Held(pid) => OpenError::Locked { pid },
-        NotLocked::Trouble(trouble) => trouble.into(),
+        NotLocked::Error(error) => error.into(),
     })?;
     let shown = join(STATE_DIR, FOLDER);
     let io = |action| NodeError::io(action, shown.as_str());
-    make_folder(&state.fd, FOLDER, 0o700).map_err(io("make"))?;
+    make_folder(&state.fd, FOLDER, 0o700).map_err(io("create"))?;
     let folder = open_in(&state.fd, FOLDER).map_err(io("open"))?;
-    let mount = fs::fstatvfs(&folder).map_err(io("look at"))?;
+    let mount = fs::fstatvfs(&folder).map_err(io("inspect"))?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Err(NodeError::Unsuitable {
             path: shown,
-            what: "lies on a file system that is mounted `noexec`".to_owned(),
-            hint: "mount it without `noexec`, or mount there what programs may run from",
+            what: "is on a file system that is mounted `noexec`".to_owned(),
+            hint: "mount it without `noexec`, or mount another file system at this path",
         }
         .into());
     }
@@ -54,7 +55,7 @@ pub fn install(root: &Root, program: &mut File) -> Result<(), OpenError> {
         return Ok(());
     }
     let new = format!("{NAME}.new");
-    remove(&folder, &new).map_err(io("clear"))?;
+    remove(&folder, &new).map_err(io("remove an earlier copy in"))?;
     stage(&folder, &new, PROGRAM, program, &Attributes::New { mode: 0o700 })?;
     fs::renameat(&folder, &new, &folder, NAME).map_err(io("put the program in"))?;
     fs::fsync(&folder).map_err(io("sync"))?;
@@ -72,5 +73,5 @@ fn holds(folder: &OwnedFd, program: &mut File) -> bool {
 
 fn holds_the_same(mut file: File, program: &mut File) -> io::Result<bool> {
     program.rewind()?;
-    same(&mut file, program)
+    have_same_contents(&mut file, program)
 }

@@ -1,7 +1,7 @@
-//! Takes every trace of the tool off a node, and nothing of what it migrated.
+//! Removes Mirrorshift's own files from a node, and keeps the migrated configuration.
 //!
-//! What is taken away is named here one by one: the tool's names in its own folders. Whatever else lies there is somebody
-//! else's; it is left, with the folder that it lies in, and told.
+//! Each removed file is named here: the names that Mirrorshift uses in its own folders. Any other file in them belongs to another
+//! program. It stays, with its folder, and is reported.
 
 use crate::change::outcome::OpenError;
 use crate::error::NodeError;
@@ -11,9 +11,8 @@ use crate::journal::file::Journal;
 use crate::journal::lock::{
     NotLocked, {self},
 };
-use crate::journal::state_dir::{
-    RUN_DIR, STATE_DIR, StateDir, {self},
-};
+use crate::journal::state_dir::{self, StateDir};
+use crate::paths::{self, RUN_DIR, RUN_EVENTS, RUN_REQUEST, RUN_RESULT, RUN_RESULT_NEW, STATE_DIR};
 use crate::runtime::boot_guard::{ARMED, PROOF, take_away_guards};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
@@ -21,71 +20,70 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// What a run of the unit that changes a node keeps there, in a folder of its own.
-const RUN_FILES: [&str; 4] = ["order.json", "events", "end.json", "end.new"];
-/// Where the copy of the program lies that runs on the node.
+/// The files of one run of the change unit, in the run's folder under [`RUN_DIR`].
+const RUN_FILES: [&str; 4] = [RUN_REQUEST, RUN_EVENTS, RUN_RESULT, RUN_RESULT_NEW];
+/// The folder of the program's copy in the state directory.
 const BIN: &str = "bin";
 
-/// What a purge did: paths as the node sees them.
+/// The result of a purge. Paths are as the node sees them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// What was taken away, in that order.
+    /// The removed files, in the order of their removal.
     pub gone: Vec<String>,
-    /// What lies among it and is not the tool's.
+    /// Files in the same folders that do not belong to Mirrorshift.
     pub left: Vec<String>,
 }
 
 impl Purged {
-    /// What is left in a folder. Folders of it whose content is told already stay because of that.
-    fn tell(&mut self, folder: &str, names: &[String]) {
-        let told = |path: &String| self.left.iter().any(|left| left.starts_with(&format!("{path}/")));
+    /// Records the files that are left in a folder. A subfolder is not recorded if a file in it is.
+    fn record_left(&mut self, folder: &str, names: &[String]) {
+        let is_recorded = |path: &String| self.left.iter().any(|left| left.starts_with(&format!("{path}/")));
         let paths = names.iter().map(|name| join(folder, name));
-        let left: Vec<String> = paths.filter(|path| !told(path)).collect();
+        let left: Vec<String> = paths.filter(|path| !is_recorded(path)).collect();
         self.left.extend(left);
     }
 }
 
-/// Why nothing was purged, or not all.
+/// An error because of which not everything was purged.
 #[derive(Debug, thiserror::Error)]
 pub enum PurgeError {
-    /// The lock is held, or the journal cannot be trusted. Nothing was taken away.
+    /// The lock is held, or the journal cannot be trusted. Nothing was removed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A change is unsettled: what would be purged is what undoes it. Nothing was taken away.
-    #[error("the change `{0}` is not over, and what undoes it is not taken away")]
+    /// A change is unsettled, and its undo needs the files. Nothing was removed.
+    #[error("the change `{0}` is not settled, and its undo needs mirrorshift's files")]
     Unsettled(String),
-    /// Something could not be taken away; what was named before it is gone.
-    #[error("not everything could be taken away")]
+    /// A file could not be removed. The files before it were removed.
+    #[error("not all files could be removed")]
     Trouble(#[from] NodeError),
 }
 
 impl PurgeError {
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns advice as a sentence without its full stop.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Open(error) => error.hint(),
-            Self::Unsettled(_) => Some("bring it to an end with `migrate` or `rollback` first"),
+            Self::Unsettled(_) => Some("finish it with `mirrorshift migrate` or `mirrorshift rollback` first"),
             Self::Trouble(trouble) => trouble.hint(),
         }
     }
 }
 
-/// Takes away the guard's units where they were left over a change that is over, the journal, the backups, the program's
-/// copy, the lock, `/run/mirrorshift`, and the folders that are empty then. Files that were migrated stay as they are; no
-/// change can be rolled back afterwards.
+/// Removes leftover units of the boot guard, the journal, the backups, the program's copy, the lock, `/run/mirrorshift`, and the
+/// folders that are then empty. The migrated files stay. No change can be rolled back afterwards.
 ///
 /// # Guarantees
-/// The journal goes before what it names, so a purge that is cut short leaves files that the next one takes away, and no
-/// journal of backups that are gone. No symbolic link is followed.
+/// The journal is removed before the files that it names. An interrupted purge therefore leaves files that the next purge removes,
+/// and never a journal without its backups. No symbolic link is followed.
 ///
 /// # Errors
 /// [`PurgeError`].
 pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
     let mut purged = Purged::default();
     if StateDir::open_existing(root).map_err(OpenError::from)?.is_some() {
-        let (state, lock) = lock::take(root).map_err(|not| match not {
+        let (state, lock) = lock::acquire(root).map_err(|reason| match reason {
             NotLocked::Held(pid) => OpenError::Locked { pid },
-            NotLocked::Trouble(trouble) => trouble.into(),
+            NotLocked::Error(error) => error.into(),
         })?;
         let journal = Journal::load(&state).map_err(OpenError::from)?;
         if let Some(open) = &journal.open {
@@ -99,8 +97,8 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
             .collect();
         purged.gone.extend(take_away_guards(root, &units)?);
         own(&state, &mut purged)?;
-        // The last thing that is needed: whoever waits for it begins anew.
-        lock::forget(&state).map_err(NodeError::io("take away", join(STATE_DIR, lock::NAME)))?;
+        // The lock is removed last. A process that waits for it starts again with a new lock file.
+        lock::remove_file(&state).map_err(NodeError::io("remove", join(STATE_DIR, lock::NAME)))?;
         drop(lock);
         folder(root, STATE_DIR, &state.fd, &mut purged)?;
     } else {
@@ -115,13 +113,13 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
     for name in [
         journal_file::NAME.to_owned(),
         state_dir::new_name(journal_file::NAME),
-        state_dir::RESERVE.to_owned(),
+        paths::RESERVE.to_owned(),
     ] {
         file(&state.fd, &name, STATE_DIR, purged)?;
     }
     inner(
         &state.fd,
-        state_dir::CHANGES,
+        paths::CHANGES,
         STATE_DIR,
         purged,
         |changes, shown, purged| {
@@ -139,27 +137,21 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
             Ok(())
         },
     )?;
-    inner(
-        &state.fd,
-        state_dir::COPIES,
-        STATE_DIR,
-        purged,
-        |copies, shown, purged| {
-            for name in names(copies, shown)? {
-                // They are named by their digest.
-                if name
-                    .trim_start_matches('.')
-                    .starts_with(|first: char| first.is_ascii_hexdigit())
-                {
-                    file(copies, &name, shown, purged)?;
-                }
+    inner(&state.fd, paths::COPIES, STATE_DIR, purged, |copies, shown, purged| {
+        for name in names(copies, shown)? {
+            // They are named by their digest.
+            if name
+                .trim_start_matches('.')
+                .starts_with(|first: char| first.is_ascii_hexdigit())
+            {
+                file(copies, &name, shown, purged)?;
             }
-            Ok(())
-        },
-    )?;
+        }
+        Ok(())
+    })?;
     inner(&state.fd, BIN, STATE_DIR, purged, |bin, shown, purged| {
         for name in names(bin, shown)? {
-            // The program, and a copy of it that was never finished.
+            // The program, and an unfinished copy of it.
             if name.trim_start_matches('.').starts_with("mirrorshift") {
                 file(bin, &name, shown, purged)?;
             }
@@ -168,7 +160,7 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
     })
 }
 
-/// What lies in memory: the folder with whatever the tool put into it, and the proof that the guard works.
+/// Removes the files under `/run`: Mirrorshift's folder, and the proof of the boot guard.
 fn runtime(root: &Root, purged: &mut Purged) -> Result<(), NodeError> {
     let (outer, name) = split(PROOF);
     if let Some(fd) = opened(root, outer)? {
@@ -177,7 +169,7 @@ fn runtime(root: &Root, purged: &mut Purged) -> Result<(), NodeError> {
         inner(&fd, split(RUN_DIR).1, outer, purged, |folder, shown, purged| {
             for name in names(folder, shown)? {
                 file(folder, &name, shown, purged)?;
-                // One for each run of the unit that changes the node.
+                // One folder per run of the change unit.
                 inner(folder, &name, shown, purged, |run, shown, purged| {
                     RUN_FILES.iter().try_for_each(|name| file(run, name, shown, purged))
                 })?;
@@ -188,7 +180,7 @@ fn runtime(root: &Root, purged: &mut Purged) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Does `clear` in a folder of this name, then takes it away if it is empty.
+/// Calls `clear` for the folder `name`, then removes the folder if it is empty.
 fn inner(
     outer: &OwnedFd,
     name: &str,
@@ -200,7 +192,7 @@ fn inner(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = match fs::openat(outer, name, flags, Mode::empty()) {
         Ok(fd) => fd,
-        // Something else of that name is not the tool's.
+        // A file of that name does not belong to Mirrorshift.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
         Err(error) => return Err(NodeError::io("open", shown)(error)),
     };
@@ -208,15 +200,15 @@ fn inner(
     match fs::unlinkat(outer, name, AtFlags::REMOVEDIR) {
         Ok(()) => purged.gone.push(shown),
         Err(Errno::NOTEMPTY | Errno::EXIST) => {
-            purged.tell(&shown, &names(&fd, &shown)?);
+            purged.record_left(&shown, &names(&fd, &shown)?);
         }
         Err(Errno::NOENT) => {}
-        Err(error) => return Err(NodeError::io("take away", shown)(error)),
+        Err(error) => return Err(NodeError::io("remove", shown)(error)),
     }
     Ok(())
 }
 
-/// Takes the state folder itself away, or tells what is left in it.
+/// Removes the state folder, or records the files that are left in it.
 fn folder(root: &Root, path: &str, fd: &OwnedFd, purged: &mut Purged) -> Result<(), NodeError> {
     let (outer, name) = split(path);
     let Some(outer) = opened(root, outer)? else {
@@ -227,29 +219,29 @@ fn folder(root: &Root, path: &str, fd: &OwnedFd, purged: &mut Purged) -> Result<
             purged.gone.push(path.to_owned());
             fs::fsync(&outer).map_err(NodeError::io("sync the folder of", path))
         }
-        // A link to it is somebody's arrangement; the folder that it names may be a mount.
+        // The path may be a link that an operator made, and the folder may be a mount.
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => {
             fs::fsync(fd).map_err(NodeError::io("sync", path))?;
-            purged.tell(path, &names(fd, path)?);
+            purged.record_left(path, &names(fd, path)?);
             Ok(())
         }
         Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(NodeError::io("take away", path)(error)),
+        Err(error) => Err(NodeError::io("remove", path)(error)),
     }
 }
 
-/// Takes a regular file, socket or FIFO away. Anything else of that name was not made by the tool.
+/// Removes a regular file, socket or FIFO. Mirrorshift creates no other kind of file of that name.
 fn file(folder: &OwnedFd, name: &str, above: &str, purged: &mut Purged) -> Result<(), NodeError> {
     let shown = join(above, name);
     let kind = match fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
         Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(NodeError::io("look at", shown)(error)),
+        Err(error) => return Err(NodeError::io("inspect", shown)(error)),
     };
     if !matches!(kind, FileType::RegularFile | FileType::Socket | FileType::Fifo) {
         return Ok(());
     }
-    fs::unlinkat(folder, name, AtFlags::empty()).map_err(NodeError::io("take away", shown.as_str()))?;
+    fs::unlinkat(folder, name, AtFlags::empty()).map_err(NodeError::io("remove", shown.as_str()))?;
     purged.gone.push(shown);
     Ok(())
 }

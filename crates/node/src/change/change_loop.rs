@@ -1,11 +1,11 @@
-//! The loop: look, decide, act, again.
+//! The loop of a change: observe, decide, perform, repeat.
 
 use crate::change::executor::ChangeExecutor;
-use crate::change::step_observation::{StepObservation, observe};
-use crate::error::NodeError;
+use crate::change::step_observation::{StepObservation, observe_step};
+use crate::error::{NodeError, error_chain};
 use mirrorshift_plan::change::{ChangeFacts, Goal, Move, PathState, Phase, UndoReason, decide};
 
-/// How a run of the loop ended.
+/// The way in which a run of the loop ended.
 pub(crate) enum LoopExit {
     Closed(Phase),
     Refused(NodeError),
@@ -17,49 +17,49 @@ pub(crate) enum LoopExit {
 pub(crate) struct ChangeLoop {
     pub(crate) goal: Goal,
     pub(crate) faults: u32,
-    /// The first thing that went wrong.
+    /// The first failure of this run.
     pub(crate) cause: Option<NodeError>,
-    /// A file held new bytes when the undo began.
+    /// True if a new file was in place when the undo began.
     pub(crate) touched: bool,
 }
 
 impl ChangeLoop {
-    /// Look, decide, act, again.
+    /// Runs until the change is closed, refused, stuck or halted.
     pub(crate) fn run(
         &mut self,
-        hand: &mut ChangeExecutor<'_>,
-        seen: Option<Vec<StepObservation>>,
+        executor: &mut ChangeExecutor<'_>,
+        observed: Option<Vec<StepObservation>>,
     ) -> Result<LoopExit, NodeError> {
-        let mut seen = match seen {
-            Some(seen) => seen,
-            None => self.look(hand)?,
+        let mut observed = match observed {
+            Some(observed) => observed,
+            None => self.observe(executor)?,
         };
-        // No change needs more than a dozen moves a step. The bound is against an editor that never rests. Waiting has a
-        // bound of its own.
-        let most = 64 + 16 * hand.change.steps.len();
+        // A step takes at most a dozen moves. The bound stops the loop when another process keeps rewriting the same file.
+        // Waiting is bounded separately, by the deadline of the phase.
+        let most_moves = 64 + 16 * executor.change.steps.len();
         let mut moves = 0;
-        while moves < most {
-            let service = match hand.service() {
+        while moves < most_moves {
+            let service = match executor.service() {
                 Ok(service) => service,
-                Err(trouble) => {
-                    self.fault(trouble);
-                    hand.service()?
+                Err(error) => {
+                    self.record_fault(error);
+                    executor.service()?
                 }
             };
             let facts = ChangeFacts {
-                phase: hand.change.phase,
-                steps: seen.iter().map(|step| step.facts).collect(),
-                has_created_folders: !hand.change.folders.is_empty(),
-                has_folders_to_remove: !hand.change.leaves.is_empty(),
+                phase: executor.change.phase,
+                steps: observed.iter().map(|step| step.facts).collect(),
+                has_created_folders: !executor.change.folders.is_empty(),
+                has_folders_to_remove: !executor.change.leaves.is_empty(),
                 failed_moves: self.faults,
                 service,
             };
             let next = decide(self.goal, &facts);
             moves += usize::from(next != Move::Wait);
             match next {
-                Move::Done => return Ok(LoopExit::Closed(hand.change.phase)),
-                Move::Refuse(reason) => return Ok(LoopExit::Refused(self.trouble(hand, &seen, reason))),
-                Move::StopWithFault(reason) => return Ok(LoopExit::Halted(self.trouble(hand, &seen, reason))),
+                Move::Done => return Ok(LoopExit::Closed(executor.change.phase)),
+                Move::Refuse(reason) => return Ok(LoopExit::Refused(self.cause_of(executor, &observed, reason))),
+                Move::StopWithFault(reason) => return Ok(LoopExit::Halted(self.cause_of(executor, &observed, reason))),
                 Move::Undo(_) => self.touched |= facts.steps.iter().any(|step| step.there == PathState::After),
                 _ => {}
             }
@@ -68,23 +68,23 @@ impl ChangeLoop {
                 | Move::CancelRollback(UndoReason::Requested)
                 | Move::Abandon(UndoReason::Requested | UndoReason::Interrupted) => None,
                 Move::Undo(reason) | Move::CancelRollback(reason) | Move::Abandon(reason) | Move::GiveUp(reason) => {
-                    let trouble = self.trouble(hand, &seen, reason);
-                    let text = chain(&trouble);
-                    self.cause = Some(trouble);
+                    let error = self.cause_of(executor, &observed, reason);
+                    let text = error_chain(&error);
+                    self.cause = Some(error);
                     Some(text)
                 }
                 _ => None,
             };
-            let phase = hand.change.phase;
-            let acted = hand.perform(next, why);
-            match (next, acted) {
+            let phase = executor.change.phase;
+            let performed = executor.perform(next, why);
+            match (next, performed) {
                 (Move::GiveUp(_), _) => {
                     let cause = self.cause.take().unwrap_or(NodeError::DidNotConverge);
-                    hand.alarm(&chain(&cause));
+                    executor.alert_operator(&error_chain(&cause));
                     return Ok(LoopExit::Stuck(cause));
                 }
                 (Move::Abandon(_), Ok(())) => return Ok(LoopExit::Closed(Phase::Idle)),
-                (Move::LeaveToNextRun, Ok(())) => return Ok(LoopExit::Closed(hand.change.phase)),
+                (Move::LeaveToNextRun, Ok(())) => return Ok(LoopExit::Closed(executor.change.phase)),
                 (Move::CancelRollback(_), Ok(())) => {
                     return Ok(match self.cause.take() {
                         Some(cause) => LoopExit::Refused(cause),
@@ -92,27 +92,30 @@ impl ChangeLoop {
                     });
                 }
                 (_, Ok(())) => {}
-                // The next look shows it, and the next decision deals with it; it is no fault of this machine.
-                (_, Err(trouble @ NodeError::ModifiedExternally { .. })) => {
-                    self.cause = self.cause.take().or(Some(trouble));
+                // The next observation shows the modification, and the next decision handles it. It is not a failed move.
+                (_, Err(error @ NodeError::ModifiedExternally { .. })) => {
+                    self.cause = self.cause.take().or(Some(error));
                 }
-                (_, Err(trouble)) => self.fault(trouble),
+                (_, Err(error)) => self.record_fault(error),
             }
-            if hand.change.phase != phase {
-                // Where a containerd runs, a guard may be left to take away, and folders anywhere.
-                let left = facts.service.is_some() || !hand.change.leaves.is_empty();
-                if hand.change.phase.is_closed() && !left {
-                    return Ok(LoopExit::Closed(hand.change.phase));
+            if executor.change.phase != phase {
+                // With a running containerd a guard may have to be removed, and folders in any case.
+                let has_leftovers = facts.service.is_some() || !executor.change.leaves.is_empty();
+                if executor.change.phase.is_closed() && !has_leftovers {
+                    return Ok(LoopExit::Closed(executor.change.phase));
                 }
                 self.faults = 0;
-                seen = self.look(hand)?;
+                observed = self.observe(executor)?;
             } else if let (Some(at), true) = (step_of(next), phase != Phase::Idle) {
-                match (seen.get_mut(at), observe(hand.root, hand.state, &hand.change, at)) {
+                match (
+                    observed.get_mut(at),
+                    observe_step(executor.root, executor.state, &executor.change, at),
+                ) {
                     (Some(slot), Ok(now)) => *slot = now,
-                    (None, _) => return Err(NodeError::DidNotConverge),
-                    (_, Err(trouble)) => {
-                        self.fault(trouble);
-                        seen = look_at_all(hand)?;
+                    (None, _) => return Err(NodeError::NoSuchStep(at)),
+                    (_, Err(error)) => {
+                        self.record_fault(error);
+                        observed = observe_all(executor)?;
                     }
                 }
             }
@@ -120,33 +123,38 @@ impl ChangeLoop {
         Ok(LoopExit::Halted(self.cause.take().unwrap_or(NodeError::DidNotConverge)))
     }
 
-    /// Looks at every step. What cannot be looked at is a fault like any other, so that the change is undone; but never
-    /// on what was seen before, as a decision on stale facts may take away the wrong copy.
-    fn look(&mut self, hand: &ChangeExecutor<'_>) -> Result<Vec<StepObservation>, NodeError> {
-        match look_at_all(hand) {
-            Err(trouble) => {
-                self.fault(trouble);
-                look_at_all(hand)
+    /// Observes every step. A failed observation is recorded as a fault, so that the change is undone. An earlier observation
+    /// is never used again, because a decision on stale facts could remove the wrong copy.
+    fn observe(&mut self, executor: &ChangeExecutor<'_>) -> Result<Vec<StepObservation>, NodeError> {
+        match observe_all(executor) {
+            Err(error) => {
+                self.record_fault(error);
+                observe_all(executor)
             }
-            seen => seen,
+            observed => observed,
         }
     }
 
-    fn fault(&mut self, trouble: NodeError) {
+    fn record_fault(&mut self, error: NodeError) {
         self.faults += 1;
-        self.cause = self.cause.take().or(Some(trouble));
+        self.cause = self.cause.take().or(Some(error));
     }
 
-    /// A reason with the paths that belong to it.
-    fn trouble(&mut self, hand: &ChangeExecutor<'_>, seen: &[StepObservation], reason: UndoReason) -> NodeError {
-        let step = |at: usize| hand.change.steps.get(at);
-        let found = |at: usize| seen.get(at).and_then(|step| step.found.clone());
-        let said = match reason {
+    /// Returns the error for an undo reason, with the paths that belong to it.
+    fn cause_of(
+        &mut self,
+        executor: &ChangeExecutor<'_>,
+        observed: &[StepObservation],
+        reason: UndoReason,
+    ) -> NodeError {
+        let step = |at: usize| executor.change.steps.get(at);
+        let found = |at: usize| observed.get(at).and_then(|step| step.found.clone());
+        let of_reason = match reason {
             UndoReason::Foreign(at) => step(at).map(|step| NodeError::ModifiedExternally {
                 path: step.path.clone(),
-                found: found(at).unwrap_or_else(|| "it holds what it held before the change".to_owned()),
+                found: found(at).unwrap_or_else(|| "it is the original file again".to_owned()),
             }),
-            UndoReason::Backup(at) => step(at).map(|step| NodeError::damaged(&hand.change, step, at)),
+            UndoReason::Backup(at) => step(at).map(|step| NodeError::damaged(&executor.change, step, at)),
             UndoReason::StagedCopyDamaged(at) | UndoReason::Leftover(at) => {
                 step(at).map(|step| NodeError::UnexpectedSibling {
                     path: step.path.clone(),
@@ -154,25 +162,25 @@ impl ChangeLoop {
                 })
             }
             UndoReason::Stuck => Some(NodeError::EarlierUndoFailed {
-                change: hand.change.id.clone(),
+                change: executor.change.id.clone(),
             }),
-            UndoReason::Requested => Some(NodeError::Message("it was asked for")),
-            UndoReason::Interrupted => Some(NodeError::Message("an earlier run was cut short")),
-            UndoReason::ContainerdUnhealthy => Some(NodeError::daemon(&hand.differences)),
+            UndoReason::Requested => Some(NodeError::Message("it was requested")),
+            UndoReason::Interrupted => Some(NodeError::Message("an earlier run was interrupted")),
+            UndoReason::ContainerdUnhealthy => Some(NodeError::unhealthy(&executor.differences)),
             UndoReason::MoveFailed => None,
         };
-        // A foreign edit met in the middle of a swap says more than the look after it.
-        match (self.cause.take(), said) {
+        // An error from the middle of a swap describes a foreign edit better than the observation after it.
+        match (self.cause.take(), of_reason) {
             (Some(cause), None | Some(NodeError::ModifiedExternally { .. })) => cause,
-            (_, Some(said)) => said,
+            (_, Some(error)) => error,
             (None, None) => NodeError::DidNotConverge,
         }
     }
 }
 
-pub(crate) fn look_at_all(hand: &ChangeExecutor<'_>) -> Result<Vec<StepObservation>, NodeError> {
-    (0..hand.change.steps.len())
-        .map(|at| observe(hand.root, hand.state, &hand.change, at))
+pub(crate) fn observe_all(executor: &ChangeExecutor<'_>) -> Result<Vec<StepObservation>, NodeError> {
+    (0..executor.change.steps.len())
+        .map(|at| observe_step(executor.root, executor.state, &executor.change, at))
         .collect()
 }
 
@@ -188,14 +196,4 @@ fn step_of(next: Move) -> Option<usize> {
         | Move::SwapBack(at) => Some(at),
         _ => None,
     }
-}
-
-fn chain(trouble: &NodeError) -> String {
-    let mut text = trouble.to_string();
-    let mut source = std::error::Error::source(trouble);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

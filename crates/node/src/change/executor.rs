@@ -1,6 +1,5 @@
-//! Performs one move.
+//! Performs one move of a change.
 
-use crate::change::preconditions::RESERVED;
 use crate::change::runtime::{
     Runtime, {self},
 };
@@ -10,9 +9,9 @@ use crate::files::root::{Root, split};
 use crate::files::snapshot::{PathStat, stat_path};
 use crate::files::stage::{Attributes, part, remove, stage};
 use crate::files::swap::SwapPaths;
-use crate::journal::file::{Change, FileRecord, Journal, OwnedFile, StepRecord};
-use crate::journal::state_dir::{StateDir, make_folder};
-use crate::journal::undo_cause::UndoCause;
+use crate::journal::file::Journal;
+use crate::journal::record::{Change, FileRecord, OwnedFile, StepRecord, UndoCause};
+use crate::journal::state_dir::{RESERVED, StateDir, make_folder};
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::{Move, Phase, Service, StepProgress};
 use rustix::fs;
@@ -20,32 +19,33 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-/// A change in hand: what the moves work on.
+/// The change that is being made, and everything that its moves need.
 pub(crate) struct ChangeExecutor<'a> {
     pub(crate) root: &'a Root,
     pub(crate) state: &'a StateDir,
     pub(crate) journal: &'a mut Journal,
     pub(crate) change: Change,
-    /// The new bytes of each step, when the caller has them.
+    /// The new contents of each step, if the caller has them.
     pub(crate) new: Vec<Option<Vec<u8>>>,
-    /// The old bytes of each step, before they are backed up.
+    /// The original contents of each step, before they are backed up.
     pub(crate) old: Vec<Option<Vec<u8>>>,
     pub(crate) now: u64,
-    /// The containerd that reads the files, where one runs.
+    /// The running containerd that reads the files, if any.
     pub(crate) runtime: Option<&'a mut dyn Runtime>,
-    /// How often this run had it restarted in this phase.
-    pub(crate) asked: u32,
-    /// What was not as it was when containerd was looked at last.
+    /// The number of restarts that this run requested in this phase.
+    pub(crate) restarts_requested: u32,
+    /// The differences from before the change, as of the last observation of containerd.
     pub(crate) differences: Vec<String>,
-    /// Which one ran then.
+    /// The invocation of containerd at that observation.
     pub(crate) invocation: Option<String>,
 }
 
 impl ChangeExecutor<'_> {
-    /// Performs `next`. `why` is for the journal, where a move has a reason.
+    /// Performs `next`. `why` is the reason for the journal, if the move has one.
     ///
     /// # Guarantees
-    /// What is announced in the journal is on disk before the effect, and the effect is on disk before it is recorded.
+    /// The announcement of an effect in the journal is on disk before the effect, and the effect is on disk before it is recorded
+    /// as done.
     pub(crate) fn perform(&mut self, next: Move, why: Option<String>) -> Result<(), NodeError> {
         match next {
             Move::Arm => self.arm(),
@@ -73,7 +73,7 @@ impl ChangeExecutor<'_> {
             }
             Move::RecordForeign(at) => self.mark(at, StepProgress::Waiting),
             Move::Complete => self.enter(Phase::Applied),
-            Move::RemoveSibling(at) => self.sweep(at),
+            Move::RemoveSibling(at) => self.remove_sibling(at),
             Move::Settle => self.settle(),
             Move::Abandon(_) => self.abandon(),
             Move::BeginRollback => {
@@ -92,16 +92,16 @@ impl ChangeExecutor<'_> {
                 }
                 self.record(|change| {
                     change.phase = Phase::Undoing;
-                    // An undo that a person asks for again, or that was cut short, goes on for the reason it had.
+                    // An undo that is requested again, or that was interrupted, keeps its first reason.
                     change.why = change.why.or(Some(UndoCause::of(reason)));
                     change.note = why.or(change.note.take());
                 })
             }
             Move::SwapBack(at) => {
                 self.mark(at, StepProgress::Returning)?;
-                let places = SwapPaths::open(self.root, self.step(at)?)?;
-                places.swap_back()?;
-                places.sync()?;
+                let paths = SwapPaths::open(self.root, self.step(at)?)?;
+                paths.swap_back()?;
+                paths.sync()?;
                 self.mark(at, StepProgress::Returned)
             }
             Move::RemoveFolders => self.remove_folders(),
@@ -113,7 +113,7 @@ impl ChangeExecutor<'_> {
             }),
             Move::BeginRestart => self.announce(Phase::Restarting),
             Move::Restore => {
-                // Copies and folders that are gone are gone for good: nobody looks for them from here on.
+                // No later phase removes copies and folders, so they must be removed here.
                 self.clear_copies()?;
                 self.announce(Phase::Restoring)
             }
@@ -124,8 +124,8 @@ impl ChangeExecutor<'_> {
             }
             Move::Disarm => self.runtime()?.disarm(),
             Move::Restart => {
-                let again = self.asked > 0;
-                self.asked += 1;
+                let again = self.restarts_requested > 0;
+                self.restarts_requested += 1;
                 let phase = self.change.phase;
                 let runtime = self.runtime()?;
                 runtime.phase_started(phase);
@@ -134,7 +134,7 @@ impl ChangeExecutor<'_> {
             Move::RunTrial => {
                 let runtime = self.runtime()?;
                 runtime.pull_trial_image();
-                // However long that took, what serves afterwards has its time to show it.
+                // The pull may have taken any time, so the deadline to serve starts again.
                 runtime.phase_started(Phase::Verifying);
                 Ok(())
             }
@@ -146,19 +146,19 @@ impl ChangeExecutor<'_> {
         }
     }
 
-    /// What runs, where the change is for a containerd that runs.
+    /// Observes the running containerd of the change. Returns `None` if the change has none.
     pub(crate) fn service(&mut self) -> Result<Option<Service>, NodeError> {
         let Some(runtime) = self.runtime.as_deref_mut() else {
             return Ok(None);
         };
-        let (service, running) = runtime::service(runtime, &self.change, self.asked)?;
+        let (service, running) = runtime::service(runtime, &self.change, self.restarts_requested)?;
         self.differences = running.differences;
         self.invocation = running.invocation;
         Ok(Some(service))
     }
 
-    /// Calls for a person: the change could not be undone, as `why` says.
-    pub(crate) fn alarm(&mut self, why: &str) {
+    /// Alerts an operator that the change could not be undone, with the reason `why`.
+    pub(crate) fn alert_operator(&mut self, why: &str) {
         let files: Vec<String> = self
             .change
             .steps
@@ -167,12 +167,12 @@ impl ChangeExecutor<'_> {
             .collect();
         let line = format!(
             "mirrorshift: the change `{}` could not be undone, and containerd may not serve: {why}. Its files: {}. \
-             Run `mirrorshift status`, mend what it names, then run `mirrorshift rollback`.",
+             Run `mirrorshift status`, repair the files that it names, then run `mirrorshift rollback`.",
             self.change.id,
             files.join(", ")
         );
         if let Some(runtime) = self.runtime.as_deref_mut() {
-            // What others said may have ends of lines in it, and worse.
+            // The reason may contain text of other programs with line breaks and control characters.
             runtime.alert(&line.replace(char::is_control, " "));
         }
     }
@@ -180,11 +180,11 @@ impl ChangeExecutor<'_> {
     fn runtime(&mut self) -> Result<&mut (dyn Runtime + '_), NodeError> {
         match &mut self.runtime {
             Some(runtime) => Ok(&mut **runtime),
-            None => Err(NodeError::Message("there is no running containerd to act on")),
+            None => Err(NodeError::Message("there is no running containerd for this move")),
         }
     }
 
-    /// Enters a phase with a restart in it, and remembers what ran before that.
+    /// Enters a phase that contains a restart, and records the invocation that ran before it.
     fn announce(&mut self, phase: Phase) -> Result<(), NodeError> {
         let change = self.change.clone();
         let from = self.runtime()?.observe(&change)?.invocation;
@@ -197,10 +197,10 @@ impl ChangeExecutor<'_> {
     }
 
     fn step(&self, at: usize) -> Result<&StepRecord, NodeError> {
-        self.change.steps.get(at).ok_or(NodeError::DidNotConverge)
+        self.change.steps.get(at).ok_or(NodeError::NoSuchStep(at))
     }
 
-    /// Writes the journal with `edit` applied; the change in hand follows only when that is on disk.
+    /// Writes the journal with `edit` applied. `self.change` changes only after the journal is on disk.
     fn record(&mut self, edit: impl FnOnce(&mut Change)) -> Result<(), NodeError> {
         let mut change = self.change.clone();
         edit(&mut change);
@@ -212,7 +212,7 @@ impl ChangeExecutor<'_> {
         journal.save(self.state)?;
         *self.journal = journal;
         if self.change.phase != change.phase {
-            self.asked = 0;
+            self.restarts_requested = 0;
             if let Some(runtime) = self.runtime.as_deref_mut() {
                 runtime.phase_started(change.phase);
             }
@@ -239,8 +239,8 @@ impl ChangeExecutor<'_> {
         }
         let armed = self.back_up().and_then(|()| self.enter(Phase::Armed));
         if armed.is_err() {
-            // The journal does not know this change, so what was made for it is litter. The reason to refuse is the
-            // first trouble, not one more from here.
+            // The journal does not have this change, so its backups are leftovers. The first error is the reason for the
+            // refusal, so an error of this removal is ignored.
             self.journal.remove_temporaries(self.state);
         }
         armed
@@ -265,18 +265,18 @@ impl ChangeExecutor<'_> {
     fn stage(&self, at: usize) -> Result<(), NodeError> {
         let step = self.step(at)?;
         let Some(Some(bytes)) = self.new.get(at) else {
-            return Err(NodeError::Message("the new bytes are not at hand"));
+            return Err(NodeError::Message("the new contents are not available"));
         };
         if step.after != Some(Digest::of(bytes)) {
-            return Err(NodeError::Message("the new bytes are not those of the plan"));
+            return Err(NodeError::Message("the new contents differ from the plan"));
         }
         let attributes = match step.restores.as_ref().or(step.before.as_ref()) {
-            Some(file) => like(file),
+            Some(file) => attributes_of(file),
             None => Attributes::New {
                 mode: self.change.new_file_mode,
             },
         };
-        self.stage_bytes(step, bytes, &attributes)
+        self.stage_contents(step, bytes, &attributes)
     }
 
     fn stage_undo(&self, at: usize) -> Result<(), NodeError> {
@@ -284,8 +284,8 @@ impl ChangeExecutor<'_> {
         let bytes = self.state.read_backup(&self.change.id, at)?;
         match (bytes, &step.before) {
             (Some(bytes), Some(before)) if before.digest == Digest::of(&bytes) => {
-                self.stage_bytes(step, &bytes, &like(before))?;
-                // Staged one by one in the middle of an undo, or all before it.
+                self.stage_contents(step, &bytes, &attributes_of(before))?;
+                // During an undo each copy is staged by itself and must be synced. Before it, all are synced together.
                 if self.change.phase == Phase::Undoing {
                     self.sync_copies()
                 } else {
@@ -296,7 +296,7 @@ impl ChangeExecutor<'_> {
         }
     }
 
-    fn stage_bytes(&self, step: &StepRecord, bytes: &[u8], attributes: &Attributes) -> Result<(), NodeError> {
+    fn stage_contents(&self, step: &StepRecord, bytes: &[u8], attributes: &Attributes) -> Result<(), NodeError> {
         let (folder, name) = split(&step.beside);
         let folder = self.root.folder(folder).map_err(NodeError::io("open", folder))?;
         stage(&folder, name, &step.beside, &mut Cursor::new(bytes), attributes)
@@ -307,7 +307,7 @@ impl ChangeExecutor<'_> {
         let folders: BTreeSet<&str> = self.change.steps.iter().map(|step| split(&step.beside).0).collect();
         for folder in folders {
             let fd = match self.root.folder(folder) {
-                // Somebody took it away: there is nothing of ours in it to sync.
+                // Another program removed the folder, so there is no copy in it to sync.
                 Err(Errno::NOENT) => continue,
                 other => other.map_err(NodeError::io("open", folder))?,
             };
@@ -317,8 +317,17 @@ impl ChangeExecutor<'_> {
     }
 
     fn swap(&mut self, at: usize) -> Result<(), NodeError> {
-        let step = self.step(at)?;
-        let missing = folders::missing_parents(self.root, split(&step.target).0)?;
+        let missing = folders::missing_parents(self.root, split(&self.step(at)?.target).0)?;
+        self.announce_swap(at, &missing)?;
+        self.create_folders(&missing)?;
+        let paths = SwapPaths::open(self.root, self.step(at)?)?;
+        paths.swap_in()?;
+        paths.sync()?;
+        self.mark(at, StepProgress::Swapped)
+    }
+
+    /// Records that a swap begins, and which folders it creates.
+    fn announce_swap(&mut self, at: usize, missing: &[String]) -> Result<(), NodeError> {
         let announced: Vec<_> = missing
             .iter()
             .filter(|folder| !self.change.folders.contains(folder))
@@ -329,38 +338,40 @@ impl ChangeExecutor<'_> {
             if let Some(step) = change.steps.get_mut(at) {
                 step.mark = StepProgress::Swapping;
             }
-        })?;
-        for path in &missing {
+        })
+    }
+
+    /// Creates the folders of a swap, outermost first.
+    fn create_folders(&mut self, missing: &[String]) -> Result<(), NodeError> {
+        for path in missing {
             let (folder, name) = split(path);
             let folder = self.root.folder(folder).map_err(NodeError::io("open", folder))?;
-            if !make_folder(&folder, name, 0o755).map_err(NodeError::io("make", path.as_str()))? {
-                // Somebody made it since: it is not ours to take away.
+            if !make_folder(&folder, name, 0o755).map_err(NodeError::io("create", path.as_str()))? {
+                // Another program created the folder since it was found missing, so an undo must not remove it.
                 self.record(|change| change.folders.retain(|folder| folder != path))?;
             }
         }
-        let places = SwapPaths::open(self.root, self.step(at)?)?;
-        places.swap_in()?;
-        places.sync()?;
-        self.mark(at, StepProgress::Swapped)
+        Ok(())
     }
 
-    /// Takes the copy beside a file away, when it is what a step leaves there. What lies there in phases without a swap
-    /// is an unfinished copy of ours, as the name was free when the change was armed. Synced when the phase ends.
-    fn sweep(&self, at: usize) -> Result<(), NodeError> {
+    /// Removes the copy next to a file, if a step of this change can have left it. In phases without a swap such a copy is an
+    /// unfinished copy of this change, because the name was free when the change was armed. The folder is synced when the phase
+    /// ends.
+    fn remove_sibling(&self, at: usize) -> Result<(), NodeError> {
         let step = self.step(at)?;
         let (folder, name) = split(&step.beside);
         let fd = self.root.folder(folder).map_err(NodeError::io("open", folder))?;
-        let ours = match stat_path(&fd, name, &step.beside)? {
+        let is_ours = match stat_path(&fd, name, &step.beside)? {
             PathStat::Nothing => true,
             PathStat::File(now) => {
                 step.mark == StepProgress::Waiting
                     || self.change.phase == Phase::RollbackStaging
                     || step.after == Some(now.record.digest)
-                    || step.before.as_ref().is_some_and(|then| now.record.same(then))
+                    || step.before.as_ref().is_some_and(|before| now.record.is_same_as(before))
             }
             PathStat::Other(_) => false,
         };
-        if !ours {
+        if !is_ours {
             return Err(NodeError::UnexpectedSibling {
                 path: step.path.clone(),
                 beside: step.beside.clone(),
@@ -368,10 +379,10 @@ impl ChangeExecutor<'_> {
         }
         remove(&fd, name)
             .and_then(|()| remove(&fd, &part(name)))
-            .map_err(NodeError::io("take away", step.beside.as_str()))
+            .map_err(NodeError::io("remove", step.beside.as_str()))
     }
 
-    /// Takes away copies that a kill left unfinished, and syncs every folder that copies lay in.
+    /// Removes unfinished copies of a killed run, and syncs every folder that held copies.
     fn clear_copies(&self) -> Result<(), NodeError> {
         for step in &self.change.steps {
             let (folder, name) = split(&step.beside);
@@ -380,12 +391,12 @@ impl ChangeExecutor<'_> {
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(NodeError::io("open", folder)(error)),
             };
-            remove(&fd, &part(name)).map_err(NodeError::io("take away", step.beside.as_str()))?;
+            remove(&fd, &part(name)).map_err(NodeError::io("remove", step.beside.as_str()))?;
         }
         self.sync_copies()
     }
 
-    /// The change as it ends now, but for its phase.
+    /// Returns the change as closed now. The caller sets its phase.
     fn closed(&self) -> Change {
         let mut change = self.change.clone();
         change.ended = Some(self.now);
@@ -400,9 +411,9 @@ impl ChangeExecutor<'_> {
         let mut change = self.closed();
         (change.phase, change.settled) = (Phase::Settled, true);
         let mut journal = self.journal.with_change(&change);
-        let back = journal.mark_rolled_back(&change);
-        // What mends changes nothing of what is whose.
-        for step in change.steps.iter().filter(|_| !back && !change.is_repair) {
+        let is_rollback = journal.mark_rolled_back(&change);
+        // A repair does not change the ownership of files.
+        for step in change.steps.iter().filter(|_| !is_rollback && !change.is_repair) {
             match step.after {
                 Some(digest) => {
                     let made = step.before.is_none() || step.owned.is_some_and(|owned| owned.made);
@@ -449,10 +460,11 @@ impl ChangeExecutor<'_> {
         Ok(())
     }
 
-    /// Synced when the phase ends, with the journal that no longer names the folders; doing it again finds them gone.
+    /// Removes the folders that the change created. The removal is synced when the phase ends, with the journal that no longer
+    /// names the folders. Repeating it finds them missing.
     fn remove_folders(&mut self) -> Result<(), NodeError> {
         if self.change.phase == Phase::Settled {
-            // What cannot be taken away is left: it is empty, and no reason to say that the change failed.
+            // A folder that cannot be removed stays. It is empty, and no reason to report that the change failed.
             folders::remove_empty(self.root, &self.change.leaves, true).ok();
             return self.record(|change| change.leaves.clear());
         }
@@ -462,7 +474,7 @@ impl ChangeExecutor<'_> {
     }
 }
 
-fn like(file: &FileRecord) -> Attributes {
+fn attributes_of(file: &FileRecord) -> Attributes {
     Attributes::CopyOf {
         mode: file.mode,
         uid: file.uid,

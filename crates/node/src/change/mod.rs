@@ -5,6 +5,8 @@
 
 /// The loop: observe, decide, perform, repeat.
 pub(crate) mod change_loop;
+/// The plan of a change.
+pub(crate) mod change_plan;
 /// Performs one move.
 pub(crate) mod executor;
 /// The result of a session.

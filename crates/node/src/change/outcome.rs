@@ -1,30 +1,30 @@
-//! How a session ends, for callers.
+//! The result of a session, for callers.
 
 use crate::error::NodeError;
 use crate::journal::file::JournalError;
 
-/// How an error ends the program; the exit codes are the caller's.
+/// The kind of an error. The caller maps it to an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeErrorKind {
-    /// Refused, and every file is as it was.
+    /// Refused. Nothing was changed.
     Refused,
-    /// Begun, failed, and undone: every file is as it was.
+    /// The change failed and was undone: every file is the original.
     Undone,
-    /// Neither done nor undone: a person is needed.
+    /// The undo failed: an operator must repair the node.
     Stuck,
-    /// Another writer holds the lock.
+    /// Another process holds the lock.
     Locked,
-    /// Stopped in the middle: the same command goes on.
+    /// The change stopped in the middle. The same command continues it.
     Unfinished,
 }
 
-/// Why no session was opened. Nothing was changed.
+/// An error that prevented a session. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process is changing this node.
-    #[error("another writer holds the lock{}", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    #[error("another process holds the lock{}", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     Locked {
-        /// Its identifier, when it is known.
+        /// The process id of the holder, if it is known.
         pid: Option<u32>,
     },
     /// The journal cannot be trusted.
@@ -36,7 +36,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// How it ends the program.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> NodeErrorKind {
         match self {
             Self::Locked { .. } => NodeErrorKind::Locked,
@@ -44,53 +44,55 @@ impl OpenError {
         }
     }
 
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns advice as a sentence without its full stop.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Locked { .. } => Some("wait until it is done; `status` shows how far it has come"),
+            Self::Locked { .. } => {
+                Some("wait until the other change has ended; `mirrorshift status` shows its progress")
+            }
             Self::Journal(error) => Some(error.hint()),
-            Self::Trouble(trouble) => trouble.hint(),
+            Self::Trouble(error) => error.hint(),
         }
     }
 }
 
-/// Why a change did not come to its end.
+/// An error that ended a change.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// Nothing was changed.
     #[error("refused, and nothing was changed")]
     Refused(#[source] NodeError),
-    /// It was begun and undone.
-    #[error("the change `{change}` was undone: every file is as it was")]
+    /// The change failed and was undone.
+    #[error("the change `{change}` was undone: every file is the original")]
     Undone {
-        /// Its identifier.
+        /// The identifier of the change.
         change: String,
-        /// Why.
+        /// The cause.
         #[source]
         cause: NodeError,
     },
     /// The undo failed.
-    #[error("the change `{change}` could not be undone, and a person is needed")]
+    #[error("the change `{change}` could not be undone: an operator must repair the node")]
     Stuck {
-        /// Its identifier.
+        /// The identifier of the change.
         change: String,
-        /// Why.
+        /// The cause.
         #[source]
         cause: NodeError,
     },
-    /// It stopped where it stood.
+    /// The change stopped in the middle.
     #[error("the change `{change}` stopped in the middle; run the command again")]
     Unfinished {
-        /// Its identifier.
+        /// The identifier of the change.
         change: String,
-        /// Why.
+        /// The cause.
         #[source]
         cause: NodeError,
     },
 }
 
 impl ChangeError {
-    /// How it ends the program.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> NodeErrorKind {
         match self {
             Self::Refused(_) => NodeErrorKind::Refused,
@@ -100,33 +102,35 @@ impl ChangeError {
         }
     }
 
-    /// What was in the way.
+    /// Returns the cause.
     pub fn trouble(&self) -> &NodeError {
         match self {
-            Self::Refused(trouble) => trouble,
-            Self::Undone { cause, .. } | Self::Stuck { cause, .. } | Self::Unfinished { cause, .. } => cause,
+            Self::Refused(cause)
+            | Self::Undone { cause, .. }
+            | Self::Stuck { cause, .. }
+            | Self::Unfinished { cause, .. } => cause,
         }
     }
 }
 
-/// What a session did.
+/// The outcome of a session that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was to do, and nothing was written.
+    /// There was nothing to do, and nothing was written.
     Nothing,
-    /// Every file holds its new bytes.
+    /// The change settled: every new file is in place.
     Settled(Report),
-    /// A change that had not settled is undone: every file holds its old bytes.
+    /// An unsettled change was undone: every file is the original.
     Undone(Report),
-    /// A settled change is rolled back: every file holds its old bytes.
+    /// A settled change was rolled back: every file is the original.
     RolledBack(Report),
 }
 
-/// Which change it was.
+/// The change of an outcome, and its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Its identifier.
+    /// The identifier of the change.
     pub change: String,
-    /// Its files, in the order of the steps.
+    /// The files of the change, in the order of its steps.
     pub files: Vec<String>,
 }

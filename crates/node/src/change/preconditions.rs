@@ -1,13 +1,15 @@
-//! Looks at a plan's files before anything is touched.
+//! Checks the files of a plan before anything is changed.
 
-use crate::change::session::ChangePlan;
+use crate::change::change_plan::ChangePlan;
 use crate::error::NodeError;
 use crate::files::entry::FILE_LIMIT;
 use crate::files::resolve::{ResolvedPath, resolve};
 use crate::files::root::{Root, join, split};
 use crate::files::snapshot::{PathStat, stat_path};
-use crate::journal::file::{Change, Journal, StepRecord};
-use crate::journal::state_dir::{STATE_DIR, StateDir};
+use crate::journal::file::Journal;
+use crate::journal::record::{Change, StepRecord};
+use crate::journal::state_dir::StateDir;
+use crate::paths::STATE_DIR;
 use mirrorshift_plan::change::{Phase, StepProgress};
 use mirrorshift_plan::{Digest, Expect, Step};
 use rustix::fd::OwnedFd;
@@ -18,25 +20,22 @@ use rustix::io::Errno;
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Held back while a change is open, beside what its journal needs: bytes.
-pub(crate) const RESERVED: u64 = 64 << 10;
-
-/// A plan that may be armed, unless something is foreign.
+/// A plan that may be armed, unless a file was modified by another program.
 pub(crate) struct CheckedPlan {
     pub(crate) change: Change,
-    /// The new bytes of each step.
+    /// The new contents of each step.
     pub(crate) new: Vec<Option<Vec<u8>>>,
-    /// The old bytes of each step.
+    /// The original contents of each step.
     pub(crate) old: Vec<Option<Vec<u8>>>,
-    /// What was found where a step did not find what it expects.
+    /// For each step whose file is not the expected one: what was found instead.
     pub(crate) foreign: Vec<Option<String>>,
 }
 
-/// Looks at every file of `plan`. Steps that would change nothing are left out.
+/// Checks every file of `plan`. Steps that would change nothing are left out.
 ///
 /// # Errors
-/// The first step that cannot be done at all, and why; nothing was written.
-pub(crate) fn survey(
+/// The first step that cannot be carried out, with the reason. Nothing was written.
+pub(crate) fn check(
     root: &Root,
     state: &StateDir,
     journal: &Journal,
@@ -44,8 +43,8 @@ pub(crate) fn survey(
     id: &str,
     now: u64,
 ) -> Result<CheckedPlan, NodeError> {
-    let mut found = CheckedPlan {
-        change: begun(plan, id, now),
+    let mut checked = CheckedPlan {
+        change: new_change(plan, id, now),
         new: Vec::new(),
         old: Vec::new(),
         foreign: Vec::new(),
@@ -59,16 +58,19 @@ pub(crate) fn survey(
             (Expect::Absent, None) => continue,
             _ => {}
         }
-        let at = found.change.steps.len();
-        let place = place(root, step)?;
+        let at = checked.change.steps.len();
+        let location = locate(root, step)?;
         let unsuitable = |what: String, hint| NodeError::Unsuitable {
             path: step.path.clone(),
             what,
             hint,
         };
-        if !targets.insert(place.target.clone()) {
-            let what = format!("is the same file as another of this plan (`{}`)", place.target);
-            return Err(unsuitable(what, "let one name be a file of its own, or leave one out"));
+        if !targets.insert(location.target.clone()) {
+            let what = format!("is the same file as another of this plan (`{}`)", location.target);
+            return Err(unsuitable(
+                what,
+                "replace one of the links by a separate file, or remove it from `imports`",
+            ));
         }
         if step
             .content
@@ -77,22 +79,22 @@ pub(crate) fn survey(
         {
             return Err(unsuitable(
                 format!("would be larger than {FILE_LIMIT} bytes"),
-                "split it by `imports`",
+                "split the file with `imports`",
             ));
         }
-        let (folder, name) = split(&place.target);
-        let (before, old, foreign) = match (&place.seen, step.expect) {
+        let (folder, name) = split(&location.target);
+        let (before, old, foreign) = match (&location.stat, step.expect) {
             (PathStat::Other(what), _) => {
-                return Err(unsuitable(what.clone(), "make it a plain file, or take it away"));
+                return Err(unsuitable(what.clone(), "replace it by a plain file, or remove it"));
             }
             (PathStat::Nothing, Expect::Absent) => (None, None, None),
-            (PathStat::Nothing, Expect::File(_)) => (None, None, Some("it is gone")),
+            (PathStat::Nothing, Expect::File(_)) => (None, None, Some("it was removed")),
             (PathStat::File(now), expect) => {
                 now.replaceable(&step.path, root.is_live())?;
                 let foreign = match expect {
-                    Expect::Absent => Some("something stands there"),
+                    Expect::Absent => Some("the file exists now"),
                     Expect::File(digest) if digest != now.record.digest => {
-                        Some("it holds other bytes than were planned for")
+                        Some("its contents changed after the plan was made")
                     }
                     Expect::File(_) => None,
                 };
@@ -102,21 +104,21 @@ pub(crate) fn survey(
         let owned = journal.owned.get(&step.path).copied();
         if after.is_none() && !owned.is_some_and(|owned| owned.made && step.expect == Expect::File(owned.digest)) {
             return Err(unsuitable(
-                "was not made by this tool, so it is not taken away".to_owned(),
-                "take it away by hand when nothing needs it",
+                "was not created by mirrorshift, so it is not removed".to_owned(),
+                "remove it by hand if no program needs it",
             ));
         }
-        let beside_folder = if place.missing == 0 {
+        let copy_folder = if location.missing == 0 {
             folder
         } else {
-            place.anchor.as_str()
+            location.anchor.as_str()
         };
-        let beside = join(beside_folder, &format!(".{name}.{id}-{at}.new"));
-        space.want(&place.folder, beside_folder, step.content.as_ref().map_or(0, Vec::len))?;
-        space.want(&state.fd, STATE_DIR, old.as_ref().map_or(0, Vec::len))?;
-        found.change.steps.push(StepRecord {
+        let beside = join(copy_folder, &format!(".{name}.{id}-{at}.new"));
+        space.add(&location.folder, copy_folder, step.content.as_ref().map_or(0, Vec::len))?;
+        space.add(&state.fd, STATE_DIR, old.as_ref().map_or(0, Vec::len))?;
+        checked.change.steps.push(StepRecord {
             path: step.path.clone(),
-            target: place.target,
+            target: location.target,
             beside,
             why: step.why.clone(),
             before,
@@ -125,16 +127,16 @@ pub(crate) fn survey(
             owned,
             mark: StepProgress::Waiting,
         });
-        found.new.push(step.content.clone());
-        found.old.push(old);
-        found.foreign.push(foreign.map(str::to_owned));
+        checked.new.push(step.content.clone());
+        checked.old.push(old);
+        checked.foreign.push(foreign.map(str::to_owned));
     }
     space.check()?;
-    Ok(found)
+    Ok(checked)
 }
 
-/// The change of `plan` before anything of it was done.
-fn begun(plan: &ChangePlan, id: &str, now: u64) -> Change {
+/// Returns the change of `plan` before its first move.
+fn new_change(plan: &ChangePlan, id: &str, now: u64) -> Change {
     Change {
         id: id.to_owned(),
         plan: plan.digest,
@@ -155,48 +157,50 @@ fn begun(plan: &ChangePlan, id: &str, now: u64) -> Change {
     }
 }
 
-struct Place {
+/// The file of a step, resolved.
+struct Location {
     target: String,
-    /// The nearest folder that is there, and how many are missing between it and the file.
+    /// The nearest existing folder.
     anchor: String,
     folder: OwnedFd,
+    /// The number of missing folders between `anchor` and the file.
     missing: usize,
-    seen: PathStat,
+    stat: PathStat,
 }
 
-fn place(root: &Root, step: &Step) -> Result<Place, NodeError> {
+fn locate(root: &Root, step: &Step) -> Result<Location, NodeError> {
     let unsuitable = |what: String, hint| NodeError::Unsuitable {
         path: step.path.clone(),
         what,
         hint,
     };
-    let lost = "let it be a plain file, or a link to one below the root";
-    let clean = step.path.starts_with('/')
+    let hint = "replace it by a plain file, or by a link to a file under the root";
+    let is_clean = step.path.starts_with('/')
         && step
             .path
             .split('/')
             .skip(1)
             .all(|name| !matches!(name, "" | "." | ".."));
-    if !clean {
+    if !is_clean {
         return Err(unsuitable(
             "is not a clean absolute path".to_owned(),
-            "this is a mistake in the plan",
+            "this is a defect of mirrorshift: report it",
         ));
     }
     let (target, anchor, missing) = match resolve(root, &step.path) {
-        Err(why) => return Err(unsuitable(why.fragment(&step.path), lost)),
+        Err(error) => return Err(unsuitable(error.fragment(&step.path), hint)),
         Ok(ResolvedPath::Missing {
             dangling: Some(link), ..
         }) if link == step.path => {
             return Err(unsuitable(
-                "is a dangling link: what it names does not exist".to_owned(),
-                lost,
+                "is a dangling link: the file that it names does not exist".to_owned(),
+                hint,
             ));
         }
         Ok(ResolvedPath::Missing {
             dangling: Some(link), ..
         }) => {
-            return Err(unsuitable(format!("is reached by the dangling link `{link}`"), lost));
+            return Err(unsuitable(format!("is reached by the dangling link `{link}`"), hint));
         }
         Ok(ResolvedPath::Missing {
             anchor,
@@ -210,69 +214,70 @@ fn place(root: &Root, step: &Step) -> Result<Place, NodeError> {
     };
     if target == STATE_DIR || target.starts_with(&format!("{STATE_DIR}/")) {
         return Err(unsuitable(
-            format!("leads into `{STATE_DIR}`, which is the tool's own"),
-            lost,
+            format!("leads into `{STATE_DIR}`, which is reserved for mirrorshift"),
+            hint,
         ));
     }
     let folder = root.folder(&anchor).map_err(NodeError::io("open", anchor.as_str()))?;
-    let seen = if missing == 0 {
+    let stat = if missing == 0 {
         stat_path(&folder, split(&target).1, &step.path)?
     } else {
         PathStat::Nothing
     };
-    Ok(Place {
+    Ok(Location {
         target,
         anchor,
         folder,
         missing,
-        seen,
+        stat,
     })
 }
 
-/// Bytes that will be written, by file system.
+/// The space that a change needs, by file system.
 #[derive(Default)]
 struct RequiredSpace {
-    wanted: BTreeMap<u64, Wanted>,
+    by_device: BTreeMap<u64, DeviceSpace>,
 }
 
-struct Wanted {
+struct DeviceSpace {
     shown: String,
     free: u64,
     inodes: Option<u64>,
+    /// The size in bytes of the files that will be written there.
     bytes: u64,
 }
 
 impl RequiredSpace {
-    fn want(&mut self, folder: &OwnedFd, shown: &str, bytes: usize) -> Result<(), NodeError> {
+    fn add(&mut self, folder: &OwnedFd, shown: &str, bytes: usize) -> Result<(), NodeError> {
         let io = |action| NodeError::io(action, shown);
-        let device = fs::fstat(folder).map_err(io("look at"))?.st_dev;
-        let wanted = match self.wanted.entry(device) {
+        let device = fs::fstat(folder).map_err(io("inspect"))?.st_dev;
+        let space = match self.by_device.entry(device) {
             MapEntry::Occupied(known) => known.into_mut(),
             MapEntry::Vacant(slot) => {
-                let stat = fs::fstatvfs(folder).map_err(io("ask the free space of"))?;
+                let stat = fs::fstatvfs(folder).map_err(io("read the free space of"))?;
                 if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
                     return Err(io("write in")(Errno::ROFS));
                 }
-                slot.insert(Wanted {
+                slot.insert(DeviceSpace {
                     shown: shown.to_owned(),
                     free: stat.f_bavail.saturating_mul(stat.f_frsize),
-                    // 0 inodes in all means that the file system does not count them, as on btrfs.
+                    // A total of 0 inodes means that the file system does not count them, as on btrfs.
                     inodes: (stat.f_files > 0).then_some(stat.f_favail),
                     bytes: 0,
                 })
             }
         };
-        wanted.bytes += bytes as u64;
+        space.bytes += bytes as u64;
         Ok(())
     }
 
     fn check(&self) -> Result<(), NodeError> {
-        for Wanted {
+        for DeviceSpace {
             shown,
             free,
             inodes,
             bytes,
-        } in self.wanted.values()
+        } in self.by_device.values()
         {
             let needed = bytes.saturating_mul(4);
             if *free < needed {
@@ -286,7 +291,7 @@ impl RequiredSpace {
                 return Err(NodeError::Unsuitable {
                     path: shown.clone(),
                     what: "is on a file system with no room for more files (inodes)".to_owned(),
-                    hint: "take some files away and run the command again",
+                    hint: "remove some files and run the command again",
                 });
             }
         }

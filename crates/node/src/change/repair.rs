@@ -1,10 +1,10 @@
-//! Puts back what this tool wrote into hosts.toml files, where somebody wrote over it or took it away.
+//! Repairs hosts.toml files that Mirrorshift wrote and that another program modified or removed.
 //!
-//! The journal knows what was written by its digest alone, and backups hold what stood there before. So whoever keeps a node has
-//! copies made while the files are as they were written, and those are what is put back.
+//! The journal has only the digests of written files, and the backups hold the original files. So the agent has copies made
+//! while the files are unmodified, and a repair restores these copies.
 
+use crate::change::change_plan::ChangePlan;
 use crate::change::outcome::OpenError;
-use crate::change::session::ChangePlan;
 use crate::error::NodeError;
 use crate::files::root::{Root, join, split};
 use crate::files::stage::remove;
@@ -12,8 +12,10 @@ use crate::journal::file::Journal;
 use crate::journal::lock::{
     NotLocked, {self},
 };
-use crate::journal::state_dir::{COPIES, STATE_DIR, StateDir, list, make_folder, open_in, read, write};
+use crate::journal::record::Change;
+use crate::journal::state_dir::{StateDir, list, make_folder, open_in, read, write};
 use crate::journal::status::Status;
+use crate::paths::{COPIES, STATE_DIR};
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::{Digest, Expect, Step};
 use rustix::fs::{
@@ -22,23 +24,23 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 
-/// containerd reads these at every pull, so that putting one back takes no restart.
-const MENDED: &str = "/hosts.toml";
-/// Of a file that is gone and whose change is forgotten.
+/// The name of the files that can be repaired. containerd reads them at every pull, so that a repair needs no restart.
+const REPAIRED: &str = "/hosts.toml";
+/// The mode of a restored file whose change is no longer recorded.
 const PRIVATE: u32 = 0o600;
 
-/// A file that does not hold what this tool wrote.
+/// A file that no longer holds what Mirrorshift wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
     /// The file, by the path of the plan that wrote it.
     pub path: String,
-    /// Whose it is now and when it was written last, in seconds since 1970; nothing when it is gone.
+    /// The owner's uid and the time of the last modification, in seconds since 1970. `None` if the file does not exist.
     pub now: Option<(u32, i64)>,
-    /// [`Session::mend`](crate::change::session::Session::mend) would put it back.
+    /// True if [`Session::repair`](crate::change::session::Session::repair) can restore the file.
     pub mendable: bool,
 }
 
-/// The files of `status` that do not hold what was written, by path. Writes nothing.
+/// Returns the files of `status` that no longer hold what was written, by path. Writes nothing.
 pub fn drifted(root: &Root, status: &Status) -> Vec<Drift> {
     let state = StateDir::open_existing(root).ok().flatten();
     let drift = |path: &str, digest: Digest| {
@@ -48,7 +50,7 @@ pub fn drifted(root: &Root, status: &Status) -> Vec<Drift> {
             Entry::File(_) | Entry::Absent => true,
             _ => false,
         };
-        let copy = state.as_ref().and_then(|state| copy(state, digest).ok().flatten());
+        let copy = state.as_ref().and_then(|state| read_copy(state, digest).ok().flatten());
         let (folder, name) = split(path);
         let stat = root
             .folder(folder)
@@ -56,71 +58,76 @@ pub fn drifted(root: &Root, status: &Status) -> Vec<Drift> {
         Some(Drift {
             path: path.to_owned(),
             now: stat.ok().map(|stat| (stat.st_uid, stat.st_mtime)),
-            mendable: there && path.ends_with(MENDED) && copy.is_some(),
+            mendable: there && path.ends_with(REPAIRED) && copy.is_some(),
         })
     };
     let owned = status.owned.iter();
     owned.filter_map(|(path, owned)| drift(path, owned.digest)).collect()
 }
 
-/// Makes a copy of every hosts.toml that holds what this tool wrote and of which there is none, for root alone, and takes
-/// away those that nobody needs. While somebody changes the node nothing is done, and the next call does it.
+/// Copies every unmodified hosts.toml that Mirrorshift wrote and that has no copy yet, readable only by root. Removes copies that
+/// are no longer needed. While another process changes the node it does nothing, and the next call makes the copies.
 ///
 /// # Guarantees
-/// Writes in [`STATE`] alone.
+/// Writes only in [`STATE_DIR`].
 ///
 /// # Errors
-/// [`OpenError`], without what was not copied yet.
+/// [`OpenError`]. Files that were not copied yet have no copy.
 pub fn retain_copies(root: &Root) -> Result<(), OpenError> {
     let Some(state) = StateDir::open_existing(root)? else {
         return Ok(());
     };
-    if wanting(root, &state, &Journal::load(&state)?)?.is_empty() {
+    if copies_to_change(root, &state, &Journal::load(&state)?)?.is_empty() {
         return Ok(());
     }
-    let (state, _lock) = match lock::take(root) {
+    let (state, _lock) = match lock::acquire(root) {
         Ok(taken) => taken,
         Err(NotLocked::Held(_)) => return Ok(()),
-        Err(NotLocked::Trouble(trouble)) => return Err(trouble.into()),
+        Err(NotLocked::Error(error)) => return Err(error.into()),
     };
     let shown = join(STATE_DIR, COPIES);
     let io = |action| NodeError::io(action, shown.as_str());
-    make_folder(&state.fd, COPIES, 0o700).map_err(io("make"))?;
+    make_folder(&state.fd, COPIES, 0o700).map_err(io("create"))?;
     let folder = open_in(&state.fd, COPIES).map_err(io("open"))?;
-    for (name, wanted) in wanting(root, &state, &Journal::load(&state)?)? {
+    for (name, wanted) in copies_to_change(root, &state, &Journal::load(&state)?)? {
         match wanted {
             Some(bytes) => write(&folder, &name, &bytes, &join(&shown, &name))?,
-            None => remove(&folder, &name).map_err(io("clear"))?,
+            None => remove(&folder, &name).map_err(io("remove"))?,
         }
     }
     Ok(())
 }
 
-/// What is to be done to the copies: bytes to write, or a file to take away, by name.
-fn wanting(root: &Root, state: &StateDir, journal: &Journal) -> Result<BTreeMap<String, Option<Vec<u8>>>, NodeError> {
-    let mut wanting: BTreeMap<String, Option<Vec<u8>>> = names(state)?.into_iter().map(|name| (name, None)).collect();
-    for (path, owned) in journal.owned.iter().filter(|(path, _)| path.ends_with(MENDED)) {
+/// Returns the changes that the copies need, by name: contents to write, or `None` for a copy to remove.
+fn copies_to_change(
+    root: &Root,
+    state: &StateDir,
+    journal: &Journal,
+) -> Result<BTreeMap<String, Option<Vec<u8>>>, NodeError> {
+    let mut pending: BTreeMap<String, Option<Vec<u8>>> =
+        copy_names(state)?.into_iter().map(|name| (name, None)).collect();
+    for (path, owned) in journal.owned.iter().filter(|(path, _)| path.ends_with(REPAIRED)) {
         let name = owned.digest.to_string();
-        if copy(state, owned.digest)?.is_some() {
-            wanting.remove(&name);
+        if read_copy(state, owned.digest)?.is_some() {
+            pending.remove(&name);
         } else if let Entry::File(bytes) = root.entry(path)
             && Digest::of(&bytes) == owned.digest
         {
-            wanting.insert(name, Some(bytes));
+            pending.insert(name, Some(bytes));
         }
     }
-    Ok(wanting)
+    Ok(pending)
 }
 
-fn names(state: &StateDir) -> Result<Vec<String>, NodeError> {
+fn copy_names(state: &StateDir) -> Result<Vec<String>, NodeError> {
     match open_in(&state.fd, COPIES).and_then(|folder| list(&folder)) {
         Err(Errno::NOENT) => Ok(Vec::new()),
         other => other.map_err(NodeError::io("list", join(STATE_DIR, COPIES))),
     }
 }
 
-/// The bytes of a digest, where there is a copy that holds them.
-fn copy(state: &StateDir, digest: Digest) -> Result<Option<Vec<u8>>, NodeError> {
+/// Reads the copy of a digest. Returns `None` if there is no valid copy.
+fn read_copy(state: &StateDir, digest: Digest) -> Result<Option<Vec<u8>>, NodeError> {
     let name = digest.to_string();
     let shown = join(&join(STATE_DIR, COPIES), &name);
     let folder = match open_in(&state.fd, COPIES) {
@@ -131,7 +138,7 @@ fn copy(state: &StateDir, digest: Digest) -> Result<Option<Vec<u8>>, NodeError> 
     Ok(read(&folder, &name, &shown)?.filter(|bytes| Digest::of(bytes) == digest))
 }
 
-/// What puts them back; nothing when all hold what was written, or what holds something else has no copy.
+/// Returns the plan that restores the drifted files. `None` if no file has drifted, or no drifted file has a copy.
 pub(crate) fn plan(
     root: &Root,
     state: &StateDir,
@@ -139,17 +146,17 @@ pub(crate) fn plan(
     containerd: &str,
 ) -> Result<Option<ChangePlan>, NodeError> {
     let (mut steps, mut mode, mut named) = (Vec::new(), 0o777, vec!["mending".to_owned()]);
-    for (path, owned) in journal.owned.iter().filter(|(path, _)| path.ends_with(MENDED)) {
+    for (path, owned) in journal.owned.iter().filter(|(path, _)| path.ends_with(REPAIRED)) {
         let expect = match root.entry(path) {
             Entry::File(bytes) if Digest::of(&bytes) == owned.digest => continue,
             Entry::File(bytes) => Expect::File(Digest::of(&bytes)),
             Entry::Absent => Expect::Absent,
             _ => continue,
         };
-        let Some(content) = copy(state, owned.digest)? else {
+        let Some(content) = read_copy(state, owned.digest)? else {
             continue;
         };
-        let wrote = |change: &&crate::journal::file::Change| change.steps.iter().any(|step| step.path == *path);
+        let wrote = |change: &&Change| change.steps.iter().any(|step| step.path == *path);
         let before = journal.history.iter().rfind(wrote);
         mode &= before.map_or(PRIVATE, |change| change.new_file_mode);
         named.push(format!("{path} {expect:?} {}", owned.digest));
@@ -157,7 +164,7 @@ pub(crate) fn plan(
             path: path.clone(),
             expect,
             content: Some(content),
-            why: "somebody wrote over what was migrated".to_owned(),
+            why: "another program modified a file that was migrated".to_owned(),
         });
     }
     Ok((!steps.is_empty()).then(|| ChangePlan {

@@ -1,104 +1,79 @@
-//! The running containerd of a change, as the loop sees it and acts on it.
+//! The interface between the loop of a change and the running containerd.
 
 use crate::error::NodeError;
-use crate::facts::baseline::Baseline;
-use crate::journal::file::Change;
+use crate::journal::record::{Change, ServiceRecord};
 use mirrorshift_plan::change::{Guard, Health, Phase, Service, Trial};
-use serde::{Deserialize, Serialize};
 
-/// What the journal remembers of the containerd that a change is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceRecord {
-    /// Its unit, such as `containerd.service`.
-    pub unit: String,
-    /// The boot in which the change was armed, as the kernel names it.
-    pub boot: String,
-    /// Whether the change counts only after a restart.
-    pub restart: bool,
-    /// The invocation that ran when the change was armed.
-    pub armed_with: String,
-    /// The invocation that ran when the restart of this phase was announced; nothing when none ran.
-    pub from: Option<String>,
-    /// The invocation that served when the change was closed: it has read its files as the change left them, whatever their
-    /// times and the clock say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed_with: Option<String>,
-    /// What it served when the change was armed.
-    pub baseline: Baseline,
-}
-
-/// What runs at one moment.
+/// The state of the running containerd at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeState {
-    /// The unit's invocation, when it has one.
+    /// The invocation of the unit, if it runs.
     pub invocation: Option<String>,
-    /// How it serves, against what it did when the change was armed.
+    /// The health of containerd, compared with the moment when the change was armed.
     pub health: Health,
-    /// What is not as it was, each as a fragment for people. Empty when it serves and no trial failed.
+    /// The differences, each as a fragment of a sentence. Empty if containerd serves as before and no test pull failed.
     pub differences: Vec<String>,
-    /// What came of the trial that was asked for.
+    /// The result of the requested test pull.
     pub trial: Trial,
-    /// What would undo the change without this run.
+    /// The state of the guard that undoes the change if this process ends.
     pub guard: Guard,
 }
 
-/// The service manager and containerd of a node. The one trait of this crate: a test of files has neither.
+/// The service manager and containerd of a node. It is the only trait of this crate, because a test of files has neither.
 pub trait Runtime: std::fmt::Debug {
-    /// What the journal is to remember of the containerd that runs now. Called once, before anything is written.
+    /// Returns the record of the running containerd for the journal. Called once, before anything is written.
     ///
     /// # Errors
-    /// Whatever keeps it from being known; nothing was changed.
+    /// A required fact cannot be observed. Nothing was changed.
     fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError>;
 
-    /// What runs now.
+    /// Observes containerd.
     ///
     /// # Errors
-    /// Only when it cannot be known at all. A containerd that does not answer is [`Health::Absent`].
+    /// Its state is unknown. A containerd that does not answer is not an error but [`Health::Absent`].
     fn observe(&mut self, change: &Change) -> Result<RuntimeState, NodeError>;
 
-    /// Puts in place what undoes `change` when this run is gone, and sees it work.
+    /// Installs the guard that undoes `change` if this process ends, and tests it.
     ///
     /// # Errors
-    /// Whatever keeps it from working.
+    /// The guard cannot be installed, or does not work.
     fn guard(&mut self, change: &Change) -> Result<(), NodeError>;
 
-    /// Takes away what [`Runtime::guard`] put in place, tried or not.
+    /// Removes the guard that [`Runtime::guard`] installed, whether it was tested or not.
     ///
     /// # Errors
-    /// What cannot be taken away.
+    /// A part of the guard cannot be removed.
     fn disarm(&mut self) -> Result<(), NodeError>;
 
-    /// Has containerd restarted, or started. `again` forgets its failed starts first. Returns when the service manager is
-    /// done with it, however that ended.
+    /// Restarts containerd, or starts it. With `again` the unit's failed starts are reset first. Returns when the service manager has
+    /// finished the job, whatever its result is.
     ///
     /// # Errors
-    /// The service manager could not be asked.
+    /// The service manager could not be called.
     fn restart(&mut self, again: bool) -> Result<(), NodeError>;
 
-    /// Has containerd do once what was asked for as a trial. What comes of it, the next look says.
+    /// Makes containerd pull the test image once. The next observation has the result.
     fn pull_trial_image(&mut self);
 
-    /// A phase, or a restart in it, begins: its time is measured from here.
+    /// Notes that a phase, or a restart in it, has begun. Its deadline is measured from here.
     fn phase_started(&mut self, phase: Phase);
 
-    /// Whether the time of what began last is up.
+    /// Returns true if the deadline of the phase has passed.
     fn expired(&self) -> bool;
 
-    /// Lets a moment pass.
+    /// Waits for one polling interval.
     fn wait(&mut self);
 
-    /// Tells whoever is at the machine that a person is needed, in one line. Nothing depends on it, so nothing comes of a
-    /// failure.
+    /// Alerts an operator at the machine's console with one line. A failure is ignored, because nothing depends on the alert.
     fn alert(&mut self, line: &str);
 }
 
-/// The service of `change` as the next decision sees it, and all that was seen of it. `asked` is how often this run had it
-/// restarted in this phase.
+/// Observes the service of `change` for the next decision. `restarts_requested` is the number of restarts that this run requested in
+/// this phase.
 pub(crate) fn service(
     runtime: &mut dyn Runtime,
     change: &Change,
-    asked: u32,
+    restarts_requested: u32,
 ) -> Result<(Service, RuntimeState), NodeError> {
     let running = runtime.observe(change)?;
     let record = change.service.as_ref();
@@ -106,16 +81,16 @@ pub(crate) fn service(
         Phase::Restarting | Phase::Verifying | Phase::Restoring => record.and_then(|record| record.from.as_ref()),
         _ => record.map(|record| &record.armed_with),
     };
-    let fresh = match &running.invocation {
-        // Nobody can say which one runs. Once a restart was announced it may be one that has read the new files.
+    let started_in_this_phase = match &running.invocation {
+        // The invocation is unknown. After the announcement of a restart it may already have read the new files.
         None => change.phase == Phase::Undoing && record.is_some_and(|record| record.from.is_some()),
         now => record.is_some() && now.as_ref() != before,
     };
     let service = Service {
         guard: running.guard,
         restart: record.is_some_and(|record| record.restart),
-        restarts_requested: asked,
-        started_in_this_phase: fresh,
+        restarts_requested,
+        started_in_this_phase,
         health: running.health,
         trial: running.trial,
         expired: runtime.expired(),

@@ -1,50 +1,66 @@
-//! What callers see of a change: it is begun, carried on, undone and rolled back here.
+//! The entry point of this crate for changes: a session begins, continues, undoes and rolls back a change.
 
 use crate::change::change_loop::{ChangeLoop, LoopExit};
+use crate::change::change_plan::ChangePlan;
 use crate::change::executor::ChangeExecutor;
 use crate::change::outcome::{ChangeError, OpenError, Outcome, Report};
-use crate::change::preconditions::{CheckedPlan, survey};
+use crate::change::preconditions::{CheckedPlan, check};
 use crate::change::runtime::Runtime;
 use crate::change::step_observation::StepObservation;
 use crate::change::{repair, rollback};
 use crate::error::NodeError;
 use crate::files::root::{Root, split};
-use crate::journal::file::{Change, Journal};
+use crate::journal::file::Journal;
 use crate::journal::lock::{
     Lock, NotLocked, {self},
 };
+use crate::journal::record::{Change, StepRecord};
 use crate::journal::state_dir::StateDir;
 use crate::runtime::deadline;
 use mirrorshift_plan::change::{Goal, PathState, Phase, SiblingState, StepFacts, StepProgress};
-use mirrorshift_plan::{Digest, Step};
 use rustix::fs::{
     AtFlags, {self},
 };
 use std::time::Duration;
 
-/// A plan as this crate carries it out.
-#[derive(Clone, Debug)]
-pub struct ChangePlan {
-    /// Names the plan: the same plan has the same digest.
-    pub digest: Digest,
-    /// The version of containerd that it was made for, as text for the history.
-    pub containerd: String,
-    /// The mode of files that it makes, such as 0o644, or 0o600 when one holds a secret. Files that it replaces keep
-    /// theirs. Folders that it makes have 0o755.
-    pub new_file_mode: u32,
-    /// What to put where, in this order.
-    pub steps: Vec<Step>,
-}
-
 /// Holds the lock on a node, and changes its files.
 ///
-/// A command that changes a node opens a session, calls [`Session::recover`], only then reads the files and plans, and
-/// hands the plan to [`Session::apply`]: what an interrupted run left is brought to an end before anybody plans on it.
+/// A command that changes a node opens a session, calls [`Session::recover`], then reads the files and makes a plan, and hands
+/// the plan to [`Session::apply`]. The order matters: an interrupted change is finished before a plan is made on its files.
 ///
 /// # Guarantees
-/// A crash at any point leaves the old or the new bytes of each file, with its mode, owner and attributes; the next
-/// session brings the change to an end. What somebody else wrote is never overwritten or deleted. Dropping a session
-/// that changed nothing takes away the state folder again, if opening it had made it.
+/// A crash at any point leaves the original or the new file in each place, with its mode, owner and attributes, and the next
+/// session finishes the change. A file that another program modified is never overwritten or deleted. Dropping a session that
+/// changed nothing removes the state folder again, if opening the session had created it.
+///
+/// # Example
+///
+/// ```
+/// use mirrorshift_node::{ChangePlan, Outcome, Root, Session};
+/// use mirrorshift_plan::{Digest, Expect, Step};
+///
+/// let node = tempfile::tempdir()?;
+/// std::fs::create_dir(node.path().join("etc"))?;
+/// let root = Root::open(node.path())?;
+///
+/// let mut session = Session::open(&root, 1_700_000_000, "example-1")?;
+/// session.recover()?;
+/// // Read the files and plan here.
+/// let plan = ChangePlan {
+///     digest: Digest::of(b"the plan"),
+///     containerd: "1.7.24".to_owned(),
+///     new_file_mode: 0o644,
+///     steps: vec![Step {
+///         path: "/etc/hosts.toml".to_owned(),
+///         expect: Expect::Absent,
+///         content: Some(b"server = \"https://registry.test\"\n".to_vec()),
+///         why: "an example".to_owned(),
+///     }],
+/// };
+/// assert!(matches!(session.apply(&plan)?, Outcome::Settled(_)));
+/// assert!(node.path().join("etc/hosts.toml").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Session<'a> {
     root: &'a Root,
@@ -57,21 +73,21 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Takes the lock and reads the journal. `now` is in seconds since 1970; `id` names the change that may be made: up to
-    /// 64 letters, digits, `-` and `_`.
+    /// Acquires the lock and reads the journal. `now` is the time in seconds since 1970. `id` identifies the change that this
+    /// session may make: 1 to 64 letters, digits, `-` and `_`.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing was changed.
+    /// [`OpenError`]. Nothing was changed.
     pub fn open(root: &'a Root, now: u64, id: &str) -> Result<Self, OpenError> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if id.is_empty() || id.len() > 64 || !id.bytes().all(fits) {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(is_allowed) {
             return Err(
                 NodeError::Message("the identifier of a change is 1 to 64 letters, digits, `-` and `_`").into(),
             );
         }
-        let (state, lock) = lock::take(root).map_err(|not| match not {
+        let (state, lock) = lock::acquire(root).map_err(|reason| match reason {
             NotLocked::Held(pid) => OpenError::Locked { pid },
-            NotLocked::Trouble(trouble) => trouble.into(),
+            NotLocked::Error(error) => error.into(),
         })?;
         let journal = Journal::load(&state)?;
         if journal.open.is_none() {
@@ -88,16 +104,16 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The same for whoever comes to undo a change: waits for the lock, as long as `patience`. Who holds it may just be looking,
-    /// and nobody else comes after this one.
+    /// Like [`Session::open`], but waits up to `timeout` for the lock. The undo path uses it: the holder may be a short-lived
+    /// reader, and no later process would retry the undo.
     ///
     /// # Errors
-    /// As of [`Session::open`].
-    pub fn open_with_timeout(root: &'a Root, now: u64, id: &str, patience: Duration) -> Result<Self, OpenError> {
+    /// As [`Session::open`].
+    pub fn open_with_timeout(root: &'a Root, now: u64, id: &str, timeout: Duration) -> Result<Self, OpenError> {
         let began = deadline::now();
         loop {
             match Self::open(root, now, id) {
-                Err(OpenError::Locked { .. }) if deadline::now().saturating_sub(began) < patience => {
+                Err(OpenError::Locked { .. }) if deadline::now().saturating_sub(began) < timeout => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 other => return other,
@@ -105,17 +121,17 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The same for files that a containerd reads, which is guarded, restarted and asked as the change needs it.
+    /// Adds the running containerd that reads the files. The change then guards, restarts and checks it.
     #[must_use]
     pub fn with_runtime(mut self, runtime: &'a mut dyn Runtime) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    /// Brings a change that an earlier run left unfinished to an end: forward once all its files were staged, else back.
+    /// Finishes a change that an earlier run left unfinished: forward if all its files were staged, otherwise back.
     ///
     /// # Errors
-    /// [`ChangeError`]; a change that is stuck is refused here and left to `rollback`.
+    /// [`ChangeError`]. A stuck change is refused here and left to [`Session::rollback`].
     pub fn recover(&mut self) -> Result<Outcome, ChangeError> {
         let Some(open) = self.journal.open.clone() else {
             return Ok(Outcome::Nothing);
@@ -123,10 +139,10 @@ impl<'a> Session<'a> {
         self.finish(open, Goal::Recover, Vec::new())
     }
 
-    /// Carries out `plan`. An unfinished change of the same plan is carried on; any other is undone first.
+    /// Carries out `plan`. An unfinished change of the same plan is continued; any other unfinished change is undone first.
     ///
     /// # Errors
-    /// [`ChangeError`]. A step that fails undoes those before it.
+    /// [`ChangeError`]. If a step fails, the steps before it are undone.
     pub fn apply(&mut self, plan: &ChangePlan) -> Result<Outcome, ChangeError> {
         if let Some(open) = self.journal.open.clone() {
             let goal = Goal::for_unfinished(open.phase, open.plan == plan.digest);
@@ -141,25 +157,25 @@ impl<'a> Session<'a> {
                 return Ok(settled);
             }
         }
-        self.is_new()?;
-        let survey =
-            survey(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;
-        self.begin(survey)
+        self.require_new_id()?;
+        let checked =
+            check(self.root, &self.state, &self.journal, plan, &self.id, self.now).map_err(ChangeError::Refused)?;
+        self.begin(checked)
     }
 
-    fn is_new(&self) -> Result<(), ChangeError> {
+    fn require_new_id(&self) -> Result<(), ChangeError> {
         if self.journal.ids().contains(&self.id.as_str()) {
-            let said = "a change with this identifier is in the journal already";
-            return Err(ChangeError::Refused(NodeError::Message(said)));
+            let message = "the journal already has a change with this identifier";
+            return Err(ChangeError::Refused(NodeError::Message(message)));
         }
         Ok(())
     }
 
-    fn begin(&mut self, survey: CheckedPlan) -> Result<Outcome, ChangeError> {
-        if survey.change.steps.is_empty() {
+    fn begin(&mut self, checked: CheckedPlan) -> Result<Outcome, ChangeError> {
+        if checked.change.steps.is_empty() {
             return Ok(Outcome::Nothing);
         }
-        let before = |(step, found): (&crate::journal::file::StepRecord, Option<String>)| StepObservation {
+        let before = |(step, found): (&StepRecord, Option<String>)| StepObservation {
             facts: StepFacts {
                 kind: step.kind(),
                 mark: StepProgress::Waiting,
@@ -173,20 +189,20 @@ impl<'a> Session<'a> {
             },
             found,
         };
-        let seen = survey.change.steps.iter().zip(survey.foreign).map(before).collect();
-        let change = survey.change.clone();
-        self.drive(change, Goal::Apply, survey.new, survey.old, Some(seen))
+        let observed = checked.change.steps.iter().zip(checked.foreign).map(before).collect();
+        let change = checked.change.clone();
+        self.drive(change, Goal::Apply, checked.new, checked.old, Some(observed))
     }
 
-    /// Goes back to what stood there before the last change: an unfinished one is undone, else the last settled one is
-    /// rolled back, to the bytes, modes, owners and attributes of before. Called again it goes one change further back, as
-    /// long as one is remembered.
+    /// Restores the files as they were before the last change, with contents, modes, owners and attributes. An unfinished change
+    /// is undone; otherwise the last settled change is rolled back. Each further call reverts one change more, as long as one is
+    /// recorded.
     ///
-    /// With a runtime, taking a settled change back is a change of its own: guarded, restarted, verified, and undone to the
-    /// bytes that are in force now when containerd does not serve with the old ones.
+    /// With a runtime, rolling back a settled change is itself a change: it is guarded, containerd is restarted and verified, and
+    /// the present files return if containerd does not serve with the restored ones.
     ///
     /// # Errors
-    /// [`ChangeError::Refused`] when a file was edited since or a backup is damaged: nothing was changed.
+    /// [`ChangeError::Refused`] if a file was modified since, or a backup is damaged. Nothing was changed.
     pub fn rollback(&mut self) -> Result<Outcome, ChangeError> {
         if let Some(open) = self.journal.open.clone() {
             return self.finish(open, Goal::Rollback, Vec::new());
@@ -197,16 +213,16 @@ impl<'a> Session<'a> {
         if self.runtime.is_none() {
             return self.finish(last, Goal::Rollback, Vec::new());
         }
-        self.is_new()?;
-        let survey = rollback::survey(self.root, &self.state, &self.journal, &last, &self.id, self.now)
+        self.require_new_id()?;
+        let checked = rollback::check(self.root, &self.state, &self.journal, &last, &self.id, self.now)
             .map_err(ChangeError::Refused)?;
-        self.begin(survey)
+        self.begin(checked)
     }
 
-    /// What [`Session::rollback`] would put where, when the last settled change is to be taken back.
+    /// Returns the files that [`Session::rollback`] would restore if it reverted the last settled change.
     ///
     /// # Errors
-    /// As of [`Session::rollback`]; nothing is changed in any case.
+    /// As [`Session::rollback`]. Nothing is changed in any case.
     pub fn rollback_plan(&self) -> Result<Option<ChangePlan>, ChangeError> {
         let last = match &self.journal.open {
             Some(_) => None,
@@ -217,50 +233,52 @@ impl<'a> Session<'a> {
             .map_err(ChangeError::Refused)
     }
 
-    /// Puts back what this tool wrote into hosts.toml files, where somebody wrote over it or took it away and a copy was kept
-    /// ([`keep_copies`](crate::keep_copies)). What they wrote is backed up. `containerd` is its version, for the history.
+    /// Restores hosts.toml files that Mirrorshift wrote and that another program modified or removed, if a copy was retained
+    /// ([`retain_copies`](crate::retain_copies)). The modified file is backed up. `containerd` is the version for the history.
     ///
     /// # Errors
-    /// As of [`Session::apply`]; while a change is not over this is refused.
+    /// As [`Session::apply`]. The repair is refused while another change is in progress.
     pub fn repair(&mut self, containerd: &str) -> Result<Outcome, ChangeError> {
-        self.is_new()?;
+        self.require_new_id()?;
         let Some(plan) = self.repair_plan(containerd)? else {
             return Ok(Outcome::Nothing);
         };
-        let mut survey =
-            survey(self.root, &self.state, &self.journal, &plan, &self.id, self.now).map_err(ChangeError::Refused)?;
-        survey.change.is_repair = true;
-        self.begin(survey)
+        let mut checked =
+            check(self.root, &self.state, &self.journal, &plan, &self.id, self.now).map_err(ChangeError::Refused)?;
+        checked.change.is_repair = true;
+        self.begin(checked)
     }
 
-    /// What [`Session::mend`] would put where; nothing when there is nothing to put back.
+    /// Returns the files that [`Session::repair`] would restore, or `None` if there are none.
     ///
     /// # Errors
-    /// As of [`Session::mend`]; nothing is changed in any case.
+    /// As [`Session::repair`]. Nothing is changed in any case.
     pub fn repair_plan(&self, containerd: &str) -> Result<Option<ChangePlan>, ChangeError> {
         if self.journal.open.is_some() {
-            return Err(ChangeError::Refused(NodeError::Message("a change is not over")));
+            return Err(ChangeError::Refused(NodeError::Message(
+                "another change is in progress",
+            )));
         }
         repair::plan(self.root, &self.state, &self.journal, containerd).map_err(ChangeError::Refused)
     }
 
-    /// Brings a change that has not settled back to its old bytes, and with a running containerd to one that serves with
-    /// them. Takes away the guard of a change that is over, where it was left. For whoever comes after a run that ended.
+    /// Restores the original files of a change that has not settled, and with a runtime makes containerd serve with them. Removes
+    /// the leftover guard of a closed change. Call it after a run has ended early.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub fn undo_unsettled(&mut self) -> Result<Outcome, ChangeError> {
         match (self.journal.open.clone(), self.journal.history.last().cloned()) {
             (Some(open), _) => self.finish(open, Goal::Rollback, Vec::new()),
-            (None, Some(over)) if self.runtime.is_some() => {
-                self.finish(over, Goal::Recover, Vec::new()).map(|_| Outcome::Nothing)
+            (None, Some(closed)) if self.runtime.is_some() => {
+                self.finish(closed, Goal::Recover, Vec::new()).map(|_| Outcome::Nothing)
             }
             (None, _) => Ok(Outcome::Nothing),
         }
     }
 
-    /// The same at a boot, before any containerd runs: puts the old bytes back and leaves the rest to whoever comes after
-    /// containerd.
+    /// Restores the original files at a boot, before containerd starts. A unit that runs after containerd continues from there
+    /// with [`Session::undo_unsettled`].
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -271,12 +289,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// As [`Status::is_of_another_boot`](crate::journal::status::Status::is_of_another_boot), of what is locked now.
+    /// Like [`Status::is_of_another_boot`](crate::journal::status::Status::is_of_another_boot), while the lock is held.
     pub fn is_of_another_boot(&self, boot: &str) -> bool {
         Journal::is_of_another_boot(self.journal.open.as_ref(), &self.journal.history, boot)
     }
 
-    /// Whether an earlier run left a change unfinished.
+    /// Returns the change that an earlier run left unfinished, if any.
     pub fn unfinished(&self) -> Option<&Change> {
         self.journal.open.as_ref()
     }
@@ -291,14 +309,14 @@ impl<'a> Session<'a> {
         goal: Goal,
         new: Vec<Option<Vec<u8>>>,
         old: Vec<Option<Vec<u8>>>,
-        seen: Option<Vec<StepObservation>>,
+        observed: Option<Vec<StepObservation>>,
     ) -> Result<Outcome, ChangeError> {
         let undoes = change.undoes.clone();
         let report = Report {
             change: change.id.clone(),
             files: change.steps.iter().map(|step| step.path.clone()).collect(),
         };
-        let mut hand = ChangeExecutor {
+        let mut executor = ChangeExecutor {
             root: self.root,
             state: &self.state,
             journal: &mut self.journal,
@@ -310,40 +328,42 @@ impl<'a> Session<'a> {
                 Some(runtime) => Some(&mut **runtime),
                 None => None,
             },
-            asked: 0,
+            restarts_requested: 0,
             differences: Vec::new(),
             invocation: None,
         };
-        let mut run = ChangeLoop {
+        let mut change_loop = ChangeLoop {
             goal,
             faults: 0,
             cause: None,
             touched: false,
         };
-        let end = match run.run(&mut hand, seen) {
-            Ok(end) => end,
-            // What cannot be looked at is not touched.
-            Err(trouble) if hand.change.phase.is_closed() => LoopExit::Refused(trouble),
-            Err(trouble) => LoopExit::Halted(trouble),
+        let exit = match change_loop.run(&mut executor, observed) {
+            Ok(exit) => exit,
+            // A file that cannot be observed is not changed.
+            Err(error) if executor.change.phase.is_closed() => LoopExit::Refused(error),
+            Err(error) => LoopExit::Halted(error),
         };
         let change = report.change.clone();
-        match (end, run.cause) {
+        match (exit, change_loop.cause) {
             (LoopExit::Closed(Phase::Settled), _) => Ok(match undoes {
                 Some(change) => Outcome::RolledBack(Report { change, ..report }),
                 None => Outcome::Settled(report),
             }),
             (LoopExit::Closed(Phase::RolledBack), _) => Ok(Outcome::RolledBack(report)),
-            // Left at a boot: the files are back, and nobody could be asked yet.
+            // The undo at a boot ends here: the original files are back, and containerd does not run yet.
             (LoopExit::Closed(Phase::Restoring), _) => Ok(Outcome::Undone(report)),
-            // Asked for, or as near as an end was: what stood in the way is in the journal's note.
+            // The undo was requested, or it was the nearest end. The journal's note has the cause.
             (LoopExit::Closed(Phase::Undone), cause) if goal != Goal::Apply || cause.is_none() => {
                 Ok(Outcome::Undone(report))
             }
             (LoopExit::Closed(Phase::Idle), _) if goal != Goal::Apply => Ok(Outcome::Nothing),
-            (LoopExit::Closed(Phase::Undone), Some(cause)) if run.touched => Err(ChangeError::Undone { change, cause }),
+            (LoopExit::Closed(Phase::Undone), Some(cause)) if change_loop.touched => {
+                Err(ChangeError::Undone { change, cause })
+            }
             (LoopExit::Closed(_), Some(cause)) => Err(ChangeError::Refused(cause)),
             (LoopExit::Closed(_), None) => Ok(Outcome::Nothing),
-            (LoopExit::Refused(trouble), _) => Err(ChangeError::Refused(trouble)),
+            (LoopExit::Refused(error), _) => Err(ChangeError::Refused(error)),
             (LoopExit::Stuck(cause), _) => Err(ChangeError::Stuck { change, cause }),
             (LoopExit::Halted(cause), _) => Err(ChangeError::Unfinished { change, cause }),
         }
@@ -351,13 +371,13 @@ impl<'a> Session<'a> {
 }
 
 impl Drop for Session<'_> {
-    /// Leaves no trace of a session that had nothing to do.
+    /// Removes the folders that a session created without making a change.
     fn drop(&mut self) {
         if self.state.made.is_empty() || self.journal != Journal::default() {
             return;
         }
-        // Any of these may fail, for a file of somebody else's or a disk gone read-only: then the folder stays.
-        lock::forget(&self.state).ok();
+        // Each removal may fail, because of another program's file or a disk that became read-only. The folder then stays.
+        lock::remove_file(&self.state).ok();
         for path in self.state.made.iter().rev() {
             let (folder, name) = split(path);
             let removed = self

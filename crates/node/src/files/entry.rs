@@ -21,11 +21,11 @@ pub const FILE_LIMIT: u64 = 1 << 20;
 pub const FOLDER_LIMIT: usize = 10_000;
 
 impl Root {
-    /// What stands at `path`, an absolute path as the node sees it. Never blocks on a FIFO, never opens a device, never
-    /// leaves the root, writes nothing.
+    /// Reads `path`, an absolute path as the node sees it. Never blocks on a FIFO, never opens a device, never leaves the root,
+    /// writes nothing.
     ///
-    /// A link to nothing is [`Entry::Absent`], as for containerd; a link that climbs above the root is
-    /// [`Entry::Unusable`], as is whatever the kernel refuses to read (the text says why).
+    /// A dangling link is [`Entry::Absent`], as for containerd. A link that climbs above the root is [`Entry::Unusable`], and so is
+    /// a path that the kernel refuses to read; the text has the reason.
     pub fn entry(&self, path: &str) -> Entry {
         let real = match resolve(self, path) {
             Ok(ResolvedPath::Found(real)) => real,
@@ -34,7 +34,7 @@ impl Root {
         };
         match read(self, &real) {
             Ok(entry) => entry,
-            // It went away between resolving and opening.
+            // The file was removed between resolving and opening.
             Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Entry::Absent,
             Err(error) => Entry::Unusable(format!("cannot be read: {}", in_words(&error))),
         }
@@ -42,13 +42,13 @@ impl Root {
 }
 
 impl ResolveError {
-    /// What is wrong with `path`, as the end of a sentence that begins with it.
+    /// Describes the error of `path`, as the end of a sentence that begins with the path.
     pub(crate) fn fragment(&self, path: &str) -> String {
         match self {
             Self::Climbs(link) if link == path => "leads out of the root".to_owned(),
             Self::Climbs(link) => format!("leads out of the root by the link `{link}`"),
             Self::Loop => "leads into a loop of links".to_owned(),
-            Self::NotFolder(at) => format!("is below `{at}`, which is not a folder"),
+            Self::NotFolder(at) => format!("is under `{at}`, which is not a folder"),
             Self::NotUtf8(link) => format!("is reached by the link `{link}`, whose target is not UTF-8"),
             Self::NotAPath => "is not an absolute path".to_owned(),
             Self::Io(at, error) if at == path => format!("cannot be read: {}", in_words(&(*error).into())),
@@ -58,14 +58,14 @@ impl ResolveError {
 }
 
 fn read(root: &Root, real: &str) -> io::Result<Entry> {
-    // Looked at before it is opened for reading: opening a FIFO blocks, and opening a device may do anything.
-    let looked = fs::fstat(root.open_plain(real, OFlags::PATH | OFlags::NOFOLLOW)?)?;
-    match FileType::from_raw_mode(looked.st_mode) {
+    // Inspect the file before opening it for reading, because opening a FIFO blocks, and opening a device may do anything.
+    let inspected = fs::fstat(root.open_plain(real, OFlags::PATH | OFlags::NOFOLLOW)?)?;
+    match FileType::from_raw_mode(inspected.st_mode) {
         FileType::RegularFile => {}
         FileType::Directory => return list(&root.folder(real)?),
         other => return Ok(Entry::Unusable(format!("is {}", kind(other)))),
     }
-    // Non-blocking all the same, as it may have become something else since.
+    // Open it non-blocking, because another file may have this name by now.
     let fd = root.open_plain(
         real,
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY,
@@ -80,15 +80,15 @@ fn read(root: &Root, real: &str) -> io::Result<Entry> {
     })
 }
 
-/// The bytes of a file, or `None` when it holds more than `limit`. The size is not asked but met: a file may grow, and
-/// some say 0.
+/// Reads a file, or returns `None` if it has more than `limit` bytes. The reported size is not used, because a file may grow, and
+/// some files report 0.
 pub(crate) fn read_up_to(fd: OwnedFd, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     File::from(fd).take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
-/// The kind of something that is no regular file, with its article.
+/// Returns the kind of a file that is not regular, with its article.
 pub(crate) fn kind(of: FileType) -> &'static str {
     match of {
         FileType::RegularFile => "a file",
@@ -109,7 +109,7 @@ fn list(fd: &OwnedFd) -> io::Result<Entry> {
         if name == c"." || name == c".." {
             continue;
         }
-        // containerd would see such a file through an import pattern, and no value here could name it.
+        // containerd would read such a file through an import pattern, but no value here could name it.
         let Ok(name) = name.to_str() else {
             return Ok(Entry::Unusable("holds a name that is not UTF-8".to_owned()));
         };

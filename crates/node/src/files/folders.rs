@@ -1,4 +1,4 @@
-//! Folders that a change has to make, and those that are taken away with it.
+//! Folders that a change creates and removes.
 
 use crate::error::NodeError;
 use crate::files::root::{Root, split};
@@ -7,7 +7,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// The folders that must be made so that `folder` is there, outermost first.
+/// Returns the folders that must be created so that `folder` exists, outermost first.
 pub(crate) fn missing_parents(root: &Root, folder: &str) -> Result<Vec<String>, NodeError> {
     let (mut here, mut missing) = (folder.to_owned(), Vec::new());
     loop {
@@ -24,8 +24,8 @@ pub(crate) fn missing_parents(root: &Root, folder: &str) -> Result<Vec<String>, 
     Ok(missing)
 }
 
-/// Takes `paths` away, the last one first, where they are empty. `sync` makes that last before this returns; otherwise the
-/// caller syncs what they lay in.
+/// Removes the empty folders of `paths`, the last one first. With `sync` their parents are synced before this returns; otherwise the
+/// caller syncs them.
 pub(crate) fn remove_empty(root: &Root, paths: &[String], sync: bool) -> Result<(), NodeError> {
     for path in paths.iter().rev() {
         let (folder, name) = split(path);
@@ -36,12 +36,12 @@ pub(crate) fn remove_empty(root: &Root, paths: &[String], sync: bool) -> Result<
         };
         match fs::unlinkat(&fd, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-            // Somebody put something into it, so it stays, and what was taken out of it is synced.
+            // Another program put a file into the folder, so it stays, and the removal of our files from it is synced.
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let kept = root.folder(path).map_err(NodeError::io("open", path.as_str()))?;
                 fs::fsync(kept).map_err(NodeError::io("sync", path.as_str()))?;
             }
-            Err(error) => return Err(NodeError::io("take away", path.as_str())(error)),
+            Err(error) => return Err(NodeError::io("remove", path.as_str())(error)),
         }
         if sync {
             fs::fsync(&fd).map_err(NodeError::io("sync", folder))?;

@@ -1,9 +1,9 @@
-//! Follows links below the root by hand, to name what is wrong with them.
+//! Follows links under the root by hand, so that an error can name the link.
 //!
-//! `RESOLVE_IN_ROOT` alone is safe but silent: it turns `../../..` into the root itself. A link that climbs above the
-//! root would on the real node mean another file than in an image, so it is refused by name. An absolute link in an
-//! image means a path of that image and is followed below the root. What is found here is opened with
-//! `RESOLVE_NO_SYMLINKS`, so a link that appears afterwards is an error and not another file.
+//! `RESOLVE_IN_ROOT` by itself is safe but silent: it turns `../../..` into the root. A link that climbs above the root would
+//! lead to another file on the real node than in an image, so it is refused by name. An absolute link in an image is a path
+//! of that image, and is followed under the root. The resolved path is opened with `RESOLVE_NO_SYMLINKS`, so that a link that
+//! appears afterwards is an error.
 
 use crate::files::root::{Root, join, split};
 use rustix::fs::{
@@ -12,39 +12,39 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::collections::VecDeque;
 
-/// As many as the kernel follows.
+/// The number of links that the kernel follows.
 const LINKS: usize = 40;
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ResolvedPath {
-    /// To something, by this path without links.
+    /// The target exists. The value is its path without links.
     Found(String),
-    /// To nothing.
+    /// The target does not exist.
     Missing {
         /// The nearest folder that exists, without links.
         anchor: String,
-        /// The names below it that do not exist; the last is the file's.
+        /// The missing names under that folder. The last is the file's.
         names: Vec<String>,
-        /// The link that leads to nothing, when one does.
+        /// The dangling link on the way, if there is one.
         dangling: Option<String>,
     },
 }
 
-/// Why a path leads nowhere that may be looked at.
+/// An error because of which a path cannot be resolved.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ResolveError {
-    /// This link, or the path itself, climbs above the root.
+    /// The link, or the path itself, climbs above the root.
     Climbs(String),
-    /// More links than the kernel follows.
+    /// The path has more links than the kernel follows.
     Loop,
-    /// This is on the way and no folder.
+    /// The value is on the way and is not a folder.
     NotFolder(String),
-    /// This link holds a name that is not UTF-8.
+    /// The link's target is not UTF-8.
     NotUtf8(String),
     /// The path is not absolute, or holds a NUL.
     NotAPath,
-    /// The kernel refused at this path.
+    /// A system call failed for the path.
     Io(String, Errno),
 }
 
@@ -62,7 +62,7 @@ fn names(text: &str, link: Option<&str>) -> impl DoubleEndedIterator<Item = Name
         })
 }
 
-/// Where `path` leads below `root`.
+/// Resolves `path` under `root`.
 pub(crate) fn resolve(root: &Root, path: &str) -> Result<ResolvedPath, ResolveError> {
     if !path.starts_with('/') || path.contains('\0') {
         return Err(ResolveError::NotAPath);

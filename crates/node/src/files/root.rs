@@ -1,4 +1,4 @@
-//! Opens what lies below a root without leaving it.
+//! Opens paths under a root without leaving it.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
@@ -15,20 +15,20 @@ pub struct Root {
     live: bool,
 }
 
-/// Why a root cannot be used.
+/// An error because of which a root cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// It is not there, no folder, or not permitted.
+    /// The root does not exist, is not a folder, or may not be opened.
     #[error("cannot open the root `{}`", path.display())]
     Open {
-        /// As it was given.
+        /// The path as the caller gave it.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },
-    /// `openat2` is missing: Linux before 5.6, or a system call filter that hides it. There is no second way: staying
-    /// below a root with plain `openat` would mean one check and one use, with time for a link in between.
+    /// `openat2` is missing: Linux is older than 5.6, or a system call filter hides it. There is no fallback, because `openat`
+    /// would need a check before each use, with time for a link to appear in between.
     #[error("this kernel has no `openat2`: Linux 5.6 or newer is needed")]
     NoOpenat2,
 }
@@ -64,19 +64,19 @@ impl Root {
         }
     }
 
-    /// Whether this is the running machine's own `/`.
+    /// Returns true if this is the `/` of the running machine.
     pub fn is_live(&self) -> bool {
         self.live
     }
 
-    /// Opens `path`, which must hold no link: one that appeared since it was resolved is `ELOOP`, not followed. (The
+    /// Opens `path`, which must hold no link. A link that appeared since the path was resolved is `ELOOP`, not followed. (The
     /// last name may be a link when `flags` has both `PATH` and `NOFOLLOW`; the link itself is opened then.)
     pub(crate) fn open_plain(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let below = path.trim_start_matches('/');
         let below = if below.is_empty() { "." } else { below };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-        // EAGAIN: a rename somewhere in the system raced with `..` handling inside the kernel. Ours have no `..`, but
-        // the manual page asks for a bounded retry all the same.
+        // EAGAIN: a rename somewhere in the system raced with `..` handling inside the kernel. These paths have no `..`, but
+        // the manual page requires a bounded retry in any case.
         let mut last = Errno::AGAIN;
         for _ in 0..16 {
             match fs::openat2(&self.fd, below, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {

@@ -1,8 +1,8 @@
-//! One file's bytes and attributes at one moment, and whether it may be replaced.
+//! A file's contents and attributes at one moment, and whether the file may be replaced.
 
 use crate::error::NodeError;
 use crate::files::entry::{FILE_LIMIT, kind, read_up_to};
-use crate::journal::file::FileRecord;
+use crate::journal::record::FileRecord;
 use mirrorshift_plan::Digest;
 use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, OwnedFd};
@@ -13,12 +13,12 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
-/// What stands at a name in a folder; a link is not followed.
+/// The file at a name in a folder. A link is not followed.
 #[derive(Debug)]
 pub(crate) enum PathStat {
     Nothing,
     File(Box<Snapshot>),
-    /// Something else, as the end of a sentence that begins with its path.
+    /// Another kind of file, described as the end of a sentence that begins with its path.
     Other(String),
 }
 
@@ -31,12 +31,12 @@ pub(crate) struct Snapshot {
     flags: StatxAttributes,
 }
 
-/// What stands at `name` in `folder`; `shown` is its path for messages.
+/// Reads `name` in `folder`. `shown` is its path for messages.
 pub(crate) fn stat_path(folder: &OwnedFd, name: &str, shown: &str) -> Result<PathStat, NodeError> {
     let looked = match stat(folder, name) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(PathStat::Nothing),
-        Err(error) => return Err(NodeError::io("look at", shown)(error)),
+        Err(error) => return Err(NodeError::io("inspect", shown)(error)),
     };
     match FileType::from_raw_mode(looked.stx_mode.into()) {
         FileType::RegularFile if looked.stx_size > FILE_LIMIT => {
@@ -51,7 +51,7 @@ pub(crate) fn stat_path(folder: &OwnedFd, name: &str, shown: &str) -> Result<Pat
         Err(Errno::NOENT) => return Ok(PathStat::Nothing),
         Err(error) => return Err(NodeError::io("open", shown)(error)),
     };
-    let stat = stat_of(&fd).map_err(NodeError::io("look at", shown))?;
+    let stat = stat_of(&fd).map_err(NodeError::io("inspect", shown))?;
     if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
         return Ok(PathStat::Other("changed while it was read".to_owned()));
     }
@@ -74,7 +74,7 @@ pub(crate) fn stat_path(folder: &OwnedFd, name: &str, shown: &str) -> Result<Pat
         inode: stat.stx_ino,
         xattrs,
     };
-    // The mark of a mount shows on the name; the open file says the same unless it was exchanged in between.
+    // The name shows that a file is a mount. The open file shows the same, unless it was exchanged in between.
     let flags = looked.stx_attributes | stat.stx_attributes;
     Ok(PathStat::File(Box::new(Snapshot {
         bytes,
@@ -97,10 +97,10 @@ fn stat_of(fd: &OwnedFd) -> Result<Statx, Errno> {
     fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 
-/// Every extended attribute that the caller may see, by name. A file system without them has none.
+/// Returns the extended attributes that the caller may read, by name. The result is empty on a file system without them.
 pub(crate) fn xattrs(fd: impl AsFd) -> Result<BTreeMap<String, Vec<u8>>, Errno> {
     let mut names = Vec::new();
-    // Twice at most: a list that grows in between is asked for again, one that grows for ever is an error.
+    // A list that grows between both calls is read again. A list that keeps growing is an error.
     for attempt in 0..3 {
         let size = match fs::flistxattr_query(&fd) {
             Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
@@ -137,9 +137,9 @@ pub(crate) fn xattrs(fd: impl AsFd) -> Result<BTreeMap<String, Vec<u8>>, Errno> 
 impl Snapshot {
     /// Refuses a file whose replacement would be seen elsewhere, would fail half-way, or would lose something.
     ///
-    /// On the running machine the file must be root's and nobody else's to write: containerd runs as root, and what
-    /// another user may write can change between the check and the swap. Below any other root the files belong to
-    /// whoever builds the image, often an ordinary user; owner and mode are kept as they are and not judged.
+    /// On the running machine only root may be able to write the file, because containerd runs as root, and a file that another
+    /// user can write may change between the check and the swap. Under another root the files belong to the user who builds the
+    /// image, so their owner and mode are kept and not judged.
     pub(crate) fn replaceable(&self, path: &str, live: bool) -> Result<(), NodeError> {
         let unsuitable = |what: String, hint| {
             Err(NodeError::Unsuitable {
@@ -150,7 +150,7 @@ impl Snapshot {
         };
         if self.flags.contains(StatxAttributes::MOUNT_ROOT) {
             return unsuitable(
-                "is a mount of its own, so it cannot be replaced (EBUSY)".to_owned(),
+                "is a separate mount, so it cannot be replaced (EBUSY)".to_owned(),
                 "change the file that is mounted there, or mount its folder instead",
             );
         }
@@ -160,7 +160,7 @@ impl Snapshot {
         {
             return unsuitable(
                 "is marked immutable or append-only".to_owned(),
-                "somebody protected it with `chattr`: ask them, or run `chattr -i -a` on it",
+                "it was protected with `chattr`: if you agree, run `chattr -i -a` on it",
             );
         }
         if self.nlink != 1 {
@@ -177,7 +177,7 @@ impl Snapshot {
             .find(|name| self.record.xattrs.contains_key(**name))
         {
             return unsuitable(
-                format!("is signed (`{name}`), and new bytes would not match the signature"),
+                format!("is signed (`{name}`), and new contents would not match the signature"),
                 "change and sign the file where it is made",
             );
         }

@@ -1,4 +1,4 @@
-//! Writes a finished copy beside a file.
+//! Writes a finished copy next to a file.
 
 use crate::error::NodeError;
 use crate::files::snapshot::xattrs;
@@ -13,21 +13,21 @@ use std::io::{
     Read, Seek, {self},
 };
 
-/// How a copy is to look.
+/// The attributes of a copy.
 #[derive(Clone, Debug)]
 pub(crate) enum Attributes {
-    /// As another file: its mode, owner and extended attributes, no more and no less.
+    /// Exactly the mode, owner and extended attributes of another file.
     CopyOf {
         mode: u32,
         uid: u32,
         gid: u32,
         xattrs: BTreeMap<String, Vec<u8>>,
     },
-    /// As the kernel makes a file in that folder (label and default ACL included), with this mode.
+    /// The attributes that the kernel gives to a new file in that folder (label and default ACL included), with this mode.
     New { mode: u32 },
 }
 
-/// Puts what `content` holds at `name` in `folder`, which must be free.
+/// Writes `content` to `name` in `folder`. The name must be free.
 ///
 /// # Guarantees
 /// The name appears only when the file is whole: bytes and attributes are set, read back, compared and synced before.
@@ -49,12 +49,12 @@ pub(crate) fn stage(
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
             match fs::linkat(CWD, &link, folder, name, AtFlags::SYMLINK_FOLLOW) {
                 Ok(()) => return Ok(()),
-                // No /proc here: the file without a name goes with its descriptor.
+                // /proc is missing. The unnamed file disappears with its descriptor.
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(NodeError::io("name the copy", shown)(error)),
             }
         }
-        // Kernels and file systems say in three ways that they have no O_TMPFILE.
+        // Kernels and file systems without O_TMPFILE report one of three errors.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
         Err(error) => return Err(NodeError::io("write", shown)(error)),
     }
@@ -100,26 +100,26 @@ fn fill(
     }
     let mut file = File::from(fd);
     io::copy(content, &mut file).map_err(io("write"))?;
-    dress(&file, shown, attributes)?;
+    set_attributes(&file, shown, attributes)?;
     // A sync that failed is never tried again: the kernel has dropped the pages and would report success.
     fs::fsync(&file).map_err(NodeError::io("sync", shown))?;
     file.rewind().map_err(io("read back"))?;
     content.rewind().map_err(io("read back"))?;
-    if !same(&mut file, content).map_err(io("read back"))? {
+    if !have_same_contents(&mut file, content).map_err(io("read back"))? {
         return Err(NodeError::Unsuitable {
             path: shown.to_owned(),
-            what: "does not read back as it was written".to_owned(),
-            hint: "the disk or the memory of this machine is at fault: look at the kernel's log",
+            what: "has other contents than were written".to_owned(),
+            hint: "the disk or the memory of this machine is faulty: read the kernel's log (`journalctl -k`)",
         });
     }
     Ok(file.into())
 }
 
-/// Bytes that are compared at a time: whoever asks may have little memory.
+/// The number of bytes that are compared at a time, because the caller may have little memory.
 const PART: u64 = 64 * 1024;
 
-/// Whether two readers have the same to give, from where they are to their end.
-pub(crate) fn same(one: &mut impl Read, other: &mut impl Read) -> io::Result<bool> {
+/// Returns true if two readers have the same contents, from their positions to their ends.
+pub(crate) fn have_same_contents(one: &mut impl Read, other: &mut impl Read) -> io::Result<bool> {
     let (mut part, mut theirs) = (Vec::new(), Vec::new());
     loop {
         part.clear();
@@ -136,13 +136,13 @@ pub(crate) fn same(one: &mut impl Read, other: &mut impl Read) -> io::Result<boo
 }
 
 /// Sets owner, then mode (a change of owner clears bits of it), then extended attributes (an ACL holds the mask that a
-/// later change of mode would overwrite). Times are not copied: whoever watches the file must see it move.
-fn dress(file: &File, shown: &str, attributes: &Attributes) -> Result<(), NodeError> {
+/// later change of mode would overwrite). Times are not copied, so that a program that watches the file sees the change.
+fn set_attributes(file: &File, shown: &str, attributes: &Attributes) -> Result<(), NodeError> {
     let mode = match attributes {
         Attributes::New { mode } | Attributes::CopyOf { mode, .. } => *mode,
     };
     if let Attributes::CopyOf { uid, gid, .. } = attributes {
-        let stat = fs::fstat(file).map_err(NodeError::io("look at", shown))?;
+        let stat = fs::fstat(file).map_err(NodeError::io("inspect", shown))?;
         // Only when it differs, so that a user without privileges can keep their own files their own.
         if (stat.st_uid, stat.st_gid) != (*uid, *gid) {
             fs::fchown(file, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))
@@ -167,7 +167,7 @@ fn dress(file: &File, shown: &str, attributes: &Attributes) -> Result<(), NodeEr
         fs::fsetxattr(file, name.as_str(), value, XattrFlags::empty())
             .map_err(NodeError::io("keep the extended attributes of", shown))?;
     }
-    let stat = fs::fstat(file).map_err(NodeError::io("look at", shown))?;
+    let stat = fs::fstat(file).map_err(NodeError::io("inspect", shown))?;
     let found = xattrs(file).map_err(NodeError::io("read the extended attributes of", shown))?;
     if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, &found) != (mode, *uid, *gid, wanted) {
         return Err(NodeError::Unsuitable {

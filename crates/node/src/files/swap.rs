@@ -1,10 +1,10 @@
-//! Exchanges a file with the copy beside it, and checks what came out.
+//! Exchanges a file with the copy next to it, and checks the result.
 
 use crate::error::NodeError;
 use crate::files::root::{Root, split};
 use crate::files::snapshot::{PathStat, stat_path};
 use crate::files::stage::rename_to_free;
-use crate::journal::file::StepRecord;
+use crate::journal::record::StepRecord;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::StepKind;
 use rustix::fd::OwnedFd;
@@ -35,10 +35,10 @@ impl<'a> SwapPaths<'a> {
         })
     }
 
-    /// Puts the new bytes in place. What that displaces must be what was backed up; anything else is put back.
+    /// Puts the new file in place. The displaced file must be the backed-up original; any other file is put back.
     ///
     /// # Errors
-    /// [`Trouble::Foreign`] when somebody had edited the file: their bytes are at the file's name again.
+    /// [`NodeError::ModifiedExternally`] if another program modified the file. The modified file has its name again.
     pub(crate) fn swap_in(&self) -> Result<(), NodeError> {
         match self.step.kind() {
             StepKind::Create => self.put(),
@@ -53,17 +53,17 @@ impl<'a> SwapPaths<'a> {
         }
     }
 
-    /// Puts the old bytes in place. What that displaces must be the new ones; anything else is put back.
+    /// Puts the original file in place. The displaced file must be the new one; any other file is put back.
     ///
     /// # Errors
-    /// As [`Places::swap_in`].
+    /// As [`SwapPaths::swap_in`].
     pub(crate) fn swap_back(&self) -> Result<(), NodeError> {
         match self.step.kind() {
             StepKind::Create => self.take_aside(|seen| self.is_after(seen)),
             StepKind::Replace => {
                 if self.exchange(|seen| self.is_after(seen))? && !self.is_after(&self.copy()?) {
                     self.put_back()?;
-                    return Err(self.foreign("it changed while its old bytes were put back"));
+                    return Err(self.foreign("it changed while the original file was restored"));
                 }
                 Ok(())
             }
@@ -71,21 +71,21 @@ impl<'a> SwapPaths<'a> {
         }
     }
 
-    /// Gives back what a swap displaced, when what stands there is still what the swap put there.
+    /// Puts back the file that a swap displaced, if the file that the swap put in place is unmodified.
     ///
     /// # Errors
-    /// [`Trouble::Leftover`] when somebody edited the file once more since: their last edit stays at the file's name, and
-    /// the one before it at the copy's.
+    /// [`NodeError::UnexpectedSibling`] if another program modified the file again since. Its last edit keeps the file's name, and
+    /// the edit before it has the copy's name.
     pub(crate) fn put_back(&self) -> Result<(), NodeError> {
-        let io = || NodeError::io("give back", self.step.path.as_str());
-        let given = if self.step.kind() == StepKind::Replace {
-            self.turn().map_err(io())?;
+        let io = || NodeError::io("put back", self.step.path.as_str());
+        let is_back = if self.step.kind() == StepKind::Replace {
+            self.exchange_names().map_err(io())?;
             let copy = self.copy()?;
-            let ours = self.is_before(&copy) || self.is_after(&copy);
-            if !ours {
-                self.turn().map_err(io())?;
+            let is_ours = self.is_before(&copy) || self.is_after(&copy);
+            if !is_ours {
+                self.exchange_names().map_err(io())?;
             }
-            ours
+            is_ours
         } else {
             match rename_to_free(&self.aside, self.copy, &self.there, self.name) {
                 Err(Errno::EXIST) => false,
@@ -93,7 +93,7 @@ impl<'a> SwapPaths<'a> {
             }
         };
         self.sync()?;
-        if given {
+        if is_back {
             return Ok(());
         }
         Err(NodeError::UnexpectedSibling {
@@ -102,7 +102,7 @@ impl<'a> SwapPaths<'a> {
         })
     }
 
-    fn turn(&self) -> Result<(), Errno> {
+    fn exchange_names(&self) -> Result<(), Errno> {
         fs::renameat_with(&self.aside, self.copy, &self.there, self.name, RenameFlags::EXCHANGE)
     }
 
@@ -115,21 +115,21 @@ impl<'a> SwapPaths<'a> {
         Ok(())
     }
 
-    /// True when the displaced file now lies at the other name, false when this file system cannot exchange and `right`
-    /// was asked of the file just before a plain rename over it.
-    fn exchange(&self, right: impl Fn(&PathStat) -> bool) -> Result<bool, NodeError> {
+    /// Exchanges both files. Returns true if the displaced file now has the other name. Returns false if this file system cannot
+    /// exchange files; then `is_expected` held immediately before a plain rename over the file.
+    fn exchange(&self, is_expected: impl Fn(&PathStat) -> bool) -> Result<bool, NodeError> {
         let failed = || NodeError::io("replace", self.step.path.as_str());
-        match self.turn() {
+        match self.exchange_names() {
             Ok(()) => Ok(true),
             Err(Errno::INVAL | Errno::NOSYS) => {
-                // The window between this look and the rename is the best that such a file system offers.
-                if !right(&self.file()?) {
+                // Such a file system leaves a window between this check and the rename.
+                if !is_expected(&self.file()?) {
                     return Err(self.foreign("it changed before it was replaced"));
                 }
                 fs::renameat(&self.aside, self.copy, &self.there, self.name).map_err(failed())?;
                 Ok(false)
             }
-            Err(Errno::NOENT) => Err(self.foreign("it or the copy beside it is gone")),
+            Err(Errno::NOENT) => Err(self.foreign("it or the copy next to it was removed")),
             Err(error) => Err(failed()(error)),
         }
     }
@@ -137,16 +137,16 @@ impl<'a> SwapPaths<'a> {
     /// Renames the copy to the file's name, which must be free.
     fn put(&self) -> Result<(), NodeError> {
         match rename_to_free(&self.aside, self.copy, &self.there, self.name) {
-            Err(Errno::EXIST) => Err(self.foreign("something stands there now")),
+            Err(Errno::EXIST) => Err(self.foreign("the file exists now")),
             other => other.map_err(NodeError::io("put in place", self.step.path.as_str())),
         }
     }
 
-    /// Renames the file to the copy's name, which must be free, and checks it there: nothing is deleted by this.
-    fn take_aside(&self, right: impl Fn(&PathStat) -> bool) -> Result<(), NodeError> {
+    /// Renames the file to the copy's name, which must be free, and checks it there. Nothing is deleted.
+    fn take_aside(&self, is_expected: impl Fn(&PathStat) -> bool) -> Result<(), NodeError> {
         rename_to_free(&self.there, self.name, &self.aside, self.copy)
-            .map_err(NodeError::io("take away", self.step.path.as_str()))?;
-        if right(&self.copy()?) {
+            .map_err(NodeError::io("remove", self.step.path.as_str()))?;
+        if is_expected(&self.copy()?) {
             return Ok(());
         }
         self.put_back()?;
@@ -162,7 +162,7 @@ impl<'a> SwapPaths<'a> {
     }
 
     fn is_before(&self, seen: &PathStat) -> bool {
-        matches!((seen, &self.step.before), (PathStat::File(now), Some(then)) if now.record.same(then))
+        matches!((seen, &self.step.before), (PathStat::File(now), Some(then)) if now.record.is_same_as(then))
     }
 
     fn is_after(&self, seen: &PathStat) -> bool {

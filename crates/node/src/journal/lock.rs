@@ -1,9 +1,10 @@
-//! One writer at a time.
+//! The lock that admits one writer at a time.
 
 use crate::error::NodeError;
 use crate::files::root::{Root, join};
 use crate::files::stage::remove;
-use crate::journal::state_dir::{STATE_DIR, StateDir};
+use crate::journal::state_dir::StateDir;
+use crate::paths::STATE_DIR;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, {self},
@@ -14,40 +15,40 @@ use std::io::{Read, Write};
 
 pub(crate) const NAME: &str = "lock";
 
-/// The held lock. The kernel gives it up when the process ends, however it ends.
+/// The lock while it is held. The kernel releases it when the process ends, in whatever way.
 #[derive(Debug)]
 pub(crate) struct Lock {
     fd: OwnedFd,
 }
 
 impl Drop for Lock {
-    /// Gives the lock up by name: a child that another thread is just starting holds the same open file until it runs
-    /// its program, and closing ours alone would leave the lock with it.
+    /// Releases the lock explicitly. A child that another thread is starting has the same open file until it executes its
+    /// program, so closing only this descriptor would leave the lock with the child.
     fn drop(&mut self) {
         fs::flock(&self.fd, FlockOperation::Unlock).ok();
     }
 }
 
-/// Why the lock is not held.
+/// The reason why the lock could not be acquired.
 pub(crate) enum NotLocked {
-    /// Another process holds it; its identifier, when it wrote one.
+    /// Another process holds the lock. The value is its process id, if it wrote one.
     Held(Option<u32>),
-    /// It cannot be taken at all.
-    Trouble(NodeError),
+    /// The lock file cannot be used.
+    Error(NodeError),
 }
 
 impl From<NodeError> for NotLocked {
-    fn from(trouble: NodeError) -> Self {
-        Self::Trouble(trouble)
+    fn from(error: NodeError) -> Self {
+        Self::Error(error)
     }
 }
 
-/// Opens the state folder and takes the lock in it, without waiting.
-pub(crate) fn take(root: &Root) -> Result<(StateDir, Lock), NotLocked> {
+/// Opens the state folder and acquires the lock in it, without waiting.
+pub(crate) fn acquire(root: &Root) -> Result<(StateDir, Lock), NotLocked> {
     let shown = join(STATE_DIR, NAME);
     let io = |action| NodeError::io(action, shown.as_str());
-    // A writer that had nothing to do takes away the folder it made, lock and all. Whoever opened that lock just before
-    // holds a file without a name, sees it, and begins again.
+    // A writer that had nothing to do removes the folder that it created, with the lock. A process that opened that lock
+    // just before has a file without a name. It detects this below, and starts again.
     for _ in 0..8 {
         let state = StateDir::make(root)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -56,34 +57,34 @@ pub(crate) fn take(root: &Root) -> Result<(StateDir, Lock), NotLocked> {
             other => other.map_err(io("open"))?,
         };
         match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(NotLocked::Held(holder(fd))),
+            Err(Errno::WOULDBLOCK) => return Err(NotLocked::Held(read_pid(fd))),
             other => other.map_err(io("lock"))?,
         }
-        let held = fs::fstat(&fd).map_err(io("look at"))?;
+        let held = fs::fstat(&fd).map_err(io("inspect"))?;
         match fs::statat(&state.fd, NAME, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
-                // Only for the message that another writer shows; the lock is the lock without it.
-                sign(&fd).ok();
+                // The process id only serves the message of another writer, so a failure does not matter.
+                write_pid(&fd).ok();
                 return Ok((state, Lock { fd }));
             }
             Ok(_) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(io("look at")(error).into()),
+            Err(error) => return Err(io("inspect")(error).into()),
         }
     }
     Err(NotLocked::Held(None))
 }
 
-/// Takes the lock's file away again. Only the holder may.
-pub(crate) fn forget(state: &StateDir) -> Result<(), Errno> {
+/// Removes the lock file. Only the holder may call this.
+pub(crate) fn remove_file(state: &StateDir) -> Result<(), Errno> {
     remove(&state.fd, NAME)
 }
 
-fn sign(fd: &OwnedFd) -> std::io::Result<()> {
+fn write_pid(fd: &OwnedFd) -> std::io::Result<()> {
     fs::ftruncate(fd, 0)?;
     File::from(rustix::io::dup(fd)?).write_all(format!("{}\n", std::process::id()).as_bytes())
 }
 
-fn holder(fd: OwnedFd) -> Option<u32> {
+fn read_pid(fd: OwnedFd) -> Option<u32> {
     let mut text = String::new();
     File::from(fd).take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()

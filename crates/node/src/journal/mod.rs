@@ -7,9 +7,9 @@
 pub(crate) mod file;
 /// The lock that admits one writer at a time.
 pub(crate) mod lock;
+/// The records: changes, steps, files and the causes of an undo.
+pub(crate) mod record;
 /// The folder that holds the journal, the backups and the lock.
 pub(crate) mod state_dir;
 /// The state of the journal, read without the lock.
 pub(crate) mod status;
-/// The cause of an undo, and whether the same plan would fail again.
-pub(crate) mod undo_cause;

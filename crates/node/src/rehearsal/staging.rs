@@ -3,7 +3,7 @@
 
 use crate::files::resolve::{ResolvedPath, resolve};
 use crate::files::root::{Root, join, split};
-use crate::journal::state_dir::RUN_DIR;
+use crate::paths::RUN_DIR;
 use crate::rehearsal::error::RehearsalError;
 use crate::rehearsal::private_paths::{is_below, outermost};
 use mirrorshift_containerd::Entry;

@@ -4,8 +4,9 @@
 use crate::error::NodeError;
 use crate::files::root::{Root, join, split};
 use crate::files::stage::{Attributes, remove, stage};
-use crate::journal::file::Change;
-use crate::journal::state_dir::{STATE_DIR, make_folder};
+use crate::journal::record::Change;
+use crate::journal::state_dir::make_folder;
+use crate::paths::STATE_DIR;
 use crate::systemd::bus::Bus;
 use crate::systemd::systemctl;
 use rustix::fs::{

@@ -1,13 +1,14 @@
 //! The containerd of a running node, as the loop of a change restarts it, asks it and guards it.
 
-use crate::change::runtime::{Runtime, RuntimeState, ServiceRecord};
+use crate::change::runtime::{Runtime, RuntimeState};
 use crate::containerd::socket::Socket;
 use crate::error::NodeError;
 use crate::facts::baseline::{Baseline, HealthReport};
 use crate::facts::gather::observe;
 use crate::facts::node_facts::{Facts, ObserveOptions};
 use crate::files::root::Root;
-use crate::journal::file::Change;
+use crate::journal::record::Change;
+use crate::journal::record::ServiceRecord;
 use crate::runtime::boot_guard::{
     Commands, PROOF, {self},
 };

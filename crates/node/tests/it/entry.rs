@@ -97,7 +97,7 @@ fn what_is_no_file_is_never_opened() {
     let below = root.entry("/etc/containerd/config.toml/hosts.toml");
     assert_eq!(
         below,
-        unusable("is below `/etc/containerd/config.toml`, which is not a folder")
+        unusable("is under `/etc/containerd/config.toml`, which is not a folder")
     );
 }
 

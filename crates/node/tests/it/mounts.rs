@@ -113,7 +113,7 @@ fn a_mounted_file_is_refused(dir: &Path) {
     let config = dir.join(REPLACED[1]);
     mount(&["--bind", config.to_str().unwrap()], &config);
     let text = refused(dir, b"new\n").to_string();
-    assert!(text.contains("is a mount of its own"), "{text}");
+    assert!(text.contains("is a separate mount"), "{text}");
 }
 
 fn a_protected_file_is_refused(dir: &Path) {

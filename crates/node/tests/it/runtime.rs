@@ -196,7 +196,7 @@ fn a_containerd_that_fails_gets_its_old_files_and_another_start() {
     let ChangeError::Undone { cause, .. } = error else {
         panic!("{error:?}")
     };
-    let said = "containerd does not serve as it did before: the plugin `cri` did not load";
+    let said = "containerd does not serve as before: the plugin `cri` did not load";
     assert_eq!(cause.to_string(), said);
     let status = status(&node.root).unwrap();
     assert_eq!(status.history.last().unwrap().note.as_deref(), Some(said));

@@ -176,13 +176,19 @@ fn what_is_not_as_planned_is_refused() {
     let node = Node::new();
     node.refuses(
         vec![step(CONFIG, Some("stale\n"), Some("new\n"))],
-        "edited by somebody else",
+        "modified by another program",
     );
-    node.refuses(vec![step(CONFIG, None, Some("new\n"))], "something stands there");
-    node.refuses(vec![step("/etc/containerd/gone", Some("x"), Some("y"))], "it is gone");
-    node.refuses(vec![step(CONFIG, Some("old\n"), None)], "not made by this tool");
+    node.refuses(vec![step(CONFIG, None, Some("new\n"))], "the file exists now");
+    node.refuses(
+        vec![step("/etc/containerd/gone", Some("x"), Some("y"))],
+        "it was removed",
+    );
+    node.refuses(vec![step(CONFIG, Some("old\n"), None)], "not created by mirrorshift");
     node.refuses(vec![step("/etc/../x", None, Some("y"))], "not a clean absolute path");
-    node.refuses(vec![step(&format!("{STATE_DIR}/x"), None, Some("y"))], "the tool's own");
+    node.refuses(
+        vec![step(&format!("{STATE_DIR}/x"), None, Some("y"))],
+        "reserved for mirrorshift",
+    );
 }
 
 #[test]
@@ -278,7 +284,7 @@ fn a_journal_that_cannot_be_trusted_refuses_everything() {
     let unknown = r#"{"schema":9,"anything":{"else":true}}"#;
     let cases = [
         (good[..good.len() / 2].to_owned(), "is damaged"),
-        (flipped, "its digest is another"),
+        (flipped, "its digest does not match its body"),
         (String::new(), "is damaged"),
         ("[]".to_owned(), "is damaged"),
         (newer, "has schema 2"),
@@ -335,7 +341,7 @@ fn a_state_folder_that_others_may_write_is_not_trusted() {
     fs::create_dir_all(node.at(STATE_DIR)).unwrap();
     fs::set_permissions(node.at(STATE_DIR), fs::Permissions::from_mode(0o777)).unwrap();
     let error = Session::open(&node.root, 0, "one").unwrap_err();
-    assert!(error.to_string().contains("others may write it"), "{error}");
+    assert!(error.to_string().contains("other users may write it"), "{error}");
     assert_eq!(error.kind(), NodeErrorKind::Refused);
 }
 
