@@ -21,7 +21,7 @@ pub struct CriStatus {
 /// One condition of CRI. A condition that CRI does not report is not ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// Whether the condition holds.
+    /// True if the condition holds.
     pub ready: bool,
     /// One word for the reason if it does not.
     pub reason: String,
@@ -40,7 +40,7 @@ pub struct PodSandbox {
     pub name: String,
     /// The number of times that the sandbox was recreated.
     pub attempt: u32,
-    /// Whether the sandbox serves.
+    /// The state of the sandbox.
     pub state: SandboxState,
     /// The time of creation: nanoseconds since 1970.
     pub created_ns: i64,

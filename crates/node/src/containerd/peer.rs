@@ -1,4 +1,4 @@
-//! The process that listens at a Unix socket, as the kernel reports it. The path alone does not identify a containerd
+//! The process that listens at a Unix socket, as the kernel reports it. A path does not identify a containerd
 //! if two are running.
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};

@@ -19,7 +19,7 @@ pub struct Plugin {
     pub kind: String,
     /// The name, such as `cri`.
     pub id: String,
-    /// Whether it loaded.
+    /// The result of loading the plugin.
     pub status: PluginStatus,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct PluginReport {
     pub(crate) plugins: Vec<Plugin>,
     /// The folder in which the running containerd keeps its data; `None` if the list does not show it.
     pub(crate) root: Option<String>,
-    /// Whether this release keeps a list of deprecations.
+    /// True if this release keeps a list of deprecations.
     pub(crate) has_deprecations: bool,
 }
 

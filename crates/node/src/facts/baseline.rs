@@ -8,7 +8,7 @@ use mirrorshift_plan::change::Health;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What containerd served when a change was armed, as the journal records it.
+/// The state of containerd when a change was armed, as the journal records it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
@@ -17,9 +17,9 @@ pub struct Baseline {
     pub version: Option<String>,
     /// The plugins that had loaded, as `type.id`.
     pub plugins: BTreeSet<String>,
-    /// Whether CRI was served.
+    /// True if CRI was served.
     pub cri: bool,
-    /// Whether CRI's network was ready.
+    /// True if CRI's network was ready.
     pub network: bool,
     /// The first process of each sandbox and container that ran, by its id.
     pub tasks: BTreeMap<String, u32>,
@@ -31,7 +31,7 @@ pub struct Baseline {
 /// The health of containerd, and its differences from a baseline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthReport {
-    /// Whether containerd serves, and how.
+    /// The health of containerd.
     pub health: Health,
     /// Each difference, as a fragment of a sentence. Empty if containerd serves as before.
     pub differences: Vec<String>,

@@ -16,13 +16,13 @@ pub struct Daemon {
     pub parent: u32,
     /// The path of the program.
     pub program: Fact<String>,
-    /// Whether that file was replaced or removed since the start. A restart would then run another program.
+    /// True if that file was replaced or removed since the start. A restart would then run another program.
     pub program_replaced: Fact<bool>,
     /// The arguments of the process.
     pub launch: Launch,
     /// The paths of the sockets at which the daemon listens.
     pub listens: Fact<Vec<String>>,
-    /// Whether the daemon is a process of the node itself, and not of a container on it.
+    /// True if the daemon is a process of the node itself, and not of a container on it.
     pub of_the_node: Fact<bool>,
 }
 
@@ -42,8 +42,8 @@ pub struct Shim {
 }
 
 impl Shim {
-    /// Whether the shim is in `group` or in a group under it. If so, it is killed together with a unit whose `KillMode`
-    /// kills that group.
+    /// Returns true if the shim is in `group` or in a group under it. If so, it is killed together with a unit whose
+    /// `KillMode` kills that group.
     pub fn is_inside(&self, group: &str) -> Fact<bool> {
         let group = group.trim_end_matches('/');
         if group.is_empty() {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn find_includes_a_daemon_whose_program_cannot_be_read() {
+    fn find_includes_a_daemon_with_an_unreadable_program() {
         let proc = Proc::new();
         proc.process(10, "containerd", "/usr/bin/containerd", "containerd", "pid:[1]", "");
         // A process of root as another user sees it.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub struct DetectionInput {
     /// The path of the configuration that the daemon was started with.
     pub config: String,
-    /// The same path after links were followed; `None` if it does not exist.
+    /// The path of the configuration after links were followed; `None` if it does not exist.
     pub config_real: Option<String>,
     /// The name of the daemon's unit.
     pub unit: Option<String>,
@@ -33,7 +33,7 @@ pub enum Marker {
     Unit(&'static str),
     /// The daemon's version contains this text.
     Version(&'static str),
-    /// The `ID` of the operating system is this one.
+    /// The operating system has this `ID` in os-release.
     Os(&'static str),
     /// All of these paths exist.
     Paths(&'static [&'static str]),
@@ -50,7 +50,7 @@ pub struct Distribution {
     pub signs: &'static [Marker],
     /// The procedure of this distribution, as a sentence without its full stop.
     pub advice: &'static str,
-    /// Whether a policy may permit an edit of the file. This is true for a generator that runs rarely and writes the
+    /// True if a policy may permit an edit of the file. This is true for a generator that runs rarely and writes the
     /// whole file: an edit can then be lost, but never half lost.
     pub may_override: bool,
 }
@@ -64,7 +64,7 @@ pub struct Owner {
     pub because: String,
     /// The procedure of this distribution, as a sentence without its full stop.
     pub way: &'static str,
-    /// Whether a policy may permit an edit of the file.
+    /// True if a policy may permit an edit of the file.
     pub may_override: bool,
 }
 

@@ -217,8 +217,9 @@ fn observe_containerd(socket: &mut Socket, with_images: bool) -> (Containerd, Cr
     } else {
         Fact::unavailable("this containerd release keeps no list of deprecations")
     };
-    // The order of the calls matters. The ids are listed before CRI's lists, so that a sandbox that is finished in between
-    // does not count as unfinished. CRI is called before the tasks, because one stopped shim delays the list of all tasks.
+    // The order of the calls matters. The ids are listed before CRI's lists, so that a sandbox that is finished in
+    // between is not taken for an unfinished sandbox. CRI is called before the tasks, because one stopped shim delays
+    // the list of all tasks.
     let created_ids = socket.created_ids();
     let status = socket.cri_status();
     let served = match &status {

@@ -4,14 +4,13 @@
 //! containerd processes no process reads it, so it fills, and the container blocks at its next line. Logs flow again
 //! when the new containerd has the FIFOs open. This check covers every container at once, including those that print
 //! nothing; whether a log file grows would cover only the containers that print at that moment.
-//! alone that have something to say just then.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
 /// `O_PATH` on every architecture that containerd supports: a descriptor that names a file and cannot read it.
-/// containerd holds one for each FIFO in addition to the one that it reads from.
+/// containerd holds such a descriptor for each FIFO in addition to the readable descriptor.
 const PATH_ONLY: u32 = 0o10_000_000;
 
 /// Returns the names of the containers' log FIFOs that a process has open for reading: `ID-stdout` and `ID-stderr`.

@@ -13,14 +13,14 @@ pub struct Mount {
     pub part: String,
     /// The type of the file system, such as `ext4`, `overlay` or `tmpfs`.
     pub kind: String,
-    /// Whether the mount or its file system is read-only.
+    /// True if the mount or its file system is read-only.
     pub read_only: bool,
-    /// Whether programs on the mount cannot be executed.
+    /// True if programs on the mount cannot be executed.
     pub noexec: bool,
 }
 
 impl Mount {
-    /// Whether the files on the mount are lost at a reboot.
+    /// Returns true if the files on the mount are lost at a reboot.
     pub fn is_volatile(&self) -> bool {
         matches!(self.kind.as_str(), "tmpfs" | "ramfs")
     }
@@ -64,8 +64,8 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Returns the mount of a path without links: the one with the longest mount point, and of two with the same point the
-/// later one, because it covers the other.
+/// Returns the mount of a path without links: the mount with the longest mount point, and of two with the same point
+/// the later one, because it covers the other.
 pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
     let holds = |mount: &&Mount| {
         let point = mount.point.trim_end_matches('/');

@@ -25,7 +25,7 @@ pub struct ObserveOptions {
     pub address: Option<String>,
     /// Files to inspect in addition to the daemon's config.toml: imports, hosts.toml files, CAs.
     pub files: Vec<String>,
-    /// Whether to list the images on the node. It takes one more call, which a change must not wait for while CRI is
+    /// True if to list the images on the node. It takes one more call, which a change must not wait for while CRI is
     /// away.
     pub images: bool,
 }
@@ -79,7 +79,7 @@ pub struct Facts {
     pub shims_in_unit: Fact<Vec<u32>>,
     /// config.toml and the requested files.
     pub files: Vec<FileFact>,
-    /// `/etc/containerd`, the folder of config.toml if it is another one, and containerd's data folder.
+    /// `/etc/containerd`, the folder of config.toml if that is another folder, and containerd's data folder.
     pub folders: Vec<FolderFact>,
     /// The distribution that generates config.toml; `None` if it is not in the table.
     pub owner: Option<Owner>,
@@ -116,7 +116,7 @@ pub struct Containerd {
 /// The facts that CRI reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cri {
-    /// Whether containerd serves CRI. It does not if the CRI plugin did not load; all other facts here are then
+    /// True if containerd serves CRI. It does not if the CRI plugin did not load; all other facts here are then
     /// unavailable, and `Containerd::plugins` has the reason.
     pub served: Fact<bool>,
     /// The conditions of CRI.

@@ -23,7 +23,7 @@ pub struct FileFact {
     /// The time at which the contents, name or attributes last changed: microseconds since 1970. A file that was moved
     /// or copied into place may have an old modification time, but never an old change time.
     pub changed_us: Fact<i64>,
-    /// Whether the file was modified or moved here after the daemon was started, so that the daemon runs with other
+    /// True if the file was modified or moved here after the daemon was started, so that the daemon runs with other
     /// contents.
     pub newer_than_daemon: Fact<bool>,
     /// The properties of the path.
@@ -46,9 +46,9 @@ pub struct FolderFact {
 pub struct PathFacts {
     /// The path after links were followed.
     pub real: String,
-    /// Whether a mount point is exactly there. Such a file cannot be replaced (`EBUSY`).
+    /// True if a mount point is exactly there. Such a file cannot be replaced (`EBUSY`).
     pub is_mount: Fact<bool>,
-    /// Whether `chattr` or another program made it immutable or append-only.
+    /// True if `chattr` or another program made it immutable or append-only.
     pub is_protected: Fact<bool>,
     /// The mount that contains it.
     pub mount: Fact<Mount>,
@@ -57,7 +57,7 @@ pub struct PathFacts {
 /// The free space of a file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FreeSpace {
-    /// The bytes that are free to users other than root. A change relies only on these.
+    /// The number of bytes that are free to users other than root. A change relies only on these.
     pub free_bytes: u64,
     /// The number of files that can still be created.
     pub free_files: Fact<u64>,
@@ -168,8 +168,8 @@ impl PathInspector<'_> {
     }
 }
 
-/// Whether the later of a file's times is after the start of the daemon. A time in the future is from another clock
-/// setting and decides nothing: restarting the daemon would not make it older than that time.
+/// Returns true if the later of a file's times is after the start of the daemon. A time in the future is from another
+/// clock setting and decides nothing: restarting the daemon would not make it older than that time.
 fn is_newer(started: &Fact<Started>, now_us: i64, modified: &Fact<i64>, changed: &Fact<i64>) -> Fact<bool> {
     let is_after_start = |time: &Fact<i64>| {
         started.as_ref().and_then(|started| {

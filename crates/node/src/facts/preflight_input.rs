@@ -17,11 +17,11 @@ pub struct ChangeIntent {
     pub planned_for: String,
     /// The number of bytes that the change writes in `/etc`.
     pub bytes: u64,
-    /// Whether the plan repairs a CRI that is not served because of its settings.
+    /// True if the plan repairs a CRI that is not served because of its settings.
     pub heals: bool,
-    /// Whether the operator accepts that a restart kills containers.
+    /// True if the operator accepts that a restart kills containers.
     pub containers_may_restart: bool,
-    /// Whether the operator permits an edit of a file that a distribution generated.
+    /// True if the operator permits an edit of a file that a distribution generated.
     pub owned_may_be_edited: bool,
     /// The time since boot, without the time in which the machine was suspended: microseconds.
     pub now_monotonic_us: u64,
@@ -93,7 +93,8 @@ impl Facts {
         })
     }
 
-    /// Whether a file is in, or under, a folder of the configuration: `/etc/containerd`, or the folder of config.toml.
+    /// Returns true if a file is in, or under, a folder of the configuration: `/etc/containerd`, or the folder of
+    /// config.toml.
     fn is_ours(&self, real: &str) -> bool {
         let root = self.containerd.root.known();
         self.folders

@@ -1,5 +1,5 @@
-//! The start time of a daemon, from two sources: systemd recorded the time of day at the start, and the kernel counts
-//! from boot. Their difference is the amount by which the clock was set since.
+//! The start time of a daemon, from two sources: systemd recorded the time of day at the start, and the kernel records
+//! the ticks since boot. Their difference is the amount by which the clock was set since.
 
 use crate::facts::fact::Fact;
 use crate::facts::process::Process;
@@ -33,7 +33,7 @@ impl Started {
         })
     }
 
-    /// Whether an event at `then_us` (microseconds since 1970) happened after the start.
+    /// Returns true if an event at `then_us` (microseconds since 1970) happened after the start.
     pub fn is_before(&self, then_us: i64) -> Fact<bool> {
         match (self.noted_us, self.clock_set_by_s()) {
             (Some(noted), Some(0)) => Fact::Value(then_us > noted),

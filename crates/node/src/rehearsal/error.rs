@@ -44,7 +44,7 @@ pub enum RehearsalError {
     /// systemd could not execute the program (its exit code 203).
     #[error("systemd cannot execute `{0}` in the sandbox")]
     NotExecutable(String),
-    /// systemd could not set up the sandbox (one of its own exit codes, 200 to 243).
+    /// systemd could not set up the sandbox (an exit code from 200 to 243).
     #[error("systemd cannot set up the sandbox (exit code {0})")]
     NoSandbox(u64),
     /// The sandbox exceeded its time limit, and systemd ended it.

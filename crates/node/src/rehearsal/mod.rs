@@ -70,8 +70,7 @@ impl Rehearsal {
     ///
     /// - `facts` were observed on the same machine.
     /// - `node` has the files from which the plan was made.
-    /// - `command` runs a program that calls [`inside`](in_sandbox::inside) with its last argument, and systemd can
-    /// execute it.
+    /// - `command` runs a program that calls [`inside`](in_sandbox::inside) with its last argument.
     ///
     /// # Errors
     ///

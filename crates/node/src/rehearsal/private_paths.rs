@@ -112,7 +112,7 @@ impl ConfiguredPaths {
     }
 }
 
-/// Removes every path that is under another one.
+/// Removes every path that is under another path.
 pub(super) fn outermost(paths: &mut Vec<String>) {
     paths.sort();
     paths.dedup();
@@ -120,7 +120,7 @@ pub(super) fn outermost(paths: &mut Vec<String>) {
     paths.retain(|path| !all.iter().any(|other| other != path && is_below(path, other)));
 }
 
-/// Whether `path` is `folder` or is under it.
+/// Returns true if `path` is `folder` or is under it.
 pub(super) fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -165,8 +165,8 @@ struct CopyBudget {
 }
 
 impl CopyBudget {
-    /// Copies a folder. Links are followed, so that no later write can lead out of the copy. Sockets, devices and the like
-    /// are skipped. A link to a missing file stays such a link, because containerd's import patterns match it.
+    /// Copies a folder. Links are followed, so that no later write can lead out of the copy. Sockets, devices and the
+    /// like are skipped. A link to a missing file stays such a link, because containerd's import patterns match it.
     fn copy(&mut self, root: &Root, from: &str, to: &Path, depth: usize) -> Result<(), RehearsalError> {
         let too_much = |path: &str| RehearsalError::Place {
             path: path.to_owned(),
@@ -200,7 +200,7 @@ impl CopyBudget {
     }
 }
 
-/// Whether `path` exists after links were followed.
+/// Returns true if `path` exists after links were followed.
 pub(super) fn exists(root: &Root, path: &str) -> bool {
     matches!(resolve(root, path), Ok(ResolvedPath::Found(_)))
 }

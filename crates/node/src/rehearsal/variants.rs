@@ -1,12 +1,12 @@
-//! The sets of files with which containerd may start once a change has begun: the old files, the new files, and the mixtures
-//! that a crash leaves between two configuration files.
+//! The sets of files with which containerd may start once a change has begun: the old files, the new files, and the
+//! mixtures that a crash leaves between two configuration files.
 
 use mirrorshift_plan::Step;
 use mirrorshift_plan::rehearsal::Variant;
 use std::collections::BTreeSet;
 
-/// Returns each set with its steps. `configs` are the files that containerd reads when it starts. All other files, such as
-/// hosts.toml and CAs, are read at a pull, and are written first.
+/// Returns each set with its steps. `configs` are the files that containerd reads when it starts. All other files, such
+/// as hosts.toml and CAs, are read at a pull, and are written first.
 pub(super) fn variants<'s>(steps: &'s [Step], configs: &BTreeSet<String>) -> Vec<(Variant, Vec<&'s Step>)> {
     let (config, other): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| configs.contains(&step.path));
     let mut variants = vec![(Variant::Before, Vec::new())];

@@ -74,7 +74,7 @@ fn mounts(change: &Change) -> Vec<&str> {
     folders
 }
 
-/// Whether unit files take the character literally.
+/// Returns true if unit files take the character literally.
 fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "/-_.=".contains(letter)
 }
@@ -92,8 +92,8 @@ fn after_unit(unit: &str, command: &[String]) -> String {
 /// Writes both unit files and their links, and syncs them. They take effect when systemd reads its unit files again.
 ///
 /// Order matters for crash safety: first the two unit files, then the links, then the marker. If the process is killed
-/// in between, the unit files tell the next run to clean up. The link of the second unit, which removes both, is
-/// created first and removed last.
+/// in between, the unit files show the next run that it must clean up. The link of the second unit, which removes both,
+/// is created first and removed last.
 pub(crate) fn install(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), NodeError> {
     let arguments = commands.at_boot.iter().chain(&commands.after_boot);
     if !arguments.flat_map(|argument| argument.chars()).all(is_plain) {
@@ -138,7 +138,7 @@ pub(crate) fn prove(
     change: &Change,
     within: Duration,
 ) -> Result<(), NodeError> {
-    // The word is unique, so that the file of an earlier proof is not taken for this one.
+    // The word is unique, so that the file of an earlier proof is not mistaken for this proof.
     let word = format!("{}-{}", change.id, now().as_nanos());
     let Some(path) = commands.prove.first().cloned() else {
         return Err(NodeError::Message(
@@ -186,7 +186,8 @@ pub(crate) fn unmark_supervised(root: &Root) -> Result<(), NodeError> {
     }
 }
 
-/// Makes systemd unload both units after [`uninstall`]. Otherwise it keeps a unit that failed, or whose file is gone.
+/// Makes systemd unload both units after [`uninstall`]. Otherwise it keeps a unit that failed, or a unit without a
+/// file.
 pub(crate) fn reload_systemd(within: Duration) {
     let reloaded = Bus::connect(within).and_then(|bus| {
         bus.reload(within)?;
@@ -203,7 +204,7 @@ pub(crate) fn reload_systemd(within: Duration) {
     }
 }
 
-/// Whether a part of the boot guard is on the node. The next change or undo then removes it first.
+/// Returns true if a part of the boot guard is on the node. The next change or undo then removes it first.
 pub fn guard_is_left(root: &Root) -> bool {
     let exists = |path: &str| {
         let (folder, name) = split(path);

@@ -15,8 +15,8 @@ impl Deadline {
         Self { began, limit }
     }
 
-    /// Whether the limit has passed at `now`. While containerd is `recovering` (its plugins loaded, and it is still
-    /// recovering sandboxes and containers) the limit is doubled, because that takes long on a node with many
+    /// Returns true if the limit has passed at `now`. While containerd is `recovering` (its plugins loaded, and it is
+    /// still recovering sandboxes and containers) the limit is doubled, because that takes long on a node with many
     /// containers.
     pub(crate) fn is_over(self, now: Duration, recovering: bool) -> bool {
         let times = if recovering { 2 } else { 1 };

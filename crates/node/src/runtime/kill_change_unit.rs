@@ -47,7 +47,8 @@ pub fn kill_change_unit(within: Duration) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Whether a process of [`CHANGE`] runs. This is read from the kernel's list of processes, so it works without D-Bus.
+/// Returns true if a process of [`CHANGE`] runs. This is read from the kernel's list of processes, so it works without
+/// D-Bus.
 ///
 /// # Errors
 /// The processes cannot be listed.
@@ -72,8 +73,8 @@ fn is_any_left(proc: &Path) -> Result<bool, NodeError> {
     Ok(all.iter().any(is_of_change))
 }
 
-/// Whether a process belongs to [`CHANGE`]. A process that has ended in the meantime does not. Neither does one in
-/// another PID namespace: a container with its own systemd may run a change of its own files.
+/// Returns true if a process belongs to [`CHANGE`]. A process that has ended in the meantime does not. Neither does one
+/// in another PID namespace: a container with its own systemd may run a change too.
 fn is_of_change(process: &Process) -> bool {
     let groups = process.control_groups().unwrap_or_default();
     let own = || {

@@ -35,7 +35,7 @@ pub struct RuntimeTimeouts {
     /// The time from a restart until containerd serves as before. It is doubled while containerd is recovering
     /// sandboxes and containers.
     pub serve: Duration,
-    /// The time that the pull of the trial image may take.
+    /// The time that the pull of the test image may take.
     pub pull: Duration,
     /// The pause between two observations.
     pub pause: Duration,
@@ -86,13 +86,13 @@ pub struct SystemdRuntime<'a> {
     root: &'a Root,
     commands: Commands,
     times: RuntimeTimeouts,
-    /// Whether the change includes a restart.
+    /// True if the change includes a restart.
     restarts: bool,
     unit: String,
-    /// Whether the boot guard has proven that it can run.
+    /// True if the boot guard has proven that it can run.
     guard_is_proven: bool,
     expectations: Expectations,
-    /// The state of the pull of the trial image.
+    /// The state of the pull of the test image.
     trial_pull: Trial,
     /// The reason why that pull failed.
     pull_failure: Option<String>,
@@ -365,8 +365,8 @@ fn systemd(error: BusError) -> NodeError {
     NodeError::Systemd(Box::new(error))
 }
 
-/// Whether containerd reports mirrors as deprecated. False if the list is unavailable, because older releases have
-/// none.
+/// Returns true if containerd reports mirrors as deprecated. False if the list is unavailable, because older releases
+/// have none.
 fn has_mirrors_deprecation(facts: &Facts) -> bool {
     let list = facts.containerd.deprecations.known();
     list.is_some_and(|list| list.iter().any(|entry| entry.id == MIRRORS_DEPRECATION))

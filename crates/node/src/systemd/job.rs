@@ -24,7 +24,7 @@ pub struct Job {
     pub state: String,
 }
 
-/// The interval at which the job object is polled. The signal alone is not enough: it is lost when systemd executes
+/// The interval at which the job object is polled. The signal is not sufficient: it is lost when systemd executes
 /// itself again, and when the queue overflows.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time that the signal of a finished job has to arrive. systemd sends it before it removes the job.

@@ -11,7 +11,7 @@ pub(crate) struct UnitProperties {
     pub(crate) invocation_id: Option<String>,
 }
 
-/// Runs `systemctl` with these arguments. It needs no deadline here, because `systemctl` limits each of its own calls.
+/// Runs `systemctl` with these arguments. It needs no deadline here, because `systemctl` limits each of its calls.
 ///
 /// # Errors
 /// If the program cannot be run. A command that fails is not an error; see the status of the output.

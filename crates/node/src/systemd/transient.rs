@@ -14,7 +14,7 @@ pub struct Exec {
     pub path: String,
     /// All arguments, including the name of the program.
     pub argv: Vec<String>,
-    /// Whether systemd ignores a failure of the command, like the `-` prefix in unit files.
+    /// True if systemd ignores a failure of the command, like the `-` prefix in unit files.
     pub may_fail: bool,
 }
 

@@ -18,7 +18,7 @@ pub struct Unit {
     pub active_state: String,
     /// A finer state, such as `running` or `auto-restart`.
     pub sub_state: String,
-    /// How the last run ended: `success`, `exit-code`, `signal`, `timeout`, `start-limit-hit`, …
+    /// The result of the last run: `success`, `exit-code`, `signal`, `timeout`, `start-limit-hit`, …
     pub result: String,
     /// The main process; `None` if none runs.
     pub main_pid: Option<u32>,
@@ -28,7 +28,7 @@ pub struct Unit {
     pub restarts: u64,
     /// The processes that `stop` kills: `control-group`, `mixed`, `process` or `none`.
     pub kill_mode: String,
-    /// Whether the unit may create control groups under its own.
+    /// True if the unit may create control groups under its own.
     pub delegate: bool,
     /// The service type: `notify`, `simple`, …
     pub kind: String,
@@ -48,7 +48,7 @@ pub struct Unit {
     pub fragment: String,
     /// The drop-ins that are in effect.
     pub drop_ins: Vec<String>,
-    /// Whether systemd noticed that the unit's files changed since it read them. systemd 252 does not notice the first
+    /// True if systemd noticed that the unit's files changed since it read them. systemd 252 does not notice the first
     /// drop-in of a unit.
     pub needs_daemon_reload: bool,
     /// The time of the last change of state.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Pulls one image over a separate connection, so that a pull that hangs does not prevent the next one.
 pub(super) fn pull(address: &str, image: &str, within: Duration, stubs: &Stubs) -> Pull {
-    // Late requests of the previous pull are not of this one.
+    // Late requests of the previous pull are discarded.
     drop(stubs.take_requests());
     let pulled = Socket::connect(address, within).and_then(|mut socket| socket.pull_image(image));
     Pull {

@@ -9,7 +9,7 @@ const HANDSHAKE: u8 = 0x16;
 /// The largest number of bytes that are read. No client sends as many before it waits for an answer.
 pub(super) const MAX_FIRST_BYTES: usize = 64 << 10;
 
-/// The meaning of the bytes that were received so far.
+/// The meaning of the data that was received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FirstBytes {
     /// More bytes are needed.
@@ -20,7 +20,7 @@ pub(super) enum FirstBytes {
     Unrelated,
 }
 
-/// Parses the bytes that a client sent to the address `at`. The address identifies the host if the client sends no
+/// Parses the data that a client sent to the address `at`. The address identifies the host if the client sends no
 /// name.
 pub(super) fn parse(received: &[u8], at: SocketAddr) -> FirstBytes {
     match received.first() {

@@ -88,7 +88,7 @@ fn listen_ipv6(port: u16) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Whether the port is in use, or the kernel does not have the address family.
+/// Returns true if the port is in use, or the kernel does not have the address family.
 fn is_skipped(error: &io::Error) -> bool {
     [Errno::ADDRINUSE, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
         .iter()
