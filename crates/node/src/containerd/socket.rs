@@ -31,12 +31,12 @@ pub struct Socket {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
     /// No program listens at this path, or it is not a socket.
-    #[error("cannot connect to `{address}`: {said}")]
+    #[error("cannot connect to `{address}`: {message}")]
     Connect {
         /// The path of the socket.
         address: String,
         /// The reason.
-        said: String,
+        message: String,
     },
     /// containerd did not answer before the deadline.
     #[error("no answer to `{call}` within {} ms", within.as_millis())]
@@ -55,22 +55,22 @@ pub enum CallError {
         late: &'static str,
     },
     /// containerd does not have this service. For CRI, this means that its plugin did not load.
-    #[error("`{call}` is not served: {said}")]
+    #[error("`{call}` is not served: {message}")]
     NotServed {
         /// The method.
         call: &'static str,
         /// containerd's message.
-        said: String,
+        message: String,
     },
     /// containerd answered with an error.
-    #[error("`{call}` failed ({code}): {said}")]
+    #[error("`{call}` failed ({code}): {message}")]
     Failed {
         /// The method.
         call: &'static str,
         /// gRPC's name of the status code.
         code: String,
         /// containerd's message.
-        said: String,
+        message: String,
     },
 }
 
@@ -81,9 +81,9 @@ impl Socket {
     /// # Errors
     /// [`CallError::Connect`] or [`CallError::Late`].
     pub fn connect(address: &str, within: Duration) -> Result<Self, CallError> {
-        let failed = |said: String| CallError::Connect {
+        let failed = |message: String| CallError::Connect {
             address: address.to_owned(),
-            said,
+            message,
         };
         let runtime = BlockingRuntime::new().map_err(|error: io::Error| failed(error.to_string()))?;
         let endpoint = Endpoint::from_shared(format!("unix://{address}")).map_err(|error| failed(error.to_string()))?;
@@ -149,13 +149,13 @@ impl Socket {
 }
 
 fn call_error(call: &'static str, status: &tonic::Status) -> CallError {
-    let said = redact_message(status.message());
+    let message = redact_message(status.message());
     match status.code() {
-        Code::Unimplemented => CallError::NotServed { call, said },
+        Code::Unimplemented => CallError::NotServed { call, message },
         code => CallError::Failed {
             call,
             code: format!("{code:?}"),
-            said,
+            message,
         },
     }
 }

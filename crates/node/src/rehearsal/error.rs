@@ -66,12 +66,12 @@ pub enum RehearsalError {
         status: u64,
     },
     /// The program in the sandbox could not do its work.
-    #[error("in the sandbox, with {variant}: {said}")]
+    #[error("in the sandbox, with {variant}: {message}")]
     Inside {
         /// The set of files.
         variant: Variant,
         /// The message of the program.
-        said: String,
+        message: String,
     },
 }
 

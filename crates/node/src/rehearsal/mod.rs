@@ -198,7 +198,7 @@ fn read_response(
     let text = fs::read(response).ok();
     match text.and_then(|text| serde_json::from_slice(&text).ok()) {
         Some(SandboxResponse::Report(report)) => Ok(*report),
-        Some(SandboxResponse::Failed(said)) => Err(RehearsalError::Inside { variant, said }),
+        Some(SandboxResponse::Failed(message)) => Err(RehearsalError::Inside { variant, message }),
         None if result == "timeout" => Err(RehearsalError::Late { variant, within }),
         None if result == "exit-code" && status == 203 => Err(RehearsalError::NotExecutable(program.to_owned())),
         None if result == "exit-code" && (200..=243).contains(&status) => Err(RehearsalError::NoSandbox(status)),

@@ -18,12 +18,12 @@ pub enum BusError {
         source: io::Error,
     },
     /// D-Bus, systemd or a security module denied the call.
-    #[error("D-Bus denies `{call}`: {said}")]
+    #[error("D-Bus denies `{call}`: {message}")]
     Denied {
         /// The method.
         call: &'static str,
         /// The reason, in the words of the program that denied the call.
-        said: String,
+        message: String,
     },
     /// D-Bus runs, and systemd is not connected to it.
     #[error("systemd is not available on the system bus")]
@@ -68,14 +68,14 @@ pub enum BusError {
     #[error("systemd's answer to `{0}` has an unexpected form")]
     Unexpected(&'static str),
     /// systemd refused the call for another reason.
-    #[error("systemd answers `{call}` with `{name}`: {said}")]
+    #[error("systemd answers `{call}` with `{name}`: {message}")]
     Refused {
         /// The method.
         call: &'static str,
         /// The D-Bus name of the error.
         name: String,
         /// The text of the error.
-        said: String,
+        message: String,
     },
     /// The connection broke, or zbus failed.
     #[error("the system bus failed during `{call}`")]
@@ -115,21 +115,21 @@ profiles of Ubuntu and RHEL deny D-Bus"
     pub(crate) fn new(call: &'static str, error: zbus::Error) -> Self {
         match error {
             zbus::Error::FDO(error) => Self::from_standard_error(call, *error),
-            zbus::Error::MethodError(name, said, _) => {
-                let said = said.unwrap_or_default();
+            zbus::Error::MethodError(name, message, _) => {
+                let message = message.unwrap_or_default();
                 match name.as_str() {
                     "org.freedesktop.systemd1.NoSuchUnit" | "org.freedesktop.systemd1.NoUnitForPID" => {
-                        Self::NoUnit(said)
+                        Self::NoUnit(message)
                     }
                     name => Self::Refused {
                         call,
                         name: name.to_owned(),
-                        said,
+                        message,
                     },
                 }
             }
             // D-Bus rejects a client that it cannot authenticate.
-            zbus::Error::Handshake(said) => Self::Denied { call, said },
+            zbus::Error::Handshake(message) => Self::Denied { call, message },
             other => Self::Broken {
                 call,
                 source: Box::new(other),
@@ -139,9 +139,9 @@ profiles of Ubuntu and RHEL deny D-Bus"
 
     fn from_standard_error(call: &'static str, error: fdo::Error) -> Self {
         match error {
-            fdo::Error::AccessDenied(said)
-            | fdo::Error::AuthFailed(said)
-            | fdo::Error::InteractiveAuthorizationRequired(said) => Self::Denied { call, said },
+            fdo::Error::AccessDenied(message)
+            | fdo::Error::AuthFailed(message)
+            | fdo::Error::InteractiveAuthorizationRequired(message) => Self::Denied { call, message },
             fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => Self::NoSystemd,
             // The called program left D-Bus before it answered.
             error @ (fdo::Error::NoReply(_) | fdo::Error::Disconnected(_)) => Self::Broken {
@@ -151,7 +151,7 @@ profiles of Ubuntu and RHEL deny D-Bus"
             other => Self::Refused {
                 call,
                 name: other.name().to_string(),
-                said: other.description().unwrap_or_default().to_owned(),
+                message: other.description().unwrap_or_default().to_owned(),
             },
         }
     }
