@@ -113,7 +113,7 @@ impl Socket {
     }
 
     /// Lists the deprecated settings that containerd found in its configuration. A release without that list answers
-    /// with an empty one; [`PluginReport::has_deprecations`] distinguishes the two cases.
+    /// with an empty one; `PluginReport::has_deprecations` distinguishes the two cases.
     ///
     /// # Errors
     /// The [`CallError`] of the call.

@@ -91,7 +91,7 @@ impl RehearsalError {
             }
             Self::NoSandbox(_) => {
                 "read `journalctl -u 'mirrorshift-rehearsal-*'`: systemd.exec(5) explains the number, such as 225 for the \
-network and 226 for the mounts"
+                 network and 226 for the mounts"
             }
             Self::Late { .. } | Self::NoAnswer { .. } => {
                 "read `journalctl -u 'mirrorshift-rehearsal-*'`; if the node is busy, try again later"

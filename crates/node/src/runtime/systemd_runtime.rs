@@ -93,7 +93,7 @@ pub struct SystemdRuntime<'a> {
     guard_is_proven: bool,
     expectations: Expectations,
     /// The state of the pull of the test image.
-    trial_pull: Trial,
+    test_pull: Trial,
     /// The reason why that pull failed.
     pull_failure: Option<String>,
     /// The socket of CRI at the last observation.
@@ -114,7 +114,7 @@ impl<'a> SystemdRuntime<'a> {
             unit: unit.to_owned(),
             guard_is_proven: false,
             expectations: Expectations::default(),
-            trial_pull: Trial::Nothing,
+            test_pull: Trial::Nothing,
             pull_failure: None,
             address: None,
             recovering: false,
@@ -125,7 +125,7 @@ impl<'a> SystemdRuntime<'a> {
     /// Sets the signs that containerd must show after it has read the change.
     #[must_use]
     pub fn expecting(mut self, expectations: Expectations) -> Self {
-        self.trial_pull = match expectations.image {
+        self.test_pull = match expectations.image {
             Some(_) => Trial::Due,
             None => Trial::Nothing,
         };
@@ -158,6 +158,7 @@ impl<'a> SystemdRuntime<'a> {
             None => None,
         }
     }
+
     /// Requests the restart over D-Bus.
     fn restart_over_dbus(&self, reset_failed: bool) -> RestartOutcome {
         let restarted = Bus::connect(self.times.call).and_then(|bus| {
@@ -232,7 +233,7 @@ impl Runtime for SystemdRuntime<'_> {
             invocation: unit.and_then(|unit| unit.invocation_id),
             health: report.health,
             differences: report.differences,
-            trial: self.trial_pull,
+            trial: self.test_pull,
             guard: match boot_guard::guard_is_left(self.root) {
                 false => Guard::Nothing,
                 true if self.guard_is_proven => Guard::Tried,
@@ -285,7 +286,7 @@ impl Runtime for SystemdRuntime<'_> {
                 .map_err(|error| error.to_string()),
             None => Err("the socket of CRI is unknown".to_owned()),
         };
-        self.trial_pull = match pulled {
+        self.test_pull = match pulled {
             Ok(_) => Trial::Passed,
             Err(why) => {
                 self.pull_failure = Some(format!("the image `{image}` cannot be pulled: {why}"));

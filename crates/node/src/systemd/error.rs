@@ -97,7 +97,7 @@ impl BusError {
             }
             Self::Denied { .. } => {
                 "run as root; in a pod, set `appArmorProfile: Unconfined` and `seLinuxOptions` of type `spc_t`, because the default \
-profiles of Ubuntu and RHEL deny D-Bus"
+                 profiles of Ubuntu and RHEL deny D-Bus"
             }
             Self::NoSystemd => "run containerd under systemd, or write the files with `--no-restart`",
             Self::TooOld(_) => {
