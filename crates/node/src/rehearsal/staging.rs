@@ -8,7 +8,6 @@ use crate::rehearsal::error::RehearsalError;
 use crate::rehearsal::private_paths::{is_below, outermost};
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::Step;
-use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
@@ -40,7 +39,7 @@ impl StagingDir {
         let shown = path.display().to_string();
         create_private_folder(&path).map_err(RehearsalError::io("create", &shown))?;
         let lock = File::open(&path).map_err(RehearsalError::io("open", &shown))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        lock.try_lock()
             .map_err(|error| RehearsalError::io("lock", &shown)(error.into()))?;
         Ok(Self { path, _lock: lock })
     }
@@ -69,7 +68,7 @@ fn remove_abandoned() {
             continue;
         }
         let Ok(folder) = File::open(entry.path()) else { continue };
-        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if folder.try_lock().is_ok() {
             fs::remove_dir_all(entry.path()).ok();
         }
     }
