@@ -251,7 +251,7 @@ impl From<ChangeError> for CommandError {
             NodeError::EarlierUndoFailed { .. } => "stuck",
             NodeError::Systemd(_) => "systemd",
             NodeError::ContainerdUnhealthy(_) => "containerd",
-            NodeError::DidNotConverge | NodeError::Message(_) => "change",
+            NodeError::DidNotConverge | NodeError::NoSuchStep(_) | NodeError::Message(_) => "change",
         };
         Self {
             hint: error.trouble().hint().map(Box::from),

@@ -1,26 +1,28 @@
-//! Prints the facts of the running machine as JSON, and how long they took. Needs root for other users' processes.
+//! Prints the facts of the running machine as JSON, and how long the observation took. It needs root to read the
+//! processes of other users.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "printing is what this example is for"
+    reason = "the purpose of this example is to print"
 )]
 
 use mirrorshift_node::{ObserveOptions, Root, observe};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let files = std::env::args().skip(1).collect();
     let facts = observe(
         &Root::open("/")?,
         &ObserveOptions {
             files,
+            images: true,
             ..ObserveOptions::default()
         },
     )?;
-    let took = begun.elapsed();
+    let duration = start.elapsed();
     println!("{}", serde_json::to_string_pretty(&facts)?);
-    eprintln!("{} ms", took.as_millis());
+    eprintln!("{} ms", duration.as_millis());
     Ok(())
 }

@@ -1,25 +1,25 @@
-//! Keeps what serves on the running machine in a file, or says how it serves against that.
+//! Writes the baseline of the running machine to a file, or compares the machine with it.
 //!
-//! `health keep FILE` and `health compare FILE`; the latter prints the health and a line for each difference.
+//! `health keep FILE` writes the baseline. `health compare FILE` prints the health, and one line per difference.
 
-#![expect(clippy::print_stdout, reason = "printing is what this example is for")]
+#![expect(clippy::print_stdout, reason = "the purpose of this example is to print")]
 
 use mirrorshift_node::{Baseline, ObserveOptions, Root, observe};
 use std::fs;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let facts = observe(&Root::open("/")?, &ObserveOptions::default())?;
-    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["keep", file] => {
-            let baseline = Baseline::of(&facts).ok_or("nothing can be compared with what cannot be asked")?;
+            let baseline = Baseline::of(&facts).ok_or("containerd or its CRI cannot be observed")?;
             fs::write(file, serde_json::to_vec(&baseline)?)?;
         }
         ["compare", file] => {
             let baseline: Baseline = serde_json::from_slice(&fs::read(file)?)?;
-            let compared = baseline.compared(&facts);
-            println!("{:?}", compared.health);
-            compared
+            let report = baseline.compared(&facts);
+            println!("{:?}", report.health);
+            report
                 .differences
                 .iter()
                 .for_each(|difference| println!("{difference}"));

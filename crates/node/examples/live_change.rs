@@ -1,14 +1,15 @@
-//! Replaces the running containerd's config.toml, live: guarded, restarted, verified, and undone when it does not serve as
-//! before. What the tests on whole nodes run, and kill.
+//! Replaces the config.toml of the running containerd: arms the boot guard, restarts containerd, checks it, and undoes
+//! the change if containerd does not serve as before. The tests on whole nodes run this program, and kill it.
 //!
-//! `live_change apply FILE [IMAGE]` puts the bytes of FILE in place, and pulls IMAGE before they count; `rollback` goes back to those before; `undo` brings an unsettled
-//! change back; `at-boot`, `after-boot`
-//! and `prove WORD` are what the guard runs; `status` prints the phase. Exit codes are the program's: 0, 3, 4, 5, 6.
+//! `live_change apply FILE [IMAGE]` replaces config.toml with FILE, and pulls IMAGE before the change settles.
+//! `rollback` restores the original file. `undo` undoes an unsettled change. `at-boot`, `after-boot` and `prove WORD`
+//! are the commands of the boot guard. `status` prints the phase. The exit codes are those of mirrorshift: 0, 3, 4, 5,
+//! 6.
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
 use mirrorshift_node::{
     ChangeError, ChangePlan, Commands, NoRuntime, NodeErrorKind, Outcome, PROOF, Root, RuntimeTimeouts, Session,
-    SystemdRuntime, status,
+    SystemdRuntime, boot_id, status,
 };
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::error::Error;
@@ -17,15 +18,15 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const UNIT: &str = "containerd.service";
-/// For whatever is left of an earlier change, and for the lock.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time limit for ending an interrupted change, and for the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 
 type Failure = (u8, Box<dyn Error>);
 
 fn main() -> ExitCode {
     match run() {
-        Ok(said) => {
-            writeln!(std::io::stdout(), "{said}").ok();
+        Ok(message) => {
+            writeln!(std::io::stdout(), "{message}").ok();
             ExitCode::SUCCESS
         }
         Err((code, error)) => {
@@ -48,49 +49,51 @@ fn run() -> Result<String, Failure> {
             Box::from("usage: live_change apply FILE [IMAGE]|rollback|undo|at-boot|after-boot|prove WORD|status"),
         )
     };
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let root = Root::open("/").map_err(|error| (1, error.into()))?;
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let id = format!("{seconds}-{}", std::process::id());
     let open = || Session::open(&root, seconds, &id).map_err(|error| (code(error.kind()), error.into()));
-    let boot = boot()?;
-    // Whoever undoes a change ends first what is left of it, and waits for who is just looking.
-    let owner = || {
-        mirrorshift_node::kill_change_unit(PATIENCE).map_err(|error| (1, error.into()))?;
-        Session::open_with_timeout(&root, seconds, &id, PATIENCE).map_err(|error| (code(error.kind()), error.into()))
+    let boot = boot_id().map_err(|error| (1, error.into()))?;
+    // An undo first ends the processes of the interrupted change, and waits for the lock, because a short-lived reader
+    // may hold it.
+    let open_for_undo = || {
+        mirrorshift_node::kill_change_unit(LOCK_TIMEOUT).map_err(|error| (1, error.into()))?;
+        Session::open_with_timeout(&root, seconds, &id, LOCK_TIMEOUT)
+            .map_err(|error| (code(error.kind()), error.into()))
     };
-    let mut live = SystemdRuntime::new(&root, UNIT, true, commands()?, times());
-    let told = |outcome: Result<Outcome, ChangeError>| match outcome {
+    let mut runtime = SystemdRuntime::new(&root, UNIT, true, commands()?, times());
+    let outcome_text = |outcome: Result<Outcome, ChangeError>| match outcome {
         Ok(outcome) => Ok(format!("{outcome:?}")),
         Err(error) => Err((code(error.kind()), error.into())),
     };
-    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["apply", file, image @ ..] if image.len() < 2 => {
-            let content = std::fs::read(file).map_err(|error| (1, error.into()))?;
-            let mut live = live.expecting(mirrorshift_node::Expectations {
-                deprecation_gone: !content.windows(7).any(|word| word == b"mirrors"),
+            let contents = std::fs::read(file).map_err(|error| (1, error.into()))?;
+            let mut runtime = runtime.expecting(mirrorshift_node::Expectations {
+                deprecation_gone: !contents.windows(7).any(|word| word == b"mirrors"),
                 image: image.first().map(|image| (*image).to_owned()),
             });
-            let mut session = open()?.with_runtime(&mut live);
+            let mut session = open()?.with_runtime(&mut runtime);
             session
                 .undo_unsettled()
                 .map_err(|error| (code(error.kind()), error.into()))?;
-            told(session.apply(&plan(&root, content)))
+            outcome_text(session.apply(&plan(&root, contents)))
         }
-        ["rollback"] => told(open()?.with_runtime(&mut live).rollback()),
+        ["rollback"] => outcome_text(open()?.with_runtime(&mut runtime).rollback()),
         ["at-boot" | "after-boot"] if !status(&root).is_ok_and(|status| status.is_of_another_boot(&boot)) => {
             Ok("the same boot".to_owned())
         }
         ["at-boot"] => {
-            let mut nobody = NoRuntime;
-            told(owner()?.with_runtime(&mut nobody).undo_at_boot())
+            let mut runtime = NoRuntime;
+            outcome_text(open_for_undo()?.with_runtime(&mut runtime).undo_at_boot())
         }
-        ["undo" | "after-boot"] => told(owner()?.with_runtime(&mut live).undo_unsettled()),
+        ["undo" | "after-boot"] => outcome_text(open_for_undo()?.with_runtime(&mut runtime).undo_unsettled()),
         ["prove", word] => {
             std::fs::write(PROOF, word).map_err(|error| (1, error.into()))?;
-            Ok("proved".to_owned())
+            Ok("proven".to_owned())
         }
         ["status"] => {
             let status = status(&root).map_err(|error| (3, error.into()))?;
@@ -100,7 +103,7 @@ fn run() -> Result<String, Failure> {
     }
 }
 
-/// Short, as nobody's images are pulled on these nodes.
+/// Returns short time limits, because the nodes of the tests have few images and containers.
 fn times() -> RuntimeTimeouts {
     RuntimeTimeouts {
         serve: Duration::from_secs(8),
@@ -120,24 +123,19 @@ fn commands() -> Result<Commands, Failure> {
     })
 }
 
-fn boot() -> Result<String, Failure> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| (1, error.into()))?;
-    Ok(text.trim().to_owned())
-}
-
-fn plan(root: &Root, content: Vec<u8>) -> ChangePlan {
+fn plan(root: &Root, contents: Vec<u8>) -> ChangePlan {
     let expect = match root.entry(DEFAULT_CONFIG) {
         Entry::File(bytes) => Expect::File(Digest::of(&bytes)),
         _ => Expect::Absent,
     };
     ChangePlan {
-        digest: Digest::of(&content),
+        digest: Digest::of(&contents),
         containerd: "live".to_owned(),
         new_file_mode: 0o644,
         steps: vec![Step {
             path: DEFAULT_CONFIG.to_owned(),
             expect,
-            content: Some(content),
+            content: Some(contents),
             why: "an example".to_owned(),
         }],
     }

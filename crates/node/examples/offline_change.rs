@@ -1,8 +1,9 @@
 //! Runs one fixed change on a folder, so that the kill-point test has a small process to trace and kill.
 //!
-//! `offline_change apply ROOT` makes a folder with a file in it and replaces two files; `offline_change rollback ROOT`
-//! goes back; `offline_change status ROOT` prints the phase. As every command does, `apply` first ends what an
-//! interrupted run left, and only then looks at the files and plans. Exit codes are the program's: 0, 3, 4, 5, 6.
+//! `offline_change apply ROOT` creates a folder with a file in it and replaces two files. `offline_change rollback
+//! ROOT` restores the original files. `offline_change status ROOT` prints the phase. Like every command of mirrorshift,
+//! `apply` first recovers from an interrupted run, and reads the files and plans only afterwards. The exit codes are
+//! those of mirrorshift: 0, 3, 4, 5, 6.
 
 use mirrorshift_containerd::Entry;
 use mirrorshift_node::{ChangePlan, NodeErrorKind, Root, Session, status};
@@ -36,18 +37,18 @@ fn main() -> ExitCode {
                 text = format!("{text}: {error}");
                 source = error.source();
             }
-            complain(&text);
+            print_error(&text);
             ExitCode::from(code)
         }
     }
 }
 
-/// What cannot be said for want of a place to say it changes no exit code.
-fn complain(text: &str) {
+/// Prints an error. A closed stderr does not change the exit code.
+fn print_error(text: &str) {
     writeln!(std::io::stderr(), "{text}").ok();
 }
 
-fn say(text: &str) {
+fn print(text: &str) {
     writeln!(std::io::stdout(), "{text}").ok();
 }
 
@@ -68,15 +69,15 @@ fn run() -> Result<(), Failure> {
             let mut session = open()?;
             session.recover().map_err(failed)?;
             let outcome = session.apply(&plan(&root)).map_err(failed)?;
-            say(&format!("{outcome:?}"));
+            print(&format!("{outcome:?}"));
         }
         "rollback" => {
             let outcome = open()?.rollback().map_err(failed)?;
-            say(&format!("{outcome:?}"));
+            print(&format!("{outcome:?}"));
         }
         "status" => {
             let status = status(&root).map_err(|error| (3, error.into()))?;
-            say(status.phase().meaning());
+            print(status.phase().meaning());
         }
         _ => return Err(usage()),
     }

@@ -1,8 +1,8 @@
-//! Says of the running machine whether a change of its containerd may begin: `go`, `wait: …`, or a line for each obstacle.
+//! Prints whether a change of the running containerd may begin: `go`, `wait: …`, or one line per obstacle.
 //!
-//! `preflight [--heals] [--accept] [FILE…]`: the files are looked at beside the one that containerd was started with.
+//! `preflight [--heals] [--accept] [FILE…]` also inspects these files, in addition to containerd's root file.
 
-#![expect(clippy::print_stdout, reason = "printing is what this example is for")]
+#![expect(clippy::print_stdout, reason = "the purpose of this example is to print")]
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Version};
 use mirrorshift_node::{ChangeIntent, ObserveOptions, Root, observe};
@@ -10,7 +10,9 @@ use mirrorshift_plan::preflight::{PreflightResult, preflight};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (flags, files): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let (flags, files): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|argument| argument.starts_with("--"));
     let facts = observe(
         &Root::open("/")?,
         &ObserveOptions {

@@ -1,11 +1,11 @@
-//! Plans for the running machine, rehearses the plan, and prints who was asked and what disagrees, as JSON.
+//! Plans for the running machine, rehearses the plan, and prints the observed requests and the disagreements as JSON.
 //!
-//! `rehearse`: the plan that keeps behaviour. `rehearse stage PATH FILE…`: with the bytes of FILE put in place at PATH instead
-//! of or beside what was planned, as if a plan had said so. `rehearse as PROGRAM`: with PROGRAM in the sandbox instead of
-//! itself, and little patience. `rehearse inside FOLDER` is what it calls itself with in the sandbox. Exit codes: 0 agreed,
-//! 3 not, 1 not rehearsed.
+//! `rehearse` uses the plan that keeps the routes. `rehearse stage PATH FILE…` adds a step that writes FILE to PATH, or
+//! replaces the planned step. `rehearse as PROGRAM` runs PROGRAM in the sandbox instead of itself, with a short time
+//! limit. `rehearse inside FOLDER` is the command that runs in the sandbox. Exit codes: 0 the reports agree with the
+//! plan, 3 they disagree, 1 the plan was not rehearsed.
 
-#![expect(clippy::print_stdout, reason = "printing is what this example is for")]
+#![expect(clippy::print_stdout, reason = "the purpose of this example is to print")]
 
 use mirrorshift_containerd::{Config, Tree, Version, read};
 use mirrorshift_node::{Baseline, Bus, Facts, ObserveOptions, Rehearsal, Root, SandboxTimeouts, inside, observe};
@@ -28,13 +28,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Box<dyn Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match &words[..] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match &arguments[..] {
         ["inside", folder] => inside(Path::new(folder))
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
-        [] => rehearse(&[], &own()?, SandboxTimeouts::default()),
+        [] => rehearse(&[], &own_command()?, SandboxTimeouts::default()),
         ["as", program] => {
             let times = SandboxTimeouts {
                 whole: Duration::from_secs(3),
@@ -49,16 +49,16 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
                     path: pair[0].to_owned(),
                     expect: Expect::Absent,
                     content: Some(std::fs::read(pair[1])?),
-                    why: "said on the command line".to_owned(),
+                    why: "given on the command line".to_owned(),
                 });
             }
-            rehearse(&steps, &own()?, SandboxTimeouts::default())
+            rehearse(&steps, &own_command()?, SandboxTimeouts::default())
         }
         _ => Err("usage: rehearse [stage PATH FILE…|as PROGRAM]".into()),
     }
 }
 
-fn own() -> Result<[String; 2], Box<dyn Error>> {
+fn own_command() -> Result<[String; 2], Box<dyn Error>> {
     Ok([std::env::current_exe()?.display().to_string(), "inside".to_owned()])
 }
 
@@ -69,7 +69,7 @@ fn rehearse(staged: &[Step], command: &[String], times: SandboxTimeouts) -> Resu
         .containerd
         .version
         .known()
-        .ok_or("containerd tells no version")?
+        .ok_or("containerd reports no version")?
         .parse()?;
     let config = facts
         .serving_daemon()
@@ -93,7 +93,7 @@ fn rehearse(staged: &[Step], command: &[String], times: SandboxTimeouts) -> Resu
     let probes = probes(&plan);
     let rehearsal = Rehearsal::new(&root, &facts, &node, &plan, &probes, command, times);
     let bus = Bus::connect(Duration::from_secs(5))?;
-    let heard = match rehearsal.and_then(|rehearsal| rehearsal.run(&bus)) {
+    let reports = match rehearsal.and_then(|rehearsal| rehearsal.run(&bus)) {
         Ok(heard) => heard,
         Err(error) => {
             let hint = error.hint();
@@ -107,18 +107,18 @@ fn rehearse(staged: &[Step], command: &[String], times: SandboxTimeouts) -> Resu
             probes: &probes,
             loaded: &loaded,
         },
-        &heard,
+        &reports,
     );
-    println!("{:#}", shown(&plan, &probes, &heard, &disagreements));
+    println!("{:#}", output(&plan, &probes, &reports, &disagreements));
     Ok(ExitCode::from(if disagreements.is_empty() { 0 } else { 3 }))
 }
 
 fn baseline(facts: &Facts) -> Result<BTreeSet<String>, Box<dyn Error>> {
-    let baseline = Baseline::of(facts).ok_or("nothing can be compared with what cannot be asked")?;
+    let baseline = Baseline::of(facts).ok_or("containerd or its CRI cannot be observed")?;
     Ok(baseline.plugins)
 }
 
-/// Everything that the rules of this release ask for.
+/// Reads every file that the rules of this release need.
 fn files(root: &Root, version: &Version, config: &str) -> Result<(Tree, Config), Box<dyn Error>> {
     let mut tree = Tree::new();
     for _ in 0..64 {
@@ -131,38 +131,38 @@ fn files(root: &Root, version: &Version, config: &str) -> Result<(Tree, Config),
             tree.insert(path, entry);
         }
     }
-    Err("the files never end".into())
+    Err("the files import each other without end".into())
 }
 
-fn shown(plan: &Plan, probes: &[Probe], heard: &[SandboxReport], disagreements: &[Disagreement]) -> Value {
-    let asked = |asked: &[ObservedRequest]| asked.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let pulls = |heard: &SandboxReport| {
-        let rows = heard.pulls.iter().map(|pull| {
+fn output(plan: &Plan, probes: &[Probe], reports: &[SandboxReport], disagreements: &[Disagreement]) -> Value {
+    let requests = |requests: &[ObservedRequest]| requests.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let pulls = |report: &SandboxReport| {
+        let rows = report.pulls.iter().map(|pull| {
             let probe = probes.iter().find(|probe| probe.image == pull.image);
             let registry = probe.map(|probe| probe.registry.to_string());
-            json!({ "registry": registry, "image": pull.image, "asked": asked(&pull.asked), "said": pull.said })
+            json!({ "registry": registry, "image": pull.image, "asked": requests(&pull.asked), "said": pull.said })
         });
         rows.collect::<Vec<_>>()
     };
-    let variants = heard.iter().map(|heard| {
+    let variants = reports.iter().map(|report| {
         json!({
-            "variant": heard.variant,
-            "cri": heard.cri,
-            "silent": heard.silent,
-            "plugins": heard.plugins.len(),
-            "configuration": heard.effective.as_ref().err(),
-            "asked": pulls(heard),
-            "took_ms": heard.took_ms,
+            "variant": report.variant,
+            "cri": report.cri,
+            "silent": report.silent,
+            "plugins": report.plugins.len(),
+            "configuration": report.effective.as_ref().err(),
+            "asked": pulls(report),
+            "took_ms": report.took_ms,
         })
     });
-    let said = |one: &Disagreement| json!({ "id": one.id(), "said": one.to_string(), "hint": one.hint() });
+    let row = |disagreement: &Disagreement| json!({ "id": disagreement.id(), "said": disagreement.to_string(), "hint": disagreement.hint() });
     json!({
         "steps": plan.steps.iter().map(|step| {
             let digest = step.content.as_deref().map(Digest::of);
             json!({ "path": step.path, "digest": digest })
         }).collect::<Vec<_>>(),
         "variants": variants.collect::<Vec<_>>(),
-        "disagreements": disagreements.iter().map(said).collect::<Vec<_>>(),
+        "disagreements": disagreements.iter().map(row).collect::<Vec<_>>(),
     })
 }
 

@@ -44,11 +44,13 @@ pub use crate::change::outcome::{ChangeError, NodeErrorKind, OpenError, Outcome,
 pub use crate::change::repair::{Drift, drifted, retain_copies};
 pub use crate::change::runtime::{Runtime, RuntimeState};
 pub use crate::change::session::Session;
-pub use crate::containerd::cri::{Condition, Container, ContainerState, CriStatus, PodSandbox, SandboxState};
-pub use crate::containerd::services::{Deprecation, Ingest, Plugin, PluginStatus, Task, TaskState};
+pub use crate::containerd::cri::{Condition, Container, CriStatus, PodSandbox};
+pub use crate::containerd::messages::{ContainerState, SandboxState, TaskState};
+pub use crate::containerd::services::{Deprecation, Ingest, Plugin, PluginStatus, Task};
 pub use crate::containerd::socket::{CallError, Socket};
 pub use crate::error::{NodeError, error_chain};
 pub use crate::facts::baseline::{Baseline, HealthReport};
+pub use crate::facts::boot::boot_id;
 pub use crate::facts::daemons::{Daemon, Shim};
 pub use crate::facts::distribution::{DISTRIBUTIONS, DetectionInput, Distribution, Marker, Owner, owner};
 pub use crate::facts::fact::Fact;
@@ -82,3 +84,9 @@ pub use crate::systemd::job::Job;
 pub use crate::systemd::job_stream::UnitJobs;
 pub use crate::systemd::transient::{Exec, Property};
 pub use crate::systemd::unit::{ExecStart, Unit, UnitTimestamps};
+
+/// The messages of CRI and containerd, for the lab of the tests, which serves as kubelet.
+#[doc(hidden)]
+pub mod messages {
+    pub use crate::containerd::messages::*;
+}

@@ -1,196 +1,309 @@
-//! CRI, as kubelet asks it.
+//! The Container Runtime Interface (CRI), called as kubelet calls it.
 
+use crate::containerd::error_text::redact_message;
 use crate::containerd::messages::{
-    ConditionMessage, ContainerMessage, ContainerStatusAnswer, ContainerStatusQuestion, ContainersAnswer, Empty,
-    ImageMessage, PullQuestion, RuntimeStatusAnswer, RuntimeVersionAnswer, SandboxMessage, SandboxesAnswer,
+    ContainerMessage, ContainerState, ContainerStatusRequest, ContainerStatusResponse, Empty, ImageSpec,
+    ListContainersResponse, ListImagesResponse, ListPodSandboxResponse, PodSandboxMessage, PullImageRequest,
+    PullImageResponse, RuntimeCondition, RuntimeVersionResponse, SandboxState, StatusResponse,
 };
 use crate::containerd::socket::{CallError, Socket};
-use crate::facts::fact::describe;
-use prost::Enumeration;
 use serde::Serialize;
 
-/// What CRI says of itself. Ready is both; without a network plugin the runtime can be ready alone.
+/// The conditions that CRI reports. CRI is ready if both are; a runtime without a network plugin has only the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CriStatus {
-    /// Whether sandboxes can be made.
+    /// `RuntimeReady`: sandboxes can be created.
     pub runtime: Condition,
-    /// Whether they get a network.
+    /// `NetworkReady`: sandboxes get a network.
     pub network: Condition,
 }
 
-/// One condition of CRI; absent ones are not ready.
+/// One condition of CRI. A condition that CRI does not report is not ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// Whether it holds.
+    /// True if the condition holds.
     pub ready: bool,
-    /// A word for why not.
+    /// One word for the reason if it does not.
     pub reason: String,
-    /// A sentence for it.
+    /// A sentence with the reason.
     pub message: String,
 }
 
-/// A pod's sandbox.
+/// The sandbox of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PodSandbox {
-    /// Its id, which is that of its task too.
+    /// The id of the sandbox and of its task.
     pub id: String,
-    /// The pod's.
+    /// The pod's namespace.
     pub namespace: String,
-    /// The pod's.
+    /// The pod's name.
     pub name: String,
-    /// How often it was made anew.
+    /// The number of times that the sandbox was recreated.
     pub attempt: u32,
-    /// Whether it serves.
+    /// The state of the sandbox.
     pub state: SandboxState,
-    /// When it was made: nanoseconds since 1970.
+    /// The time of creation: nanoseconds since 1970.
     pub created_ns: i64,
-}
-
-/// Whether a sandbox serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Enumeration)]
-#[serde(rename_all = "snake_case")]
-#[repr(i32)]
-pub enum SandboxState {
-    /// It does.
-    Ready = 0,
-    /// It does not: over, or being made.
-    NotReady = 1,
 }
 
 /// A container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
-    /// Its id, which is that of its task too.
+    /// The id of the container and of its task.
     pub id: String,
-    /// Its pod's sandbox.
+    /// The id of the pod's sandbox.
     pub sandbox: String,
-    /// Its name in the pod.
+    /// The container's name in the pod.
     pub name: String,
-    /// How often it was started anew.
+    /// The number of times that the container was recreated.
     pub attempt: u32,
-    /// What it does.
+    /// The container's state.
     pub state: ContainerState,
-    /// When it was made: nanoseconds since 1970.
+    /// The time of creation: nanoseconds since 1970.
     pub created_ns: i64,
-    /// The file that its output goes to; empty for none.
+    /// The log file; empty if there is none.
     pub log_path: String,
 }
 
-/// What a container does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Enumeration)]
-#[serde(rename_all = "snake_case")]
-#[repr(i32)]
-pub enum ContainerState {
-    /// Not started yet.
-    Created = 0,
-    /// At work.
-    Running = 1,
-    /// Over.
-    Exited = 2,
-    /// containerd lost sight of it.
-    Unknown = 3,
-}
+/// The largest number of image references that are read. kubelet removes unused images long before a node has as many.
+const MAX_IMAGE_REFERENCES: usize = 10_000;
 
 impl Socket {
-    /// CRI's conditions. [`CallError::NotServed`] is a CRI whose plugin did not load.
+    /// Reads CRI's conditions.
+    ///
+    /// # Errors
+    /// [`CallError::NotServed`] if the CRI plugin did not load.
     pub fn cri_status(&mut self) -> Result<CriStatus, CallError> {
-        let answer: RuntimeStatusAnswer = self.call("/runtime.v1.RuntimeService/Status", None, Empty {})?;
-        let conditions = answer.status.unwrap_or_default().conditions;
+        let response: StatusResponse = self.call("/runtime.v1.RuntimeService/Status", None, Empty {})?;
+        let conditions = response.status.unwrap_or_default().conditions;
         Ok(CriStatus {
             runtime: condition(&conditions, "RuntimeReady"),
             network: condition(&conditions, "NetworkReady"),
         })
     }
 
-    /// The name and version that CRI gives for its runtime.
+    /// Reads the name and the version that CRI reports for its runtime.
+    ///
+    /// # Errors
+    /// [`CallError::NotServed`] if the CRI plugin did not load.
     pub fn cri_version(&mut self) -> Result<(String, String), CallError> {
-        let answer: RuntimeVersionAnswer = self.call("/runtime.v1.RuntimeService/Version", None, Empty {})?;
-        Ok((answer.runtime_name, answer.runtime_version))
+        let response: RuntimeVersionResponse = self.call("/runtime.v1.RuntimeService/Version", None, Empty {})?;
+        Ok((response.runtime_name, response.runtime_version))
     }
 
-    /// Pulls an image, as kubelet does without secrets. The connection's time bounds the whole pull.
-    pub(crate) fn pull(&mut self, image: &str) -> Result<(), CallError> {
-        let image = Some(ImageMessage {
-            image: image.to_owned(),
-        });
-        let asked = PullQuestion { image };
-        let answer: Result<Empty, _> = self.call("/runtime.v1.ImageService/PullImage", None, asked);
-        answer.map(drop)
+    /// Pulls an image as kubelet does without image pull secrets, and returns its id. The connection's deadline limits
+    /// the whole pull.
+    pub(crate) fn pull_image(&mut self, image: &str) -> Result<String, CallError> {
+        let request = PullImageRequest {
+            image: Some(ImageSpec {
+                image: image.to_owned(),
+            }),
+            auth: None,
+        };
+        let response: PullImageResponse = self.call("/runtime.v1.ImageService/PullImage", None, request)?;
+        Ok(response.image_ref)
     }
 
-    /// Every sandbox, of whatever state, by id.
+    /// Lists the references of all images on the node, such as `registry.k8s.io/pause:3.9`: their tags, and the digest
+    /// references of images without a tag. The list is sorted and has at most 10,000 entries.
+    ///
+    /// # Errors
+    /// [`CallError::NotServed`] if the CRI plugin did not load, [`CallError::Late`] after the connection's deadline.
+    pub fn image_references(&mut self) -> Result<Vec<String>, CallError> {
+        let response: ListImagesResponse = self.call("/runtime.v1.ImageService/ListImages", None, Empty {})?;
+        Ok(image_references(response))
+    }
+
+    /// Lists all sandboxes, in any state, ordered by their ids.
+    ///
+    /// # Errors
+    /// [`CallError::NotServed`] if the CRI plugin did not load.
     pub fn sandboxes(&mut self) -> Result<Vec<PodSandbox>, CallError> {
-        let answer: SandboxesAnswer = self.call("/runtime.v1.RuntimeService/ListPodSandbox", None, Empty {})?;
-        let mut sandboxes: Vec<PodSandbox> = answer.items.into_iter().map(SandboxMessage::read).collect();
-        sandboxes.sort_by(|one, other| one.id.cmp(&other.id));
+        let response: ListPodSandboxResponse =
+            self.call("/runtime.v1.RuntimeService/ListPodSandbox", None, Empty {})?;
+        let mut sandboxes: Vec<PodSandbox> = response.items.into_iter().map(PodSandbox::from).collect();
+        sandboxes.sort_by(|left, right| left.id.cmp(&right.id));
         Ok(sandboxes)
     }
 
-    /// Every container, of whatever state, by id. The logs cost a call for each container.
+    /// Lists all containers, in any state, ordered by their ids. Reading the log paths takes one call per container.
+    ///
+    /// # Errors
+    /// [`CallError::NotServed`] if the CRI plugin did not load.
     pub fn containers(&mut self) -> Result<Vec<Container>, CallError> {
-        let answer: ContainersAnswer = self.call("/runtime.v1.RuntimeService/ListContainers", None, Empty {})?;
-        let mut containers = Vec::with_capacity(answer.containers.len());
-        for message in answer.containers {
-            let id = message.id.clone();
-            let asked = ContainerStatusQuestion { id };
-            let status: Result<ContainerStatusAnswer, _> =
-                self.call("/runtime.v1.RuntimeService/ContainerStatus", None, asked);
+        let response: ListContainersResponse =
+            self.call("/runtime.v1.RuntimeService/ListContainers", None, Empty {})?;
+        let mut containers = Vec::with_capacity(response.containers.len());
+        for message in response.containers {
+            let request = ContainerStatusRequest {
+                container_id: message.id.clone(),
+                verbose: false,
+            };
+            let status: Result<ContainerStatusResponse, _> =
+                self.call("/runtime.v1.RuntimeService/ContainerStatus", None, request);
             match status {
-                Ok(status) => containers.push(message.read(status.status.unwrap_or_default().log_path)),
-                // Removed since the list was made.
+                Ok(status) => containers.push(container(message, status.status.unwrap_or_default().log_path)),
+                // The container was removed after it was listed.
                 Err(CallError::Failed { code, .. }) if code == "NotFound" => {}
                 Err(error) => return Err(error),
             }
         }
-        containers.sort_by(|one, other| one.id.cmp(&other.id));
+        containers.sort_by(|left, right| left.id.cmp(&right.id));
         Ok(containers)
     }
 }
 
-fn condition(conditions: &[ConditionMessage], kind: &str) -> Condition {
-    let named = conditions.iter().find(|condition| condition.kind == kind);
-    named.map_or_else(
+fn condition(conditions: &[RuntimeCondition], name: &str) -> Condition {
+    let reported = conditions.iter().find(|condition| condition.r#type == name);
+    reported.map_or_else(
         || Condition {
             reason: "Absent".to_owned(),
-            message: format!("CRI has no condition `{kind}`"),
+            message: format!("CRI does not report the condition `{name}`"),
             ready: false,
         },
         |condition| Condition {
             ready: condition.status,
             reason: condition.reason.clone(),
-            message: describe(&condition.message),
+            message: redact_message(&condition.message),
         },
     )
 }
 
-impl SandboxMessage {
-    fn read(self) -> PodSandbox {
-        // A number of another release's is nothing to rely on.
-        let state = SandboxState::try_from(self.state).unwrap_or(SandboxState::NotReady);
-        let metadata = self.metadata.unwrap_or_default();
-        PodSandbox {
-            id: self.id,
+/// Returns the tags of each image, or its digest references if it has no tag: an image that was pulled by digest, or
+/// whose tag has moved to another image.
+fn image_references(response: ListImagesResponse) -> Vec<String> {
+    let references = response.images.into_iter().flat_map(|image| {
+        if image.repo_tags.is_empty() {
+            image.repo_digests
+        } else {
+            image.repo_tags
+        }
+    });
+    let mut references: Vec<String> = references
+        // containerd's placeholder for an image without a name.
+        .filter(|reference| !reference.starts_with("<none>"))
+        .take(MAX_IMAGE_REFERENCES)
+        .collect();
+    references.sort();
+    references.dedup();
+    references
+}
+
+impl From<PodSandboxMessage> for PodSandbox {
+    fn from(message: PodSandboxMessage) -> Self {
+        // A number that this release does not know is not reliable, and counts as not ready.
+        let state = SandboxState::try_from(message.state).unwrap_or(SandboxState::NotReady);
+        let metadata = message.metadata.unwrap_or_default();
+        Self {
+            id: message.id,
             namespace: metadata.namespace,
             name: metadata.name,
             attempt: metadata.attempt,
             state,
-            created_ns: self.created_at,
+            created_ns: message.created_at,
         }
     }
 }
 
-impl ContainerMessage {
-    fn read(self, log_path: String) -> Container {
-        let state = ContainerState::try_from(self.state).unwrap_or(ContainerState::Unknown);
-        let metadata = self.metadata.unwrap_or_default();
-        Container {
-            id: self.id,
-            sandbox: self.sandbox,
-            name: metadata.name,
-            attempt: metadata.attempt,
-            state,
-            created_ns: self.created_at,
-            log_path,
+fn container(message: ContainerMessage, log_path: String) -> Container {
+    let state = ContainerState::try_from(message.state).unwrap_or(ContainerState::Unknown);
+    let metadata = message.metadata.unwrap_or_default();
+    Container {
+        id: message.id,
+        sandbox: message.pod_sandbox_id,
+        name: metadata.name,
+        attempt: metadata.attempt,
+        state,
+        created_ns: message.created_at,
+        log_path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containerd::messages::Image;
+    use prost::Message;
+    use std::os::unix::net::UnixListener;
+    use std::thread::{self, JoinHandle};
+    use std::time::Duration;
+
+    fn image(tags: &[&str], digests: &[&str]) -> Image {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Image {
+            id: "sha256:1".to_owned(),
+            repo_tags: owned(tags),
+            repo_digests: owned(digests),
         }
+    }
+
+    #[test]
+    fn image_references_are_the_tags_or_else_the_digests() {
+        let images = vec![
+            image(
+                &["registry.test/b:1", "registry.test/a:1"],
+                &["registry.test/a@sha256:1"],
+            ),
+            image(&[], &["other.test/c@sha256:2"]),
+            image(&["registry.test/a:1"], &[]),
+            image(&["<none>:<none>"], &[]),
+        ];
+        assert_eq!(
+            image_references(ListImagesResponse { images }),
+            ["other.test/c@sha256:2", "registry.test/a:1", "registry.test/b:1"]
+        );
+    }
+
+    /// Serves one connection of HTTP/2, and answers each request with `message` as gRPC does. Returns the requested paths.
+    fn serve_once(listener: UnixListener, message: Vec<u8>) -> JoinHandle<Vec<String>> {
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (stream, _) = listener.accept().unwrap();
+                stream.set_nonblocking(true).unwrap();
+                let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut paths = Vec::new();
+                while let Some(Ok((request, mut response))) = connection.accept().await {
+                    paths.push(request.uri().path().to_owned());
+                    let head = http::Response::builder().header("content-type", "application/grpc");
+                    let mut body = response.send_response(head.body(()).unwrap(), false).unwrap();
+                    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+                    let frame = [&[0][..], &length, &message].concat();
+                    body.send_data(frame.into(), false).unwrap();
+                    let trailers = [(http::HeaderName::from_static("grpc-status"), 0.into())];
+                    body.send_trailers(trailers.into_iter().collect()).unwrap();
+                }
+                paths
+            })
+        })
+    }
+
+    #[test]
+    fn image_references_are_read_from_list_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let images = vec![image(&["registry.test/a:1"], &[])];
+        let server = serve_once(listener, ListImagesResponse { images }.encode_to_vec());
+        let mut socket = Socket::connect(path.to_str().unwrap(), Duration::from_secs(5)).unwrap();
+        assert_eq!(socket.image_references().unwrap(), ["registry.test/a:1"]);
+        drop(socket);
+        assert_eq!(server.join().unwrap(), ["/runtime.v1.ImageService/ListImages"]);
+    }
+
+    #[test]
+    fn image_references_are_limited() {
+        let tags: Vec<String> = (0..=MAX_IMAGE_REFERENCES)
+            .map(|number| format!("a.test/b:{number}"))
+            .collect();
+        let images = vec![Image {
+            repo_tags: tags,
+            ..Image::default()
+        }];
+        assert_eq!(
+            image_references(ListImagesResponse { images }).len(),
+            MAX_IMAGE_REFERENCES
+        );
     }
 }

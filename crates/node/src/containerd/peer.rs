@@ -1,11 +1,12 @@
-//! Who listens at a socket, as the kernel says it: a path tells nothing when two containerds run.
+//! The process that listens at a Unix socket, as the kernel reports it. A path does not identify a containerd
+//! if two are running.
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Connects without ever blocking: a stopped daemon whose queue of connections is full is an error, and no wait.
+/// Connects to a Unix socket and never blocks. If the queue of a stopped daemon is full, the result is an error.
 pub(crate) fn dial(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -13,7 +14,8 @@ pub(crate) fn dial(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// The process that listens at a socket (`SO_PEERCRED`); `None` when it is in a PID namespace that is not seen from here.
+/// Returns the id of the process that listens at a socket (`SO_PEERCRED`), or `None` if it is in a PID namespace that
+/// is not visible here.
 pub(crate) fn listener(path: &Path) -> io::Result<Option<u32>> {
     let peer = sockopt::socket_peercred(dial(path)?)?;
     // The kernel writes 0 for a process outside the caller's PID namespace.
@@ -26,7 +28,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn the_listener_is_named_by_its_process() {
+    fn listener_is_the_process_that_bound_the_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         assert_eq!(listener(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -35,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_an_error_and_no_wait() {
+    fn dial_fails_when_the_queue_is_full() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let _listening = UnixListener::bind(&path).unwrap();

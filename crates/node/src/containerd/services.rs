@@ -1,212 +1,213 @@
-//! containerd's own services: its version, its plugins, what it calls deprecated, what it downloads, and its tasks.
+//! containerd's own services: version, plugins, deprecations, downloads and tasks.
 
+use crate::containerd::error_text::redact_message;
 use crate::containerd::messages::{
-    DeprecationMessage, Empty, IngestMessage, LeasesAnswer, ObjectMessage, ObjectsAnswer, PluginMessage, PluginsAnswer,
-    ProcessMessage, ServerAnswer, StatusesAnswer, TasksAnswer, VersionAnswer,
+    ContainerRecord, ContentStatus, DeprecationWarning, Empty, ListContainerRecordsResponse, ListLeasesResponse,
+    ListStatusesResponse, ListTasksResponse, PluginMessage, PluginsResponse, ProcessMessage, ServerResponse, TaskState,
+    VersionResponse,
 };
 use crate::containerd::socket::{CallError, Socket};
-use crate::facts::fact::{Fact, describe};
-use prost::Enumeration;
 use serde::Serialize;
 
-/// Where CRI keeps its content and its tasks (`constants.K8sContainerdNamespace`).
+/// The containerd namespace of CRI (`constants.K8sContainerdNamespace`).
 const NAMESPACE: &str = "k8s.io";
 
-/// A plugin as the running daemon loaded it.
+/// A plugin of the running containerd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plugin {
-    /// Such as `io.containerd.grpc.v1`.
+    /// The type, such as `io.containerd.grpc.v1`.
     pub kind: String,
-    /// Such as `cri`.
+    /// The name, such as `cri`.
     pub id: String,
-    /// Whether it loaded.
+    /// The result of loading the plugin.
     pub status: PluginStatus,
 }
 
-/// Whether a plugin loaded.
+/// The result of loading a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginStatus {
-    /// It did.
+    /// The plugin loaded.
     Ok,
-    /// It asked to be left out: nothing is wrong. `snapshotter.v1/zfs` on a node without ZFS, for one.
+    /// The plugin skipped itself for this reason, which is not an error. An example is `snapshotter.v1/zfs` on a node
+    /// without ZFS.
     Skipped(String),
-    /// It failed, for this reason.
+    /// The plugin failed for this reason.
     Failed(String),
 }
 
-/// An entry of containerd's own list of deprecated settings in use.
+/// An entry of containerd's list of deprecated settings that are in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deprecation {
-    /// Such as `io.containerd.deprecation/cri-registry-mirrors`.
+    /// The identifier, such as `io.containerd.deprecation/cri-registry-mirrors`.
     pub id: String,
-    /// In containerd's words.
+    /// containerd's message.
     pub message: String,
 }
 
-/// Content that is being written: a layer of an image that is pulled.
+/// Content that containerd is downloading, such as the layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ingest {
-    /// Its name, such as `layer-sha256:…`.
+    /// The name, such as `layer-sha256:…`.
     pub reference: String,
-    /// Bytes that are there.
+    /// The number of bytes received.
     pub offset: i64,
-    /// Bytes that there will be; 0 when nobody said.
+    /// The expected number of bytes; 0 if it is unknown.
     pub total: i64,
-    /// When the last byte came: seconds since 1970. An ingest that does not move may be a leftover.
+    /// The time of the last byte: seconds since 1970. An old time may mean that the download was abandoned.
     pub updated: Option<i64>,
 }
 
 /// The process of a container or sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Task {
-    /// The container's or sandbox's id.
+    /// The id of the container or sandbox.
     pub id: String,
-    /// Its first process.
+    /// The first process.
     pub pid: u32,
-    /// What it does.
+    /// The state of the task.
     pub state: TaskState,
 }
 
-/// What a task does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Enumeration)]
-#[serde(rename_all = "snake_case")]
-#[repr(i32)]
-pub enum TaskState {
-    /// Its shim did not say.
-    Unknown = 0,
-    /// Not started yet.
-    Created = 1,
-    /// At work.
-    Running = 2,
-    /// Over.
-    Stopped = 3,
-    /// Frozen.
-    Paused = 4,
-    /// Being frozen.
-    Pausing = 5,
-}
-
-/// What the plugins' list says beside their states.
+/// The plugins, and two properties of containerd that only their list shows.
 #[derive(Debug)]
 pub(crate) struct PluginReport {
     pub(crate) plugins: Vec<Plugin>,
-    /// The folder that the running daemon keeps its data in.
-    pub(crate) root: Fact<String>,
-    /// Whether it keeps a list of deprecations at all.
+    /// The folder in which the running containerd keeps its data; `None` if the list does not show it.
+    pub(crate) root: Option<String>,
+    /// True if this release keeps a list of deprecations.
     pub(crate) has_deprecations: bool,
 }
 
 impl Socket {
-    /// containerd's version, as its build names it: `1.6.20~ds1`, `v2.4.2`.
+    /// Reads containerd's version as its build names it: `1.6.20~ds1`, `v2.4.2`.
+    ///
+    /// # Errors
+    /// The [`CallError`] of the call.
     pub fn version(&mut self) -> Result<String, CallError> {
-        let answer: VersionAnswer = self.call("/containerd.services.version.v1.Version/Version", None, Empty {})?;
-        Ok(answer.version)
+        let response: VersionResponse = self.call("/containerd.services.version.v1.Version/Version", None, Empty {})?;
+        Ok(response.version)
     }
 
-    /// The plugins that the daemon was built with, and whether each loaded.
+    /// Lists the plugins of the running containerd, and whether each loaded.
+    ///
+    /// # Errors
+    /// The [`CallError`] of the call.
     pub fn plugins(&mut self) -> Result<Vec<Plugin>, CallError> {
-        self.loaded().map(|loaded| loaded.plugins)
+        self.plugin_report().map(|report| report.plugins)
     }
 
-    pub(crate) fn loaded(&mut self) -> Result<PluginReport, CallError> {
+    pub(crate) fn plugin_report(&mut self) -> Result<PluginReport, CallError> {
         let method = "/containerd.services.introspection.v1.Introspection/Plugins";
-        let answer: PluginsAnswer = self.call(method, None, Empty {})?;
+        let response: PluginsResponse = self.call(method, None, Empty {})?;
         Ok(PluginReport {
-            root: root(&answer.plugins),
-            // The service of the list requires this plugin wherever it has the list: 1.6.25, 1.7.9, 2.0 and newer.
-            has_deprecations: answer
+            root: data_folder(&response.plugins),
+            // The service that has the list requires this plugin in every release that has it: 1.6.25, 1.7.9, 2.0 and
+            // newer.
+            has_deprecations: response
                 .plugins
                 .iter()
-                .any(|plugin| plugin.kind == "io.containerd.warning.v1"),
-            plugins: answer.plugins.into_iter().map(PluginMessage::read).collect(),
+                .any(|plugin| plugin.r#type == "io.containerd.warning.v1"),
+            plugins: response.plugins.into_iter().map(Plugin::from).collect(),
         })
     }
 
-    /// What containerd calls deprecated in its configuration. A release without that list answers with an empty one:
-    /// `Facts` tells the two apart by the plugin that keeps it.
+    /// Lists the deprecated settings that containerd found in its configuration. A release without that list answers
+    /// with an empty one; `PluginReport::has_deprecations` distinguishes the two cases.
+    ///
+    /// # Errors
+    /// The [`CallError`] of the call.
     pub fn deprecations(&mut self) -> Result<Vec<Deprecation>, CallError> {
         let method = "/containerd.services.introspection.v1.Introspection/Server";
-        let answer: ServerAnswer = self.call(method, None, Empty {})?;
-        let entry = |entry: DeprecationMessage| Deprecation {
+        let response: ServerResponse = self.call(method, None, Empty {})?;
+        let entry = |entry: DeprecationWarning| Deprecation {
             id: entry.id,
-            message: describe(&entry.message),
+            message: redact_message(&entry.message),
         };
-        Ok(answer.deprecations.into_iter().map(entry).collect())
+        Ok(response.deprecations.into_iter().map(entry).collect())
     }
 
-    /// What is being downloaded for CRI.
+    /// Lists the downloads of CRI that are in progress.
+    ///
+    /// # Errors
+    /// The [`CallError`] of the call.
     pub fn ingests(&mut self) -> Result<Vec<Ingest>, CallError> {
         let method = "/containerd.services.content.v1.Content/ListStatuses";
-        let answer: StatusesAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
-        let ingest = |status: IngestMessage| Ingest {
-            reference: status.reference,
+        let response: ListStatusesResponse = self.call(method, Some(NAMESPACE), Empty {})?;
+        let ingest = |status: ContentStatus| Ingest {
+            reference: status.r#ref,
             offset: status.offset,
             total: status.total,
-            updated: status.updated.map(|at| at.seconds),
+            updated: status.updated_at.map(|time| time.seconds),
         };
-        Ok(answer.statuses.into_iter().map(ingest).collect())
+        Ok(response.statuses.into_iter().map(ingest).collect())
     }
 
-    /// The processes of CRI's containers and sandboxes, by id. One shim that hangs holds this up.
+    /// Lists the processes of CRI's containers and sandboxes, ordered by their ids. A single shim that hangs delays the
+    /// call until its deadline.
+    ///
+    /// # Errors
+    /// The [`CallError`] of the call.
     pub fn tasks(&mut self) -> Result<Vec<Task>, CallError> {
         let method = "/containerd.services.tasks.v1.Tasks/List";
-        let answer: TasksAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
+        let response: ListTasksResponse = self.call(method, Some(NAMESPACE), Empty {})?;
         let task = |process: ProcessMessage| Task {
             state: process.status(),
             id: process.id,
             pid: process.pid,
         };
-        let mut tasks: Vec<Task> = answer.tasks.into_iter().map(task).collect();
-        tasks.sort_by(|one, other| one.id.cmp(&other.id));
+        let mut tasks: Vec<Task> = response.tasks.into_iter().map(task).collect();
+        tasks.sort_by(|left, right| left.id.cmp(&right.id));
         Ok(tasks)
     }
 
-    /// The sandboxes and containers that CRI has begun to make, whether it lists them yet or not.
-    pub(crate) fn begun(&mut self) -> Result<Vec<String>, CallError> {
+    /// Lists the ids of sandboxes and containers that CRI has begun to create, including those that CRI does not list
+    /// yet.
+    pub(crate) fn created_ids(&mut self) -> Result<Vec<String>, CallError> {
         let method = "/containerd.services.containers.v1.Containers/List";
-        let objects: ObjectsAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
+        let records: ListContainerRecordsResponse = self.call(method, Some(NAMESPACE), Empty {})?;
         let method = "/containerd.services.leases.v1.Leases/List";
-        let leases: LeasesAnswer = self.call(method, Some(NAMESPACE), Empty {})?;
-        Ok(begun(objects, leases))
+        let leases: ListLeasesResponse = self.call(method, Some(NAMESPACE), Empty {})?;
+        Ok(created_ids(records, leases))
     }
 }
 
-/// Up to 1.7 CRI makes a sandbox's container before its network; since 2.0 it makes a lease of the sandbox's name then, and
-/// the container afterwards. Leases of other names are of downloads.
-fn begun(objects: ObjectsAnswer, leases: LeasesAnswer) -> Vec<String> {
-    let of_cri = |object: &ObjectMessage| object.labels.contains_key("io.cri-containerd.kind");
+/// Up to 1.7, CRI creates the container record of a sandbox before its network. Since 2.0 it creates a lease with the
+/// sandbox's id first, and the record later. Leases with other names belong to downloads.
+fn created_ids(records: ListContainerRecordsResponse, leases: ListLeasesResponse) -> Vec<String> {
+    let is_of_cri = |record: &ContainerRecord| record.labels.contains_key("io.cri-containerd.kind");
     let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let objects = objects.objects.into_iter().filter(of_cri).map(|object| object.id);
+    let records = records.containers.into_iter().filter(is_of_cri).map(|record| record.id);
     let leases = leases.leases.into_iter().map(|lease| lease.id).filter(is_id);
-    let mut ids: Vec<String> = objects.chain(leases).collect();
+    let mut ids: Vec<String> = records.chain(leases).collect();
     ids.sort();
     ids.dedup();
     ids
 }
 
-/// From the place of the database, which the plugin of metadata exports in every release.
-fn root(plugins: &[PluginMessage]) -> Fact<String> {
+/// Derives containerd's data folder from the path of its database, which the metadata plugin exports in every release.
+fn data_folder(plugins: &[PluginMessage]) -> Option<String> {
     const DATABASE: &str = "/io.containerd.metadata.v1.bolt/meta.db";
-    let bolt = plugins.iter().find(|plugin| plugin.kind == "io.containerd.metadata.v1");
-    let path = bolt.and_then(|plugin| plugin.exports.get("path"));
-    match path.and_then(|path| path.strip_suffix(DATABASE)) {
-        Some(root) => Fact::Value(root.to_owned()),
-        None => Fact::unknown("containerd does not tell where its database lies"),
-    }
+    let bolt = plugins
+        .iter()
+        .find(|plugin| plugin.r#type == "io.containerd.metadata.v1")?;
+    let path = bolt.exports.get("path")?;
+    path.strip_suffix(DATABASE).map(str::to_owned)
 }
 
-impl PluginMessage {
-    fn read(self) -> Plugin {
-        let status = match self.error {
+impl From<PluginMessage> for Plugin {
+    fn from(message: PluginMessage) -> Self {
+        let status = match message.init_err {
             None => PluginStatus::Ok,
-            // Go's text of `plugin.ErrSkipPlugin`, which such a plugin wraps with its reason before or behind it.
-            Some(error) if error.message.contains("skip plugin") => PluginStatus::Skipped(describe(&error.message)),
-            Some(error) => PluginStatus::Failed(describe(&error.message)),
+            // The text of Go's `plugin.ErrSkipPlugin`. Such a plugin wraps it with a reason before or after it.
+            Some(error) if error.message.contains("skip plugin") => {
+                PluginStatus::Skipped(redact_message(&error.message))
+            }
+            Some(error) => PluginStatus::Failed(redact_message(&error.message)),
         };
-        Plugin {
-            kind: self.kind,
-            id: self.id,
+        Self {
+            kind: message.r#type,
+            id: message.id,
             status,
         }
     }
@@ -215,47 +216,50 @@ impl PluginMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::containerd::messages::{ErrorMessage, LeaseMessage};
+    use crate::containerd::messages::{Lease, RpcStatus};
 
     fn plugin(kind: &str, exports: &[(&str, &str)], error: Option<&str>) -> PluginMessage {
         PluginMessage {
-            kind: kind.to_owned(),
+            r#type: kind.to_owned(),
             id: "x".to_owned(),
             exports: exports
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
-            error: error.map(|message| ErrorMessage {
+            init_err: error.map(|message| RpcStatus {
                 message: message.to_owned(),
             }),
         }
     }
 
     #[test]
-    fn the_root_is_where_the_database_lies() {
+    fn data_folder_is_derived_from_the_path_of_the_database() {
         let bolt = |path| plugin("io.containerd.metadata.v1", &[("path", path)], None);
         let usual = bolt("/data/containerd/io.containerd.metadata.v1.bolt/meta.db");
-        assert_eq!(root(&[usual]), Fact::Value("/data/containerd".to_owned()));
-        assert!(root(&[bolt("/elsewhere/meta.db")]).known().is_none());
-        assert!(root(&[]).known().is_none());
+        assert_eq!(data_folder(&[usual]).as_deref(), Some("/data/containerd"));
+        assert_eq!(data_folder(&[bolt("/elsewhere/meta.db")]), None);
+        assert_eq!(data_folder(&[]), None);
     }
 
     #[test]
-    fn what_cri_has_begun_is_told_from_what_others_made() {
-        let object = |id: &str, label: &str| ObjectMessage {
+    fn created_ids_are_only_those_of_cri() {
+        let record = |id: &str, label: &str| ContainerRecord {
             id: id.to_owned(),
             labels: [(label.to_owned(), "sandbox".to_owned())].into(),
         };
-        let (one, two) = ("a".repeat(64), "b".repeat(64));
-        let objects = vec![object(&one, "io.cri-containerd.kind"), object("by-hand", "other")];
-        let leases = [&two, &one, "1795277165-Zx"].map(|id: &str| LeaseMessage { id: id.to_owned() });
-        let leases = LeasesAnswer { leases: leases.into() };
-        assert_eq!(begun(ObjectsAnswer { objects }, leases), [one, two]);
+        let (first, second) = ("a".repeat(64), "b".repeat(64));
+        let containers = vec![record(&first, "io.cri-containerd.kind"), record("by-hand", "other")];
+        let leases = [&second, &first, "1795277165-Zx"].map(|id: &str| Lease { id: id.to_owned() });
+        let leases = ListLeasesResponse { leases: leases.into() };
+        assert_eq!(
+            created_ids(ListContainerRecordsResponse { containers }, leases),
+            [first, second]
+        );
     }
 
     #[test]
-    fn skipped_is_not_failed() {
-        let status = |error| plugin("k", &[], error).read().status;
+    fn plugin_status_distinguishes_skipped_from_failed() {
+        let status = |error| Plugin::from(plugin("k", &[], error)).status;
         assert_eq!(status(None), PluginStatus::Ok);
         let zfs = "path /var/lib/containerd/io.containerd.snapshotter.v1.zfs must be a zfs filesystem: skip plugin";
         assert_eq!(status(Some(zfs)), PluginStatus::Skipped(zfs.to_owned()));

@@ -1,9 +1,7 @@
-//! Calls over containerd's socket: gRPC, each within a deadline. Messages are written by hand where they are used, after
-//! containerd's and Kubernetes' `.proto` files, with the fields that are read; others are skipped when decoding. So nothing
-//! generates code at build time.
+//! gRPC calls over containerd's socket, each with a deadline.
 
 use crate::containerd::blocking::{BlockingRuntime, DeadlineExceeded};
-use crate::facts::fact::describe;
+use crate::containerd::error_text::{error_chain, redact_message};
 use http::uri::PathAndQuery;
 use std::io;
 use std::time::Duration;
@@ -12,97 +10,104 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-/// The largest answer that is read: bytes. A node with 500 containers answers with less than 2 MiB.
-const LARGEST: usize = 64 << 20;
+/// The largest response that is decoded, in bytes. A node with 500 containers answers with less than 2 MiB.
+const MAX_RESPONSE: usize = 64 << 20;
 
 /// A connection to one containerd.
+///
+/// *Guarantees*: after the first call that misses its deadline, every further call fails with [`CallError::NotAsked`].
+/// A containerd that hangs therefore delays the caller only once.
 #[derive(Debug)]
 pub struct Socket {
-    /// Taken by `drop` alone.
+    /// `None` only while the value is dropped.
     grpc: Option<tonic::client::Grpc<Channel>>,
     within: Duration,
-    /// The call that was not answered in time. After it nobody is kept waiting again.
+    /// The call that missed its deadline.
     late: Option<&'static str>,
-    patience: BlockingRuntime,
+    runtime: BlockingRuntime,
 }
 
-/// Why a call has no answer.
+/// A failed call to containerd.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
-    /// Nobody listens there, or it is no socket.
-    #[error("cannot connect to `{address}`: {said}")]
+    /// No program listens at this path, or it is not a socket.
+    #[error("cannot connect to `{address}`: {message}")]
     Connect {
-        /// The socket.
+        /// The path of the socket.
         address: String,
-        /// Why.
-        said: String,
+        /// The reason.
+        message: String,
     },
-    /// No answer in time.
+    /// containerd did not answer before the deadline.
     #[error("no answer to `{call}` within {} ms", within.as_millis())]
     Late {
         /// The method.
         call: &'static str,
-        /// How long it was waited for.
+        /// The deadline of the call.
         within: Duration,
     },
-    /// Not asked, as an earlier call over this connection had no answer.
-    #[error("`{call}` was not asked, as `{late}` had no answer")]
+    /// The call was not made, because an earlier call over this connection missed its deadline.
+    #[error("`{call}` was not called, because `{late}` was not answered in time")]
     NotAsked {
         /// The method.
         call: &'static str,
-        /// The one that was late.
+        /// The method that missed its deadline.
         late: &'static str,
     },
-    /// containerd has no such service: for CRI that means that its plugin did not load.
-    #[error("`{call}` is not served: {said}")]
+    /// containerd does not have this service. For CRI, this means that its plugin did not load.
+    #[error("`{call}` is not served: {message}")]
     NotServed {
         /// The method.
         call: &'static str,
-        /// In containerd's words.
-        said: String,
+        /// containerd's message.
+        message: String,
     },
-    /// Another answer than was hoped for.
-    #[error("`{call}` failed ({code}): {said}")]
+    /// containerd answered with an error.
+    #[error("`{call}` failed ({code}): {message}")]
     Failed {
         /// The method.
         call: &'static str,
-        /// The kind of error, as gRPC names it.
+        /// gRPC's name of the status code.
         code: String,
-        /// In containerd's words.
-        said: String,
+        /// containerd's message.
+        message: String,
     },
 }
 
 impl Socket {
-    /// Connects to the socket at `address`, an absolute path. `within` bounds this and each later call.
+    /// Connects to the socket at `address`, an absolute path. `within` is the deadline of this call and of each later
+    /// call.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`] or [`CallError::Late`].
     pub fn connect(address: &str, within: Duration) -> Result<Self, CallError> {
-        let failed = |said: String| CallError::Connect {
+        let failed = |message: String| CallError::Connect {
             address: address.to_owned(),
-            said,
+            message,
         };
-        let patience = BlockingRuntime::new().map_err(|error: io::Error| failed(error.to_string()))?;
+        let runtime = BlockingRuntime::new().map_err(|error: io::Error| failed(error.to_string()))?;
         let endpoint = Endpoint::from_shared(format!("unix://{address}")).map_err(|error| failed(error.to_string()))?;
-        let channel = patience
+        let channel = runtime
             .wait(within, endpoint.connect())
             .map_err(|DeadlineExceeded| CallError::Late {
                 call: "connect",
                 within,
             })?
-            .map_err(|error| failed(crate::facts::fact::chain(&error)))?;
+            .map_err(|error| failed(error_chain(&error)))?;
         Ok(Self {
-            grpc: Some(tonic::client::Grpc::new(channel).max_decoding_message_size(LARGEST)),
+            grpc: Some(tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE)),
             within,
             late: None,
-            patience,
+            runtime,
         })
     }
 
-    /// Asks `method`, such as `/runtime.v1.RuntimeService/Status`; containerd's own services also want a namespace.
+    /// Calls a method, such as `/runtime.v1.RuntimeService/Status`. containerd's own services also need a namespace.
     pub(crate) fn call<Q, A>(
         &mut self,
         call: &'static str,
         namespace: Option<&'static str>,
-        question: Q,
+        message: Q,
     ) -> Result<A, CallError>
     where
         Q: prost::Message + Send + Sync + 'static,
@@ -114,26 +119,26 @@ impl Socket {
         let Some(grpc) = &mut self.grpc else {
             return Err(CallError::NotAsked { call, late: "connect" });
         };
-        let mut request = Request::new(question);
+        let mut request = Request::new(message);
         if let Some(namespace) = namespace {
             let metadata = request.metadata_mut();
             metadata.insert("containerd-namespace", MetadataValue::from_static(namespace));
         }
-        // containerd gives up its work too when the client does.
+        // With the timeout in the request, containerd abandons its work too.
         request.set_timeout(self.within);
-        let answer = async {
+        let response = async {
             if let Err(error) = grpc.ready().await {
-                return Err(tonic::Status::unavailable(crate::facts::fact::chain(&error)));
+                return Err(tonic::Status::unavailable(error_chain(&error)));
             }
             let path = PathAndQuery::from_static(call);
             grpc.unary(request, path, ProstCodec::<Q, A>::default()).await
         };
-        let answer = self.patience.wait(self.within, answer);
+        let response = self.runtime.wait(self.within, response);
         let within = self.within;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
+        match response {
+            Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) if !matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {
-                Err(refused(call, &status))
+                Err(call_error(call, &status))
             }
             Ok(Err(_)) | Err(DeadlineExceeded) => {
                 self.late = Some(call);
@@ -143,21 +148,21 @@ impl Socket {
     }
 }
 
-fn refused(call: &'static str, status: &tonic::Status) -> CallError {
-    let said = describe(status.message());
+fn call_error(call: &'static str, status: &tonic::Status) -> CallError {
+    let message = redact_message(status.message());
     match status.code() {
-        Code::Unimplemented => CallError::NotServed { call, said },
+        Code::Unimplemented => CallError::NotServed { call, message },
         code => CallError::Failed {
             call,
             code: format!("{code:?}"),
-            said,
+            message,
         },
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _entered = self.patience.enter();
+        let _entered = self.runtime.enter();
         self.grpc = None;
     }
 }
@@ -172,23 +177,23 @@ mod tests {
     struct Nothing {}
 
     #[test]
-    fn a_socket_that_is_not_there_is_named() {
+    fn connect_to_a_missing_socket_names_its_path() {
         let error = Socket::connect("/nowhere/containerd.sock", Duration::from_secs(1)).unwrap_err();
         assert!(matches!(error, CallError::Connect { .. }), "{error}");
         assert!(error.to_string().contains("/nowhere/containerd.sock"), "{error}");
     }
 
     #[test]
-    fn a_daemon_that_hangs_costs_one_wait_and_no_second() {
+    fn call_after_a_missed_deadline_fails_immediately() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let _hung = UnixListener::bind(&path).unwrap();
         let within = Duration::from_millis(150);
         let mut socket = Socket::connect(path.to_str().unwrap(), within).unwrap();
-        let begun = Instant::now();
-        let mut ask = || socket.call::<Nothing, Nothing>("/a.B/C", None, Nothing {});
-        assert!(matches!(ask(), Err(CallError::Late { call: "/a.B/C", .. })));
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        assert!(matches!(ask(), Err(CallError::NotAsked { late: "/a.B/C", .. })));
+        let start = Instant::now();
+        let mut call = || socket.call::<Nothing, Nothing>("/a.B/C", None, Nothing {});
+        assert!(matches!(call(), Err(CallError::Late { call: "/a.B/C", .. })));
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(matches!(call(), Err(CallError::NotAsked { late: "/a.B/C", .. })));
     }
 }

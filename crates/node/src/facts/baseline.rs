@@ -1,45 +1,45 @@
-//! How a containerd serves, against what it did when a change was armed.
+//! The health of a containerd, compared with an observation from before a change.
 
-use crate::containerd::cri::{ContainerState, SandboxState};
-use crate::containerd::services::{PluginStatus, TaskState};
-use crate::facts::log_fifos::container;
+use crate::containerd::messages::{ContainerState, SandboxState, TaskState};
+use crate::containerd::services::PluginStatus;
+use crate::facts::log_fifos::container_id;
 use crate::facts::node_facts::Facts;
 use mirrorshift_plan::change::Health;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What served when a change was armed, as the journal keeps it.
+/// The state of containerd when a change was armed, as the journal records it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// The containerd that ran, as it names itself.
+    /// The version that containerd reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// The plugins that had loaded, as `type.id`.
     pub plugins: BTreeSet<String>,
-    /// CRI was served.
+    /// True if CRI was served.
     pub cri: bool,
-    /// CRI's network was ready.
+    /// True if CRI's network was ready.
     pub network: bool,
-    /// The first process of each sandbox and container that ran, by id.
+    /// The first process of each sandbox and container that ran, by its id.
     pub tasks: BTreeMap<String, u32>,
-    /// The containers' FIFOs that the daemon read, `ID-stdout` and `ID-stderr`.
+    /// The log FIFOs that containerd read, as `ID-stdout` and `ID-stderr`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outputs: BTreeSet<String>,
 }
 
-/// What has become of it: the health, and what is not as it was, each as a fragment for people.
+/// The health of containerd, and its differences from a baseline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthReport {
-    /// How it serves.
+    /// The health of containerd.
     pub health: Health,
-    /// What is not as it was. Empty when it serves.
+    /// Each difference, as a fragment of a sentence. Empty if containerd serves as before.
     pub differences: Vec<String>,
 }
 
 impl Baseline {
-    /// What serves by `facts`; nothing when containerd's plugins, its tasks or CRI could not be asked, as nothing could be
-    /// compared with that.
+    /// Builds the baseline from `facts`; `None` if containerd's plugins, its tasks or CRI could not be observed,
+    /// because nothing could be compared with such a baseline.
     pub fn of(facts: &Facts) -> Option<Self> {
         let cri = *facts.cri.served.known()?;
         let network = match facts.cri.status.known() {
@@ -54,12 +54,12 @@ impl Baseline {
             cri,
             network,
             tasks: tasks.iter().map(|task| (task.id.clone(), task.pid)).collect(),
-            // What could not be seen then is not asked for later.
+            // A fact that was unavailable then is not required later.
             outputs: facts.outputs.known().cloned().unwrap_or_default(),
         })
     }
 
-    /// What of it can be there again after a reboot, which no process outlives.
+    /// Removes what cannot survive a reboot: processes, and the FIFOs that they write to.
     #[must_use]
     pub fn after_reboot(mut self) -> Self {
         self.tasks.clear();
@@ -67,55 +67,57 @@ impl Baseline {
         self
     }
 
-    /// What an undo is measured by: a log that does not flow is a reason to go back, and none to say that going back failed.
+    /// Removes the log FIFOs. An undo is compared with this: a log that no longer flows is a reason to undo a change,
+    /// but does not mean that the undo failed.
     #[must_use]
     pub fn without_outputs(mut self) -> Self {
         self.outputs.clear();
         self
     }
 
-    /// How the node of `facts` serves, against this. Plugins that were not there and are now are no difference. A container
-    /// that ended of itself is none either.
+    /// Compares the node of `facts` with this baseline. An additional plugin is not a difference. A container that has
+    /// ended is not a difference either, because it may have ended by itself.
     pub fn compared(&self, facts: &Facts) -> HealthReport {
         let Some(plugins) = loaded(facts) else {
-            return HealthReport::of(Health::Absent, "containerd does not answer".to_owned());
+            return HealthReport::new(Health::Absent, "containerd does not answer".to_owned());
         };
-        // Another release, which a package brought in the middle, has other plugins; whether CRI serves is asked all the same.
+        // A package may install another release in the middle of a change. It has other plugins; whether CRI is served
+        // is still compared.
         let upgraded = self.version.is_some() && self.version.as_ref() != facts.containerd.version.known();
         let mut lost: Vec<String> = self
             .plugins
             .difference(&plugins)
             .filter(|_| !upgraded)
-            .map(|plugin| match why(facts, plugin) {
+            .map(|plugin| match load_failure(facts, plugin) {
                 Some(why) => format!("the plugin `{plugin}` did not load ({why})"),
                 None => format!("the plugin `{plugin}` did not load"),
             })
             .collect();
-        let mut awaited = Vec::new();
+        let mut pending = Vec::new();
         if self.cri {
             match facts.cri.served.known() {
-                Some(true) => awaited.extend(self.not_ready(facts)),
+                Some(true) => pending.extend(self.not_ready(facts)),
                 Some(false) => lost.push("CRI is not served".to_owned()),
-                None => awaited.push("CRI does not answer".to_owned()),
+                None => pending.push("CRI does not answer".to_owned()),
             }
             match self.lost_tasks(facts) {
-                // Sandboxes are recovered before CRI is ready, so what it does not know by then is lost.
-                Some(tasks) if awaited.is_empty() => {
+                // CRI recovers sandboxes before it is ready, so a sandbox that it does not list by then is lost.
+                Some(tasks) if pending.is_empty() => {
                     lost.extend(tasks);
-                    awaited.extend(self.unread(facts));
+                    pending.extend(self.unread_fifos(facts));
                 }
                 Some(_) => {}
-                None => awaited.push("sandboxes and containers are not told yet".to_owned()),
+                None => pending.push("CRI does not list sandboxes and containers yet".to_owned()),
             }
         }
-        match (lost.is_empty(), awaited.is_empty()) {
+        match (lost.is_empty(), pending.is_empty()) {
             (false, _) => HealthReport {
                 health: Health::Fails,
                 differences: lost,
             },
             (true, false) => HealthReport {
                 health: Health::Recovering,
-                differences: awaited,
+                differences: pending,
             },
             (true, true) => HealthReport::serves(),
         }
@@ -123,19 +125,19 @@ impl Baseline {
 
     fn not_ready(&self, facts: &Facts) -> Vec<String> {
         match facts.cri.status.known() {
-            None => vec!["CRI does not say whether it is ready".to_owned()],
+            None => vec!["CRI does not report whether it is ready".to_owned()],
             Some(status) if !status.runtime.ready => vec!["CRI's runtime is not ready".to_owned()],
             Some(status) if self.network && !status.network.ready => vec!["CRI's network is not ready".to_owned()],
             Some(_) => Vec::new(),
         }
     }
 
-    /// Outputs that were read and are not yet, of containers that still run as the same process.
-    fn unread(&self, facts: &Facts) -> Vec<String> {
+    /// Lists FIFOs that were read and are not read now, of containers that still run as the same process.
+    fn unread_fifos(&self, facts: &Facts) -> Vec<String> {
         let Some(outputs) = facts.outputs.known() else {
-            return vec!["which logs flow cannot be seen".to_owned()];
+            return vec!["unknown which logs flow".to_owned()];
         };
-        let runs = |id: &str| {
+        let is_same_process = |id: &str| {
             let task = facts
                 .containerd
                 .tasks
@@ -147,27 +149,28 @@ impl Baseline {
         };
         let unread = self.outputs.difference(outputs);
         unread
-            .filter(|name| container(name).is_some_and(runs))
+            .filter(|name| container_id(name).is_some_and(is_same_process))
             .map(|name| format!("the log of `{name}` does not flow"))
             .collect()
     }
 
-    /// Tasks that are not the processes that they were. One that ended, by what CRI says or because kubelet took it away,
-    /// may have done so of itself; all of them at once have been killed.
+    /// Lists tasks that are not the same process as before; `None` if they could not be observed. A task that is gone
+    /// is not lost if CRI reports that its container exited, or if kubelet removed it, because it may have ended by
+    /// itself. If all tasks are gone, they were killed.
     fn lost_tasks(&self, facts: &Facts) -> Option<Vec<String>> {
         let (sandboxes, containers) = (facts.cri.sandboxes.known()?, facts.cri.containers.known()?);
         let tasks = facts.containerd.tasks.known()?;
         let now: BTreeMap<&String, u32> = tasks.iter().map(|task| (&task.id, task.pid)).collect();
-        let counted_on = |id: &String| {
-            let sandbox = sandboxes.iter().find(|one| one.id == *id);
-            let container = containers.iter().find(|one| one.id == *id);
-            sandbox.is_some_and(|one| one.state == SandboxState::Ready)
-                || container.is_some_and(|one| one.state != ContainerState::Exited)
+        let must_run = |id: &String| {
+            let sandbox = sandboxes.iter().find(|sandbox| sandbox.id == *id);
+            let container = containers.iter().find(|container| container.id == *id);
+            sandbox.is_some_and(|sandbox| sandbox.state == SandboxState::Ready)
+                || container.is_some_and(|container| container.state != ContainerState::Exited)
         };
         let lost = |(id, pid): (&String, &u32)| match now.get(id) {
             Some(now) if now == pid => None,
             Some(now) => Some(format!("`{id}` runs as process {now} and not as {pid}")),
-            None if counted_on(id) => Some(format!("`{id}` (process {pid}) is lost")),
+            None if must_run(id) => Some(format!("`{id}` (process {pid}) is lost")),
             None => None,
         };
         let mut lost: Vec<String> = self.tasks.iter().filter_map(lost).collect();
@@ -186,10 +189,10 @@ impl HealthReport {
         }
     }
 
-    pub(crate) fn of(health: Health, why: String) -> Self {
+    pub(crate) fn new(health: Health, difference: String) -> Self {
         Self {
             health,
-            differences: vec![why],
+            differences: vec![difference],
         }
     }
 }
@@ -204,8 +207,8 @@ fn loaded(facts: &Facts) -> Option<BTreeSet<String>> {
     )
 }
 
-/// What a plugin said when it did not load.
-fn why<'f>(facts: &'f Facts, name: &str) -> Option<&'f str> {
+/// Returns the reason why a plugin did not load.
+fn load_failure<'f>(facts: &'f Facts, name: &str) -> Option<&'f str> {
     let mut plugins = facts.containerd.plugins.known()?.iter();
     let plugin = plugins.find(|plugin| format!("{}.{}", plugin.kind, plugin.id) == name)?;
     match &plugin.status {

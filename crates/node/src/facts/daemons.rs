@@ -1,10 +1,8 @@
-//! Which processes are containerd, and which are its shims.
+//! Finds the containerd daemons and their shims among the processes of the machine.
 
 use crate::facts::fact::Fact;
 use crate::facts::launch::Launch;
-use crate::facts::process::{
-    Process, {self},
-};
+use crate::facts::process::{self, Process};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
@@ -12,61 +10,62 @@ use std::path::Path;
 /// A containerd daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Daemon {
-    /// Its process.
+    /// The id of the process.
     pub pid: u32,
-    /// The process that started it.
+    /// The id of the parent process.
     pub parent: u32,
-    /// The program that it runs.
+    /// The path of the program.
     pub program: Fact<String>,
-    /// Whether that file was replaced or removed since: a restart would run another one.
+    /// True if that file was replaced or removed since the start. A restart would then run another program.
     pub program_replaced: Fact<bool>,
-    /// What it was started with.
+    /// The arguments of the process.
     pub launch: Launch,
-    /// The sockets that it listens at.
+    /// The paths of the sockets at which the daemon listens.
     pub listens: Fact<Vec<String>>,
-    /// Whether it is a process of the node itself, not of a container on it.
+    /// True if the daemon is a process of the node itself, and not of a container on it.
     pub of_the_node: Fact<bool>,
 }
 
-/// A containerd shim, which keeps one sandbox or container alive.
+/// A containerd shim: the process that keeps one sandbox or container alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shim {
-    /// Its process.
+    /// The id of the process.
     pub pid: u32,
-    /// containerd's namespace, such as `k8s.io` or `moby`.
+    /// The containerd namespace, such as `k8s.io` or `moby`.
     pub namespace: Option<String>,
-    /// The sandbox or container.
+    /// The id of the sandbox or container.
     pub id: Option<String>,
-    /// The socket of the containerd that started it.
+    /// The socket of the containerd that started the shim.
     pub address: Option<String>,
-    /// Its control groups in the hierarchies that systemd may track it by.
+    /// The shim's control groups in the hierarchies that systemd may track it by.
     pub control_groups: Fact<Vec<String>>,
 }
 
 impl Shim {
-    /// Whether it is in `group` or below, and so dies with a unit that kills its control group.
+    /// Returns true if the shim is in `group` or in a group under it. If so, it is killed together with a unit whose
+    /// `KillMode` kills that group.
     pub fn is_inside(&self, group: &str) -> Fact<bool> {
         let group = group.trim_end_matches('/');
         if group.is_empty() {
-            return Fact::unknown("the unit has no control group");
+            return Fact::unavailable("the unit has no control group");
         }
-        let below = |path: &String| {
+        let is_under_group = |path: &String| {
             path.strip_prefix(group)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.control_groups.as_ref().and_then(|paths| match paths[..] {
-            [] => Fact::unknown("it is in no hierarchy that systemd tracks"),
-            _ => Fact::Value(paths.iter().any(below)),
+            [] => Fact::unavailable("it is in no hierarchy that systemd tracks"),
+            _ => Fact::Value(paths.iter().any(is_under_group)),
         })
     }
 }
 
-/// The containerds and the shims below `proc`.
+/// Lists the containerd daemons and the shims in `proc`.
 pub(crate) fn find(proc: &Path) -> io::Result<(Vec<Daemon>, Vec<Shim>)> {
     let own = std::fs::read_link(proc.join("self/ns/pid")).map(|link| link.to_string_lossy().into_owned());
     let (mut daemons, mut shims) = (Vec::new(), Vec::new());
     for process in process::all(proc)? {
-        // Whoever ended meanwhile is not there.
+        // The process may have ended after it was listed.
         let Ok(name) = process.name() else { continue };
         let program = process.program();
         let file = program.as_ref().ok().and_then(|(path, _)| path.rsplit('/').next());
@@ -75,8 +74,8 @@ pub(crate) fn find(proc: &Path) -> io::Result<(Vec<Daemon>, Vec<Shim>)> {
         } else if name == "containerd" || file == Some("containerd") {
             let of_the_node = match (&own, process.namespace("pid")) {
                 (Ok(own), Ok(its)) => Fact::Value(*own == its),
-                (Err(error), _) => Fact::unknown(error.to_string()),
-                (_, Err(error)) => Fact::unknown(error.to_string()),
+                (Err(error), _) => Fact::unavailable(error.to_string()),
+                (_, Err(error)) => Fact::unavailable(error.to_string()),
             };
             daemons.extend(daemon(&process, program, of_the_node));
         }
@@ -84,10 +83,10 @@ pub(crate) fn find(proc: &Path) -> io::Result<(Vec<Daemon>, Vec<Shim>)> {
     Ok((daemons, shims))
 }
 
-/// `None` for a process that ended, and for a containerd that is no daemon.
+/// Returns `None` for a process that has ended, and for a containerd command that is not a daemon.
 fn daemon(process: &Process, program: io::Result<(String, bool)>, of_the_node: Fact<bool>) -> Option<Daemon> {
-    let words = process.words().ok().filter(|words| !words.is_empty())?;
-    let launch = Launch::read(&words)?;
+    let arguments = process.arguments().ok().filter(|arguments| !arguments.is_empty())?;
+    let launch = Launch::parse(&arguments)?;
     let program: Fact<_> = program.into();
     Some(Daemon {
         pid: process.pid,
@@ -101,18 +100,18 @@ fn daemon(process: &Process, program: io::Result<(String, bool)>, of_the_node: F
 }
 
 fn shim(process: &Process) -> Option<Shim> {
-    let words = process.words().ok().filter(|words| !words.is_empty())?;
-    let after = |flag: &str| {
-        let at = words
+    let arguments = process.arguments().ok().filter(|arguments| !arguments.is_empty())?;
+    let value_of = |flag: &str| {
+        let at = arguments
             .iter()
-            .position(|word| word.trim_start_matches('-') == flag && word.starts_with('-'))?;
-        words.get(at + 1).cloned()
+            .position(|argument| argument.trim_start_matches('-') == flag && argument.starts_with('-'))?;
+        arguments.get(at + 1).cloned()
     };
     Some(Shim {
         pid: process.pid,
-        namespace: after("namespace"),
-        id: after("id"),
-        address: after("address"),
+        namespace: value_of("namespace"),
+        id: value_of("id"),
+        address: value_of("address"),
         control_groups: process.control_groups().into(),
     })
 }
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn daemons_are_told_from_what_only_looks_like_one() {
+    fn find_distinguishes_daemons_from_similar_processes() {
         let proc = Proc::new();
         let here = "pid:[1]";
         proc.process(
@@ -190,19 +189,19 @@ mod tests {
         proc.process(14, "kubelet", "/usr/bin/kubelet", "kubelet --containerd=/x", here, "");
         let (daemons, shims) = find(proc.0.path()).unwrap();
         assert!(shims.is_empty());
-        let told: Vec<_> = daemons
+        let found: Vec<_> = daemons
             .iter()
-            .map(|one| {
+            .map(|daemon| {
                 (
-                    one.pid,
-                    one.program.known().map(String::as_str),
-                    one.program_replaced.known().copied(),
-                    one.of_the_node.known(),
+                    daemon.pid,
+                    daemon.program.known().map(String::as_str),
+                    daemon.program_replaced.known().copied(),
+                    daemon.of_the_node.known(),
                 )
             })
             .collect();
         assert_eq!(
-            told,
+            found,
             [
                 (10, Some("/usr/bin/containerd"), Some(false), Some(&true)),
                 (11, Some("/usr/bin/containerd"), Some(true), Some(&true)),
@@ -214,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_may_not_be_looked_at_is_one_all_the_same() {
+    fn find_includes_a_daemon_with_an_unreadable_program() {
         let proc = Proc::new();
         proc.process(10, "containerd", "/usr/bin/containerd", "containerd", "pid:[1]", "");
-        // What another user sees of root's process.
+        // A process of root as another user sees it.
         for denied in ["exe", "ns/pid"] {
             let path = proc.0.path().join("10").join(denied);
             fs::remove_file(&path).unwrap();
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn shims_inside_a_unit_and_outside() {
+    fn is_inside_needs_the_group_or_one_under_it() {
         let proc = Proc::new();
         let words =
             "/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id abc -address /run/containerd/containerd.sock";

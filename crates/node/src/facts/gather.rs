@@ -1,13 +1,13 @@
-//! Gathers the facts of a running node in one go.
+//! Observes a running node, and returns its facts as one value.
 
 use crate::containerd::cri::{Container, PodSandbox};
+use crate::containerd::error_text::error_chain;
 use crate::containerd::peer;
 use crate::containerd::socket::{CallError, Socket};
-use crate::facts::daemons::{
-    Daemon, Shim, {self},
-};
+use crate::facts::boot::boot_id;
+use crate::facts::daemons::{self, Daemon, Shim};
 use crate::facts::distribution::{DetectionInput, Marker, owner};
-use crate::facts::fact::{Fact, chain};
+use crate::facts::fact::Fact;
 use crate::facts::node_facts::{Containerd, Cri, Facts, ObserveError, ObserveOptions, Serving};
 use crate::facts::path_facts::PathInspector;
 use crate::facts::{log_fifos, mounts, started};
@@ -22,41 +22,67 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Where CRI is served unless a configuration says otherwise.
+/// The usual socket of CRI.
 const ADDRESS: &str = "/run/containerd/containerd.sock";
-/// The unit of every package, looked at when no daemon tells its own.
+/// The unit of every containerd package. It is observed if no daemon serves CRI.
 const UNIT: &str = "containerd.service";
 const ETC: &str = "/etc/containerd";
 
-/// Observes the running machine. Nothing is changed, started or stopped; `root` must be its own `/`.
-pub fn observe(root: &Root, ask: &ObserveOptions) -> Result<Facts, ObserveError> {
+/// Observes the running machine. Nothing is changed, started or stopped.
+///
+/// Each fact is either a value or the reason why it is unavailable, so that one program that does not answer does not
+/// hide the other facts.
+///
+/// # Assumptions
+/// `root` is the machine's own `/`.
+///
+/// # Errors
+/// [`ObserveError::NotLive`] if `root` is another folder.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mirrorshift_node::{ObserveOptions, Root, observe};
+///
+/// let root = Root::open("/")?;
+/// let facts = observe(&root, &ObserveOptions::default())?;
+/// match facts.containerd.version.known() {
+///     Some(version) => println!("containerd {version}"),
+///     None => println!("containerd does not answer"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn observe(root: &Root, options: &ObserveOptions) -> Result<Facts, ObserveError> {
     if !root.is_live() {
         return Err(ObserveError::NotLive);
     }
     let proc = Path::new("/proc");
     let (daemons, shims) = match daemons::find(proc) {
         Ok((daemons, shims)) => (Fact::Value(daemons), Fact::Value(shims)),
-        Err(error) => (Fact::unknown(chain(&error)), Fact::unknown(chain(&error))),
+        Err(error) => (
+            Fact::unavailable(error_chain(&error)),
+            Fact::unavailable(error_chain(&error)),
+        ),
     };
-    let serving = serving(ask, &daemons);
+    let serving = observe_serving(options, &daemons);
     let pid = serving.as_ref().and_then(|serving| serving.pid.clone());
     let daemon = daemons
         .known()
-        .and_then(|all| all.iter().find(|one| Some(&one.pid) == pid.known()));
+        .and_then(|all| all.iter().find(|daemon| Some(&daemon.pid) == pid.known()));
 
-    let (systemd, unit, jobs) = systemd(ask.patience, pid.known().copied());
-    let noted = unit
+    let (systemd, unit, jobs) = observe_systemd(options.patience, pid.known().copied());
+    let started_by_systemd = unit
         .known()
         .filter(|unit| unit.main_pid.as_ref() == pid.known())
         .and_then(|unit| unit.main_started);
-    let outputs = pid.clone().and_then(|pid| log_fifos::of(proc, pid).into());
-    let started = pid.and_then(|pid| started::of(proc, pid, noted).into());
+    let outputs = pid.clone().and_then(|pid| log_fifos::read_by(proc, pid).into());
+    let started = pid.and_then(|pid| started::start_time(proc, pid, started_by_systemd).into());
     let shims_in_unit = shims.as_ref().and_then(|shims| shims_in(shims, &serving, &unit));
 
     let address = serving.as_ref().map(|serving| serving.address.clone());
-    let (containerd, cri) = match address.and_then(|address| Socket::connect(&address, ask.patience).into()) {
-        Fact::Value(mut socket) => asked(&mut socket),
-        Fact::Unavailable(why) => silent(&why),
+    let (containerd, cri) = match address.and_then(|address| Socket::connect(&address, options.patience).into()) {
+        Fact::Value(mut socket) => observe_containerd(&mut socket, options.images),
+        Fact::Unavailable(why) => unavailable_containerd(&why),
     };
 
     let config = match (daemon, unit.known().and_then(Unit::launch)) {
@@ -64,7 +90,7 @@ pub fn observe(root: &Root, ask: &ObserveOptions) -> Result<Facts, ObserveError>
         (None, Some(launch)) => launch.config_path().to_owned(),
         (None, None) => format!("{ETC}/config.toml"),
     };
-    let surveyor = PathInspector {
+    let inspector = PathInspector {
         root,
         mounts: fs::read_to_string("/proc/self/mountinfo")
             .map(|text| mounts::parse(&text))
@@ -73,26 +99,24 @@ pub fn observe(root: &Root, ask: &ObserveOptions) -> Result<Facts, ObserveError>
         now_us: time_of_day_us(),
     };
     let files = std::iter::once(&config)
-        .chain(&ask.files)
-        .map(|path| surveyor.file(path))
+        .chain(&options.files)
+        .map(|path| inspector.file(path))
         .collect();
-    let mut folders = vec![surveyor.folder(ETC)];
-    let (home, _) = crate::files::root::split(&config);
-    let others = [Some(home.to_owned()), containerd.root.known().cloned()];
+    let mut folders = vec![inspector.folder(ETC)];
+    let (config_folder, _) = crate::files::root::split(&config);
+    let others = [Some(config_folder.to_owned()), containerd.root.known().cloned()];
     folders.extend(
         others
             .iter()
             .flatten()
             .filter(|path| *path != ETC)
-            .map(|path| surveyor.folder(path)),
+            .map(|path| inspector.folder(path)),
     );
 
     let version = containerd.version.known().cloned();
-    let evidence = evidence(root, config, unit.known().map(|unit| unit.id.clone()), version);
+    let evidence = detection_input(root, config, unit.known().map(|unit| unit.id.clone()), version);
     Ok(Facts {
-        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map(|id| id.trim().to_owned())
-            .into(),
+        boot_id: boot_id().into(),
         systemd,
         daemons,
         serving,
@@ -111,27 +135,27 @@ pub fn observe(root: &Root, ask: &ObserveOptions) -> Result<Facts, ObserveError>
     })
 }
 
-/// Microseconds since 1970; a clock before that stands at 0.
+/// Returns the time of day in microseconds since 1970, and 0 for an earlier time.
 fn time_of_day_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The socket that was asked for, else the usual one, else that of the only daemon of the node.
-fn serving(ask: &ObserveOptions, daemons: &Fact<Vec<Daemon>>) -> Fact<Serving> {
+/// Finds the socket of CRI: the requested one, or else the usual one, or else the socket of the node's only daemon.
+fn observe_serving(options: &ObserveOptions, daemons: &Fact<Vec<Daemon>>) -> Fact<Serving> {
     let serving = |address: &str| {
         let pid = match peer::listener(Path::new(address)) {
             Ok(Some(pid)) => Fact::Value(pid),
-            Ok(None) => Fact::unknown("it is in a PID namespace that is not seen from here"),
-            Err(error) => return Fact::unknown(format!("`{address}`: {}", chain(&error))),
+            Ok(None) => Fact::unavailable("it is in a PID namespace that is not visible from here"),
+            Err(error) => return Fact::unavailable(format!("`{address}`: {}", error_chain(&error))),
         };
         Fact::Value(Serving {
             address: address.to_owned(),
             pid,
         })
     };
-    let usual = serving(ask.address.as_deref().unwrap_or(ADDRESS));
-    if usual.known().is_some() || ask.address.is_some() {
+    let usual = serving(options.address.as_deref().unwrap_or(ADDRESS));
+    if usual.known().is_some() || options.address.is_some() {
         return usual;
     }
     let own = daemons
@@ -142,7 +166,7 @@ fn serving(ask: &ObserveOptions, daemons: &Fact<Vec<Daemon>>) -> Fact<Serving> {
     let sockets: Vec<&String> = own
         .filter_map(|daemon| daemon.listens.known())
         .flatten()
-        // Beside it lie the socket of its shims and the one for debugging.
+        // The same process also listens at a socket for its shims and at one for debugging.
         .filter(|path| path.ends_with("/containerd.sock"))
         .collect();
     match sockets[..] {
@@ -151,56 +175,71 @@ fn serving(ask: &ObserveOptions, daemons: &Fact<Vec<Daemon>>) -> Fact<Serving> {
     }
 }
 
-fn systemd(patience: Duration, pid: Option<u32>) -> (Fact<String>, Fact<Unit>, Fact<Vec<Job>>) {
-    let bus = match Bus::connect(patience) {
+fn observe_systemd(timeout: Duration, pid: Option<u32>) -> (Fact<String>, Fact<Unit>, Fact<Vec<Job>>) {
+    let bus = match Bus::connect(timeout) {
         Ok(bus) => bus,
         Err(error) => {
-            let why = format!("{} ({})", chain(&error), error.hint());
+            let why = format!("{} ({})", error_chain(&error), error.hint());
             let version = match error {
                 BusError::TooOld(version) => Fact::Value(version),
-                _ => Fact::unknown(&why),
+                _ => Fact::unavailable(&why),
             };
-            return (version, Fact::unknown(&why), Fact::Unavailable(why));
+            return (version, Fact::unavailable(&why), Fact::Unavailable(why));
         }
     };
     let name = match pid.map(|pid| bus.unit_of(pid)) {
         None => Fact::Value(UNIT.to_owned()),
         Some(Ok(Some(name))) => Fact::Value(name),
-        Some(Ok(None)) => Fact::unknown("the daemon that serves CRI belongs to no unit"),
+        Some(Ok(None)) => Fact::unavailable("the daemon that serves CRI belongs to no unit"),
         Some(Err(error)) => Err(error).into(),
     };
     let unit = name.and_then(|name| bus.unit(&name).into());
     (Fact::Value(bus.version().to_owned()), unit, bus.jobs().into())
 }
 
-fn asked(socket: &mut Socket) -> (Containerd, Cri) {
+fn observe_containerd(socket: &mut Socket, with_images: bool) -> (Containerd, Cri) {
     let version = socket.version().into();
-    let (plugins, root, has_deprecations) = match socket.loaded() {
-        Ok(loaded) => (Fact::Value(loaded.plugins), loaded.root, loaded.has_deprecations),
-        Err(error) => (Fact::unknown(error.to_string()), Fact::unknown(error.to_string()), true),
+    let (plugins, root, has_deprecations) = match socket.plugin_report() {
+        Ok(report) => {
+            let root = match report.root {
+                Some(root) => Fact::Value(root),
+                None => Fact::unavailable("containerd does not report the path of its database"),
+            };
+            (Fact::Value(report.plugins), root, report.has_deprecations)
+        }
+        Err(error) => {
+            let why = error.to_string();
+            (Fact::unavailable(&why), Fact::unavailable(&why), true)
+        }
     };
     let deprecations = if has_deprecations {
         socket.deprecations().into()
     } else {
-        Fact::unknown("this containerd keeps no list of deprecations")
+        Fact::unavailable("this containerd release keeps no list of deprecations")
     };
-    // CRI before the tasks: one stopped shim holds up the list of all tasks.
-    // Before what CRI lists, so that what is finished in between is not taken for unfinished.
-    let begun = socket.begun();
+    // The order of the calls matters. The ids are listed before CRI's lists, so that a sandbox that is finished in
+    // between is not taken for an unfinished sandbox. CRI is called before the tasks, because one stopped shim delays
+    // the list of all tasks.
+    let created_ids = socket.created_ids();
     let status = socket.cri_status();
     let served = match &status {
         Ok(_) => Fact::Value(true),
         Err(CallError::NotServed { .. }) => Fact::Value(false),
-        Err(error) => Fact::unknown(error.to_string()),
+        Err(error) => Fact::unavailable(error.to_string()),
     };
     let (sandboxes, containers) = (socket.sandboxes(), socket.containers());
     let cri = Cri {
         served,
         status: status.into(),
         version: socket.cri_version().into(),
-        in_creation: in_creation(begun, &sandboxes, &containers),
+        in_creation: in_creation(created_ids, &sandboxes, &containers),
         sandboxes: sandboxes.into(),
         containers: containers.into(),
+        images: if with_images {
+            socket.image_references().into()
+        } else {
+            Fact::unavailable("the images were not requested")
+        },
     };
     let daemon = Containerd {
         version,
@@ -213,43 +252,48 @@ fn asked(socket: &mut Socket) -> (Containerd, Cri) {
     (daemon, cri)
 }
 
+/// Returns the ids that CRI has begun to create and does not list yet.
 fn in_creation(
-    begun: Result<Vec<String>, CallError>,
+    created_ids: Result<Vec<String>, CallError>,
     sandboxes: &Result<Vec<PodSandbox>, CallError>,
     containers: &Result<Vec<Container>, CallError>,
 ) -> Fact<Vec<String>> {
-    match (begun, sandboxes, containers) {
-        (Ok(mut begun), Ok(sandboxes), Ok(containers)) => {
-            begun
-                .retain(|id| !sandboxes.iter().any(|one| one.id == *id) && !containers.iter().any(|one| one.id == *id));
-            Fact::Value(begun)
+    match (created_ids, sandboxes, containers) {
+        (Ok(mut ids), Ok(sandboxes), Ok(containers)) => {
+            ids.retain(|id| {
+                !sandboxes.iter().any(|sandbox| sandbox.id == *id)
+                    && !containers.iter().any(|container| container.id == *id)
+            });
+            Fact::Value(ids)
         }
-        (Err(error), _, _) => Fact::unknown(error.to_string()),
-        (_, Err(error), _) | (_, _, Err(error)) => Fact::unknown(error.to_string()),
+        (Err(error), _, _) => Fact::unavailable(error.to_string()),
+        (_, Err(error), _) | (_, _, Err(error)) => Fact::unavailable(error.to_string()),
     }
 }
 
-fn silent(why: &str) -> (Containerd, Cri) {
+fn unavailable_containerd(why: &str) -> (Containerd, Cri) {
     let daemon = Containerd {
-        version: Fact::unknown(why),
-        plugins: Fact::unknown(why),
-        deprecations: Fact::unknown(why),
-        ingests: Fact::unknown(why),
-        tasks: Fact::unknown(why),
-        root: Fact::unknown(why),
+        version: Fact::unavailable(why),
+        plugins: Fact::unavailable(why),
+        deprecations: Fact::unavailable(why),
+        ingests: Fact::unavailable(why),
+        tasks: Fact::unavailable(why),
+        root: Fact::unavailable(why),
     };
     let cri = Cri {
-        served: Fact::unknown(why),
-        status: Fact::unknown(why),
-        version: Fact::unknown(why),
-        sandboxes: Fact::unknown(why),
-        containers: Fact::unknown(why),
-        in_creation: Fact::unknown(why),
+        served: Fact::unavailable(why),
+        status: Fact::unavailable(why),
+        version: Fact::unavailable(why),
+        sandboxes: Fact::unavailable(why),
+        containers: Fact::unavailable(why),
+        in_creation: Fact::unavailable(why),
+        images: Fact::unavailable(why),
     };
     (daemon, cri)
 }
 
-/// The serving daemon's shims in the unit's control group. One that cannot be told makes the whole unknown.
+/// Returns the serving daemon's shims in the unit's control group. One shim whose groups are unknown makes the result
+/// unavailable.
 fn shims_in(shims: &[Shim], serving: &Fact<Serving>, unit: &Fact<Unit>) -> Fact<Vec<u32>> {
     let (serving, unit) = match (serving, unit) {
         (Fact::Value(serving), Fact::Value(unit)) => (serving, unit),
@@ -257,21 +301,21 @@ fn shims_in(shims: &[Shim], serving: &Fact<Serving>, unit: &Fact<Unit>) -> Fact<
     };
     let mut inside = Vec::new();
     for shim in shims {
-        // Another containerd's, such as Docker's.
+        // The shim of another containerd, such as Docker's.
         if shim.address.as_ref().is_some_and(|address| *address != serving.address) {
             continue;
         }
         match shim.is_inside(&unit.control_group) {
             Fact::Value(true) => inside.push(shim.pid),
             Fact::Value(false) => {}
-            Fact::Unavailable(why) => return Fact::unknown(format!("shim {}: {why}", shim.pid)),
+            Fact::Unavailable(why) => return Fact::unavailable(format!("shim {}: {why}", shim.pid)),
         }
     }
     Fact::Value(inside)
 }
 
-fn evidence(root: &Root, config: String, unit: Option<String>, version: Option<String>) -> DetectionInput {
-    let landing = |path: &str| match resolve(root, path) {
+fn detection_input(root: &Root, config: String, unit: Option<String>, version: Option<String>) -> DetectionInput {
+    let real_path = |path: &str| match resolve(root, path) {
         Ok(ResolvedPath::Found(real)) => Some(real),
         _ => None,
     };
@@ -280,12 +324,12 @@ fn evidence(root: &Root, config: String, unit: Option<String>, version: Option<S
         _ => String::new(),
     };
     DetectionInput {
-        config_real: landing(&config),
+        config_real: real_path(&config),
         markers: Marker::markers(&text(&config)),
-        os: os(&text("/etc/os-release")),
+        os: os_id(&text("/etc/os-release")),
         present: Marker::paths()
             .into_iter()
-            .filter(|path| landing(path).is_some())
+            .filter(|path| real_path(path).is_some())
             .map(str::to_owned)
             .collect(),
         config,
@@ -294,8 +338,8 @@ fn evidence(root: &Root, config: String, unit: Option<String>, version: Option<S
     }
 }
 
-/// `ID` of `os-release(5)`.
-fn os(text: &str) -> Option<String> {
+/// Returns the `ID` of `os-release(5)`.
+fn os_id(text: &str) -> Option<String> {
     let id = text.lines().find_map(|line| line.trim().strip_prefix("ID="))?;
     Some(id.trim_matches(['"', '\'']).to_owned())
 }

@@ -1,35 +1,40 @@
-//! What containerd was started with, read from its words as its own flag parser reads them.
+//! The arguments of a containerd process, parsed as containerd's own flag parser does.
+
+use crate::systemd::unit::Unit;
 
 use serde::Serialize;
 
-/// The flags of a containerd daemon; absent ones are left to its configuration.
+/// The flags of a containerd daemon. A flag that is absent is left to its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Launch {
-    /// `--config`, `-c`: the root file, as it was given.
+    /// `--config`, `-c`: the path of the root file, as given.
     pub config: Option<String>,
-    /// `--address`, `-a`: the socket.
+    /// `--address`, `-a`: the path of the socket.
     pub address: Option<String>,
-    /// `--root`: where data is kept.
+    /// `--root`: the folder for persistent data.
     pub root: Option<String>,
-    /// `--state`: what may go with a reboot.
+    /// `--state`: the folder for data that need not survive a reboot.
     pub state: Option<String>,
 }
 
-/// Where containerd looks when nothing else was said.
-const USUAL: &str = "/etc/containerd/config.toml";
+/// The path of the root file if no flag names one.
+const DEFAULT: &str = "/etc/containerd/config.toml";
 
 impl Launch {
-    /// Reads the words of a process or a unit, the program's own name first; `None` when they start no daemon: a
-    /// subcommand such as `config dump`, or the `publish` that shims call.
-    pub fn read(argv: &[String]) -> Option<Self> {
+    /// Parses the arguments of a process or a unit, including the name of the program. Returns `None` if they start no
+    /// daemon: a subcommand such as `config dump`, or the `publish` that shims call.
+    pub fn parse(argv: &[String]) -> Option<Self> {
         let mut launch = Self::default();
-        let mut words = argv.iter().skip(1);
-        while let Some(word) = words.next() {
-            // Flags end there or at the first word that is none; what follows is a subcommand.
-            let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty() && *flag != "-") else {
-                return (word == "--" && words.next().is_none()).then_some(launch);
+        let mut arguments = argv.iter().skip(1);
+        while let Some(argument) = arguments.next() {
+            // Flags end at `--` or at the first argument that is not a flag. A subcommand follows.
+            let Some(flag) = argument
+                .strip_prefix('-')
+                .filter(|flag| !flag.is_empty() && *flag != "-")
+            else {
+                return (argument == "--" && arguments.next().is_none()).then_some(launch);
             };
-            // Go takes one hyphen for two, and `=` or the next word for the value.
+            // Go accepts one hyphen or two, and takes the value after `=` or from the next argument.
             let flag = flag.strip_prefix('-').unwrap_or(flag);
             let (name, value) = match flag.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
@@ -41,12 +46,12 @@ impl Launch {
                 "root" => Some(&mut launch.root),
                 "state" => Some(&mut launch.state),
                 "log-level" | "l" => None,
-                // `--help` and `--version` start none, and with a flag that it does not know it refuses to start.
+                // `--help` and `--version` start no daemon, and containerd refuses to start with an unknown flag.
                 _ => return None,
             };
             let value = match value {
                 Some(value) => value,
-                None => words.next()?.clone(),
+                None => arguments.next()?.clone(),
             };
             if let Some(slot) = slot {
                 *slot = Some(value);
@@ -55,9 +60,18 @@ impl Launch {
         Some(launch)
     }
 
-    /// The root file of the configuration.
+    /// Returns the path of the configuration's root file.
     pub fn config_path(&self) -> &str {
-        self.config.as_deref().unwrap_or(USUAL)
+        self.config.as_deref().unwrap_or(DEFAULT)
+    }
+}
+
+impl Unit {
+    /// Returns the flags with which the unit's first command starts containerd; `None` if it does not start containerd.
+    pub fn launch(&self) -> Option<Launch> {
+        let command = self.exec_start.first()?;
+        let file = command.path.rsplit('/').next()?;
+        (file == "containerd").then(|| Launch::parse(&command.argv)).flatten()
     }
 }
 
@@ -65,12 +79,12 @@ impl Launch {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Option<Launch> {
-        Launch::read(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    fn parse(line: &str) -> Option<Launch> {
+        Launch::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
-    fn flags_in_every_spelling() {
+    fn parse_reads_flags_in_every_spelling() {
         for line in [
             "containerd -c /x.toml",
             "containerd --config /x.toml",
@@ -80,9 +94,9 @@ mod tests {
             "containerd --config /y.toml --config /x.toml",
             "containerd -c /x.toml --",
         ] {
-            assert_eq!(read(line).unwrap().config_path(), "/x.toml", "{line}");
+            assert_eq!(parse(line).unwrap().config_path(), "/x.toml", "{line}");
         }
-        let launch = read("containerd --root=/data --state /run/x --address /run/x.sock").unwrap();
+        let launch = parse("containerd --root=/data --state /run/x --address /run/x.sock").unwrap();
         assert_eq!(
             (
                 launch.root.as_deref(),
@@ -91,11 +105,11 @@ mod tests {
             ),
             (Some("/data"), Some("/run/x"), Some("/run/x.sock"))
         );
-        assert_eq!(read("containerd").unwrap().config_path(), USUAL);
+        assert_eq!(parse("containerd").unwrap().config_path(), DEFAULT);
     }
 
     #[test]
-    fn what_starts_no_daemon() {
+    fn parse_rejects_commands_that_start_no_daemon() {
         for line in [
             "containerd config dump",
             "containerd -c /x.toml config dump",
@@ -104,7 +118,7 @@ mod tests {
             "containerd -c",
             "containerd --unheard-of x",
         ] {
-            assert_eq!(read(line), None, "{line}");
+            assert_eq!(parse(line), None, "{line}");
         }
     }
 }

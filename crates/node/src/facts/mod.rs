@@ -3,15 +3,17 @@
 //! [`gather::observe`] returns all of them as one value. A fact that cannot be observed is
 //! [`Fact::Unavailable`](fact::Fact::Unavailable) with its reason. Nothing here decides anything or changes the node.
 
-/// How containerd serves, compared with an earlier observation.
+/// The health of containerd, compared with an earlier observation.
 pub(crate) mod baseline;
+/// The current boot.
+pub(crate) mod boot;
 /// The containerd processes, and their shims.
 pub(crate) mod daemons;
 /// The distribution that generates config.toml.
 pub(crate) mod distribution;
 /// A value, or the reason why it is unavailable.
 pub(crate) mod fact;
-/// Gathers them.
+/// Observes a node.
 pub(crate) mod gather;
 /// The command line of a containerd process.
 pub(crate) mod launch;

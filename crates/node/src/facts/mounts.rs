@@ -5,38 +5,38 @@ use serde::Serialize;
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mount {
-    /// Its number.
+    /// The kernel's id of the mount.
     pub id: u64,
-    /// Where it is mounted.
+    /// The mount point.
     pub point: String,
-    /// The part of its file system that is mounted: `/` for all of it, a file's path for a bind-mounted file.
+    /// The mounted part of the file system: `/` for all of it, the path of a file for a bind-mounted file.
     pub part: String,
-    /// The kind of file system, such as `ext4`, `overlay`, `tmpfs`.
+    /// The type of the file system, such as `ext4`, `overlay` or `tmpfs`.
     pub kind: String,
-    /// Whether the mount or its file system is read-only.
+    /// True if the mount or its file system is read-only.
     pub read_only: bool,
-    /// Whether programs on it cannot be run.
+    /// True if programs on the mount cannot be executed.
     pub noexec: bool,
 }
 
 impl Mount {
-    /// Whether what is on it goes with a reboot.
+    /// Returns true if the files on the mount are lost at a reboot.
     pub fn is_volatile(&self) -> bool {
         matches!(self.kind.as_str(), "tmpfs" | "ramfs")
     }
 }
 
-/// Every mount in a text of `mountinfo`; a line of another shape is left out.
+/// Parses the text of `mountinfo`. A line of another form is skipped.
 pub(crate) fn parse(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(line).collect()
+    text.lines().filter_map(parse_line).collect()
 }
 
-/// `36 35 98:0 /part /point rw,noatime master:1 - ext4 /dev/root rw,errors=continue`
-fn line(line: &str) -> Option<Mount> {
-    // Any number of optional fields stands before the hyphen.
-    let (of_mount, of_file_system) = line.split_once(" - ")?;
-    let mount: Vec<&str> = of_mount.split(' ').collect();
-    let file_system: Vec<&str> = of_file_system.split(' ').collect();
+/// Parses `36 35 98:0 /part /point rw,noatime master:1 - ext4 /dev/root rw,errors=continue`.
+fn parse_line(line: &str) -> Option<Mount> {
+    // The number of optional fields before the hyphen varies.
+    let (mount_fields, file_system_fields) = line.split_once(" - ")?;
+    let mount: Vec<&str> = mount_fields.split(' ').collect();
+    let file_system: Vec<&str> = file_system_fields.split(' ').collect();
     let (options, all) = (mount.get(5)?, file_system.get(2)?);
     let has = |options: &str, option| options.split(',').any(|word| word == option);
     Some(Mount {
@@ -49,7 +49,7 @@ fn line(line: &str) -> Option<Mount> {
     })
 }
 
-/// Blanks, tabs, newlines and backslashes are written as three octal digits.
+/// Replaces the octal escapes with which `mountinfo` writes blanks, tabs, newlines and backslashes.
 fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -64,8 +64,9 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The mount that a real path lies on: the longest point wins, and of two at one point the later, which covers the other.
-pub(crate) fn of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
+/// Returns the mount of a path without links: the mount with the longest mount point, and of two with the same point
+/// the later one, because it covers the other.
+pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
     let holds = |mount: &&Mount| {
         let point = mount.point.trim_end_matches('/');
         path.strip_prefix(point)
@@ -88,7 +89,7 @@ a line of another kind
 ";
 
     #[test]
-    fn lines_with_and_without_optional_fields() {
+    fn parse_reads_lines_with_and_without_optional_fields() {
         let mounts = parse(TEXT);
         assert_eq!(mounts.len(), 5);
         let file = &mounts[1];
@@ -103,9 +104,9 @@ a line of another kind
     }
 
     #[test]
-    fn a_path_lies_on_the_nearest_mount_and_on_the_last_of_two() {
+    fn mount_of_prefers_the_longest_and_the_latest() {
         let mounts = parse(TEXT);
-        let id = |path| of(&mounts, path).map(|mount| mount.id);
+        let id = |path| mount_of(&mounts, path).map(|mount| mount.id);
         assert_eq!(id("/etc/containerd/config.toml"), Some(23));
         assert_eq!(id("/etc/containerd/config.toml2"), Some(26));
         assert_eq!(id("/etc"), Some(26));
@@ -113,7 +114,7 @@ a line of another kind
     }
 
     #[test]
-    fn what_is_no_escape_stays() {
+    fn unescape_keeps_what_is_not_an_escape() {
         assert_eq!(unescape(r"a\134b\09\9"), r"a\b\09\9");
     }
 }

@@ -1,151 +1,178 @@
 //! The facts of a running node, as one value.
 
 use crate::containerd::cri::{Container, CriStatus, PodSandbox};
+use crate::containerd::messages::{ContainerState, SandboxState};
 use crate::containerd::services::{Deprecation, Ingest, Plugin, Task};
 use crate::facts::daemons::{Daemon, Shim};
 use crate::facts::distribution::{DetectionInput, Owner};
 use crate::facts::fact::Fact;
 use crate::facts::path_facts::{FileFact, FolderFact};
 use crate::facts::started::Started;
-use crate::systemd::bus::number;
+use crate::systemd::bus::version_number;
 use crate::systemd::job::Job;
 use crate::systemd::unit::Unit;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What to look at, and how long to wait.
+/// Options of an observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObserveOptions {
-    /// For each call to systemd or containerd. The first one that containerd does not answer in time is the last that it
-    /// is asked, so a daemon that hangs costs this once or twice and not for every fact.
+    /// The deadline of each call to systemd or containerd. After the first call that misses it, containerd is not
+    /// called again, so that a containerd that hangs delays an observation once or twice and not for every fact.
     pub patience: Duration,
-    /// The socket that CRI is served at; `None` for the usual one, or else the one of the only daemon.
+    /// The socket of CRI; `None` for the usual one, or else the socket of the only daemon.
     pub address: Option<String>,
-    /// More files to look at than the daemon's config.toml: imports, hosts.toml files, CAs.
+    /// Files to inspect in addition to the daemon's config.toml: imports, hosts.toml files, CAs.
     pub files: Vec<String>,
+    /// True if to list the images on the node. It takes one more call, which a change must not wait for while CRI is
+    /// away.
+    pub images: bool,
 }
 
 impl Default for ObserveOptions {
-    /// Two seconds a call, no more files.
+    /// A deadline of two seconds per call, no additional files, and no images.
     fn default() -> Self {
         Self {
             patience: Duration::from_secs(2),
             address: None,
             files: Vec::new(),
+            images: false,
         }
     }
 }
 
-/// Why there are no facts at all.
+/// The reason why a node cannot be observed at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObserveError {
-    /// What lies in a folder has no processes, units and sockets.
+    /// The root is a folder, which has no processes, units and sockets.
     #[error("only the running machine's own `/` can be observed")]
     NotLive,
 }
 
-/// A node at one moment. It holds no secret and can be printed whole.
+/// The facts of a node at one moment. They contain no secret and can be printed completely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// Another one after each boot.
+    /// The id of the boot, which is different after each boot.
     pub boot_id: Fact<String>,
     /// systemd's version.
     pub systemd: Fact<String>,
-    /// Every containerd daemon whose process is seen, those of containers too. Two of the node's own are a reason to
-    /// refuse.
+    /// All visible containerd daemons, including those in containers. A change is refused if the node itself has two.
     pub daemons: Fact<Vec<Daemon>>,
-    /// The socket at which CRI is served, and by whom.
+    /// The socket at which CRI is served, and its process.
     pub serving: Fact<Serving>,
-    /// The unit that the serving daemon runs in; `containerd.service` while none serves.
+    /// The unit of the daemon that serves CRI; `containerd.service` if none does.
     pub unit: Fact<Unit>,
-    /// All that systemd is about to do, for whatever unit.
+    /// The queued and running jobs of systemd, for all units.
     pub jobs: Fact<Vec<Job>>,
-    /// When the serving daemon was started.
+    /// The start time of the daemon that serves CRI.
     pub started: Fact<Started>,
-    /// What containerd says of itself.
+    /// The facts that containerd's own services report.
     pub containerd: Containerd,
-    /// What CRI says.
+    /// The facts that CRI reports.
     pub cri: Cri,
-    /// The FIFOs of containers that the serving daemon reads, `ID-stdout` and `ID-stderr`: their logs flow.
+    /// The log FIFOs that the daemon reads, as `ID-stdout` and `ID-stderr`. The logs of these containers flow.
     pub outputs: Fact<BTreeSet<String>>,
-    /// Every shim whose process is seen.
+    /// All visible shims.
     pub shims: Fact<Vec<Shim>>,
-    /// The pids of those shims of the serving daemon that are in the unit's control group, and die when it is killed.
+    /// The ids of the daemon's shims in the unit's control group. They are killed together with that group.
     pub shims_in_unit: Fact<Vec<u32>>,
-    /// config.toml and whatever else was asked for.
+    /// config.toml and the requested files.
     pub files: Vec<FileFact>,
-    /// `/etc/containerd`, the folder of config.toml if it is another, and containerd's root.
+    /// `/etc/containerd`, the folder of config.toml if that is another folder, and containerd's data folder.
     pub folders: Vec<FolderFact>,
-    /// Who writes config.toml, when it is somebody of the table.
+    /// The distribution that generates config.toml; `None` if it is not in the table.
     pub owner: Option<Owner>,
-    /// What the table was asked with.
+    /// The properties by which the distribution was recognised.
     pub evidence: DetectionInput,
 }
 
-/// Who serves CRI.
+/// The socket of CRI and the process that listens there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Serving {
-    /// The socket.
+    /// The path of the socket.
     pub address: String,
-    /// The process that listens there, as the kernel says it.
+    /// The id of the process, as the kernel reports it.
     pub pid: Fact<u32>,
 }
 
-/// What containerd says of itself.
+/// The facts that containerd's own services report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Containerd {
-    /// As its build names it.
+    /// The version, as the build names it.
     pub version: Fact<String>,
-    /// Every plugin, and whether it loaded.
+    /// All plugins, and whether each loaded.
     pub plugins: Fact<Vec<Plugin>>,
-    /// The deprecated settings that it saw; unknown for a release without that list.
+    /// The deprecated settings that are in use; unavailable for a release without that list.
     pub deprecations: Fact<Vec<Deprecation>>,
-    /// What is being downloaded for CRI.
+    /// The downloads of CRI that are in progress.
     pub ingests: Fact<Vec<Ingest>>,
-    /// The processes of CRI's sandboxes and containers, under their ids.
+    /// The processes of CRI's sandboxes and containers.
     pub tasks: Fact<Vec<Task>>,
-    /// The folder that it keeps its data in.
+    /// The folder in which containerd keeps its data.
     pub root: Fact<String>,
 }
 
-/// What CRI says.
+/// The facts that CRI reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cri {
-    /// Whether containerd serves CRI at all: when its plugin did not load it does not, and everything else here is
-    /// unknown. `Containerd::plugins` has the reason.
+    /// True if containerd serves CRI. It does not if the CRI plugin did not load; all other facts here are then
+    /// unavailable, and `Containerd::plugins` has the reason.
     pub served: Fact<bool>,
-    /// Whether it is ready.
+    /// The conditions of CRI.
     pub status: Fact<CriStatus>,
-    /// The runtime's name and version.
+    /// The name and the version of the runtime.
     pub version: Fact<(String, String)>,
-    /// Every sandbox.
+    /// All sandboxes, in any state.
     pub sandboxes: Fact<Vec<PodSandbox>>,
-    /// Every container.
+    /// All containers, in any state.
     pub containers: Fact<Vec<Container>>,
-    /// The ids of sandboxes and containers that are being made and that CRI does not list yet.
+    /// The ids of sandboxes and containers that are being created and that CRI does not list yet.
     pub in_creation: Fact<Vec<String>>,
+    /// The references of the images on the node; unavailable unless [`ObserveOptions::images`] requests them.
+    pub images: Fact<Vec<String>>,
 }
 
 impl Facts {
-    /// The number of systemd's version, such as 252.
+    /// Returns the number of systemd's version, such as 252.
     pub fn systemd_number(&self) -> Option<u32> {
-        number(self.systemd.known()?)
+        version_number(self.systemd.known()?)
     }
 
-    /// The daemon that serves CRI, when it is among those that are seen.
+    /// Returns the daemon that serves CRI, if its process is visible.
     pub fn serving_daemon(&self) -> Option<&Daemon> {
         let pid = *self.serving.known()?.pid.known()?;
         self.daemons.known()?.iter().find(|daemon| daemon.pid == pid)
     }
 
-    /// The first process of a sandbox or container.
-    pub fn pid_of(&self, id: &str) -> Option<u32> {
-        let tasks = self.containerd.tasks.known()?;
-        tasks.iter().find(|task| task.id == id).map(|task| task.pid)
+    /// Returns how long the last start of containerd's unit took; `None` if that is unknown. A deadline for the next
+    /// start can be derived from it.
+    pub fn last_start_duration(&self) -> Option<Duration> {
+        self.unit.known()?.last_start_duration()
     }
 
-    /// The daemons that are processes of the node itself, or may be.
+    /// Returns the unit's `KillMode`: the processes that a restart kills.
+    pub fn kill_mode(&self) -> Option<&str> {
+        Some(self.unit.known()?.kill_mode.as_str())
+    }
+
+    /// Returns the number of sandboxes that serve, or `None` if CRI does not list them.
+    pub fn ready_sandboxes(&self) -> Option<usize> {
+        let sandboxes = self.cri.sandboxes.known()?.iter();
+        Some(sandboxes.filter(|sandbox| sandbox.state == SandboxState::Ready).count())
+    }
+
+    /// Returns the number of containers that run, or `None` if CRI does not list them.
+    pub fn running_containers(&self) -> Option<usize> {
+        let containers = self.cri.containers.known()?.iter();
+        Some(
+            containers
+                .filter(|container| container.state == ContainerState::Running)
+                .count(),
+        )
+    }
+
+    /// Returns the number of daemons that are, or may be, processes of the node itself.
     pub fn daemons_of_the_node(&self) -> Option<usize> {
         let daemons = self.daemons.known()?;
         Some(

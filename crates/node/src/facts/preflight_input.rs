@@ -1,40 +1,43 @@
-//! The facts of a running node as far as it depends on them whether a change may begin. Nothing is decided here.
+//! The facts that decide whether a change may begin. Nothing is decided here.
 
+use crate::containerd::services::Ingest;
 use crate::facts::fact::Fact;
+use crate::facts::mounts::Mount;
 use crate::facts::node_facts::Facts;
-use crate::facts::path_facts::FileFact;
+use crate::facts::path_facts::{FileFact, FolderFact};
 use crate::files::root::split;
+use crate::systemd::unit::Unit as SystemdUnit;
 use mirrorshift_containerd::Version;
 use mirrorshift_plan::preflight::{Cri, FileConditions, NodeConditions, OngoingWork, Owner, Space, Unit};
 
-/// What the caller knows beside the facts.
+/// The conditions of a change that the caller knows.
 #[derive(Clone, Debug)]
 pub struct ChangeIntent {
-    /// The configuration file that the plan was made for.
+    /// The configuration file for which the plan was made.
     pub planned_for: String,
-    /// Bytes that the change writes below `/etc`.
+    /// The number of bytes that the change writes in `/etc`.
     pub bytes: u64,
-    /// The plan brings a CRI back that died of its settings.
+    /// True if the plan repairs a CRI that is not served because of its settings.
     pub heals: bool,
-    /// The operator accepts that a restart kills containers.
+    /// True if the operator accepts that a restart kills containers.
     pub containers_may_restart: bool,
-    /// The operator takes a file over that a distribution wrote.
+    /// True if the operator permits an edit of a file that a distribution generated.
     pub owned_may_be_edited: bool,
-    /// Time since boot, without sleep: microseconds.
+    /// The time since boot, without the time in which the machine was suspended: microseconds.
     pub now_monotonic_us: u64,
     /// The time of day: seconds since 1970.
     pub now_s: u64,
 }
 
-/// A download that has not moved for this long is what an earlier one left: seconds. containerd itself gives a pull up that
-/// brings nothing for 5 minutes (`image_pull_progress_timeout`), and keeps what it had.
-const LEFT_OVER: u64 = 330;
+/// The age in seconds after which a download without progress counts as abandoned. containerd itself cancels a pull
+/// without progress after 5 minutes (`image_pull_progress_timeout`), and keeps what it has received.
+const ABANDONED_AFTER_S: u64 = 330;
 
-/// What must be left on containerd's own file system for a restart to be safe: bytes.
+/// The free space in bytes that containerd's data folder needs for a safe restart.
 const ROOT_SPACE: u64 = 64 << 20;
 
 impl Facts {
-    /// The node as a change of it sees it; `version` is that of its containerd.
+    /// Returns the conditions of the node for a change. `version` is the release of its containerd.
     pub fn ground(&self, version: Version, intent: &ChangeIntent) -> NodeConditions {
         let unit = self.unit.known();
         let launched = self
@@ -72,7 +75,7 @@ impl Facts {
         Some(self.unit.known()?.main_pid == Some(pid))
     }
 
-    /// A file that is there; where none is, the folder counts.
+    /// Returns the conditions of a file; `None` if it does not exist, because then its folder decides.
     fn file(&self, file: &FileFact) -> Option<FileConditions> {
         if file.digest == Fact::Value(None) {
             return None;
@@ -85,12 +88,13 @@ impl Facts {
             mounted: ground.and_then(|ground| ground.is_mount.known().copied()),
             protected: ground.and_then(|ground| ground.is_protected.known().copied()),
             read_only: mount.map(|mount| mount.read_only),
-            volatile: mount.map(crate::facts::mounts::Mount::is_volatile),
+            volatile: mount.map(Mount::is_volatile),
             outside: ground.map(|ground| !self.is_ours(&ground.real)),
         })
     }
 
-    /// Whether a file lies in a folder that was looked at, or below: `/etc/containerd`, or where the unit has its file.
+    /// Returns true if a file is in, or under, a folder of the configuration: `/etc/containerd`, or the folder of
+    /// config.toml.
     fn is_ours(&self, real: &str) -> bool {
         let root = self.containerd.root.known();
         self.folders
@@ -101,7 +105,7 @@ impl Facts {
 
     fn space(&self, intent: &ChangeIntent) -> Vec<Space> {
         let root = self.containerd.root.known();
-        let of = |folder: &crate::facts::path_facts::FolderFact| Space {
+        let space = |folder: &FolderFact| Space {
             path: folder.path.clone(),
             free: folder.space.known().map(|space| space.free_bytes),
             needed: if Some(&folder.path) == root {
@@ -110,28 +114,28 @@ impl Facts {
                 4 * intent.bytes
             },
         };
-        self.folders.iter().map(of).collect()
+        self.folders.iter().map(space).collect()
     }
 
     fn cri(&self, heals: bool) -> Option<Cri> {
         match (self.cri.served.known(), self.cri.status.known()) {
             (Some(false), _) if heals => Some(Cri::DeadOfSettings),
-            // A network that is not ready is compared with itself afterwards: nodes without pods have none.
+            // A network that is not ready is compared with itself afterwards: a node without pods may have none.
             (Some(true), Some(status)) if status.runtime.ready => Some(Cri::Ready),
             (Some(false), _) | (Some(true), Some(_)) => Some(Cri::Dead),
             _ => None,
         }
     }
 
-    /// What goes on. A CRI that is not served makes nothing.
+    /// Lists the work in progress. A CRI that is not served creates nothing.
     fn busy(&self, now_s: u64) -> Option<Vec<OngoingWork>> {
         let unit = self.unit.known()?;
         let mut busy = Vec::new();
-        let moves = |ingest: &&crate::containerd::services::Ingest| {
+        let is_in_progress = |ingest: &&Ingest| {
             let updated = ingest.updated.and_then(|at| u64::try_from(at).ok());
-            updated.is_none_or(|at| now_s.saturating_sub(at) < LEFT_OVER)
+            updated.is_none_or(|at| now_s.saturating_sub(at) < ABANDONED_AFTER_S)
         };
-        let pulls = self.containerd.ingests.known()?.iter().filter(moves).count();
+        let pulls = self.containerd.ingests.known()?.iter().filter(is_in_progress).count();
         if pulls > 0 {
             busy.push(OngoingWork::Pulls(pulls));
         }
@@ -147,8 +151,9 @@ impl Facts {
     }
 }
 
-/// Seconds since the unit failed, or systemd restarted it by itself, while it has not been started by hand since.
-fn troubled(unit: &crate::systemd::unit::Unit, now_us: u64) -> Option<u64> {
+/// Returns the seconds since the unit failed or was restarted automatically; `None` if neither happened since it was
+/// last started.
+fn troubled(unit: &SystemdUnit, now_us: u64) -> Option<u64> {
     if unit.restarts == 0 && unit.result == "success" {
         return None;
     }

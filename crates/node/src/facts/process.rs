@@ -1,24 +1,24 @@
-//! One process, as the kernel describes it below `/proc`.
+//! One process, as the kernel describes it in `/proc`.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Part of `/proc/PID/stat`.
+/// The parts of `/proc/PID/stat` that are used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) parent: u32,
-    /// Ticks between boot and its start.
+    /// The time of the start, in ticks since boot.
     pub(crate) started: u64,
 }
 
-/// The folder of a process.
+/// The folder of a process in `/proc`.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     folder: PathBuf,
 }
 
-/// Every process that is seen below `proc`.
+/// Lists all processes that are visible in `proc`.
 pub(crate) fn all(proc: &Path) -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(proc)? {
@@ -35,20 +35,20 @@ pub(crate) fn all(proc: &Path) -> io::Result<Vec<Process>> {
 }
 
 impl Process {
-    /// The process `pid`, whether it is there or not.
-    pub(crate) fn of(proc: &Path, pid: u32) -> Self {
+    /// Refers to the process `pid`, which may not exist.
+    pub(crate) fn new(proc: &Path, pid: u32) -> Self {
         Self {
             pid,
             folder: proc.join(pid.to_string()),
         }
     }
 
-    /// The name that the kernel keeps: the first 15 bytes of its program's.
+    /// Returns the name that the kernel keeps: the first 15 bytes of the program's name.
     pub(crate) fn name(&self) -> io::Result<String> {
         Ok(self.text("comm")?.trim_end().to_owned())
     }
 
-    /// The program's path, and whether another file or none stands there now.
+    /// Returns the path of the program, and whether the file there was replaced or removed since.
     pub(crate) fn program(&self) -> io::Result<(String, bool)> {
         let link = fs::read_link(self.folder.join("exe"))?.to_string_lossy().into_owned();
         Ok(match link.strip_suffix(" (deleted)") {
@@ -57,42 +57,43 @@ impl Process {
         })
     }
 
-    /// Its words; none for a kernel's thread and for a process that has ended.
-    pub(crate) fn words(&self) -> io::Result<Vec<String>> {
+    /// Returns the arguments; none for a kernel thread and for a process that has ended.
+    pub(crate) fn arguments(&self) -> io::Result<Vec<String>> {
         let bytes = fs::read(self.folder.join("cmdline"))?;
-        let words = bytes.split_inclusive(|byte| *byte == 0);
-        Ok(words
-            .map(|word| String::from_utf8_lossy(word.strip_suffix(&[0]).unwrap_or(word)).into_owned())
+        let arguments = bytes.split_inclusive(|byte| *byte == 0);
+        Ok(arguments
+            .map(|argument| String::from_utf8_lossy(argument.strip_suffix(&[0]).unwrap_or(argument)).into_owned())
             .collect())
     }
 
     pub(crate) fn stat(&self) -> io::Result<Stat> {
-        stat(&self.text("stat")?).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not what proc(5) says"))
+        parse_stat(&self.text("stat")?)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "`stat` does not have the form of proc(5)"))
     }
 
-    /// The name of one of its namespaces, such as `pid:[4026531836]`.
+    /// Returns the name of one of the process's namespaces, such as `pid:[4026531836]`.
     pub(crate) fn namespace(&self, kind: &str) -> io::Result<String> {
         let link = fs::read_link(self.folder.join("ns").join(kind))?;
         Ok(link.to_string_lossy().into_owned())
     }
 
-    /// Its control groups in the hierarchies that systemd may track it by.
+    /// Returns the control groups in the hierarchies that systemd may track the process by.
     pub(crate) fn control_groups(&self) -> io::Result<Vec<String>> {
-        Ok(control_groups(&self.text("cgroup")?))
+        Ok(parse_control_groups(&self.text("cgroup")?))
     }
 
-    /// The paths of the Unix sockets that it listens at.
+    /// Returns the paths of the Unix sockets at which the process listens.
     pub(crate) fn listens(&self) -> io::Result<Vec<String>> {
         let mut open = Vec::new();
         for entry in fs::read_dir(self.folder.join("fd"))? {
-            // It may close them meanwhile.
+            // The process may have closed it after it was listed.
             if let Ok(link) = fs::read_link(entry?.path())
-                && let Some(inode) = socket(&link.to_string_lossy())
+                && let Some(inode) = socket_inode(&link.to_string_lossy())
             {
                 open.push(inode);
             }
         }
-        let mut paths: Vec<String> = listening(&self.text("net/unix")?)
+        let mut paths: Vec<String> = parse_listening(&self.text("net/unix")?)
             .into_iter()
             .filter(|(inode, _)| open.contains(inode))
             .map(|(_, path)| path)
@@ -106,35 +107,35 @@ impl Process {
     }
 }
 
-/// `PID (name) state parent … start`: the name may hold blanks and parentheses, so the last one counts.
-fn stat(text: &str) -> Option<Stat> {
+/// Parses `PID (name) state parent … start`. The name may contain blanks and parentheses, so it ends at the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    // Fields 4 and 22 of the line; two stand before the parenthesis.
+    // Fields 4 and 22 of the line; two are before the parenthesis.
     Some(Stat {
         parent: fields.get(1)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
     })
 }
 
-/// From lines such as `0::/a` (version 2) and `1:name=systemd:/a` (version 1). Hybrid machines have both.
-fn control_groups(text: &str) -> Vec<String> {
+/// Parses lines such as `0::/a` (cgroup version 2) and `1:name=systemd:/a` (version 1). A hybrid machine has both.
+fn parse_control_groups(text: &str) -> Vec<String> {
     let path = |line: &str| {
         let (number, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
-        let tracks = number == "0" && controllers.is_empty() || controllers == "name=systemd";
-        tracks.then(|| path.to_owned())
+        let is_tracked = number == "0" && controllers.is_empty() || controllers == "name=systemd";
+        is_tracked.then(|| path.to_owned())
     };
     text.lines().filter_map(path).collect()
 }
 
-/// The number in `socket:[123]`.
-fn socket(link: &str) -> Option<u64> {
+/// Returns the number in `socket:[123]`.
+fn socket_inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// Inode and path of every listening socket with a path in `/proc/net/unix`.
-fn listening(text: &str) -> Vec<(u64, String)> {
+/// Parses `/proc/net/unix`, and returns inode and path of every listening socket that has a path.
+fn parse_listening(text: &str) -> Vec<(u64, String)> {
     /// `__SO_ACCEPTCON`.
     const LISTENS: u32 = 0x1_0000;
     let row = |line: &str| {
@@ -143,7 +144,7 @@ fn listening(text: &str) -> Vec<(u64, String)> {
         for _ in 0..7 {
             let end = rest.find(' ')?;
             fields.push(&rest[..end]);
-            // The path is the rest of the line, blanks and all.
+            // The path is the rest of the line, including blanks.
             rest = rest[end..].trim_start_matches(' ');
         }
         let flags = u32::from_str_radix(fields[3], 16).ok()?;
@@ -158,31 +159,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_look_like_the_rest_of_the_line() {
+    fn parse_stat_accepts_any_name() {
         let line = "77 (a) S 3 (b)) S 12 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 4321 99 1";
         assert_eq!(
-            stat(line),
+            parse_stat(line),
             Some(Stat {
                 parent: 12,
                 started: 4321
             })
         );
-        assert_eq!(stat("77 (a) S"), None);
+        assert_eq!(parse_stat("77 (a) S"), None);
     }
 
     #[test]
-    fn control_groups_of_both_versions() {
+    fn parse_control_groups_reads_both_versions() {
         let hybrid = "3:cpu,cpuacct:/x\n1:name=systemd:/system.slice/a.service\n0::/system.slice/a.service\n";
-        assert_eq!(control_groups(hybrid), ["/system.slice/a.service"; 2]);
+        assert_eq!(parse_control_groups(hybrid), ["/system.slice/a.service"; 2]);
         assert_eq!(
-            control_groups("0::/kubepods.slice/a:b.scope\n"),
+            parse_control_groups("0::/kubepods.slice/a:b.scope\n"),
             ["/kubepods.slice/a:b.scope"]
         );
-        assert!(control_groups("3:cpu,cpuacct:/x\n").is_empty());
+        assert!(parse_control_groups("3:cpu,cpuacct:/x\n").is_empty());
     }
 
     #[test]
-    fn sockets_that_listen() {
+    fn parse_listening_skips_other_sockets() {
         let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 31337 /run/containerd/containerd.sock\n\
             0000000000000000: 00000002 00000000 00010000 0001 01   123 /run/with blank\n\
@@ -190,7 +191,7 @@ mod tests {
             0000000000000000: 00000002 00000000 00010000 0001 01 31339 @abstract\n\
             0000000000000000: 00000003 00000000 00000000 0001 03 31340\n";
         assert_eq!(
-            listening(text),
+            parse_listening(text),
             [
                 (31337, "/run/containerd/containerd.sock".to_owned()),
                 (123, "/run/with blank".to_owned())
@@ -199,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn this_very_process() {
-        let me = Process::of(Path::new("/proc"), std::process::id());
+    fn process_reads_this_process() {
+        let me = Process::new(Path::new("/proc"), std::process::id());
         assert_eq!(
             me.program().unwrap().0,
             std::env::current_exe().unwrap().to_str().unwrap()
         );
-        assert_eq!(me.words().unwrap(), std::env::args().collect::<Vec<_>>());
+        assert_eq!(me.arguments().unwrap(), std::env::args().collect::<Vec<_>>());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("here");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -1,5 +1,5 @@
-//! When the daemon was started, by two accounts: systemd noted the time of day then, and the kernel counts from boot. Their
-//! difference is how far the clock was set since, without reading a clock.
+//! The start time of a daemon, from two sources: systemd recorded the time of day at the start, and the kernel records
+//! the ticks since boot. Their difference is the amount by which the clock was set since.
 
 use crate::facts::fact::Fact;
 use crate::facts::process::Process;
@@ -9,20 +9,21 @@ use serde::Serialize;
 use std::path::Path;
 use std::{fs, io};
 
-/// When a daemon was started.
+/// The start time of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Started {
-    /// By today's clock: microseconds since 1970, exact to a second.
+    /// The start time by today's clock: microseconds since 1970, exact to a second.
     pub at_us: i64,
-    /// By the clock of then; `None` when systemd did not note it.
+    /// The start time by the clock at that time; `None` if systemd did not record it.
     pub noted_us: Option<i64>,
 }
 
-/// Boot's time of day is kept in whole seconds.
+/// The tolerance of a comparison. The kernel keeps the time of day of the boot in whole seconds.
 const EXACT_US: i64 = 2_000_000;
 
 impl Started {
-    /// How far the clock was set since, forward counted positive: seconds. `Some(0)` when it was not.
+    /// Returns the seconds by which the clock was set since the start, positive if it was set forward; 0 if it was not
+    /// set.
     pub fn clock_set_by_s(&self) -> Option<i64> {
         let difference = self.at_us - self.noted_us?;
         Some(if difference.abs() <= EXACT_US {
@@ -32,39 +33,40 @@ impl Started {
         })
     }
 
-    /// Whether something stamped `then_us` (microseconds since 1970) happened after the start.
+    /// Returns true if an event at `then_us` (microseconds since 1970) happened after the start.
     pub fn is_before(&self, then_us: i64) -> Fact<bool> {
         match (self.noted_us, self.clock_set_by_s()) {
             (Some(noted), Some(0)) => Fact::Value(then_us > noted),
             (_, Some(seconds)) => {
-                Fact::unknown(format!("the clock was set by {seconds} s since containerd was started"))
+                Fact::unavailable(format!("the clock was set by {seconds} s since containerd was started"))
             }
-            // A second more or less may be either way.
+            // Within the tolerance, the order is unknown.
             _ if (then_us - self.at_us).abs() <= EXACT_US => {
-                Fact::unknown("it was written within two seconds of containerd's start")
+                Fact::unavailable("it was written within two seconds of containerd's start")
             }
             _ => Fact::Value(then_us > self.at_us),
         }
     }
 }
 
-/// When process `pid` was started; `noted` is what systemd has.
-pub(crate) fn of(proc: &Path, pid: u32, noted: Option<UnitTimestamps>) -> io::Result<Started> {
-    let stat = Process::of(proc, pid).stat()?;
+/// Reads the start time of a process. `recorded` is the time that systemd recorded.
+pub(crate) fn start_time(proc: &Path, pid: u32, recorded: Option<UnitTimestamps>) -> io::Result<Started> {
+    let stat = Process::new(proc, pid).stat()?;
     let text = fs::read_to_string(proc.join("stat"))?;
-    let boot = boot(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "`/proc/stat` has no `btime`"))?;
+    let boot =
+        boot_time(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "`/proc/stat` has no `btime`"))?;
     let ticks = i64::try_from(stat.started).unwrap_or(i64::MAX);
     let per_second = i64::try_from(clock_ticks_per_second()).unwrap_or(100).max(1);
     Ok(Started {
         at_us: boot
             .saturating_mul(1_000_000)
             .saturating_add(ticks.saturating_mul(1_000_000) / per_second),
-        noted_us: noted.and_then(|moment| i64::try_from(moment.wall_us).ok()),
+        noted_us: recorded.and_then(|time| i64::try_from(time.wall_us).ok()),
     })
 }
 
-/// Boot's time of day by today's clock: seconds since 1970.
-fn boot(text: &str) -> Option<i64> {
+/// Returns the time of day of the boot by today's clock: seconds since 1970.
+fn boot_time(text: &str) -> Option<i64> {
     text.lines()
         .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
 }
@@ -76,14 +78,17 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     #[test]
-    fn boot_is_in_the_kernels_statistics() {
-        assert_eq!(boot("cpu 1 2\nbtime 1700000000\nprocesses 9\n"), Some(1_700_000_000));
-        assert_eq!(boot("cpu 1 2\n"), None);
+    fn boot_time_is_read_from_the_statistics() {
+        assert_eq!(
+            boot_time("cpu 1 2\nbtime 1700000000\nprocesses 9\n"),
+            Some(1_700_000_000)
+        );
+        assert_eq!(boot_time("cpu 1 2\n"), None);
     }
 
     #[test]
-    fn this_process_was_started_a_moment_ago() {
-        let started = of(Path::new("/proc"), std::process::id(), None).unwrap();
+    fn start_time_of_this_process_is_recent() {
+        let started = start_time(Path::new("/proc"), std::process::id(), None).unwrap();
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
@@ -92,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_newer_or_older_by_systemds_clock() {
+    fn is_before_compares_by_systemds_clock() {
         let started = Started {
             at_us: 100 * SECOND,
             noted_us: Some(101 * SECOND),
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_leaves_the_order_unknown() {
+    fn is_before_is_unavailable_after_the_clock_was_set() {
         let year = 365 * 86_400;
         let back = Started {
             at_us: 0,
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn without_systemd_close_calls_are_unknown() {
+    fn is_before_without_systemd_is_unavailable_within_the_tolerance() {
         let started = Started {
             at_us: 100 * SECOND,
             noted_us: None,

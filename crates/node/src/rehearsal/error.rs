@@ -1,102 +1,102 @@
-//! Why a change could not be rehearsed. None of this says that the change is bad: it says that nobody knows.
+//! Errors of a rehearsal. Such an error does not mean that the change is bad: whether it is good is unknown.
 
 use crate::systemd::error::BusError;
 use mirrorshift_plan::rehearsal::Variant;
 use std::io;
 use std::time::Duration;
 
-/// Why a change could not be rehearsed. Nothing on the node was changed.
+/// The reason why a change could not be rehearsed. Nothing on the node was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
-    /// Only the running machine has a containerd to ask.
-    #[error("only the running machine's own `/` can be rehearsed on")]
+    /// The root is a folder, which has no running containerd.
+    #[error("a rehearsal needs the running machine's own `/`")]
     NotLive,
-    /// A fact without which the sandbox could not stand for the node.
-    #[error("{what} is not known: {why}")]
+    /// A fact is unavailable without which the sandbox would differ from the node.
+    #[error("{what} is unknown: {why}")]
     Unknown {
-        /// The fact.
+        /// The fact, as a noun phrase.
         what: &'static str,
-        /// Why.
+        /// The reason why it is unavailable.
         why: String,
     },
-    /// A file or folder that cannot be put in the sandbox.
-    #[error("`{path}` cannot be put in the sandbox: it {why}")]
+    /// A file or folder cannot be put into the sandbox.
+    #[error("`{path}` cannot be put into the sandbox: it {why}")]
     Place {
         /// The path.
         path: String,
-        /// What is the matter with it.
+        /// The reason, as the end of a sentence.
         why: &'static str,
     },
-    /// The kernel refused at this path.
+    /// The kernel refused an operation on a path.
     #[error("cannot {action} `{path}`")]
     Io {
-        /// A verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The path.
         path: String,
-        /// What it said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },
-    /// systemd was not asked, or did not do it.
+    /// systemd could not be called, or did not start the sandbox.
     #[error("systemd did not start the sandbox")]
     Bus(#[source] Box<BusError>),
-    /// systemd could not execute the program: its exit code 203.
+    /// systemd could not execute the program (its exit code 203).
     #[error("systemd cannot execute `{0}` in the sandbox")]
     NotExecutable(String),
-    /// systemd could not make the sandbox: an exit code of its own, 200 to 243.
-    #[error("systemd cannot make the sandbox (exit code {0})")]
+    /// systemd could not set up the sandbox (an exit code from 200 to 243).
+    #[error("systemd cannot set up the sandbox (exit code {0})")]
     NoSandbox(u64),
-    /// It took too long, and was ended.
+    /// The sandbox exceeded its time limit, and systemd ended it.
     #[error("with {variant} the sandbox gave no answer within {} s", within.as_secs())]
     Late {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// How long it was waited for.
+        /// The time limit.
         within: Duration,
     },
-    /// It ended without an answer.
+    /// The sandbox ended without an answer.
     #[error("with {variant} the sandbox ended as `{result}` ({status}) without an answer")]
     NoAnswer {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// In systemd's word.
+        /// systemd's name of the result.
         result: String,
         /// The exit code or signal.
         status: u64,
     },
-    /// It could not do what it was there for.
-    #[error("in the sandbox, with {variant}: {said}")]
+    /// The program in the sandbox could not do its work.
+    #[error("in the sandbox, with {variant}: {message}")]
     Inside {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// In its own words.
-        said: String,
+        /// The message of the program.
+        message: String,
     },
 }
 
 impl RehearsalError {
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns what the operator can do, as a sentence without its full stop.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NotLive => "leave `--root` out",
+            Self::NotLive => "run the command without `--root`",
             Self::Unknown { .. } => {
-                "start containerd and wait until it serves, so that it can be asked what it runs with"
+                "start containerd and wait until it serves, because the rehearsal copies its properties"
             }
-            Self::Place { .. } => "move it to a place of its own below /etc/containerd or /run",
-            Self::Io { .. } => "look at the space and the mounts of /run",
+            Self::Place { .. } => "move it to a separate folder in /etc/containerd or /run",
+            Self::Io { .. } => "check the free space and the mounts of /run",
             Self::Bus(error) => error.hint(),
             Self::NotExecutable(_) => {
-                "put the program on a file system that is not mounted `noexec`, and look for denials of SELinux or AppArmor"
+                "put the program on a file system that is not mounted `noexec`, and check the log for denials of SELinux or AppArmor"
             }
             Self::NoSandbox(_) => {
-                "look at `journalctl -u 'mirrorshift-rehearsal-*'`: the number is one of systemd.exec(5), such as 225 for the \
+                "read `journalctl -u 'mirrorshift-rehearsal-*'`: systemd.exec(5) explains the number, such as 225 for the \
                  network and 226 for the mounts"
             }
             Self::Late { .. } | Self::NoAnswer { .. } => {
-                "look at `journalctl -u 'mirrorshift-rehearsal-*'`; on a busy node try again later"
+                "read `journalctl -u 'mirrorshift-rehearsal-*'`; if the node is busy, try again later"
             }
-            Self::Inside { .. } => "look at what it says; nothing on the node was changed",
+            Self::Inside { .. } => "remove the cause and try again; nothing on the node was changed",
         }
     }
 

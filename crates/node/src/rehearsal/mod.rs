@@ -1,31 +1,31 @@
-//! A change before it is made: the node's own containerd, started in a sandbox with the old files, with the new ones and with
-//! whatever a crash may leave in between.
+//! The rehearsal of a change: the node's own containerd runs in a sandbox with the old files, with the new files, and
+//! with every mixture that a crash can leave.
 //!
-//! [`Rehearsal::new`] puts the files of each set in a folder of /run, [`Rehearsal::run`] has systemd start one sandbox after
-//! the other, and [`inside`] is what runs in it: a network in which every address is the sandbox's own and every name leads
-//! there, somebody on every port who writes down who was asked and has nothing, and containerd itself. What was heard is for
-//! [`mirrorshift_plan::rehearsal::judge`].
+//! [`Rehearsal::new`] copies the files of each set into a folder of /run. [`Rehearsal::run`] has systemd start one
+//! sandbox after another. [`inside`](in_sandbox::inside) is the program in the sandbox: it redirects every address and
+//! name to the sandbox itself, listens at every port, records the requests, and starts containerd.
+//! [`mirrorshift_plan::rehearsal::compare`] judges the reports.
 //!
-//! Nothing of the node is written but that folder, and nothing of the running containerd is touched: its sockets, its data and
-//! NRI's plugins are out of the sandbox's reach.
+//! A rehearsal writes nothing on the node except that folder. The running containerd is not touched: its sockets, its
+//! data and the plugins of NRI are not visible in the sandbox.
 
-/// The running daemon, as its double must be.
+/// The properties of the running daemon that the sandbox copies.
 pub(crate) mod daemon_config;
-/// Why it could not be done.
+/// Errors of a rehearsal.
 pub(crate) mod error;
-/// What runs in the sandbox.
+/// The program in the sandbox.
 pub(crate) mod in_sandbox;
-/// Where somebody may be asked.
+/// The ports at which containerd may contact a host.
 pub(crate) mod ports;
-/// Places that the two must not share.
+/// Folders that a sandbox must not share with the running containerd.
 pub(crate) mod private_paths;
-/// What goes in and what comes out.
+/// The request to the program in the sandbox, and its response.
 pub(crate) mod request;
-/// What systemd makes of it.
+/// The transient unit of a sandbox.
 pub(crate) mod sandbox;
-/// Their copies in /run.
+/// Copies of the files in /run.
 pub(crate) mod staging;
-/// Sets of files.
+/// The sets of files.
 pub(crate) mod variants;
 
 use crate::facts::node_facts::Facts;
@@ -33,7 +33,7 @@ use crate::files::root::{Root, split};
 use crate::rehearsal::daemon_config::DaemonConfig;
 use crate::rehearsal::error::RehearsalError;
 use crate::rehearsal::private_paths::{ConfiguredPaths, is_below};
-use crate::rehearsal::request::{ANSWER, ORDER, SandboxRequest, SandboxResponse, SandboxTimeouts};
+use crate::rehearsal::request::{REQUEST_FILE, RESPONSE_FILE, SandboxRequest, SandboxResponse, SandboxTimeouts};
 use crate::rehearsal::sandbox::SandboxUnit;
 use crate::rehearsal::staging::StagingDir;
 use crate::runtime::deadline;
@@ -44,33 +44,37 @@ use mirrorshift_plan::rehearsal::{Probe, SandboxReport, Variant};
 use mirrorshift_plan::{NodeFiles, Plan};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where containerd's own files are by custom, and the rest of what they name.
+/// The usual folder of containerd's configuration.
 const ETC: &str = "/etc/containerd";
-/// What systemd's own work around the sandbox may take.
-const AROUND: Duration = Duration::from_secs(10);
+/// The time that systemd has to start and end a sandbox, in addition to the sandbox's own time limit.
+const SYSTEMD_OVERHEAD: Duration = Duration::from_secs(10);
 
-/// A change whose files are ready to be tried. Dropped, these copies are gone.
+/// A change whose files are copied and ready to be rehearsed. The copies are removed when the value is dropped.
 #[derive(Debug)]
 pub struct Rehearsal {
     id: String,
     program: String,
     times: SandboxTimeouts,
     sandboxes: Vec<(Variant, SandboxUnit)>,
-    /// Goes last.
-    _stage: StagingDir,
+    /// Dropped last, because the sandboxes use its files.
+    _staging: StagingDir,
 }
 
 impl Rehearsal {
-    /// Makes ready what the rehearsal of `plan` needs. `facts` are of the same machine, and `node` holds the files that the
-    /// plan was made from; `command` is the program with the words after which it calls [`inside`] with its last word. systemd
-    /// must be able to execute it.
+    /// Prepares the rehearsal of `plan`.
+    ///
+    /// # Assumptions
+    ///
+    /// - `facts` were observed on the same machine.
+    /// - `node` has the files from which the plan was made.
+    /// - `command` runs a program that calls [`inside`](in_sandbox::inside) with its last argument.
     ///
     /// # Errors
     ///
-    /// When the running containerd is not known well enough to be rehearsed, or the copies cannot be made.
+    /// A required fact about the running containerd is unavailable, or the files cannot be copied.
     pub fn new(
         root: &Root,
         facts: &Facts,
@@ -83,7 +87,7 @@ impl Rehearsal {
         if !root.is_live() {
             return Err(RehearsalError::NotLive);
         }
-        let after = after(node.tree, plan);
+        let after = files_after(node.tree, plan);
         let (old, new) = (config(node, node.tree), config(node, &after));
         let mut settings = ConfiguredPaths::default();
         let mut configs = BTreeSet::from([node.config.to_owned()]);
@@ -91,45 +95,40 @@ impl Rehearsal {
             settings.read(&config.document);
             configs.extend(config.document.files.iter().map(|file| file.path.clone()));
         }
-        let subject = DaemonConfig::of(facts, &settings)?;
-        let private = settings.private(root, &subject.root, &subject.state, &subject.address)?;
+        let daemon = DaemonConfig::from_facts(facts, &settings)?;
+        let private = settings.private(root, &daemon.root, &daemon.state, &daemon.address)?;
         let homes = staging::homes(root, ETC, &plan.steps)?;
         let program = command.first().cloned().unwrap_or_default();
-        let visible = visible(root, &private, &homes, [&program, &subject.program], node.tree);
+        let visible = visible(root, &private, &homes, [&program, &daemon.program], node.tree);
 
         let id = format!("{}-{}", std::process::id(), deadline::now().as_nanos());
-        let stage = StagingDir::make(&id)?;
+        let staging = StagingDir::create(&id)?;
         let mut sandboxes = Vec::new();
         for (at, (variant, steps)) in variants::variants(&plan.steps, &configs).into_iter().enumerate() {
-            let folder = stage.folder(&at.to_string())?;
+            let folder = staging.create_folder(&at.to_string())?;
             let mut read_only = visible.clone();
             for (number, home) in homes.iter().enumerate() {
                 let copy = folder.join(format!("files-{number}"));
                 staging::copy(root, home, &copy, &steps)?;
                 read_only.push((copy.display().to_string(), home.clone()));
             }
-            let shared = stage.folder(&format!("{at}/shared"))?;
-            // What a crash leaves behind is to serve; who is asked then is nobody's plan.
-            let asks = !matches!(variant, Variant::Prefix(_));
-            let order = SandboxRequest {
+            let shared = staging.create_folder(&format!("{at}/shared"))?;
+            // A mixture that a crash leaves must only serve. Its routes are not compared, because no plan describes
+            // them.
+            let has_pulls = !matches!(variant, Variant::Prefix(_));
+            let request = SandboxRequest {
                 variant,
-                program: subject.program.clone(),
-                config: subject.config.clone(),
-                root: subject.root.clone(),
-                state: subject.state.clone(),
-                address: subject.address.clone(),
-                directory: subject.directory.clone(),
-                environment: subject.environment.clone(),
+                daemon: daemon.clone(),
                 images: probes
                     .iter()
-                    .filter(|_| asks)
+                    .filter(|_| has_pulls)
                     .map(|probe| probe.image.clone())
                     .collect(),
                 ports: ports::ports(plan, probes, [node.tree, &after]),
                 times,
             };
-            let path = shared.join(ORDER);
-            let text = serde_json::to_vec(&order)
+            let path = shared.join(REQUEST_FILE);
+            let text = serde_json::to_vec(&request)
                 .map_err(|error| RehearsalError::io("write", path.display().to_string())(error.into()))?;
             staging::write(&path, &text)?;
             let shared = shared.display().to_string();
@@ -149,49 +148,57 @@ impl Rehearsal {
             program,
             times,
             sandboxes,
-            _stage: stage,
+            _staging: staging,
         })
     }
 
-    /// Tries each set of files, the old ones first. A containerd that does not come up is an answer, not an error.
+    /// Runs one sandbox for each set of files, beginning with the old files. A containerd that does not start is a
+    /// report, not an error.
     ///
     /// # Errors
     ///
-    /// When a sandbox gave no answer. Those that were started have ended.
+    /// A sandbox gave no answer. All sandboxes that were started have ended.
     pub fn run(self, bus: &Bus) -> Result<Vec<SandboxReport>, RehearsalError> {
-        let mut heard = Vec::new();
+        let mut reports = Vec::new();
         for (at, (variant, sandbox)) in self.sandboxes.into_iter().enumerate() {
             let unit = format!("mirrorshift-rehearsal-{}-{at}.service", self.id);
-            let answer = PathBuf::from(&sandbox.shared).join(ANSWER);
+            let response = PathBuf::from(&sandbox.shared).join(RESPONSE_FILE);
             let properties = sandbox.properties(&self.times);
-            match bus.start_transient(&unit, &properties, self.times.whole + AROUND) {
+            match bus.start_transient(&unit, &properties, self.times.whole + SYSTEMD_OVERHEAD) {
                 Ok(()) | Err(BusError::Job { .. } | BusError::Unseen { .. }) => {}
                 Err(late @ BusError::Late { .. }) => {
-                    // What is told is that it was late; systemd ends it in any case.
-                    bus.stop(&unit, AROUND).ok();
+                    // A failure to stop is not reported instead of the missed deadline; systemd ends the unit at its
+                    // limit anyway.
+                    bus.stop(&unit, SYSTEMD_OVERHEAD).ok();
                     return Err(late.into());
                 }
                 Err(error) => return Err(error.into()),
             }
             let ended = bus.ended(&unit)?;
-            heard.push(answered(variant, &answer, &self.program, ended, self.times.whole)?);
+            reports.push(read_response(
+                variant,
+                &response,
+                &self.program,
+                ended,
+                self.times.whole,
+            )?);
         }
-        Ok(heard)
+        Ok(reports)
     }
 }
 
-/// What a sandbox left behind, or why it left nothing.
-fn answered(
+/// Reads the response of a sandbox that has ended, or returns the reason why there is none.
+fn read_response(
     variant: Variant,
-    answer: &std::path::Path,
+    response: &Path,
     program: &str,
     (result, status): (String, u64),
     within: Duration,
 ) -> Result<SandboxReport, RehearsalError> {
-    let text = fs::read(answer).ok();
+    let text = fs::read(response).ok();
     match text.and_then(|text| serde_json::from_slice(&text).ok()) {
-        Some(SandboxResponse::Heard(heard)) => Ok(*heard),
-        Some(SandboxResponse::Failed(said)) => Err(RehearsalError::Inside { variant, said }),
+        Some(SandboxResponse::Report(report)) => Ok(*report),
+        Some(SandboxResponse::Failed(message)) => Err(RehearsalError::Inside { variant, message }),
         None if result == "timeout" => Err(RehearsalError::Late { variant, within }),
         None if result == "exit-code" && status == 203 => Err(RehearsalError::NotExecutable(program.to_owned())),
         None if result == "exit-code" && (200..=243).contains(&status) => Err(RehearsalError::NoSandbox(status)),
@@ -203,13 +210,13 @@ fn answered(
     }
 }
 
-/// The files as the plan leaves them, as far as they were read.
-fn after(tree: &Tree, plan: &Plan) -> Tree {
+/// Returns the files that were read, as the plan changes them.
+fn files_after(tree: &Tree, plan: &Plan) -> Tree {
     let mut tree = tree.clone();
     for step in &plan.steps {
         let entry = step.content.clone().map_or(Entry::Absent, Entry::File);
         let (folder, name) = split(&step.path);
-        // A new drop-in is found by a pattern.
+        // A new drop-in must be in the listing of its folder, because an import pattern finds it there.
         if let (Some(Entry::Folder(names)), Entry::File(_)) = (tree.get(folder), &entry)
             && !names.iter().any(|other| other == name)
         {
@@ -227,8 +234,8 @@ fn config(node: &NodeFiles<'_>, tree: &Tree) -> Option<Config> {
     read(node.version, node.config, tree).outcome.ok()
 }
 
-/// Files that would be hidden by the sandbox's own empty folders, and what is needed of them there: the programs, and what
-/// the configuration names.
+/// Returns the files that the sandbox's empty folders would hide although it needs them: the two programs, and every
+/// file that the configuration names. Each is paired with its path in the sandbox, which is the same.
 fn visible(
     root: &Root,
     private: &[String],
@@ -246,7 +253,7 @@ fn visible(
         .chain(read)
         .filter(|path| private.iter().any(|folder| is_below(path, folder)))
         .filter(|path| !homes.iter().any(|home| is_below(path, home)))
-        .filter(|path| split(path).0 != "/" && staging::stands(root, path))
+        .filter(|path| split(path).0 != "/" && staging::exists(root, path))
         .map(str::to_owned)
         .collect();
     paths.sort();

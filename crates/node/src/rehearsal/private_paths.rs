@@ -1,5 +1,5 @@
-//! Places that a containerd in the sandbox must not share with the running one: where it listens, where it keeps data with a
-//! lock on it, and whose programs it would start.
+//! Folders that a containerd in the sandbox must not share with the running one: those of its sockets, of data with a
+//! lock, and of programs that it would start.
 
 use crate::files::resolve::{ResolvedPath, resolve};
 use crate::files::root::{Root, split};
@@ -7,26 +7,27 @@ use crate::rehearsal::error::RehearsalError;
 use mirrorshift_containerd::Document;
 use mirrorshift_containerd::toml::{Table, ValueKind};
 
-/// What of the configuration, before and after, says so. The names are those of containerd 1.6 to 2.4.
+/// The folders that the old and the new configuration name. The keys are those of containerd 1.6 to 2.4.
 #[derive(Debug, Default)]
 pub(super) struct ConfiguredPaths {
-    /// `state`, as it was merged.
+    /// The value of `state` after the files were merged.
     pub(super) state: Option<String>,
-    /// Folders of sockets.
+    /// Folders that contain sockets.
     sockets: Vec<String>,
-    /// Folders of data that a plugin keeps away from `root`.
+    /// Data folders of plugins outside of `root`.
     data: Vec<String>,
-    /// Folders of NRI's plugins, which are run as root at the start, and of their settings.
+    /// Folders of NRI's plugins, which containerd starts as root, and of their configuration.
     programs: Vec<String>,
 }
 
-/// Where NRI has its plugins and their settings unless something else is said.
+/// The default folders of NRI's plugins and of their configuration.
 const NRI: [&str; 2] = ["/opt/nri", "/etc/nri"];
-/// Every socket of a usual node is somewhere below.
+/// The folder under which the sockets of a usual node are.
 pub(super) const RUN: &str = "/run";
 
 impl ConfiguredPaths {
-    /// Adds what the files of `document` say. A later file has the last word on `state`, as in the merge.
+    /// Adds the folders that the files of `document` name. The last file that has `state` takes effect, as in
+    /// containerd's merge.
     pub(super) fn read(&mut self, document: &Document) {
         for file in &document.files {
             for (key, value) in &file.parsed.root {
@@ -49,17 +50,17 @@ impl ConfiguredPaths {
                     self.walk(inner, above);
                     above.pop();
                 }
-                // Addresses with a port are in a network of the sandbox's own.
-                ValueKind::String(path) if path.starts_with('/') => self.note(above, &key, path),
+                // An address with a port is in the sandbox's own network.
+                ValueKind::String(path) if path.starts_with('/') => self.add(above, &key, path),
                 _ => {}
             }
         }
     }
 
-    fn note(&mut self, above: &[String], key: &str, path: &str) {
-        let within = |name: &str| above.iter().any(|table| table.starts_with(name));
-        let nri = within("io.containerd.nri.v1");
-        let server = within("io.containerd.server.v1")
+    fn add(&mut self, above: &[String], key: &str, path: &str) {
+        let is_within = |name: &str| above.iter().any(|table| table.starts_with(name));
+        let nri = is_within("io.containerd.nri.v1");
+        let server = is_within("io.containerd.server.v1")
             || above
                 .first()
                 .is_some_and(|table| ["grpc", "ttrpc", "debug", "metrics"].contains(&table.as_str()));
@@ -67,13 +68,13 @@ impl ConfiguredPaths {
             "plugin_path" | "plugin_config_path" if nri => self.programs.push(path.to_owned()),
             "socket_path" if nri => self.sockets.push(split(path).0.to_owned()),
             "address" if server => self.sockets.push(split(path).0.to_owned()),
-            "root_path" if within("plugins") => self.data.push(path.to_owned()),
+            "root_path" if is_within("plugins") => self.data.push(path.to_owned()),
             _ => {}
         }
     }
 
-    /// Folders that are empty in the sandbox and its own, none below another: `/run`, containerd's root and state, and what
-    /// else holds sockets or data.
+    /// Returns the folders that are empty and private in the sandbox: `/run`, containerd's root and state, and the
+    /// folders of other sockets and data. No folder is under another.
     pub(super) fn private(
         &self,
         node: &Root,
@@ -81,18 +82,18 @@ impl ConfiguredPaths {
         state: &str,
         address: &str,
     ) -> Result<Vec<String>, RehearsalError> {
-        let wanted = [root, state, split(address).0].into_iter();
+        let own = [root, state, split(address).0].into_iter();
         let others = self.sockets.iter().chain(&self.data).map(String::as_str);
         let mut private = vec![RUN.to_owned()];
-        for path in wanted.chain(others) {
-            // Where there is nothing, nothing is shared, and nothing can be written there either.
+        for path in own.chain(others) {
+            // A folder that does not exist is not shared, and cannot be created in the sandbox either.
             let Ok(ResolvedPath::Found(real)) = resolve(node, path) else {
                 continue;
             };
             if real.matches('/').count() < 2 && real != RUN {
                 return Err(RehearsalError::Place {
                     path: path.to_owned(),
-                    why: "is a folder that the sandbox cannot do without",
+                    why: "is a folder that the sandbox needs",
                 });
             }
             private.push(real);
@@ -101,7 +102,7 @@ impl ConfiguredPaths {
         Ok(private)
     }
 
-    /// Folders whose programs must not run: for systemd, each with the mark of one that may be missing.
+    /// Returns the folders whose programs must not run, with systemd's prefix for a path that may be missing.
     pub(super) fn inaccessible(&self) -> Vec<String> {
         let mut paths: Vec<String> = NRI.map(str::to_owned).into();
         paths.extend(self.programs.iter().cloned());
@@ -111,7 +112,7 @@ impl ConfiguredPaths {
     }
 }
 
-/// Takes away what lies below another one.
+/// Removes every path that is under another path.
 pub(super) fn outermost(paths: &mut Vec<String>) {
     paths.sort();
     paths.dedup();
@@ -119,7 +120,7 @@ pub(super) fn outermost(paths: &mut Vec<String>) {
     paths.retain(|path| !all.iter().any(|other| other != path && is_below(path, other)));
 }
 
-/// Whether `path` is `folder` or lies below it.
+/// Returns true if `path` is `folder` or is under it.
 pub(super) fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_data_and_programs_are_found_wherever_they_are() {
+    fn configured_paths_are_found_in_every_table() {
         let found = settings(
             "version = 3\nstate = \"/srv/state\"\n[grpc]\naddress = \"/srv/a/c.sock\"\n[debug]\naddress = \"/srv/b/d.sock\"\n\
              [metrics]\naddress = \"127.0.0.1:1338\"\n[plugins.\"io.containerd.nri.v1.nri\"]\nplugin_path = \"/srv/nri\"\n\
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn private_folders_are_there_and_none_lies_in_another() {
+    fn private_folders_exist_and_do_not_overlap() {
         let folder = tempfile::tempdir().unwrap();
         for path in ["data/containerd/devmapper", "run/containerd", "srv/a"] {
             std::fs::create_dir_all(folder.path().join(path)).unwrap();

@@ -1,43 +1,38 @@
-//! What the program in the sandbox is told, and where it answers. Both are files in a folder that the two share; the order
-//! holds the daemon's environment, which may be secret, so only root can read it.
+//! The request to the program in the sandbox, and its response. Both are files in a folder that is shared with the
+//! sandbox. Only root can read it, because the request contains the daemon's environment, which may be secret.
 
+use crate::rehearsal::daemon_config::DaemonConfig;
 use mirrorshift_plan::rehearsal::{SandboxReport, Variant};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The order's name in that folder.
-pub(super) const ORDER: &str = "order.json";
-/// The answer's.
-pub(super) const ANSWER: &str = "answer.json";
+/// The name of the request's file.
+pub(super) const REQUEST_FILE: &str = "request.json";
+/// The name of the response's file.
+pub(super) const RESPONSE_FILE: &str = "response.json";
 
-/// What to do in the sandbox.
+/// The request to the program in the sandbox.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SandboxRequest {
     pub(super) variant: Variant,
-    pub(super) program: String,
-    pub(super) config: String,
-    pub(super) root: String,
-    pub(super) state: String,
-    pub(super) address: String,
-    pub(super) directory: String,
-    pub(super) environment: Vec<(String, String)>,
-    /// The images to ask for, in order.
+    pub(super) daemon: DaemonConfig,
+    /// The images to pull, in order.
     pub(super) images: Vec<String>,
-    /// Where somebody may be asked.
+    /// The ports at which containerd may contact a host.
     pub(super) ports: Vec<u16>,
     pub(super) times: SandboxTimeouts,
 }
 
-/// How long things may take.
+/// Time limits of a rehearsal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxTimeouts {
-    /// A whole set of files: systemd ends the sandbox then.
+    /// The limit for one set of files, at which systemd ends the sandbox.
     pub whole: Duration,
-    /// From the start of containerd until CRI answers.
+    /// The limit from the start of containerd until CRI answers.
     pub start: Duration,
-    /// One image.
+    /// The limit for one image.
     pub pull: Duration,
 }
 
@@ -51,12 +46,12 @@ impl Default for SandboxTimeouts {
     }
 }
 
-/// What came of it.
+/// The response of the program in the sandbox.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SandboxResponse {
-    /// What containerd did.
-    Heard(Box<SandboxReport>),
-    /// Why it was not tried.
+    /// The observed behaviour of containerd.
+    Report(Box<SandboxReport>),
+    /// The reason why containerd could not be started or queried.
     Failed(String),
 }

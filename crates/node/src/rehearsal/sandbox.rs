@@ -1,29 +1,29 @@
-//! The sandbox as systemd makes it: everything of the node can be read, nothing can be written, nobody can be reached.
+//! The transient unit of a sandbox: it can read the node's files, write nothing on the node, and reach no network.
 
 use crate::rehearsal::request::SandboxTimeouts;
 use crate::systemd::transient::{Exec, Property};
 
-/// Twice what a containerd without images needs, the copies in memory included: bytes.
+/// The memory limit in bytes: twice what a containerd without images needs, including the copies in memory.
 const MEMORY: u64 = 1 << 30;
 
-/// What one sandbox is made of.
+/// The parts of a sandbox.
 #[derive(Debug)]
 pub(super) struct SandboxUnit {
-    /// The program and its words.
+    /// The program and its arguments.
     pub(super) command: Vec<String>,
-    /// Folders that are empty and its own.
+    /// Folders that are empty and private.
     pub(super) private: Vec<String>,
-    /// Folders that nothing can be read in, each with the `-` of one that may be missing.
+    /// Folders that cannot be read, with systemd's prefix for a path that may be missing.
     pub(super) inaccessible: Vec<String>,
-    /// Source and destination.
+    /// Pairs of source and destination that are mounted read-only.
     pub(super) read_only: Vec<(String, String)>,
-    /// The folder that the answer is written to.
+    /// The folder of the request and the response.
     pub(super) shared: String,
 }
 
 impl SandboxUnit {
-    /// As a transient service. `oneshot`, so that the start's job is over when the answer is there; its start is then bounded
-    /// and not its run, which systemd does not look at for such a service.
+    /// Returns the properties of the transient service. Its type is `oneshot`, so that the start job ends when the
+    /// response is there. systemd limits the start of such a service, but not its run.
     pub(super) fn properties(self, times: &SandboxTimeouts) -> Vec<Property> {
         let path = self.command.first().cloned().unwrap_or_default();
         vec![
@@ -37,13 +37,13 @@ impl SandboxUnit {
             Property::CollectMode("inactive-or-failed"),
             Property::AddRef(true),
             Property::TimeoutStartSec(times.whole),
-            // A process that is stopped answers to nothing else.
+            // A stopped process reacts to no other signal.
             Property::KillSignal(9),
             Property::PrivateNetwork(true),
             Property::PrivateMounts(true),
             Property::PrivateTmp(true),
             Property::ProtectSystem("strict"),
-            // With `[cgroup] path` a containerd moves into the control group of the running one.
+            // With `[cgroup] path`, containerd would move into the control group of the running one.
             Property::ProtectControlGroups(true),
             Property::TemporaryFileSystem(
                 self.private

@@ -1,5 +1,5 @@
-//! The files of each set, as the sandbox shall see them, in a folder of /run that only root can enter. It goes when the
-//! rehearsal ends; what a killed one has left goes with the next.
+//! The files of each set, as the sandbox sees them, in a folder of /run that only root can enter. The folder is removed
+//! when the rehearsal ends. If the process is killed, the next rehearsal removes it.
 
 use crate::files::resolve::{ResolvedPath, resolve};
 use crate::files::root::{Root, join, split};
@@ -8,93 +8,87 @@ use crate::rehearsal::error::RehearsalError;
 use crate::rehearsal::private_paths::{is_below, outermost};
 use mirrorshift_containerd::Entry;
 use mirrorshift_plan::Step;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{
-    DirBuilder, File, OpenOptions, {self},
-};
-use std::io::{
-    Write, {self},
-};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "rehearsal-";
-/// What a folder may hold altogether: bytes, and names. Far above any real one, and little enough for /run.
-const MOST_BYTES: usize = 32 << 20;
-const MOST_NAMES: usize = 10_000;
-/// Folders in folders.
-const DEEPEST: usize = 16;
+/// Limits of one copied folder: bytes, names, and depth. A real folder is far smaller, and /run has room for these.
+const MAX_BYTES: usize = 32 << 20;
+const MAX_NAMES: usize = 10_000;
+const MAX_DEPTH: usize = 16;
 
-/// A folder of one rehearsal. Dropped, it is gone.
+/// The folder of one rehearsal. It is removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct StagingDir {
     path: PathBuf,
-    /// Held with a lock while this lives, so that nobody takes it for one that was left.
+    /// Locked while the value exists, so that another rehearsal does not remove the folder.
     _lock: File,
 }
 
 impl StagingDir {
-    /// Makes it, and clears away what was left behind.
-    pub(super) fn make(id: &str) -> Result<Self, RehearsalError> {
-        folder(Path::new(RUN_DIR)).or_else(|error| match error.kind() {
+    /// Creates the folder, and removes the folders of rehearsals that were killed.
+    pub(super) fn create(id: &str) -> Result<Self, RehearsalError> {
+        create_private_folder(Path::new(RUN_DIR)).or_else(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(RehearsalError::io("make", RUN_DIR)(error)),
+            _ => Err(RehearsalError::io("create", RUN_DIR)(error)),
         })?;
-        clear();
+        remove_abandoned();
         let path = Path::new(RUN_DIR).join(format!("{PREFIX}{id}"));
         let shown = path.display().to_string();
-        folder(&path).map_err(RehearsalError::io("make", &shown))?;
+        create_private_folder(&path).map_err(RehearsalError::io("create", &shown))?;
         let lock = File::open(&path).map_err(RehearsalError::io("open", &shown))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        lock.try_lock()
             .map_err(|error| RehearsalError::io("lock", &shown)(error.into()))?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// Makes a folder in it.
-    pub(super) fn folder(&self, name: &str) -> Result<PathBuf, RehearsalError> {
+    /// Creates a folder in it.
+    pub(super) fn create_folder(&self, name: &str) -> Result<PathBuf, RehearsalError> {
         let path = self.path.join(name);
-        folder(&path).map_err(RehearsalError::io("make", path.display().to_string()))?;
+        create_private_folder(&path).map_err(RehearsalError::io("create", path.display().to_string()))?;
         Ok(path)
     }
 }
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next rehearsal, and at a reboot.
+        // If this fails, the next rehearsal or a reboot removes the folder.
         fs::remove_dir_all(&self.path).ok();
         fs::remove_dir(RUN_DIR).ok();
     }
 }
 
-/// Removes the folders of rehearsals that were killed: those that nobody holds.
-fn clear() {
+/// Removes the folders of rehearsals that were killed, which no process has locked.
+fn remove_abandoned() {
     let Ok(entries) = fs::read_dir(RUN_DIR) else { return };
     for entry in entries.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
         let Ok(folder) = File::open(entry.path()) else { continue };
-        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if folder.try_lock().is_ok() {
             fs::remove_dir_all(entry.path()).ok();
         }
     }
 }
 
-fn folder(path: &Path) -> io::Result<()> {
+fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
 /// Writes a new file that only root can read.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RehearsalError> {
+pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), RehearsalError> {
     let shown = || path.display().to_string();
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
-    let written = options.open(path).and_then(|mut file| file.write_all(bytes));
+    let written = options.open(path).and_then(|mut file| file.write_all(contents));
     written.map_err(RehearsalError::io("write", shown()))
 }
 
-/// The folders that a set of files replaces as a whole: containerd's own, and the nearest one that is there above each other
-/// file of the change. None lies below another.
+/// Returns the folders that a set of files replaces completely: containerd's own, and for each other file of the change
+/// the nearest existing folder above it. No folder is under another.
 pub(super) fn homes(root: &Root, own: &str, steps: &[Step]) -> Result<Vec<String>, RehearsalError> {
     let mut homes = Vec::new();
     if matches!(root.entry(own), Entry::Folder(_)) {
@@ -108,11 +102,11 @@ pub(super) fn homes(root: &Root, own: &str, steps: &[Step]) -> Result<Vec<String
         while !matches!(root.entry(above), Entry::Folder(_)) && above != "/" {
             above = split(above).0;
         }
-        // Half of the system would have to be copied, passwords included.
+        // Otherwise a large part of the system would be copied, including passwords.
         if above.matches('/').count() < 2 {
             return Err(RehearsalError::Place {
                 path: step.path.clone(),
-                why: "lies in a folder that is not there yet, directly below the system's own",
+                why: "is in a folder that does not exist, directly under a folder of the system",
             });
         }
         homes.push(above.to_owned());
@@ -121,26 +115,26 @@ pub(super) fn homes(root: &Root, own: &str, steps: &[Step]) -> Result<Vec<String
     Ok(homes)
 }
 
-/// Copies the folder `home` of the node to `to`, with the files of `steps` in it as the steps leave them.
+/// Copies the node's folder `home` to `to`, and applies `steps` to the copy.
 pub(super) fn copy(root: &Root, home: &str, to: &Path, steps: &[&Step]) -> Result<(), RehearsalError> {
-    let mut left = Left {
-        bytes: MOST_BYTES,
-        names: MOST_NAMES,
+    let mut budget = CopyBudget {
+        bytes: MAX_BYTES,
+        names: MAX_NAMES,
     };
-    folder(to).map_err(RehearsalError::io("make", to.display().to_string()))?;
-    left.copy(root, home, to, DEEPEST)?;
+    create_private_folder(to).map_err(RehearsalError::io("create", to.display().to_string()))?;
+    budget.copy(root, home, to, MAX_DEPTH)?;
     for step in steps.iter().filter(|step| is_below(&step.path, home)) {
-        put(home, to, step)?;
+        apply_step(home, to, step)?;
     }
     Ok(())
 }
 
-fn put(home: &str, to: &Path, step: &Step) -> Result<(), RehearsalError> {
-    let below = step.path[home.len()..].trim_start_matches('/');
-    let target = to.join(below);
+fn apply_step(home: &str, to: &Path, step: &Step) -> Result<(), RehearsalError> {
+    let relative = step.path[home.len()..].trim_start_matches('/');
+    let target = to.join(relative);
     let shown = || step.path.clone();
-    // All folders here are real ones, links having been followed when they were copied.
-    if below.split('/').any(|name| name == "..") {
+    // The copy has no links to folders, because links were followed. Only `..` could lead out of it.
+    if relative.split('/').any(|name| name == "..") {
         return Err(RehearsalError::Place {
             path: shown(),
             why: "has `..` in it",
@@ -148,7 +142,7 @@ fn put(home: &str, to: &Path, step: &Step) -> Result<(), RehearsalError> {
     }
     match fs::remove_file(&target) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(RehearsalError::io("stage", shown())(error));
+            return Err(RehearsalError::io("copy", shown())(error));
         }
         _ => {}
     }
@@ -158,45 +152,45 @@ fn put(home: &str, to: &Path, step: &Step) -> Result<(), RehearsalError> {
             .recursive(true)
             .mode(0o700)
             .create(parent)
-            .map_err(RehearsalError::io("stage", shown()))?;
+            .map_err(RehearsalError::io("copy", shown()))?;
     }
     write(&target, content)
 }
 
-/// How much may still be copied.
-struct Left {
+/// The bytes and names that may still be copied.
+struct CopyBudget {
     bytes: usize,
     names: usize,
 }
 
-impl Left {
-    /// Links are followed, so that nothing that is written afterwards can lead out of the copy. What is no file or folder
-    /// stays outside; a link to nothing stays one, as containerd's import patterns match it.
-    fn copy(&mut self, root: &Root, from: &str, to: &Path, deeper: usize) -> Result<(), RehearsalError> {
+impl CopyBudget {
+    /// Copies a folder. Links are followed, so that no later write can lead out of the copy. Sockets, devices and the
+    /// like are skipped. A link to a missing file stays such a link, because containerd's import patterns match it.
+    fn copy(&mut self, root: &Root, from: &str, to: &Path, depth: usize) -> Result<(), RehearsalError> {
         let too_much = |path: &str| RehearsalError::Place {
             path: path.to_owned(),
-            why: "holds more than fits in /run",
+            why: "is too large for a copy in /run",
         };
         let Entry::Folder(names) = root.entry(from) else {
             return Ok(());
         };
-        if deeper == 0 || names.len() > self.names {
+        if depth == 0 || names.len() > self.names {
             return Err(too_much(from));
         }
         self.names -= names.len();
         for name in names {
             let (path, target) = (join(from, &name), to.join(&name));
             match root.entry(&path) {
-                Entry::File(bytes) => {
-                    self.bytes = self.bytes.checked_sub(bytes.len()).ok_or_else(|| too_much(from))?;
-                    write(&target, &bytes)?;
+                Entry::File(contents) => {
+                    self.bytes = self.bytes.checked_sub(contents.len()).ok_or_else(|| too_much(from))?;
+                    write(&target, &contents)?;
                 }
                 Entry::Folder(_) => {
-                    folder(&target).map_err(RehearsalError::io("stage", &path))?;
-                    self.copy(root, &path, &target, deeper - 1)?;
+                    create_private_folder(&target).map_err(RehearsalError::io("copy", &path))?;
+                    self.copy(root, &path, &target, depth - 1)?;
                 }
                 Entry::Absent => {
-                    symlink("/nowhere", &target).map_err(RehearsalError::io("stage", &path))?;
+                    symlink("/nowhere", &target).map_err(RehearsalError::io("copy", &path))?;
                 }
                 Entry::Unusable(_) => {}
             }
@@ -205,8 +199,8 @@ impl Left {
     }
 }
 
-/// Whether something stands at `path`, links followed.
-pub(super) fn stands(root: &Root, path: &str) -> bool {
+/// Returns true if `path` exists after links were followed.
+pub(super) fn exists(root: &Root, path: &str) -> bool {
     matches!(resolve(root, path), Ok(ResolvedPath::Found(_)))
 }
 
@@ -235,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_the_steps_in_it_and_links_lead_nowhere_out_of_it() {
+    fn copy_has_the_steps_applied_and_no_links_out_of_it() {
         let node = node(&[
             ("etc/containerd/config.toml", "old"),
             ("etc/containerd/certs.d/a/hosts.toml", "old a"),
@@ -262,7 +256,7 @@ mod tests {
         assert_eq!(text("linked.d/b/hosts.toml").as_deref(), Some("new b"));
         assert_eq!(text("certs.d/a/hosts.toml"), None);
         assert!(fs::symlink_metadata(copied.join("dangling.toml")).unwrap().is_symlink());
-        // The node's own are as they were.
+        // The node's own files are unchanged.
         assert_eq!(
             fs::read_to_string(at("etc/docker/certs.d/b/hosts.toml")).unwrap(),
             "old b"
@@ -271,24 +265,30 @@ mod tests {
     }
 
     #[test]
-    fn a_home_is_the_nearest_folder_that_is_there() {
+    fn homes_are_the_nearest_existing_folders() {
         let node = node(&[("etc/containerd/config.toml", ""), ("opt/x/conf.d/y.toml", "")]);
         let root = Root::open(node.path()).unwrap();
-        let of = |path: &str| homes(&root, "/etc/containerd", &[step(path, Some(""))]);
+        let homes_of = |path: &str| homes(&root, "/etc/containerd", &[step(path, Some(""))]);
         assert_eq!(
-            of("/opt/x/conf.d/y.toml").unwrap(),
+            homes_of("/opt/x/conf.d/y.toml").unwrap(),
             ["/etc/containerd", "/opt/x/conf.d"]
         );
-        assert_eq!(of("/opt/x/new/y/hosts.toml").unwrap(), ["/etc/containerd", "/opt/x"]);
-        assert!(matches!(of("/etc/new/hosts.toml"), Err(RehearsalError::Place { .. })));
+        assert_eq!(
+            homes_of("/opt/x/new/y/hosts.toml").unwrap(),
+            ["/etc/containerd", "/opt/x"]
+        );
+        assert!(matches!(
+            homes_of("/etc/new/hosts.toml"),
+            Err(RehearsalError::Place { .. })
+        ));
     }
 
     #[test]
-    fn a_step_that_climbs_is_refused() {
+    fn apply_step_refuses_a_path_with_parent_components() {
         let to = tempfile::tempdir().unwrap();
         let climbing = step("/etc/containerd/../x", Some(""));
         assert!(matches!(
-            put("/etc/containerd", to.path(), &climbing),
+            apply_step("/etc/containerd", to.path(), &climbing),
             Err(RehearsalError::Place { .. })
         ));
     }

@@ -1,12 +1,12 @@
-//! The sets of files that containerd may be started with once a change has begun: the old ones, the new ones, and what a crash
-//! leaves between two configuration files.
+//! The sets of files with which containerd may start once a change has begun: the old files, the new files, and the
+//! mixtures that a crash leaves between two configuration files.
 
 use mirrorshift_plan::Step;
 use mirrorshift_plan::rehearsal::Variant;
 use std::collections::BTreeSet;
 
-/// Each set with the steps that it takes. `configs` are the files that containerd reads at its start; a hosts.toml or CA is
-/// read at a pull, and all of these are written first.
+/// Returns each set with its steps. `configs` are the files that containerd reads when it starts. All other files, such
+/// as hosts.toml and CAs, are read at a pull, and are written first.
 pub(super) fn variants<'s>(steps: &'s [Step], configs: &BTreeSet<String>) -> Vec<(Variant, Vec<&'s Step>)> {
     let (config, other): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| configs.contains(&step.path));
     let mut variants = vec![(Variant::Before, Vec::new())];
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn each_prefix_of_the_configuration_is_one_and_hosts_files_are_in_all() {
+    fn variants_have_each_prefix_of_the_configuration_files() {
         let all = paths(&["h", "drop-in", "root"], &["drop-in", "root", "untouched"]);
         assert_eq!(
             all.iter()
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn one_configuration_file_or_none_leaves_nothing_in_between() {
+    fn variants_of_one_configuration_file_have_no_prefix() {
         for steps in [&["h", "root"][..], &["h"], &[]] {
             let all = paths(steps, &["root"]);
             assert_eq!(all.len(), 2, "{steps:?}");

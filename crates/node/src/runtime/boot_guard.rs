@@ -1,5 +1,6 @@
-//! What undoes a change at the next boot when the run that made it is gone: two unit files that exist only while a change is
-//! unsettled. One runs before containerd and puts the old bytes back; the other runs after it and looks on.
+//! The boot guard: two unit files that exist only while a change is unsettled. If the run that made the change is gone,
+//! they undo the change at the next boot. The first unit runs before containerd and restores the original files. The
+//! second runs after containerd, checks it, and settles or undoes the change.
 
 use crate::error::NodeError;
 use crate::files::root::{Root, join, split};
@@ -7,41 +8,49 @@ use crate::files::stage::{Attributes, remove, stage};
 use crate::journal::record::Change;
 use crate::journal::state_dir::make_folder;
 use crate::paths::STATE_DIR;
+use crate::runtime::deadline::now;
 use crate::systemd::bus::Bus;
 use crate::systemd::systemctl;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, {self},
-};
+use crate::systemd::transient::{Exec, Property};
+use mirrorshift_containerd::Entry;
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::io::Cursor;
 use std::time::Duration;
 
-const FOLDER: &str = "/etc/systemd/system";
-const GUARD: &str = "mirrorshift-guard.service";
-const LOOK: &str = "mirrorshift-look.service";
+const UNIT_FOLDER: &str = "/etc/systemd/system";
+/// The unit that runs before containerd.
+const BEFORE_UNIT: &str = "mirrorshift-guard.service";
+/// The unit that runs after containerd.
+const AFTER_UNIT: &str = "mirrorshift-look.service";
+/// The transient unit that proves that the program can be executed by systemd.
+const PROOF_UNIT: &str = "mirrorshift-proof.service";
 
-/// The commands of the two units, the program first: absolute paths and words without white space, quotes, `%` and `$`.
+/// The command lines of the boot guard, each with an absolute path first. Arguments contain only characters that unit
+/// files take literally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commands {
-    /// Puts the old bytes back, before containerd starts.
+    /// Restores the original files, before containerd starts.
     pub at_boot: Vec<String>,
-    /// Undoes or closes the change, after containerd has started.
+    /// Undoes or settles the change, after containerd has started.
     pub after_boot: Vec<String>,
-    /// Writes a word that is added to it where [`PROOF`] says, to show that the program runs.
+    /// Writes the word that is appended as the last argument into the file [`PROOF`], which shows that the program
+    /// runs.
     pub prove: Vec<String>,
 }
 
-/// Where the proof is left.
+/// The file that `Commands::prove` writes.
 pub const PROOF: &str = "/run/mirrorshift-proof";
 
-/// There while a change is unsettled, and gone after a reboot. A change starts containerd itself, and the guard would only
-/// hold that start up.
+/// The file that exists while a running process supervises the change; it is gone after a reboot. While it exists, the
+/// guard units skip themselves. Otherwise they would delay the restart of containerd that the change itself makes.
 pub(crate) const ARMED: &str = "/run/mirrorshift-armed";
 
-/// The text of the unit that runs before containerd. It depends on nothing that may be absent so early.
-fn guard(unit: &str, command: &[String], change: &Change) -> String {
+/// Returns the text of the unit that runs before containerd. It depends on nothing that may be missing so early in the
+/// boot.
+fn before_unit(unit: &str, command: &[String], change: &Change) -> String {
     format!(
-        "[Unit]\nDescription=Undo an unsettled change of containerd's files\nDefaultDependencies=no\n\
+        "[Unit]\nDescription=Restore containerd's files after an unsettled change\nDefaultDependencies=no\n\
          RequiresMountsFor={}\nBefore={unit}\nConditionPathExists=!{ARMED}\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=oneshot\nTimeoutStartSec=10\nExecStart=-{}\n",
         mounts(change).join(" "),
@@ -49,7 +58,8 @@ fn guard(unit: &str, command: &[String], change: &Change) -> String {
     )
 }
 
-/// What must be mounted for an undo: the journal, the usual folder, and that of each file, wherever its links led.
+/// Returns the folders whose mounts an undo needs: the state folder, the usual configuration folder, and the folder of
+/// each file after links were followed.
 fn mounts(change: &Change) -> Vec<&str> {
     let mut folders = vec![STATE_DIR, "/etc/containerd"];
     let more = change.steps.iter().map(|step| split(&step.target).0);
@@ -57,7 +67,7 @@ fn mounts(change: &Change) -> Vec<&str> {
         let known = folders
             .iter()
             .any(|known| folder.starts_with(&format!("{known}/")) || folder == *known);
-        // systemd would read other letters as something else; a mount of such a name is not waited for.
+        // systemd would interpret other characters. A mount whose path has one is not waited for.
         if !known && folder != "/" && folder.chars().all(is_plain) {
             folders.push(folder);
         }
@@ -65,56 +75,101 @@ fn mounts(change: &Change) -> Vec<&str> {
     folders
 }
 
-/// Whether unit files take a letter as it is.
+/// Returns true if unit files take the character literally.
 fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "/-_.=".contains(letter)
 }
 
-fn look(unit: &str, command: &[String]) -> String {
+/// Returns the text of the unit that runs after containerd.
+fn after_unit(unit: &str, command: &[String]) -> String {
     format!(
-        "[Unit]\nDescription=Look on an undone change of containerd's files\nAfter={unit}\n\
+        "[Unit]\nDescription=Check containerd after its files were restored at boot\nAfter={unit}\n\
          ConditionPathExists=!{ARMED}\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=oneshot\nTimeoutStartSec=180\nExecStart=-{}\n",
         command.join(" ")
     )
 }
 
-/// Puts both in place, synced. systemd must read its files again before they count. The two files come first and the mark
-/// goes last: by them whoever comes after a kill sees that there is something to take away. The link to the one that takes both
-/// away comes first and goes last.
+/// Writes both unit files and their links, and syncs them. They take effect when systemd reads its unit files again.
+///
+/// Order matters for crash safety: first the two unit files, then the links, then the marker. If the process is killed
+/// in between, the unit files show the next run that it must clean up. The link of the second unit, which removes both,
+/// is created first and removed last.
 pub(crate) fn install(root: &Root, unit: &str, commands: &Commands, change: &Change) -> Result<(), NodeError> {
-    let words = commands.at_boot.iter().chain(&commands.after_boot);
-    if !words.flat_map(|word| word.chars()).all(is_plain) {
+    let arguments = commands.at_boot.iter().chain(&commands.after_boot);
+    if !arguments.flat_map(|argument| argument.chars()).all(is_plain) {
         return Err(NodeError::Message(
-            "a command of the guard has a character that unit files treat",
+            "a command of the boot guard has a character that unit files would interpret",
         ));
     }
-    let folder = root.folder(FOLDER).map_err(NodeError::io("open", FOLDER))?;
+    let folder = root.folder(UNIT_FOLDER).map_err(NodeError::io("open", UNIT_FOLDER))?;
     let wants = format!("{unit}.wants");
     let units = [
-        (GUARD, guard(unit, &commands.at_boot, change)),
-        (LOOK, look(unit, &commands.after_boot)),
+        (BEFORE_UNIT, before_unit(unit, &commands.at_boot, change)),
+        (AFTER_UNIT, after_unit(unit, &commands.after_boot)),
     ];
     for (name, text) in &units {
-        let shown = join(FOLDER, name);
-        remove(&folder, name).map_err(NodeError::io("clear", shown.as_str()))?;
-        let mut content = Cursor::new(text.as_bytes());
-        stage(&folder, name, &shown, &mut content, &Attributes::New { mode: 0o644 })?;
+        let shown = join(UNIT_FOLDER, name);
+        remove(&folder, name).map_err(NodeError::io("remove", shown.as_str()))?;
+        let mut contents = Cursor::new(text.as_bytes());
+        stage(&folder, name, &shown, &mut contents, &Attributes::New { mode: 0o644 })?;
     }
-    let io = |action| NodeError::io(action, join(FOLDER, &wants));
-    make_folder(&folder, &wants, 0o755).map_err(io("make"))?;
-    let wanted = root.folder(&join(FOLDER, &wants)).map_err(io("open"))?;
+    let io = |action| NodeError::io(action, join(UNIT_FOLDER, &wants));
+    make_folder(&folder, &wants, 0o755).map_err(io("create"))?;
+    let links = root.folder(&join(UNIT_FOLDER, &wants)).map_err(io("open"))?;
     for (name, _) in units.iter().rev() {
         let name = *name;
-        remove(&wanted, name).map_err(io("clear"))?;
-        fs::symlinkat(format!("../{name}"), &wanted, name).map_err(io("link from"))?;
+        remove(&links, name).map_err(io("remove a link in"))?;
+        fs::symlinkat(format!("../{name}"), &links, name).map_err(io("create a link in"))?;
     }
-    fs::fsync(&wanted).map_err(io("sync"))?;
-    fs::fsync(&folder).map_err(NodeError::io("sync", FOLDER))?;
+    fs::fsync(&links).map_err(io("sync"))?;
+    fs::fsync(&folder).map_err(NodeError::io("sync", UNIT_FOLDER))?;
     mark_supervised(root)
 }
 
-/// Says that somebody watches over the change in this boot: the guard has nothing to do when containerd is started.
+/// Runs `Commands::prove` in a transient unit, and checks that it wrote its proof. The proof unit and the guard units
+/// execute the same program, started by the same systemd, so a proof shows that the boot guard can run too.
+///
+/// # Errors
+/// systemd cannot start the unit, or the program left no proof.
+pub(crate) fn prove(
+    root: &Root,
+    bus: &Bus,
+    commands: &Commands,
+    change: &Change,
+    within: Duration,
+) -> Result<(), NodeError> {
+    // The word is unique, so that the file of an earlier proof is not mistaken for this proof.
+    let word = format!("{}-{}", change.id, now().as_nanos());
+    let Some(path) = commands.prove.first().cloned() else {
+        return Err(NodeError::Message(
+            "the boot guard has no command that proves that it runs",
+        ));
+    };
+    let mut argv = commands.prove.clone();
+    argv.push(word.clone());
+    let exec = Exec {
+        path,
+        argv,
+        may_fail: false,
+    };
+    let properties = [
+        Property::Description("Prove that the boot guard of a change can run".to_owned()),
+        Property::Type("oneshot"),
+        Property::CollectMode("inactive-or-failed"),
+        Property::DefaultDependencies(false),
+        Property::TimeoutStartSec(Duration::from_secs(10)),
+        Property::ExecStart(exec),
+    ];
+    bus.start_transient(PROOF_UNIT, &properties, within)
+        .map_err(|error| NodeError::Systemd(Box::new(error)))?;
+    match root.entry(PROOF) {
+        Entry::File(contents) if contents == word.as_bytes() => Ok(()),
+        _ => Err(NodeError::Message("the boot guard was started and left no proof")),
+    }
+}
+
+/// Creates the marker of a supervised change: while it exists, the guard units skip themselves when containerd starts.
 pub(crate) fn mark_supervised(root: &Root) -> Result<(), NodeError> {
     let (folder, name) = split(ARMED);
     let folder = root.folder(folder).map_err(NodeError::io("open", folder))?;
@@ -123,78 +178,79 @@ pub(crate) fn mark_supervised(root: &Root) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Takes that back: the last thing, once systemd has forgotten both.
+/// Removes the marker. This is the last step of disarming, after systemd has unloaded both units.
 pub(crate) fn unmark_supervised(root: &Root) -> Result<(), NodeError> {
     let (folder, name) = split(ARMED);
     match root.folder(folder).and_then(|folder| remove(&folder, name)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(NodeError::io("take away", ARMED)(error)),
+        Err(error) => Err(NodeError::io("remove", ARMED)(error)),
     }
 }
 
-/// Has systemd forget both, after [`take_away`]: it keeps a unit in mind that failed or whose file is gone.
+/// Makes systemd unload both units after [`uninstall`]. Otherwise it keeps a unit that failed, or a unit without a
+/// file.
 pub(crate) fn reload_systemd(within: Duration) {
-    let forgotten = Bus::connect(within).and_then(|bus| {
+    let reloaded = Bus::connect(within).and_then(|bus| {
         bus.reload(within)?;
-        for name in [GUARD, LOOK] {
-            // Most have never failed, which systemd calls an error.
+        for name in [BEFORE_UNIT, AFTER_UNIT] {
+            // Usually the unit has never failed, which systemd reports as an error.
             bus.reset_failed(name).ok();
         }
         Ok(())
     });
-    if forgotten.is_err() {
-        // Nothing depends on it: such a unit has no program.
+    if reloaded.is_err() {
+        // A failure is harmless: such a unit has no command to run.
         systemctl::run(&["daemon-reload"]).ok();
-        systemctl::run(&["reset-failed", GUARD, LOOK]).ok();
+        systemctl::run(&["reset-failed", BEFORE_UNIT, AFTER_UNIT]).ok();
     }
 }
 
-/// Whether anything of the guard is left on the node, so that the next change or undo takes it away first.
+/// Returns true if a part of the boot guard is on the node. The next change or undo then removes it first.
 pub fn guard_is_left(root: &Root) -> bool {
-    let there = |path: &str| {
+    let exists = |path: &str| {
         let (folder, name) = split(path);
         root.folder(folder)
             .and_then(|folder| fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
             .is_ok()
     };
-    there(&join(FOLDER, GUARD)) || there(&join(FOLDER, LOOK)) || there(ARMED)
+    exists(&join(UNIT_FOLDER, BEFORE_UNIT)) || exists(&join(UNIT_FOLDER, AFTER_UNIT)) || exists(ARMED)
 }
 
-/// Takes both away, synced; the folder of links too, when nobody else has one in it.
+/// Removes both units and their links, and syncs. The folder of links is removed too if it is empty.
 pub(crate) fn uninstall(root: &Root, unit: &str) -> Result<(), NodeError> {
-    let folder = root.folder(FOLDER).map_err(NodeError::io("open", FOLDER))?;
+    let folder = root.folder(UNIT_FOLDER).map_err(NodeError::io("open", UNIT_FOLDER))?;
     let wants = format!("{unit}.wants");
-    match root.folder(&join(FOLDER, &wants)) {
-        Ok(wanted) => {
-            for name in [GUARD, LOOK] {
-                remove(&wanted, name).map_err(NodeError::io("clear", join(FOLDER, &wants)))?;
+    match root.folder(&join(UNIT_FOLDER, &wants)) {
+        Ok(links) => {
+            for name in [BEFORE_UNIT, AFTER_UNIT] {
+                remove(&links, name).map_err(NodeError::io("remove a link in", join(UNIT_FOLDER, &wants)))?;
             }
-            fs::fsync(&wanted).map_err(NodeError::io("sync", join(FOLDER, &wants)))?;
+            fs::fsync(&links).map_err(NodeError::io("sync", join(UNIT_FOLDER, &wants)))?;
         }
         Err(Errno::NOENT) => {}
-        Err(error) => return Err(NodeError::io("open", join(FOLDER, &wants))(error)),
+        Err(error) => return Err(NodeError::io("open", join(UNIT_FOLDER, &wants))(error)),
     }
     match fs::unlinkat(&folder, wants.as_str(), AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
-        Err(error) => return Err(NodeError::io("take away", join(FOLDER, &wants))(error)),
+        Err(error) => return Err(NodeError::io("remove", join(UNIT_FOLDER, &wants))(error)),
     }
-    for name in [GUARD, LOOK] {
-        remove(&folder, name).map_err(NodeError::io("take away", join(FOLDER, name)))?;
+    for name in [BEFORE_UNIT, AFTER_UNIT] {
+        remove(&folder, name).map_err(NodeError::io("remove", join(UNIT_FOLDER, name)))?;
     }
-    fs::fsync(&folder).map_err(NodeError::io("sync", FOLDER))
+    fs::fsync(&folder).map_err(NodeError::io("sync", UNIT_FOLDER))
 }
 
-/// Takes away what a guard may have left behind a change that is over, below every unit that it may have been for; what was
-/// there. systemd reads its files again where there was something.
+/// Removes what is left of the boot guards of finished changes, for `containerd.service` and each of `units`. Returns
+/// the paths of the unit files that were found. If there were any, systemd reads its unit files again.
 pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String>, NodeError> {
-    match root.folder(FOLDER) {
+    match root.folder(UNIT_FOLDER) {
         Ok(_) => {}
         Err(Errno::NOENT) => return Ok(Vec::new()),
-        Err(error) => return Err(NodeError::io("open", FOLDER)(error)),
+        Err(error) => return Err(NodeError::io("open", UNIT_FOLDER)(error)),
     }
-    let there: Vec<String> = [GUARD, LOOK]
+    let found: Vec<String> = [BEFORE_UNIT, AFTER_UNIT]
         .iter()
-        .map(|name| join(FOLDER, name))
+        .map(|name| join(UNIT_FOLDER, name))
         .filter(|path| {
             let (folder, name) = split(path);
             let folder = root.folder(folder);
@@ -203,8 +259,8 @@ pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String
                 .is_ok()
         })
         .collect();
-    if there.is_empty() {
-        return Ok(there);
+    if found.is_empty() {
+        return Ok(found);
     }
     for unit in units.iter().chain(&["containerd.service"]) {
         uninstall(root, unit)?;
@@ -213,5 +269,5 @@ pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String
         reload_systemd(Duration::from_secs(10));
     }
     unmark_supervised(root)?;
-    Ok(there)
+    Ok(found)
 }

@@ -1,9 +1,9 @@
-//! How long containerd is waited for.
+//! Time limits of a phase, by the clock that counts since boot.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// The time of a phase, or of a restart in it.
+/// The time limit of a phase, or of a restart in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     began: Duration,
@@ -15,15 +15,16 @@ impl Deadline {
         Self { began, limit }
     }
 
-    /// Whether it is over at `now`. A containerd whose plugins loaded, and that is still `recovering` what ran, is given the
-    /// same time once more: it is on its way, with a node full of containers.
+    /// Returns true if the limit has passed at `now`. While containerd is `recovering` (its plugins loaded, and it is
+    /// still recovering sandboxes and containers) the limit is doubled, because that takes long on a node with many
+    /// containers.
     pub(crate) fn is_over(self, now: Duration, recovering: bool) -> bool {
         let times = if recovering { 2 } else { 1 };
         now.saturating_sub(self.began) > self.limit.saturating_mul(times)
     }
 }
 
-/// Since boot, sleep included: no clock that anybody can set.
+/// Returns the time since boot, including the time in which the machine was suspended. No program can set this clock.
 pub fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_is_recovering_has_the_time_twice_and_no_more() {
+    fn is_over_doubles_the_limit_while_recovering() {
         let seconds = Duration::from_secs;
         let deadline = Deadline::new(seconds(20), seconds(1000));
         for (now, absent, recovering) in [
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_goes_on() {
+    fn now_does_not_go_back() {
         let before = now();
         assert!(now() >= before && before > Duration::ZERO);
     }

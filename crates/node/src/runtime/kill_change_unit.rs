@@ -1,62 +1,70 @@
-//! Ends what is left of a change, before it is undone: a process that was stopped holds the lock and answers to nobody.
+//! Ends an interrupted change before it is undone. A stopped process would keep the lock and answer no request.
 
 use crate::error::NodeError;
-use crate::facts::process::{
-    Process, {self},
-};
+use crate::facts::process::{self, Process};
 use crate::runtime::deadline::now;
 use crate::systemd::bus::Bus;
 use crate::systemd::systemctl;
 use std::path::Path;
 use std::time::Duration;
 
-/// The unit that a change runs in.
+/// The unit in which a change runs.
 pub const CHANGE: &str = "mirrorshift-change.service";
 
-/// `SIGKILL` on every architecture: a stopped process answers to nothing else.
+/// The number of `SIGKILL` on every architecture. A stopped process reacts to no other signal.
 const KILL: i32 = 9;
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+/// The interval at which the processes are listed again.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Ends every process of [`CHANGE`], and waits until there is none. For whoever is to undo a change, before it opens a
-/// session. Does nothing when there is none left, and when the caller runs in that unit itself, as its `ExecStopPost`:
-/// systemd has ended the others by then.
+/// Kills every process of [`CHANGE`], and waits until none is left. Called before a session is opened to undo a change.
 ///
-/// Never call it from a unit that starts with containerd before [`crate::journal::status::Status::is_of_another_boot`] has said yes: it is the
-/// change itself that starts containerd.
+/// Does nothing if no process is left, and if the caller runs in that unit itself as its `ExecStopPost`: systemd has
+/// ended the other processes before it starts that command. If the unit has an `ExecStopPost`, systemd starts it after
+/// the kill, and this function waits for it too.
 ///
-/// Where that unit has an `ExecStopPost` of its own, systemd starts it now, and it is waited for like the rest.
+/// # Assumptions
+/// A caller that starts together with containerd has checked [`crate::journal::status::Status::is_of_another_boot`].
+/// Within the same boot, containerd is started by the change itself, which must not be killed.
 ///
 /// # Errors
-/// They do not end `within` that time, or cannot be seen or asked to.
+/// The processes cannot be listed or killed, or they have not ended `within` that time.
 pub fn kill_change_unit(within: Duration) -> Result<(), NodeError> {
     let proc = Path::new("/proc");
-    if is_of_change(&Process::of(proc, std::process::id())) || !any_left(proc)? {
+    if is_of_change(&Process::new(proc, std::process::id())) || !is_any_left(proc)? {
         return Ok(());
     }
-    let ended = Bus::connect(within).and_then(|bus| bus.kill(CHANGE, KILL));
-    if ended.is_err() {
-        systemctl::run(&["kill", "--signal=SIGKILL", CHANGE])?;
+    let killed = Bus::connect(within).and_then(|bus| bus.kill(CHANGE, KILL));
+    if killed.is_err() {
+        systemctl::run(&["kill", "--signal=SIGKILL", CHANGE]).map_err(systemctl_failed)?;
     }
     let began = now();
-    while any_left(proc)? {
+    while is_any_left(proc)? {
         if now().saturating_sub(began) > within {
-            return Err(NodeError::Message("what is left of an earlier change does not end"));
+            return Err(NodeError::Message("the processes of an interrupted change do not end"));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
 
-/// Whether a process of [`CHANGE`] is left, as the kernel's list of processes has it: what can be known without a bus.
+/// Returns true if a process of [`CHANGE`] runs. This is read from the kernel's list of processes, so it works without
+/// D-Bus.
 ///
 /// # Errors
 /// The processes cannot be listed.
 pub fn change_is_left() -> Result<bool, NodeError> {
-    any_left(Path::new("/proc"))
+    is_any_left(Path::new("/proc"))
 }
 
-fn any_left(proc: &Path) -> Result<bool, NodeError> {
+pub(crate) fn systemctl_failed(source: std::io::Error) -> NodeError {
+    NodeError::Io {
+        action: "run",
+        path: "systemctl".to_owned(),
+        source,
+    }
+}
+
+fn is_any_left(proc: &Path) -> Result<bool, NodeError> {
     let all = process::all(proc).map_err(|source| NodeError::Io {
         action: "list the processes in",
         path: "/proc".to_owned(),
@@ -65,12 +73,12 @@ fn any_left(proc: &Path) -> Result<bool, NodeError> {
     Ok(all.iter().any(is_of_change))
 }
 
-/// One that has ended meanwhile belongs to nothing. A machine that runs in this one, as a container with a systemd of its own,
-/// may have a change of its own: its processes are in another namespace.
+/// Returns true if a process belongs to [`CHANGE`]. A process that has ended in the meantime does not. Neither does one
+/// in another PID namespace: a container with its own systemd may run a change too.
 fn is_of_change(process: &Process) -> bool {
     let groups = process.control_groups().unwrap_or_default();
     let own = || {
-        Process::of(Path::new("/proc"), std::process::id())
+        Process::new(Path::new("/proc"), std::process::id())
             .namespace("pid")
             .ok()
     };
@@ -86,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_processes_of_the_unit_are_its() {
+    fn is_in_change_accepts_only_the_unit_and_its_subgroups() {
         assert!(is_in_change("/system.slice/mirrorshift-change.service"));
         assert!(is_in_change("/system.slice/mirrorshift-change.service/below"));
         assert!(!is_in_change("/system.slice/mirrorshift-change.service.d"));
@@ -94,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_left_nobody_is_asked() {
-        // No bus is needed for it, as early at a boot there is none.
+    fn kill_change_unit_needs_no_systemd_when_no_process_is_left() {
+        // Early in a boot, D-Bus is not available.
         assert!(kill_change_unit(Duration::from_millis(1)).is_ok());
     }
 }

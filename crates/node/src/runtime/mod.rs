@@ -1,9 +1,9 @@
 //! The running containerd of a change: restarts it, checks it and guards the change.
 //!
-//! This folder implements [`Runtime`](crate::change::runtime::Runtime) with systemd and containerd. It performs what the
-//! loop of a change requests, and decides nothing.
+//! This folder implements [`Runtime`](crate::change::runtime::Runtime) with systemd and containerd. It performs what
+//! the loop of a change requests, and decides nothing.
 
-/// The units that undo an unsettled change at the next boot.
+/// The boot guard: the units that undo an unsettled change at the next boot.
 pub(crate) mod boot_guard;
 /// Messages on the machine's console.
 pub(crate) mod console;

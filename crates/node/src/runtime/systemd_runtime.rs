@@ -1,4 +1,4 @@
-//! The containerd of a running node, as the loop of a change restarts it, asks it and guards it.
+//! The running containerd of a node, controlled through systemd and observed through its socket.
 
 use crate::change::runtime::{Runtime, RuntimeState};
 use crate::containerd::socket::Socket;
@@ -7,41 +7,37 @@ use crate::facts::baseline::{Baseline, HealthReport};
 use crate::facts::gather::observe;
 use crate::facts::node_facts::{Facts, ObserveOptions};
 use crate::files::root::Root;
-use crate::journal::record::Change;
-use crate::journal::record::ServiceRecord;
-use crate::runtime::boot_guard::{
-    Commands, PROOF, {self},
-};
+use crate::journal::record::{Change, ServiceRecord};
+use crate::runtime::boot_guard::{self, Commands};
 use crate::runtime::console;
 use crate::runtime::deadline::{Deadline, now};
+use crate::runtime::kill_change_unit::systemctl_failed;
 use crate::runtime::wait_for_cri::wait_for_cri;
 use crate::systemd::bus::Bus;
 use crate::systemd::error::BusError;
-use crate::systemd::systemctl::{
-    UnitProperties, {self},
-};
-use crate::systemd::transient::{Exec, Property};
+use crate::systemd::systemctl::{self, UnitProperties};
 use mirrorshift_plan::change::{Guard, Health, Phase, Trial};
 use std::time::Duration;
 
-/// How long what may take. Values, so that a test need not wait.
+/// Time limits of a change on a running node. They are values, so that a test need not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeTimeouts {
-    /// For a call to systemd or containerd.
+    /// The deadline of each call to systemd or containerd.
     pub call: Duration,
-    /// For a restart, as far as the loop waits for systemd.
+    /// The time that systemd has for a restart, as far as the change waits for it.
     pub restart: Duration,
-    /// From the last look until a restart. Right after a look at the whole node the end of containerd waits longer for grace
-    /// periods of the kernel: CRI was away for some 5 ms more, as docs/cri-away.md has it.
+    /// The pause between the last observation and a restart. Directly after an observation of the whole node,
+    /// containerd takes longer to stop because of grace periods of the kernel: CRI was away for about 5 ms more, see
+    /// docs/benchmarks/cri-absence.md.
     pub rest: Duration,
-    /// For CRI's first answer after a restart, before all of the node is looked at.
+    /// The time that CRI has for its first answer after a restart, before the whole node is observed.
     pub up: Duration,
-    /// From a restart until containerd serves as before. One whose plugins loaded and that is still recovering what ran has
-    /// it once more.
+    /// The time from a restart until containerd serves as before. It is doubled while containerd is recovering
+    /// sandboxes and containers.
     pub serve: Duration,
-    /// For the pull of the image that was asked for.
+    /// The time that the pull of the test image may take.
     pub pull: Duration,
-    /// Between two looks.
+    /// The pause between two observations.
     pub pause: Duration,
 }
 
@@ -59,43 +55,56 @@ impl Default for RuntimeTimeouts {
     }
 }
 
-/// What a change is for, as far as the containerd that read it shows it.
+/// Signs by which a running containerd shows that it has read a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectations {
-    /// It takes the mirrors away, so containerd no longer calls them deprecated. A release that keeps no list of what it
-    /// calls deprecated (before 1.6.25 and 1.7.9) is not asked.
+    /// The change removes the mirrors, so containerd must no longer report them as deprecated. A release without a list
+    /// of deprecations (before 1.6.25 and 1.7.9) is not checked.
     pub deprecation_gone: bool,
-    /// An image to pull, once, when everything serves: `registry.example/app:1`. The change is undone when it cannot be
-    /// pulled.
+    /// An image to pull once when containerd serves again, such as `registry.example/app:1`. The change is undone if
+    /// the pull fails.
     pub image: Option<String>,
 }
 
-/// What containerd calls `registry.mirrors` in its list of deprecations (`deprecation.CRIRegistryMirrors` in its source).
-const MIRRORS: &str = "io.containerd.deprecation/cri-registry-mirrors";
+/// The identifier of `registry.mirrors` in containerd's list of deprecations (`deprecation.CRIRegistryMirrors` in its
+/// source).
+const MIRRORS_DEPRECATION: &str = "io.containerd.deprecation/cri-registry-mirrors";
 
-/// The containerd of the running machine.
+/// systemd's answer to a request to restart containerd.
+enum RestartOutcome {
+    /// The job is done: systemd considers containerd started.
+    Started,
+    /// The job failed, or its result is unknown. The next observation shows what runs.
+    NotStarted,
+    /// D-Bus is not available, or systemd refused the request.
+    Unavailable,
+}
+
+/// The containerd of the running machine, for one change.
 #[derive(Debug)]
 pub struct SystemdRuntime<'a> {
     root: &'a Root,
     commands: Commands,
     times: RuntimeTimeouts,
-    /// Whether a restart is part of the change at hand.
+    /// True if the change includes a restart.
     restarts: bool,
     unit: String,
-    tried: bool,
-    expect: Expectations,
-    trial: Trial,
-    /// Why the trial failed.
-    vain: Option<String>,
-    /// Where CRI was served when it was looked at last.
+    /// True if the boot guard has proven that it can run.
+    guard_is_proven: bool,
+    expectations: Expectations,
+    /// The state of the pull of the test image.
+    test_pull: Trial,
+    /// The reason why that pull failed.
+    pull_failure: Option<String>,
+    /// The socket of CRI at the last observation.
     address: Option<String>,
     recovering: bool,
     deadline: Deadline,
 }
 
 impl<'a> SystemdRuntime<'a> {
-    /// For the machine of `root`, which must be its own `/`. `unit` is the one whose main process serves CRI; `restarts`
-    /// says that the change counts only after a restart.
+    /// Creates the runtime of the machine whose `/` is `root`. The main process of `unit` serves CRI. `restarts` states
+    /// that the change takes effect only after a restart.
     pub fn new(root: &'a Root, unit: &str, restarts: bool, commands: Commands, times: RuntimeTimeouts) -> Self {
         Self {
             root,
@@ -103,41 +112,42 @@ impl<'a> SystemdRuntime<'a> {
             times,
             restarts,
             unit: unit.to_owned(),
-            tried: false,
-            expect: Expectations::default(),
-            trial: Trial::Nothing,
-            vain: None,
+            guard_is_proven: false,
+            expectations: Expectations::default(),
+            test_pull: Trial::Nothing,
+            pull_failure: None,
             address: None,
             recovering: false,
             deadline: Deadline::new(times.serve, now()),
         }
     }
 
-    /// The same, for a change that is to show this when containerd has read it.
+    /// Sets the signs that containerd must show after it has read the change.
     #[must_use]
-    pub fn expecting(mut self, expect: Expectations) -> Self {
-        self.trial = match expect.image {
+    pub fn expecting(mut self, expectations: Expectations) -> Self {
+        self.test_pull = match expectations.image {
             Some(_) => Trial::Due,
             None => Trial::Nothing,
         };
-        self.expect = expect;
+        self.expectations = expectations;
         self
     }
 
     fn facts(&self) -> Result<Facts, NodeError> {
-        let ask = ObserveOptions {
+        let options = ObserveOptions {
             patience: self.times.call,
             ..ObserveOptions::default()
         };
-        observe(self.root, &ask)
-            .map_err(|_| NodeError::Message("only the running machine's own `/` has a containerd to ask"))
+        observe(self.root, &options)
+            .map_err(|_| NodeError::Message("only the running machine's own `/` has a containerd to observe"))
     }
 
     fn bus(&self) -> Result<Bus, NodeError> {
         Bus::connect(self.times.call).map_err(systemd)
     }
 
-    /// The unit, by the way that there is to systemd: the bus may go in the middle of a change.
+    /// Returns the unit's state. It is read with `systemctl` if D-Bus is not available, because D-Bus can fail in the
+    /// middle of a change.
     fn unit(&self, facts: &Facts) -> Option<UnitProperties> {
         match facts.unit.known() {
             Some(unit) => Some(UnitProperties {
@@ -148,13 +158,34 @@ impl<'a> SystemdRuntime<'a> {
             None => None,
         }
     }
+
+    /// Requests the restart over D-Bus.
+    fn restart_over_dbus(&self, reset_failed: bool) -> RestartOutcome {
+        let restarted = Bus::connect(self.times.call).and_then(|bus| {
+            if reset_failed {
+                bus.reset_failed(&self.unit)?;
+            }
+            // The result of the job is kept apart from errors of the calls before it.
+            Ok(bus.restart(&self.unit, self.times.restart))
+        });
+        match restarted {
+            Ok(Ok(())) => RestartOutcome::Started,
+            Ok(Err(BusError::Job { .. } | BusError::Unseen { .. } | BusError::Late { .. })) => {
+                RestartOutcome::NotStarted
+            }
+            Ok(Err(_)) | Err(_) => RestartOutcome::Unavailable,
+        }
+    }
 }
 
 impl Runtime for SystemdRuntime<'_> {
     fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
         let facts = self.facts()?;
-        let unknown =
-            || NodeError::Message("containerd and its unit cannot be asked, so nothing could be compared with them");
+        let unknown = || {
+            NodeError::Message(
+                "containerd and its unit cannot be observed, so later observations could not be compared",
+            )
+        };
         let unit = facts.unit.known().ok_or_else(unknown)?;
         Ok(ServiceRecord {
             unit: unit.id.clone(),
@@ -170,11 +201,12 @@ impl Runtime for SystemdRuntime<'_> {
     fn observe(&mut self, change: &Change) -> Result<RuntimeState, NodeError> {
         let facts = self.facts()?;
         let unit = self.unit(&facts);
-        let mut compared = match (&unit, &change.service) {
-            // systemd has given it up.
-            (Some(unit), _) if unit.active_state == "failed" => {
-                HealthReport::of(Health::Fails, format!("systemd has given `{}` up", self.unit))
-            }
+        let mut report = match (&unit, &change.service) {
+            // systemd will not start it again by itself.
+            (Some(unit), _) if unit.active_state == "failed" => HealthReport::new(
+                Health::Fails,
+                format!("systemd has stopped trying to start `{}`", self.unit),
+            ),
             (_, Some(record)) => {
                 let baseline = record.baseline.clone();
                 let baseline = match change.phase {
@@ -185,26 +217,26 @@ impl Runtime for SystemdRuntime<'_> {
                 baseline.compared(&facts)
             }
             (Some(unit), None) if unit.active_state == "active" => HealthReport::serves(),
-            _ => HealthReport::of(Health::Absent, "its unit is not active".to_owned()),
+            _ => HealthReport::new(Health::Absent, "its unit is not active".to_owned()),
         };
-        if change.phase == Phase::Verifying && compared.health == Health::Serves {
-            if self.expect.deprecation_gone && calls_mirrors_deprecated(&facts) {
-                let why = format!("containerd still reports `{MIRRORS}`, so mirrors are still in force");
-                compared = HealthReport::of(Health::Fails, why);
+        if change.phase == Phase::Verifying && report.health == Health::Serves {
+            if self.expectations.deprecation_gone && has_mirrors_deprecation(&facts) {
+                let why = format!("containerd still reports `{MIRRORS_DEPRECATION}`, so mirrors are still in effect");
+                report = HealthReport::new(Health::Fails, why);
             } else {
-                compared.differences.extend(self.vain.clone());
+                report.differences.extend(self.pull_failure.clone());
             }
         }
-        self.recovering = compared.health == Health::Recovering;
+        self.recovering = report.health == Health::Recovering;
         self.address = facts.serving.known().map(|serving| serving.address.clone());
         Ok(RuntimeState {
             invocation: unit.and_then(|unit| unit.invocation_id),
-            health: compared.health,
-            differences: compared.differences,
-            trial: self.trial,
+            health: report.health,
+            differences: report.differences,
+            trial: self.test_pull,
             guard: match boot_guard::guard_is_left(self.root) {
                 false => Guard::Nothing,
-                true if self.tried => Guard::Tried,
+                true if self.guard_is_proven => Guard::Tried,
                 true => Guard::Placed,
             },
         })
@@ -214,63 +246,31 @@ impl Runtime for SystemdRuntime<'_> {
         boot_guard::install(self.root, &self.unit, &self.commands, change)?;
         let bus = self.bus()?;
         bus.reload(self.times.restart).map_err(systemd)?;
-        // What runs as this does runs as the guard will: the same program, started by the same systemd.
-        let word = format!("{}-{}", change.id, now().as_nanos());
-        let mut argv = self.commands.prove.clone();
-        argv.push(word.clone());
-        let Some(path) = argv.first().cloned() else {
-            return Err(NodeError::Message("the guard has no command to prove itself"));
-        };
-        let exec = Exec {
-            path,
-            argv,
-            may_fail: false,
-        };
-        let properties = [
-            Property::Description("Proof that an undo would run".to_owned()),
-            Property::Type("oneshot"),
-            Property::CollectMode("inactive-or-failed"),
-            Property::DefaultDependencies(false),
-            Property::TimeoutStartSec(Duration::from_secs(10)),
-            Property::ExecStart(exec),
-        ];
-        bus.start_transient("mirrorshift-proof.service", &properties, self.times.restart)
-            .map_err(systemd)?;
-        match self.root.entry(PROOF) {
-            mirrorshift_containerd::Entry::File(bytes) if bytes == word.as_bytes() => {
-                self.tried = true;
-                Ok(())
-            }
-            _ => Err(NodeError::Message("the guard was started and left no proof")),
-        }
+        boot_guard::prove(self.root, &bus, &self.commands, change, self.times.restart)?;
+        self.guard_is_proven = true;
+        Ok(())
     }
 
     fn disarm(&mut self) -> Result<(), NodeError> {
         boot_guard::uninstall(self.root, &self.unit)?;
-        self.tried = false;
+        self.guard_is_proven = false;
         boot_guard::reload_systemd(self.times.restart);
         boot_guard::unmark_supervised(self.root)
     }
 
     fn restart(&mut self, again: bool) -> Result<(), NodeError> {
-        // Of an earlier boot's change this one is the first restart by somebody who watches over it.
+        // A change from an earlier boot has not been supervised in this boot yet: mark it now, before containerd
+        // starts.
         boot_guard::mark_supervised(self.root).ok();
         std::thread::sleep(self.times.rest);
-        let asked = self.bus().map_err(|_| ()).and_then(|bus| {
-            if again {
-                bus.reset_failed(&self.unit).map_err(|_| ())?;
+        let started = match self.restart_over_dbus(again) {
+            RestartOutcome::Started => true,
+            RestartOutcome::NotStarted => false,
+            RestartOutcome::Unavailable => {
+                systemctl::run(&["reset-failed", &self.unit]).map_err(systemctl_failed)?;
+                let output = systemctl::run(&["restart", &self.unit]).map_err(systemctl_failed)?;
+                output.status.success()
             }
-            match bus.restart(&self.unit, self.times.restart) {
-                Ok(()) => Ok(true),
-                Err(BusError::Job { .. } | BusError::Unseen { .. } | BusError::Late { .. }) => Ok(false),
-                Err(_) => Err(()),
-            }
-        });
-        let started = if let Ok(started) = asked {
-            started
-        } else {
-            systemctl::run(&["reset-failed", &self.unit])?;
-            systemctl::run(&["restart", &self.unit])?.status.success()
         };
         if let (true, Some(address)) = (started, &self.address) {
             wait_for_cri(address, self.times.up, self.times.call);
@@ -279,17 +279,17 @@ impl Runtime for SystemdRuntime<'_> {
     }
 
     fn pull_trial_image(&mut self) {
-        let Some(image) = &self.expect.image else { return };
+        let Some(image) = &self.expectations.image else { return };
         let pulled = match &self.address {
             Some(address) => Socket::connect(address, self.times.pull)
-                .and_then(|mut socket| socket.pull(image))
+                .and_then(|mut socket| socket.pull_image(image))
                 .map_err(|error| error.to_string()),
-            None => Err("CRI's socket is not known".to_owned()),
+            None => Err("the socket of CRI is unknown".to_owned()),
         };
-        self.trial = match pulled {
-            Ok(()) => Trial::Passed,
+        self.test_pull = match pulled {
+            Ok(_) => Trial::Passed,
             Err(why) => {
-                self.vain = Some(format!("the image `{image}` cannot be pulled: {why}"));
+                self.pull_failure = Some(format!("the image `{image}` cannot be pulled: {why}"));
                 Trial::Failed
             }
         };
@@ -313,13 +313,14 @@ impl Runtime for SystemdRuntime<'_> {
     }
 }
 
-/// What the guard has at a boot, before anything that could be asked runs.
+/// The runtime of the boot guard's first unit: neither D-Bus nor containerd runs yet, so containerd is absent and every
+/// other request fails.
 #[derive(Debug)]
 pub struct NoRuntime;
 
 impl Runtime for NoRuntime {
     fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
-        Err(NOBODY)
+        Err(NOT_RUNNING)
     }
 
     fn observe(&mut self, _: &Change) -> Result<RuntimeState, NodeError> {
@@ -333,15 +334,15 @@ impl Runtime for NoRuntime {
     }
 
     fn guard(&mut self, _: &Change) -> Result<(), NodeError> {
-        Err(NOBODY)
+        Err(NOT_RUNNING)
     }
 
     fn disarm(&mut self) -> Result<(), NodeError> {
-        Err(NOBODY)
+        Err(NOT_RUNNING)
     }
 
     fn restart(&mut self, _: bool) -> Result<(), NodeError> {
-        Err(NOBODY)
+        Err(NOT_RUNNING)
     }
 
     fn pull_trial_image(&mut self) {}
@@ -359,14 +360,15 @@ impl Runtime for NoRuntime {
     }
 }
 
-const NOBODY: NodeError = NodeError::Message("before containerd starts there is nobody to ask");
+const NOT_RUNNING: NodeError = NodeError::Message("systemd and containerd are not available before containerd starts");
 
 fn systemd(error: BusError) -> NodeError {
     NodeError::Systemd(Box::new(error))
 }
 
-/// Unknown is no: a release without the list was not asked for it.
-fn calls_mirrors_deprecated(facts: &Facts) -> bool {
+/// Returns true if containerd reports mirrors as deprecated. False if the list is unavailable, because older releases
+/// have none.
+fn has_mirrors_deprecation(facts: &Facts) -> bool {
     let list = facts.containerd.deprecations.known();
-    list.is_some_and(|list| list.iter().any(|entry| entry.id == MIRRORS))
+    list.is_some_and(|list| list.iter().any(|entry| entry.id == MIRRORS_DEPRECATION))
 }

@@ -1,4 +1,4 @@
-//! systemd over the system bus. One connection, every call within a deadline; whoever is denied is told what to do.
+//! The connection to systemd over the system D-Bus. Every call has a deadline, and every error has a hint.
 
 use crate::containerd::blocking::BlockingRuntime;
 use crate::containerd::peer::dial;
@@ -10,113 +10,114 @@ use std::time::Duration;
 use zbus::connection::Builder;
 use zbus::{Connection, Message};
 
-/// Where D-Bus listens on every distribution; the variable that moves it is not read, as root's environment should not
-/// decide whom root trusts.
+/// The socket of the system D-Bus on every distribution. `DBUS_SYSTEM_BUS_ADDRESS` is ignored: an environment variable
+/// must not decide which program root trusts.
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 pub(crate) const SYSTEMD: &str = "org.freedesktop.systemd1";
 pub(crate) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 pub(crate) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 pub(crate) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-/// `PrivateMounts=`, `TemporaryFileSystem=` and `StartTransientUnit` with both came with systemd 238 and 239.
-const OLDEST: u32 = 239;
+/// The oldest systemd release that is supported. `PrivateMounts=` needs 239, `TemporaryFileSystem=` 238.
+const OLDEST_SUPPORTED: u32 = 239;
 
-/// A connection to systemd.
+/// A connection to systemd over the system D-Bus.
 #[derive(Debug)]
 pub struct Bus {
-    /// Taken by `drop` alone.
+    /// `None` only while the value is dropped.
     connection: Option<Connection>,
     pub(crate) within: Duration,
     version: String,
-    pub(crate) patience: BlockingRuntime,
+    pub(crate) runtime: BlockingRuntime,
 }
 
 impl Bus {
-    /// Connects to the machine's own bus and asks systemd for its version. `within` bounds this and every later call
-    /// that does not say otherwise.
+    /// Connects to the system D-Bus and reads systemd's version. `within` bounds this call, and each later call that
+    /// takes no deadline.
     ///
     /// # Errors
-    /// [`BusError`], each with a [`hint`](BusError::hint); [`BusError::TooOld`] below systemd 239.
+    /// A [`BusError`] with its [`hint`](BusError::hint). [`BusError::TooOld`] means that systemd is older than 239.
     pub fn connect(within: Duration) -> Result<Self, BusError> {
         Self::connect_at(Path::new(SOCKET), within)
     }
 
-    /// As [`Bus::connect`], to a socket elsewhere.
+    /// Connects like [`Bus::connect`], to the D-Bus socket at `socket`.
     pub fn connect_at(socket: &Path, within: Duration) -> Result<Self, BusError> {
         let unreachable = |source| BusError::Unreachable {
             socket: socket.to_owned(),
             source,
         };
-        let patience = BlockingRuntime::new().map_err(unreachable)?;
-        // Connected here and not by the library, so that a missing socket is told from a refused one.
+        let runtime = BlockingRuntime::new().map_err(unreachable)?;
+        // zbus does not connect by itself, because its error does not distinguish a missing socket from a refused one.
         let stream = dial(socket).map_err(unreachable)?;
-        let greeting = async { Builder::unix_stream(stream).build().await };
-        let connection = patience
-            .wait(within, greeting)
+        let handshake = async { Builder::unix_stream(stream).build().await };
+        let connection = runtime
+            .wait(within, handshake)
             .map_err(|_| BusError::Late { call: "Hello", within })?
-            .map_err(|error| BusError::of("Hello", error))?;
+            .map_err(|error| BusError::new("Hello", error))?;
         let mut bus = Self {
             connection: Some(connection),
             within,
             version: String::new(),
-            patience,
+            runtime,
         };
-        bus.version = bus.text_of_manager("Version")?;
-        match number(&bus.version) {
-            Some(number) if number >= OLDEST => Ok(bus),
+        bus.version = bus.manager_string("Version")?;
+        match version_number(&bus.version) {
+            Some(number) if number >= OLDEST_SUPPORTED => Ok(bus),
             Some(_) => Err(BusError::TooOld(bus.version.clone())),
             None => Err(BusError::Unexpected("Version")),
         }
     }
 
-    /// systemd's version as it says it, such as `252.36-1~deb12u1`.
+    /// Returns systemd's version as systemd prints it, such as `252.36-1~deb12u1`.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The unit that a process belongs to, by name; `None` for a process outside every unit.
+    /// Returns the name of the unit that a process belongs to, or `None` if it belongs to no unit.
     pub fn unit_of(&self, pid: u32) -> Result<Option<String>, BusError> {
         let answer = match self.manager("GetUnitByPID", &pid) {
             Ok(answer) => answer,
             Err(BusError::NoUnit(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let path = value::object(&answer, "GetUnitByPID")?;
+        let path = value::object_path(&answer, "GetUnitByPID")?;
         let id = self.property(&path, "org.freedesktop.systemd1.Unit", "Id")?;
         value::text(&id)
             .map(|id| Some(id.to_owned()))
             .ok_or(BusError::Unexpected("Id"))
     }
 
-    /// A unit by name. One that is on no disk has the load state `not-found`; so this loads, and starts nothing.
+    /// Reads a service by its unit name. systemd loads the unit if necessary and starts nothing. A unit that does not
+    /// exist has the load state `not-found`.
     pub fn unit(&self, name: &str) -> Result<Unit, BusError> {
         let answer = self.manager("LoadUnit", &name)?;
-        let path = value::object(&answer, "LoadUnit")?;
+        let path = value::object_path(&answer, "LoadUnit")?;
         let mut all = self.properties(&path, "org.freedesktop.systemd1.Unit")?;
-        let of_service = if name.ends_with(".service") {
+        let service_properties = if name.ends_with(".service") {
             self.properties(&path, "org.freedesktop.systemd1.Service")?
         } else {
             return Err(BusError::NotAService(name.to_owned()));
         };
-        all.extend(of_service);
-        unit::read(&all)
+        all.extend(service_properties);
+        unit::parse_unit(&all)
     }
 
-    /// Has systemd read its unit files again. It answers when that is done.
+    /// Makes systemd read its unit files again, and waits until it has done so.
     pub fn reload(&self, within: Duration) -> Result<(), BusError> {
         self.call(within, MANAGER_PATH, MANAGER, "Reload", &()).map(drop)
     }
 
-    /// Makes a unit forget that it failed, and that it was started too often.
+    /// Clears a unit's failed state and its counter of starts.
     pub fn reset_failed(&self, name: &str) -> Result<(), BusError> {
         self.manager("ResetFailedUnit", &name).map(drop)
     }
 
-    /// Sends a signal, by its number, to every process of a unit.
+    /// Sends a signal, given by its number, to every process of a unit.
     pub fn kill(&self, name: &str, signal: i32) -> Result<(), BusError> {
         self.manager("KillUnit", &(name, "all", signal)).map(drop)
     }
 
-    fn text_of_manager(&self, name: &'static str) -> Result<String, BusError> {
+    fn manager_string(&self, name: &'static str) -> Result<String, BusError> {
         let value = self.property(MANAGER_PATH, MANAGER, name)?;
         value::text(&value).map(str::to_owned).ok_or(BusError::Unexpected(name))
     }
@@ -129,13 +130,13 @@ impl Bus {
     ) -> Result<zbus::OwnedVariant, BusError> {
         let answer = self.call(self.within, path, PROPERTIES, "Get", &(interface, name))?;
         let body = answer.body();
-        body.deserialize().map_err(|error| BusError::of(name, error))
+        body.deserialize().map_err(|error| BusError::new(name, error))
     }
 
     fn properties(&self, path: &str, interface: &str) -> Result<value::Properties, BusError> {
         let answer = self.call(self.within, path, PROPERTIES, "GetAll", &interface)?;
         let body = answer.body();
-        body.deserialize().map_err(|error| BusError::of("GetAll", error))
+        body.deserialize().map_err(|error| BusError::new("GetAll", error))
     }
 
     pub(crate) fn manager<B>(&self, method: &'static str, body: &B) -> Result<Message, BusError>
@@ -156,7 +157,7 @@ impl Bus {
     where
         B: serde::Serialize + zbus::DynamicType,
     {
-        let answer = ask(self.connection()?, path, interface, method, body);
+        let answer = call_method(self.connection()?, path, interface, method, body);
         self.wait(within, method, answer)
     }
 
@@ -166,7 +167,7 @@ impl Bus {
         call: &'static str,
         answer: impl Future<Output = Result<T, BusError>>,
     ) -> Result<T, BusError> {
-        self.patience
+        self.runtime
             .wait(within, answer)
             .map_err(|_| BusError::Late { call, within })?
     }
@@ -178,13 +179,14 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        // The connection ends its tasks on the runtime that it was made on.
-        let _entered = self.patience.enter();
+        // zbus ends the tasks of a connection on the runtime that started them, so the runtime must be current.
+        let _entered = self.runtime.enter();
         self.connection = None;
     }
 }
 
-pub(crate) async fn ask<B>(
+/// Calls a method of systemd. The caller bounds it with a deadline.
+pub(crate) async fn call_method<B>(
     connection: &Connection,
     path: &str,
     interface: &str,
@@ -197,11 +199,11 @@ where
     connection
         .call_method(Some(SYSTEMD), path, Some(interface), method, body)
         .await
-        .map_err(|error| BusError::of(method, error))
+        .map_err(|error| BusError::new(method, error))
 }
 
-/// The number in `252.36-1~deb12u1`, `v255.4-1ubuntu8`, `239 (239-82.el8)`.
-pub(crate) fn number(version: &str) -> Option<u32> {
+/// Returns the leading number of a version such as `252.36-1~deb12u1`, `v255.4-1ubuntu8` or `239 (239-82.el8)`.
+pub(crate) fn version_number(version: &str) -> Option<u32> {
     let version = version.trim().trim_start_matches('v');
     let end = version
         .find(|digit: char| !digit.is_ascii_digit())
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_as_distributions_print_them() {
+    fn version_number_is_read_as_distributions_print_it() {
         for (text, expected) in [
             ("252.36-1~deb12u1", Some(252)),
             ("v255.4-1ubuntu8", Some(255)),
@@ -224,12 +226,12 @@ mod tests {
             ("", None),
             ("rolling", None),
         ] {
-            assert_eq!(number(text), expected, "{text}");
+            assert_eq!(version_number(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn an_absent_bus_is_told_with_advice() {
+    fn connect_to_a_missing_socket_fails_with_a_hint() {
         let folder = tempfile::tempdir().unwrap();
         let error = Bus::connect_at(&folder.path().join("socket"), Duration::from_secs(1)).unwrap_err();
         assert!(matches!(error, BusError::Unreachable { .. }), "{error}");
@@ -237,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_that_says_nothing_is_late_and_not_waited_for() {
+    fn connect_to_a_silent_socket_ends_at_its_deadline() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let begun = std::time::Instant::now();
+        let start = std::time::Instant::now();
         let error = Bus::connect_at(&path, Duration::from_millis(100)).unwrap_err();
         assert!(matches!(error, BusError::Late { call: "Hello", .. }), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

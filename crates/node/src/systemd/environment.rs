@@ -1,17 +1,17 @@
-//! Variables of a unit, whose values may be secret: a proxy's address holds its password.
+//! The environment of a unit. Its values may be secret: the address of a proxy can contain a password.
 
 use crate::systemd::value;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use zbus::Variant;
 
-/// Variables that a unit's file sets. Output and `Debug` hold the names alone.
+/// The variables that a unit sets. `Debug` and serialization print only their names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// `as`: `NAME=value`.
-    pub(crate) fn read(value: &Variant<'_>) -> Option<Self> {
+    /// Reads the D-Bus type `as`, with `NAME=value` in each string.
+    pub(crate) fn parse(value: &Variant<'_>) -> Option<Self> {
         let split = |line: String| {
             let (name, value) = line.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
@@ -23,7 +23,7 @@ impl Environment {
             .map(Self)
     }
 
-    /// Names with their values, which may be secret.
+    /// Iterates over names and values. The values may be secret.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

@@ -1,134 +1,135 @@
-//! Why systemd could not be asked, and what to do about it.
+//! Errors of calls to systemd, with advice.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use zbus::{DBusError, fdo};
 
-/// Why systemd could not be asked, or did not do what it was asked for.
+/// A failed call to systemd, or a request that systemd did not fulfil.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// Nobody listens there.
+    /// No program listens at the D-Bus socket.
     #[error("cannot reach the system bus at `{}`", socket.display())]
     Unreachable {
-        /// Where the bus was looked for.
+        /// The path of the socket.
         socket: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },
-    /// The bus, systemd or a security module said no.
-    #[error("the system bus denies `{call}`: {said}")]
+    /// D-Bus, systemd or a security module denied the call.
+    #[error("D-Bus denies `{call}`: {message}")]
     Denied {
-        /// What was asked.
+        /// The method.
         call: &'static str,
-        /// In the words of whoever denied it.
-        said: String,
+        /// The reason, in the words of the program that denied the call.
+        message: String,
     },
-    /// The bus is there, and systemd is not on it.
-    #[error("nobody answers as systemd on the system bus")]
+    /// D-Bus runs, and systemd is not connected to it.
+    #[error("systemd is not available on the system bus")]
     NoSystemd,
-    /// Below the oldest version that has what a change needs.
+    /// systemd is older than the first release that has everything a change needs.
     #[error("systemd {0} is too old: 239 or newer is needed")]
     TooOld(String),
-    /// No such unit, or no unit of such a process.
-    #[error("systemd knows no such unit: {0}")]
+    /// No such unit exists, or the process belongs to no unit.
+    #[error("systemd does not know this unit: {0}")]
     NoUnit(String),
-    /// Not the name of a service.
+    /// The name is not the name of a service.
     #[error("`{0}` is not a service")]
     NotAService(String),
-    /// No answer in time. What was asked may still happen.
+    /// systemd did not answer before the deadline. It may still execute the call.
     #[error("systemd did not answer `{call}` within {} ms", within.as_millis())]
     Late {
-        /// What was asked.
+        /// The method.
         call: &'static str,
-        /// How long it was waited for.
+        /// The deadline of the call.
         within: Duration,
     },
-    /// A job ended, and not well.
+    /// A job ended with another result than `done`.
     #[error("the {kind} of `{unit}` ended as `{result}`")]
     Job {
         /// `start`, `stop` or `restart`.
         kind: &'static str,
         /// The unit.
         unit: String,
-        /// In systemd's words: `canceled`, `timeout`, `failed`, `dependency`, `skipped`, …
+        /// systemd's name of the result: `canceled`, `timeout`, `failed`, `dependency`, `skipped`, …
         result: String,
     },
-    /// A job is gone, and how it ended was not seen (systemd executed itself again, for one). Look at the unit.
-    #[error("the {kind} of `{unit}` ended unseen")]
+    /// A job is finished, and its result was missed, for example because systemd executed itself again. Read the unit's
+    /// state instead.
+    #[error("the result of the {kind} of `{unit}` was missed")]
     Unseen {
         /// `start`, `stop` or `restart`.
         kind: &'static str,
         /// The unit.
         unit: String,
     },
-    /// An answer that no systemd since 239 gives.
-    #[error("systemd's `{0}` is not what it should be")]
+    /// An answer that no systemd since 239 gives. The value names the property or method.
+    #[error("systemd's answer to `{0}` has an unexpected form")]
     Unexpected(&'static str),
-    /// systemd said no for another reason.
-    #[error("systemd answers `{call}` with `{name}`: {said}")]
+    /// systemd refused the call for another reason.
+    #[error("systemd answers `{call}` with `{name}`: {message}")]
     Refused {
-        /// What was asked.
+        /// The method.
         call: &'static str,
-        /// The error's name on the bus.
+        /// The D-Bus name of the error.
         name: String,
-        /// Its text.
-        said: String,
+        /// The text of the error.
+        message: String,
     },
-    /// The connection broke, or the library could not go on.
-    #[error("the system bus failed at `{call}`")]
+    /// The connection broke, or zbus failed.
+    #[error("the system bus failed during `{call}`")]
     Broken {
-        /// What was asked.
+        /// The method.
         call: &'static str,
-        /// Why.
+        /// The error of zbus.
         #[source]
         source: Box<zbus::Error>,
     },
 }
 
 impl BusError {
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns what the operator can do, as a sentence without its full stop.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => {
-                "start D-Bus (`systemctl start dbus.socket`); without it nobody could watch over the restart"
+                "start D-Bus (`systemctl start dbus.socket`); without it the restart of containerd cannot be supervised"
             }
             Self::Denied { .. } => {
-                "run as root; in a pod with `appArmorProfile: Unconfined` and `seLinuxOptions` of type `spc_t`, as the default \
-                 profiles of Ubuntu and RHEL deny the bus"
+                "run as root; in a pod, set `appArmorProfile: Unconfined` and `seLinuxOptions` of type `spc_t`, because the default \
+                 profiles of Ubuntu and RHEL deny D-Bus"
             }
-            Self::NoSystemd => "containerd must run under systemd; elsewhere write the files with `--no-restart`",
+            Self::NoSystemd => "run containerd under systemd, or write the files with `--no-restart`",
             Self::TooOld(_) => {
                 "upgrade the node, or write the files with `--no-restart` and restart containerd by hand"
             }
             Self::NoUnit(_) | Self::NotAService(_) => {
-                "start containerd by a systemd service, so that it can be restarted"
+                "run containerd as a systemd service, so that it can be restarted"
             }
-            Self::Late { .. } | Self::Broken { .. } => "look at `systemctl status dbus` and `systemctl list-jobs`",
-            Self::Job { .. } | Self::Unseen { .. } => "look at `systemctl status` and the journal of the unit",
-            Self::Unexpected(_) | Self::Refused { .. } => "look at systemd's journal: `journalctl _PID=1`",
+            Self::Late { .. } | Self::Broken { .. } => "run `systemctl status dbus` and `systemctl list-jobs`",
+            Self::Job { .. } | Self::Unseen { .. } => "run `systemctl status` and `journalctl -u` for the unit",
+            Self::Unexpected(_) | Self::Refused { .. } => "read systemd's journal: `journalctl _PID=1`",
         }
     }
 
-    pub(crate) fn of(call: &'static str, error: zbus::Error) -> Self {
+    pub(crate) fn new(call: &'static str, error: zbus::Error) -> Self {
         match error {
-            zbus::Error::FDO(error) => Self::of_bus(call, *error),
-            zbus::Error::MethodError(name, said, _) => {
-                let said = said.unwrap_or_default();
+            zbus::Error::FDO(error) => Self::from_standard_error(call, *error),
+            zbus::Error::MethodError(name, message, _) => {
+                let message = message.unwrap_or_default();
                 match name.as_str() {
                     "org.freedesktop.systemd1.NoSuchUnit" | "org.freedesktop.systemd1.NoUnitForPID" => {
-                        Self::NoUnit(said)
+                        Self::NoUnit(message)
                     }
                     name => Self::Refused {
                         call,
                         name: name.to_owned(),
-                        said,
+                        message,
                     },
                 }
             }
-            // The bus takes nobody whom it does not know.
-            zbus::Error::Handshake(said) => Self::Denied { call, said },
+            // D-Bus rejects a client that it cannot authenticate.
+            zbus::Error::Handshake(message) => Self::Denied { call, message },
             other => Self::Broken {
                 call,
                 source: Box::new(other),
@@ -136,13 +137,13 @@ impl BusError {
         }
     }
 
-    fn of_bus(call: &'static str, error: fdo::Error) -> Self {
+    fn from_standard_error(call: &'static str, error: fdo::Error) -> Self {
         match error {
-            fdo::Error::AccessDenied(said)
-            | fdo::Error::AuthFailed(said)
-            | fdo::Error::InteractiveAuthorizationRequired(said) => Self::Denied { call, said },
+            fdo::Error::AccessDenied(message)
+            | fdo::Error::AuthFailed(message)
+            | fdo::Error::InteractiveAuthorizationRequired(message) => Self::Denied { call, message },
             fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => Self::NoSystemd,
-            // Whoever was asked left the bus before it answered.
+            // The called program left D-Bus before it answered.
             error @ (fdo::Error::NoReply(_) | fdo::Error::Disconnected(_)) => Self::Broken {
                 call,
                 source: Box::new(zbus::Error::FDO(Box::new(error))),
@@ -150,7 +151,7 @@ impl BusError {
             other => Self::Refused {
                 call,
                 name: other.name().to_string(),
-                said: other.description().unwrap_or_default().to_owned(),
+                message: other.description().unwrap_or_default().to_owned(),
             },
         }
     }
@@ -161,9 +162,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn denials_and_absence_are_told_apart() {
-        let of = |error| BusError::of("RestartUnit", zbus::Error::FDO(Box::new(error)));
-        let denied = of(fdo::Error::AccessDenied("SELinux policy denies access".to_owned()));
+    fn new_distinguishes_denials_from_an_absent_systemd() {
+        let from_standard = |error| BusError::new("RestartUnit", zbus::Error::FDO(Box::new(error)));
+        let denied = from_standard(fdo::Error::AccessDenied("SELinux policy denies access".to_owned()));
         assert!(matches!(
             denied,
             BusError::Denied {
@@ -173,16 +174,16 @@ mod tests {
         ));
         assert!(denied.hint().contains("spc_t"));
         assert!(matches!(
-            of(fdo::Error::ServiceUnknown(String::new())),
+            from_standard(fdo::Error::ServiceUnknown(String::new())),
             BusError::NoSystemd
         ));
-        let bad = of(fdo::Error::InvalidArgs("Unit name is not valid.".to_owned()));
+        let bad = from_standard(fdo::Error::InvalidArgs("Unit name is not valid.".to_owned()));
         assert!(
             bad.to_string().contains("InvalidArgs") && bad.to_string().contains("not valid"),
             "{bad}"
         );
         assert!(matches!(
-            of(fdo::Error::NoReply(String::new())),
+            from_standard(fdo::Error::NoReply(String::new())),
             BusError::Broken { .. }
         ));
     }

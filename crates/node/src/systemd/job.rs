@@ -1,7 +1,7 @@
-//! Starts and stops units, and waits for the job to end: systemd answers such a call at once, when nothing has happened
-//! yet.
+//! Starts and stops units, and waits until the job has ended. The wait is necessary because systemd answers such a call
+//! immediately, before the job has begun.
 
-use crate::systemd::bus::{Bus, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, ask};
+use crate::systemd::bus::{Bus, MANAGER, MANAGER_PATH, PROPERTIES, SYSTEMD, call_method};
 use crate::systemd::error::BusError;
 use crate::systemd::value;
 use futures_core::Stream;
@@ -11,12 +11,12 @@ use std::pin::pin;
 use std::time::Duration;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, fdo};
 
-/// A job that systemd has queued or runs.
+/// A queued or running job of systemd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Job {
-    /// Its number.
+    /// The job's number.
     pub id: u32,
-    /// The unit that it is for.
+    /// The unit that the job starts, stops or restarts.
     pub unit: String,
     /// `start`, `stop`, `restart`, `reload`, …
     pub kind: String,
@@ -24,42 +24,45 @@ pub struct Job {
     pub state: String,
 }
 
-/// A signal may be lost (systemd executes itself again, the queue overflows), so the job itself is looked at too.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A job that is gone has sent its signal before; this is for the signal to arrive.
-const STRAGGLER: Duration = Duration::from_millis(200);
+/// The interval at which the job object is polled. The signal is not sufficient: it is lost when systemd executes
+/// itself again, and when the queue overflows.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// The time that the signal of a finished job has to arrive. systemd sends it before it removes the job.
+const SIGNAL_GRACE: Duration = Duration::from_millis(200);
 
 impl Bus {
-    /// Restarts a unit, or starts it when it does not run, and waits for the job's end.
+    /// Restarts a unit, or starts it if it does not run, and waits until the job has ended. Success means that
+    /// systemd's job is done; it does not mean that CRI is served.
     ///
     /// # Errors
-    /// [`BusError::Job`] when it ended in another way than `done`, [`BusError::Unseen`] when its end was not seen, and
-    /// [`BusError::Late`] after `within`; the job may go on then. Success means that systemd is content, and nothing about CRI.
+    /// [`BusError::Job`] if the result is not `done`, [`BusError::Unseen`] if the result was missed, and
+    /// [`BusError::Late`] after `within`. The job may continue after [`BusError::Late`].
     pub fn restart(&self, unit: &str, within: Duration) -> Result<(), BusError> {
-        self.job("restart", unit, within, "RestartUnit", &(unit, "replace"))
+        self.run_job("restart", unit, within, "RestartUnit", &(unit, "replace"))
     }
 
-    /// Starts a unit and waits for the job's end. Errors as of [`Bus::restart`].
+    /// Starts a unit and waits until the job has ended. The errors are those of [`Bus::restart`].
     pub fn start(&self, unit: &str, within: Duration) -> Result<(), BusError> {
-        self.job("start", unit, within, "StartUnit", &(unit, "replace"))
+        self.run_job("start", unit, within, "StartUnit", &(unit, "replace"))
     }
 
-    /// Stops a unit and waits for the job's end. Errors as of [`Bus::restart`].
+    /// Stops a unit and waits until the job has ended. The errors are those of [`Bus::restart`].
     pub fn stop(&self, unit: &str, within: Duration) -> Result<(), BusError> {
-        self.job("stop", unit, within, "StopUnit", &(unit, "replace"))
+        self.run_job("stop", unit, within, "StopUnit", &(unit, "replace"))
     }
 
-    /// Every job that systemd has queued or runs.
+    /// Lists every job that systemd has queued or runs.
     pub fn jobs(&self) -> Result<Vec<Job>, BusError> {
         type Row = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
         let answer = self.manager("ListJobs", &())?;
         let body = answer.body();
-        let rows: Vec<Row> = body.deserialize().map_err(|error| BusError::of("ListJobs", error))?;
+        let rows: Vec<Row> = body.deserialize().map_err(|error| BusError::new("ListJobs", error))?;
         let job = |(id, unit, kind, state, _, _): Row| Job { id, unit, kind, state };
         Ok(rows.into_iter().map(job).collect())
     }
 
-    pub(crate) fn job<B>(
+    /// Calls a method that queues a job, and waits until the job has ended.
+    pub(crate) fn run_job<B>(
         &self,
         kind: &'static str,
         unit: &str,
@@ -73,9 +76,9 @@ impl Bus {
         let connection = self.connection()?;
         let result = self.wait(within, method, async {
             let signals = subscribe(connection).await?;
-            let answer = ask(connection, MANAGER_PATH, MANAGER, method, body).await?;
-            let path = value::object(&answer, method)?;
-            end(connection, signals, &path).await
+            let answer = call_method(connection, MANAGER_PATH, MANAGER, method, body).await?;
+            let path = value::object_path(&answer, method)?;
+            wait_for_end(connection, signals, &path).await
         })?;
         match result.as_deref() {
             Some("done") => Ok(()),
@@ -92,9 +95,9 @@ impl Bus {
     }
 }
 
-/// The ends of jobs, from now on.
+/// Subscribes to the signals of finished jobs.
 pub(crate) async fn subscribe(connection: &Connection) -> Result<MessageStream, BusError> {
-    let failed = |error| BusError::of("JobRemoved", error);
+    let failed = |error| BusError::new("JobRemoved", error);
     let rule = MatchRule::builder()
         .msg_type(zbus::message::Type::Signal)
         .sender(SYSTEMD)
@@ -106,33 +109,34 @@ pub(crate) async fn subscribe(connection: &Connection) -> Result<MessageStream, 
     let signals = MessageStream::for_match_rule(rule, connection, None)
         .await
         .map_err(failed)?;
-    match ask(connection, MANAGER_PATH, MANAGER, "Subscribe", &()).await {
-        // This connection has asked for signals before.
+    match call_method(connection, MANAGER_PATH, MANAGER, "Subscribe", &()).await {
+        // This connection has subscribed before.
         Err(BusError::Refused { name, .. }) if name == "org.freedesktop.systemd1.AlreadySubscribed" => {}
         other => drop(other?),
     }
     Ok(signals)
 }
 
-/// How a job ended, in systemd's word; `None` when it is gone and nothing said how.
-async fn end(connection: &Connection, signals: MessageStream, job: &str) -> Result<Option<String>, BusError> {
-    let mut ended = pin!(result(signals, job));
+/// Waits until a job has ended, and returns systemd's name of the result; `None` if the job is gone and its signal was
+/// missed.
+async fn wait_for_end(connection: &Connection, signals: MessageStream, job: &str) -> Result<Option<String>, BusError> {
+    let mut ended = pin!(next_result(signals, job));
     loop {
-        if let Ok(result) = tokio::time::timeout(LOOK_EVERY, &mut ended).await {
+        if let Ok(result) = tokio::time::timeout(POLL_INTERVAL, &mut ended).await {
             return result;
         }
         if !exists(connection, job).await? {
-            return tokio::time::timeout(STRAGGLER, ended).await.unwrap_or(Ok(None));
+            return tokio::time::timeout(SIGNAL_GRACE, ended).await.unwrap_or(Ok(None));
         }
     }
 }
 
-/// The result in the signal that a job is removed.
-async fn result(signals: MessageStream, job: &str) -> Result<Option<String>, BusError> {
+/// Returns the result from the `JobRemoved` signal of `job`.
+async fn next_result(signals: MessageStream, job: &str) -> Result<Option<String>, BusError> {
     let mut signals = pin!(signals);
     while let Some(signal) = poll_fn(|context| signals.as_mut().poll_next(context)).await {
-        let signal = signal.map_err(|error| BusError::of("JobRemoved", error))?;
-        if let Some(removed) = removed(&signal)
+        let signal = signal.map_err(|error| BusError::new("JobRemoved", error))?;
+        if let Some(removed) = parse_job_removed(&signal)
             && removed.job == job
         {
             return Ok(Some(removed.result));
@@ -141,17 +145,15 @@ async fn result(signals: MessageStream, job: &str) -> Result<Option<String>, Bus
     Ok(None)
 }
 
-/// A job that is gone.
+/// The arguments of systemd's `JobRemoved` signal.
 pub(crate) struct JobRemoved {
-    /// Its path.
+    /// The object path.
     job: String,
-    /// The unit that it was for.
     pub(crate) unit: String,
-    /// How it ended.
     result: String,
 }
 
-pub(crate) fn removed(signal: &Message) -> Option<JobRemoved> {
+pub(crate) fn parse_job_removed(signal: &Message) -> Option<JobRemoved> {
     let body = signal.body();
     let (_, path, unit, result): (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
     Some(JobRemoved {
@@ -162,18 +164,18 @@ pub(crate) fn removed(signal: &Message) -> Option<JobRemoved> {
 }
 
 async fn exists(connection: &Connection, job: &str) -> Result<bool, BusError> {
-    let asked = ("org.freedesktop.systemd1.Job", "State");
+    let property = ("org.freedesktop.systemd1.Job", "State");
     let answer = connection
-        .call_method(Some(SYSTEMD), job, Some(PROPERTIES), "Get", &asked)
+        .call_method(Some(SYSTEMD), job, Some(PROPERTIES), "Get", &property)
         .await;
     match answer {
         Ok(_) => Ok(true),
         Err(zbus::Error::FDO(error)) => match *error {
             fdo::Error::UnknownObject(_) => Ok(false),
-            // systemd is executing itself again; its jobs come with it.
+            // systemd is executing itself again, and keeps its jobs while it does.
             fdo::Error::NoReply(_) | fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => Ok(true),
-            other => Err(BusError::of("Get", zbus::Error::FDO(Box::new(other)))),
+            other => Err(BusError::new("Get", zbus::Error::FDO(Box::new(other)))),
         },
-        Err(error) => Err(BusError::of("Get", error)),
+        Err(error) => Err(BusError::new("Get", error)),
     }
 }

@@ -4,7 +4,7 @@
 
 /// The connection to systemd over D-Bus.
 pub(crate) mod bus;
-/// The environment of a unit, with its secrets redacted.
+/// The environment of a unit, whose values are not printed.
 pub(crate) mod environment;
 /// Errors of D-Bus calls, with advice.
 pub(crate) mod error;
@@ -12,7 +12,7 @@ pub(crate) mod error;
 pub(crate) mod job;
 /// A stream of finished jobs of a unit.
 pub(crate) mod job_stream;
-/// `systemctl`, for a node whose D-Bus is gone.
+/// Runs `systemctl`, for a node whose D-Bus is not available.
 pub(crate) mod systemctl;
 /// Transient units.
 pub(crate) mod transient;

@@ -1,28 +1,30 @@
-//! Units that live in systemd's memory alone, made of typed properties: a name that is misspelt or a value of the wrong
-//! type would be refused at run time, at the worst moment.
+//! Transient units, described by typed properties. Typed properties are used because systemd would refuse a misspelt
+//! name or a value of the wrong type only at run time, possibly in the middle of a change.
 
-use crate::systemd::bus::{Bus, number};
+use crate::systemd::bus::{Bus, version_number};
 use crate::systemd::error::BusError;
 use crate::systemd::value;
 use std::time::Duration;
 use zbus::Variant;
 
-/// A command of a unit: the program's absolute path, all its words (the zeroth included), and whether its failure counts
-/// for nothing (the `-` of unit files).
+/// One command of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
-    /// The program.
+    /// The absolute path of the program.
     pub path: String,
-    /// All its words.
+    /// All arguments, including the name of the program.
     pub argv: Vec<String>,
-    /// Whether the unit goes on when it fails.
+    /// True if systemd ignores a failure of the command, like the `-` prefix in unit files.
     pub may_fail: bool,
 }
 
-/// A property of a transient service, as `systemd.exec(5)`, `systemd.service(5)` and `systemd.unit(5)` describe it under
-/// its own name.
+/// A property of a transient service. Each variant has the name under which `systemd.exec(5)`, `systemd.service(5)` or
+/// `systemd.unit(5)` documents it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named as the setting that systemd documents")]
+#[expect(
+    missing_docs,
+    reason = "each variant has the name of the setting that systemd documents"
+)]
 pub enum Property {
     Description(String),
     Type(&'static str),
@@ -30,7 +32,7 @@ pub enum Property {
     ExecStopPost(Exec),
     RemainAfterExit(bool),
     CollectMode(&'static str),
-    /// The unit is kept until its maker has seen how it ended, or has left the bus.
+    /// Keeps the unit loaded until the client that created it has read the result, or has left D-Bus.
     AddRef(bool),
     DefaultDependencies(bool),
     After(Vec<String>),
@@ -38,7 +40,7 @@ pub enum Property {
     TimeoutStartSec(Duration),
     TimeoutStopSec(Duration),
     KillMode(&'static str),
-    /// The signal's number, such as 9.
+    /// The number of the signal, such as 9.
     KillSignal(i32),
     PrivateNetwork(bool),
     PrivateMounts(bool),
@@ -47,14 +49,14 @@ pub enum Property {
     ProtectControlGroups(bool),
     /// Mount point and options.
     TemporaryFileSystem(Vec<(String, String)>),
-    /// Source and destination; with everything mounted below the source.
+    /// Source and destination. Mounts under the source are included.
     BindPaths(Vec<(String, String)>),
-    /// Source and destination; with everything mounted below the source.
+    /// Source and destination. Mounts under the source are included.
     BindReadOnlyPaths(Vec<(String, String)>),
-    /// A leading `-` for one that may be missing.
+    /// A path may be missing if it has the prefix `-`.
     InaccessiblePaths(Vec<String>),
     ReadWritePaths(Vec<String>),
-    /// systemd 248 and newer.
+    /// Needs systemd 248 or newer.
     ExecPaths(Vec<String>),
     WorkingDirectory(String),
     /// `NAME=value`.
@@ -63,31 +65,32 @@ pub enum Property {
     StandardOutput(&'static str),
     StandardError(&'static str),
     SyslogIdentifier(String),
-    /// Bytes.
+    /// A number of bytes.
     MemoryMax(u64),
     TasksMax(u64),
     Slice(String),
 }
 
 impl Bus {
-    /// Makes and starts a transient service, and waits until systemd calls it started: for `Type=oneshot` that is when
-    /// it has ended, for `Type=exec` when the program runs.
+    /// Creates and starts a transient service, and waits until systemd considers it started. A service of
+    /// `Type=oneshot` is started when it has ended, one of `Type=exec` when the program runs.
     ///
     /// # Errors
-    /// As of [`Bus::restart`]; [`BusError::Refused`] also when a unit of that name is there already.
+    /// The errors of [`Bus::restart`], and [`BusError::Refused`] if a unit of that name exists already.
     pub fn start_transient(&self, unit: &str, properties: &[Property], within: Duration) -> Result<(), BusError> {
         let properties: Vec<(&str, Variant<'_>)> = properties.iter().map(Property::assignment).collect();
         let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         let body = (unit, "fail", properties, auxiliary);
-        self.job("start", unit, within, "StartTransientUnit", &body)
+        self.run_job("start", unit, within, "StartTransientUnit", &body)
     }
 
-    /// How the main process of a transient service ended: systemd's word, such as `success`, `exit-code` or `timeout`, and
-    /// the exit code or signal. The unit must have been made over this connection with [`Property::AddRef`], and is let go.
+    /// Returns how the main process of a transient service ended: systemd's name of the result, such as `success`,
+    /// `exit-code` or `timeout`, and the exit code or signal. The unit must have been created over this connection with
+    /// [`Property::AddRef`]; this call releases the reference.
     pub fn ended(&self, unit: &str) -> Result<(String, u64), BusError> {
         const SERVICE: &str = "org.freedesktop.systemd1.Service";
         let answer = self.manager("GetUnit", &unit)?;
-        let path = value::object(&answer, "GetUnit")?;
+        let path = value::object_path(&answer, "GetUnit")?;
         let result = self.property(&path, SERVICE, "Result")?;
         let result = value::text(&result).ok_or(BusError::Unexpected("Result"))?.to_owned();
         let status = match *self.property(&path, SERVICE, "ExecMainStatus")? {
@@ -100,10 +103,10 @@ impl Bus {
 }
 
 impl Bus {
-    /// The type of a service that counts as started when its program runs: `exec`, or `simple` below systemd 240, which
-    /// does not know that one and takes a program that cannot be run for started.
+    /// Returns the service type `exec`, or `simple` for systemd older than 240, which does not have `exec`. With
+    /// `simple`, systemd reports a program that cannot be executed as started.
     pub fn type_exec(&self) -> Property {
-        Property::Type(type_exec(number(self.version())))
+        Property::Type(type_exec(version_number(self.version())))
     }
 }
 
@@ -115,7 +118,7 @@ fn type_exec(systemd: Option<u32>) -> &'static str {
 }
 
 impl Property {
-    /// The name on the bus, which for times is not that of unit files, and the value.
+    /// Returns the property's name on D-Bus, which differs from the name in unit files for durations, and its value.
     fn assignment(&self) -> (&'static str, Variant<'_>) {
         match self {
             Self::Description(text) => ("Description", text.as_str().into()),
@@ -157,7 +160,7 @@ impl Property {
 }
 
 impl Exec {
-    /// `a(sasb)`.
+    /// Encodes the command as the D-Bus type `a(sasb)`.
     fn value(&self) -> Variant<'_> {
         let argv: Vec<&str> = self.argv.iter().map(String::as_str).collect();
         vec![(self.path.as_str(), argv, self.may_fail)].into()
@@ -168,18 +171,19 @@ fn strings(texts: &[String]) -> Variant<'_> {
     texts.iter().map(String::as_str).collect::<Vec<_>>().into()
 }
 
-/// `a(ss)`.
+/// Encodes pairs as the D-Bus type `a(ss)`.
 fn pairs(pairs: &[(String, String)]) -> Variant<'_> {
     pairs
         .iter()
-        .map(|(one, other)| (one.as_str(), other.as_str()))
+        .map(|(first, second)| (first.as_str(), second.as_str()))
         .collect::<Vec<_>>()
         .into()
 }
 
-/// `a(ssbt)`: source, destination, whether the source may be missing, and mount flags.
+/// Encodes bind mounts as the D-Bus type `a(ssbt)`: source, destination, whether the source may be missing, and mount
+/// flags.
 fn binds(pairs: &[(String, String)]) -> Variant<'_> {
-    /// What is mounted below comes along, as with `rbind` in unit files.
+    /// Includes the mounts under the source, like `rbind` in unit files.
     const MS_REC: u64 = 0x4000;
     pairs
         .iter()
@@ -188,7 +192,8 @@ fn binds(pairs: &[(String, String)]) -> Variant<'_> {
         .into()
 }
 
-/// systemd's times are in microseconds; a longer one than fits means no bound.
+/// Converts a duration to systemd's unit. A duration that does not fit becomes `u64::MAX`, which systemd reads as
+/// unlimited.
 fn microseconds(time: Duration) -> Variant<'static> {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).into()
 }
@@ -198,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_signatures_are_those_of_the_bus() {
+    fn assignment_has_the_names_and_signatures_of_dbus() {
         let text = || "x".to_owned();
         let exec = Exec {
             path: text(),
@@ -219,27 +224,27 @@ mod tests {
             ),
             (Property::InaccessiblePaths(vec![]), "InaccessiblePaths", "as"),
         ] {
-            let (on_bus, value) = property.assignment();
+            let (dbus_name, value) = property.assignment();
             assert_eq!(
-                (on_bus, value.value_signature().to_string().as_str()),
+                (dbus_name, value.value_signature().to_string().as_str()),
                 (name, signature)
             );
         }
     }
 
     #[test]
-    fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
+    fn type_exec_is_simple_before_systemd_240() {
         for (version, kind) in [
             ("239 (239-82.el8)", "simple"),
             ("240", "exec"),
             ("252.36-1~deb12u1", "exec"),
         ] {
-            assert_eq!(type_exec(number(version)), kind, "{version}");
+            assert_eq!(type_exec(version_number(version)), kind, "{version}");
         }
     }
 
     #[test]
-    fn times_are_microseconds() {
+    fn microseconds_saturate_at_the_largest_value() {
         assert_eq!(microseconds(Duration::from_millis(1500)), Variant::U64(1_500_000));
         assert_eq!(microseconds(Duration::MAX), Variant::U64(u64::MAX));
     }

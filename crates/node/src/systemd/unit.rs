@@ -1,107 +1,106 @@
-//! What systemd knows of a service. Names and meanings are of `org.freedesktop.systemd1(5)`.
+//! The properties of a service. `org.freedesktop.systemd1(5)` documents their names and meanings.
 
-use crate::facts::launch::Launch;
 use crate::systemd::environment::Environment;
 use crate::systemd::error::BusError;
-use crate::systemd::value::{
-    Properties, {self},
-};
+use crate::systemd::value::{self, Properties};
 use serde::Serialize;
+use std::time::Duration;
 use zbus::Variant;
 
-/// A service at one moment.
+/// The properties of a service at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unit {
-    /// Its name, such as `containerd.service`.
+    /// The unit's name, such as `containerd.service`.
     pub id: String,
     /// `loaded`, `not-found`, `bad-setting`, `error` or `masked`.
     pub load_state: String,
     /// `active`, `reloading`, `inactive`, `failed`, `activating` or `deactivating`.
     pub active_state: String,
-    /// Finer, such as `running` or `auto-restart`.
+    /// A finer state, such as `running` or `auto-restart`.
     pub sub_state: String,
-    /// How it ended last: `success`, `exit-code`, `signal`, `timeout`, `start-limit-hit`, …
+    /// The result of the last run: `success`, `exit-code`, `signal`, `timeout`, `start-limit-hit`, …
     pub result: String,
-    /// Its process; `None` while it has none.
+    /// The main process; `None` if none runs.
     pub main_pid: Option<u32>,
-    /// Another one at each start; `None` for a unit that never ran.
+    /// The id of the current run, which is different after each start; `None` for a unit that never ran.
     pub invocation_id: Option<String>,
-    /// How often systemd restarted it of its own accord since it was last started by hand.
+    /// The number of automatic restarts since an operator or a program last started the unit.
     pub restarts: u64,
-    /// Whom `stop` kills: `control-group`, `mixed`, `process` or `none`.
+    /// The processes that `stop` kills: `control-group`, `mixed`, `process` or `none`.
     pub kill_mode: String,
-    /// Whether it makes control groups of its own below its own.
+    /// True if the unit may create control groups under its own.
     pub delegate: bool,
-    /// `notify`, `simple`, …
+    /// The service type: `notify`, `simple`, …
     pub kind: String,
     /// The command lines, in order.
     pub exec_start: Vec<ExecStart>,
-    /// What its file sets, names alone in output: values may hold a proxy's password.
+    /// The variables that the unit file sets. Only their names are printed, because a value may contain a proxy's
+    /// password.
     pub environment: Environment,
-    /// Files with more of it, and whether each may be missing.
+    /// The environment files, and whether each may be missing.
     pub environment_files: Vec<(String, bool)>,
-    /// The job that waits or runs for it: its number.
+    /// The number of the job that is queued or runs for the unit.
     pub job: Option<u64>,
-    /// Below the root of the hierarchy that systemd uses, such as `/system.slice/containerd.service`; empty while it
-    /// does not run.
+    /// The path of the control group in systemd's hierarchy, such as `/system.slice/containerd.service`; empty if the
+    /// unit does not run.
     pub control_group: String,
-    /// The unit's file; empty for a transient unit or none.
+    /// The path of the unit file; empty for a transient or missing unit.
     pub fragment: String,
-    /// The drop-ins in force.
+    /// The drop-ins that are in effect.
     pub drop_ins: Vec<String>,
-    /// Whether systemd sees that its files changed since it read them. It does not see the first drop-in of a unit (252).
+    /// True if systemd noticed that the unit's files changed since it read them. systemd 252 does not notice the first
+    /// drop-in of a unit.
     pub needs_daemon_reload: bool,
-    /// When it last changed its state.
+    /// The time of the last change of state.
     pub state_changed: Option<UnitTimestamps>,
-    /// When its process was started.
+    /// The start time of the main process.
     pub main_started: Option<UnitTimestamps>,
-    /// When it last became active. For `Type=notify` that is when the daemon called itself ready.
+    /// The time at which the unit last became active. With `Type=notify`, the daemon reported at that time that it is
+    /// ready.
     pub active_since: Option<UnitTimestamps>,
-    /// How long systemd gives it to start: microseconds; `None` for no bound.
+    /// The limit that systemd sets for a start, in microseconds; `None` for no limit.
     pub start_timeout_us: Option<u64>,
 }
 
-/// A moment by two clocks, in microseconds: of the day (which may be set) and since boot (which may not).
+/// One moment by two clocks: the time of day, which may be set, and the time since boot, which cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct UnitTimestamps {
-    /// Since 1970.
+    /// Microseconds since 1970.
     pub wall_us: u64,
-    /// Since boot, without sleep.
+    /// Microseconds since boot, without the time in which the machine was suspended.
     pub monotonic_us: u64,
 }
 
 /// One command line of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExecStart {
-    /// The program.
+    /// The absolute path of the program.
     pub path: String,
-    /// All its words, the zeroth included.
+    /// All arguments, including the name of the program.
     pub argv: Vec<String>,
 }
 
 impl Unit {
-    /// What its first command line starts containerd with; `None` when that starts no containerd.
-    pub fn launch(&self) -> Option<Launch> {
-        let command = self.exec_start.first()?;
-        let file = command.path.rsplit('/').next()?;
-        (file == "containerd").then(|| Launch::read(&command.argv)).flatten()
-    }
-
-    /// How long the last start took, from the process to the unit being active: microseconds. `None` while it is not
-    /// active.
-    pub fn start_took_us(&self) -> Option<u64> {
+    /// Returns how long the last start took, from the start of the main process until the unit became active; `None` if
+    /// the unit has not become active since.
+    pub fn last_start_duration(&self) -> Option<Duration> {
         let (started, active) = (self.main_started?, self.active_since?);
-        active.monotonic_us.checked_sub(started.monotonic_us)
+        let microseconds = active.monotonic_us.checked_sub(started.monotonic_us)?;
+        Some(Duration::from_micros(microseconds))
     }
 }
 
-pub(crate) fn read(all: &Properties) -> Result<Unit, BusError> {
+/// Builds a unit from the properties of `org.freedesktop.systemd1.Unit` and `.Service`.
+///
+/// # Errors
+/// [`BusError::Unexpected`] with the name of the first property that is missing or has another type.
+pub(crate) fn parse_unit(all: &Properties) -> Result<Unit, BusError> {
     let text = |name| take(all, name, |value| value::text(value).map(str::to_owned));
     let flag = |name| take(all, name, value::flag);
     let number = |name| take(all, name, value::number);
-    let moment = |wall: &'static str, monotonic: &'static str| -> Result<Option<UnitTimestamps>, BusError> {
+    let timestamps = |wall: &'static str, monotonic: &'static str| -> Result<Option<UnitTimestamps>, BusError> {
         let (wall_us, monotonic_us) = (number(wall)?, number(monotonic)?);
-        // Zero stands for never.
+        // systemd writes 0 for an event that has not happened.
         Ok((wall_us != 0).then_some(UnitTimestamps { wall_us, monotonic_us }))
     };
     let job = take(all, "Job", |value| value::number(value::fields(value)?.first()?))?;
@@ -120,17 +119,17 @@ pub(crate) fn read(all: &Properties) -> Result<Unit, BusError> {
         kill_mode: text("KillMode")?,
         delegate: flag("Delegate")?,
         kind: text("Type")?,
-        exec_start: take(all, "ExecStart", commands)?,
-        environment: take(all, "Environment", Environment::read)?,
-        environment_files: take(all, "EnvironmentFiles", files)?,
+        exec_start: take(all, "ExecStart", parse_commands)?,
+        environment: take(all, "Environment", Environment::parse)?,
+        environment_files: take(all, "EnvironmentFiles", parse_environment_files)?,
         job: (job != 0).then_some(job),
         control_group: text("ControlGroup")?,
         fragment: text("FragmentPath")?,
         drop_ins: take(all, "DropInPaths", value::texts)?,
         needs_daemon_reload: flag("NeedDaemonReload")?,
-        state_changed: moment("StateChangeTimestamp", "StateChangeTimestampMonotonic")?,
-        main_started: moment("ExecMainStartTimestamp", "ExecMainStartTimestampMonotonic")?,
-        active_since: moment("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")?,
+        state_changed: timestamps("StateChangeTimestamp", "StateChangeTimestampMonotonic")?,
+        main_started: timestamps("ExecMainStartTimestamp", "ExecMainStartTimestampMonotonic")?,
+        active_since: timestamps("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")?,
         start_timeout_us: Some(timeout).filter(|timeout| *timeout != u64::MAX),
     })
 }
@@ -141,8 +140,8 @@ fn take<T>(all: &Properties, name: &'static str, read: impl FnOnce(&Variant<'_>)
         .ok_or(BusError::Unexpected(name))
 }
 
-/// `a(sasbttttuii)`: path, words, whether failure is ignored, and how it went.
-fn commands(value: &Variant<'_>) -> Option<Vec<ExecStart>> {
+/// Reads the D-Bus type `a(sasbttttuii)`: path, arguments, whether a failure is ignored, and times and results.
+fn parse_commands(value: &Variant<'_>) -> Option<Vec<ExecStart>> {
     let command = |value: &Variant<'_>| {
         let fields = value::fields(value)?;
         Some(ExecStart {
@@ -153,8 +152,8 @@ fn commands(value: &Variant<'_>) -> Option<Vec<ExecStart>> {
     value::list(value)?.into_iter().map(command).collect()
 }
 
-/// `a(sb)`: path, and whether it may be missing.
-fn files(value: &Variant<'_>) -> Option<Vec<(String, bool)>> {
+/// Reads the D-Bus type `a(sb)`: path, and whether the file may be missing.
+fn parse_environment_files(value: &Variant<'_>) -> Option<Vec<(String, bool)>> {
     let file = |value: &Variant<'_>| {
         let fields = value::fields(value)?;
         Some((value::text(fields.first()?)?.to_owned(), value::flag(fields.get(1)?)?))
@@ -177,7 +176,7 @@ mod tests {
         owned(vec![command])
     }
 
-    /// What a running unit has, with `changed` instead.
+    /// Returns the properties of a running unit, with `changed` in place of the defaults.
     fn properties(changed: Vec<(&str, OwnedVariant)>) -> Properties {
         let path = zbus::ObjectPath::try_from("/").unwrap();
         let mut all: Properties = [
@@ -222,25 +221,25 @@ mod tests {
     }
 
     #[test]
-    fn a_running_unit() {
+    fn parse_unit_reads_a_running_unit() {
         let mut all = properties(vec![("ActiveEnterTimestampMonotonic", owned(30_u64))]);
-        let unit = read(&all).unwrap();
+        let unit = parse_unit(&all).unwrap();
         assert_eq!(unit.main_pid, Some(42));
         assert_eq!(unit.invocation_id.as_deref(), Some("ab01"));
         assert_eq!(unit.exec_start[0].argv, ["/usr/bin/containerd", "-c", "/etc/x.toml"]);
         assert_eq!(unit.environment_files, [("/etc/default/containerd".to_owned(), true)]);
         assert_eq!((unit.job, unit.restarts, unit.start_timeout_us), (None, 2, None));
-        assert_eq!(unit.start_took_us(), Some(30 - 23));
+        assert_eq!(unit.last_start_duration(), Some(Duration::from_micros(30 - 23)));
         all.insert(
             "Job".to_owned(),
             owned((7_u32, zbus::ObjectPath::try_from("/job").unwrap())),
         );
-        assert_eq!(read(&all).unwrap().job, Some(7));
+        assert_eq!(parse_unit(&all).unwrap().job, Some(7));
     }
 
     #[test]
-    fn a_unit_that_never_ran_has_no_process_and_no_moments() {
-        let unit = read(&properties(vec![
+    fn parse_unit_has_no_process_and_no_times_for_a_unit_that_never_ran() {
+        let unit = parse_unit(&properties(vec![
             ("MainPID", owned(0_u32)),
             ("InvocationID", owned(Vec::<u8>::new())),
             ("ExecMainStartTimestamp", owned(0_u64)),
@@ -250,23 +249,33 @@ mod tests {
             (unit.main_pid, unit.invocation_id.clone(), unit.main_started),
             (None, None, None)
         );
-        assert_eq!(unit.start_took_us(), None);
+        assert_eq!(unit.last_start_duration(), None);
     }
 
     #[test]
-    fn what_is_missing_or_of_another_type_is_named_and_not_made_up() {
+    fn last_start_duration_is_none_while_the_unit_is_starting() {
+        // `ActiveEnterTimestamp` is then of an earlier start.
+        let unit = parse_unit(&properties(vec![
+            ("ExecMainStartTimestampMonotonic", owned(50_u64)),
+            ("ActiveEnterTimestampMonotonic", owned(30_u64)),
+        ]));
+        assert_eq!(unit.unwrap().last_start_duration(), None);
+    }
+
+    #[test]
+    fn parse_unit_names_a_missing_or_mistyped_property() {
         let mut all = properties(vec![]);
         all.remove("KillMode");
-        assert!(matches!(read(&all), Err(BusError::Unexpected("KillMode"))));
+        assert!(matches!(parse_unit(&all), Err(BusError::Unexpected("KillMode"))));
         let all = properties(vec![("Delegate", owned("yes"))]);
-        assert!(matches!(read(&all), Err(BusError::Unexpected("Delegate"))));
+        assert!(matches!(parse_unit(&all), Err(BusError::Unexpected("Delegate"))));
         let all = properties(vec![("ExecStart", owned(vec!["/usr/bin/containerd"]))]);
-        assert!(matches!(read(&all), Err(BusError::Unexpected("ExecStart"))));
+        assert!(matches!(parse_unit(&all), Err(BusError::Unexpected("ExecStart"))));
     }
 
     #[test]
-    fn values_of_the_environment_are_kept_and_not_shown() {
-        let unit = read(&properties(vec![])).unwrap();
+    fn environment_values_are_readable_but_not_printed() {
+        let unit = parse_unit(&properties(vec![])).unwrap();
         let shown = format!("{unit:?} {}", serde_json::to_string(&unit).unwrap());
         assert!(!shown.contains("secret"), "{shown}");
         assert!(shown.contains("HTTPS_PROXY"));

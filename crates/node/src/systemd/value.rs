@@ -1,13 +1,14 @@
-//! Reads what systemd's properties hold. A value of another type than documented is `None`, never a default.
+//! Reads D-Bus values of systemd's properties. A value that does not have the documented type is `None`, never a
+//! default.
 
 use crate::systemd::error::BusError;
 use std::collections::HashMap;
 use zbus::{Message, OwnedObjectPath, OwnedVariant, Variant};
 
-/// Properties by name.
+/// Properties by their names.
 pub(crate) type Properties = HashMap<String, OwnedVariant>;
 
-/// A string or an object's path.
+/// Returns a string or an object path.
 pub(crate) fn text<'v>(value: &'v Variant<'_>) -> Option<&'v str> {
     match value {
         Variant::Str(text) => Some(text.as_str()),
@@ -16,7 +17,7 @@ pub(crate) fn text<'v>(value: &'v Variant<'_>) -> Option<&'v str> {
     }
 }
 
-/// A list of anything.
+/// Returns the elements of an array.
 pub(crate) fn list<'v>(value: &'v Variant<'_>) -> Option<Vec<&'v Variant<'v>>> {
     match value {
         Variant::Array(array) => Some(array.iter().collect()),
@@ -24,7 +25,7 @@ pub(crate) fn list<'v>(value: &'v Variant<'_>) -> Option<Vec<&'v Variant<'v>>> {
     }
 }
 
-/// The parts of a structure.
+/// Returns the fields of a structure.
 pub(crate) fn fields<'v>(value: &'v Variant<'_>) -> Option<&'v [Variant<'v>]> {
     match value {
         Variant::Structure(structure) => Some(structure.fields()),
@@ -32,7 +33,7 @@ pub(crate) fn fields<'v>(value: &'v Variant<'_>) -> Option<&'v [Variant<'v>]> {
     }
 }
 
-/// A list of strings.
+/// Returns the elements of an array of strings.
 pub(crate) fn texts(value: &Variant<'_>) -> Option<Vec<String>> {
     list(value)?
         .into_iter()
@@ -55,7 +56,7 @@ pub(crate) fn flag(value: &Variant<'_>) -> Option<bool> {
     }
 }
 
-/// A list of bytes as hexadecimal digits.
+/// Returns an array of bytes as hexadecimal digits.
 pub(crate) fn hexadecimal(value: &Variant<'_>) -> Option<String> {
     list(value)?
         .into_iter()
@@ -66,9 +67,9 @@ pub(crate) fn hexadecimal(value: &Variant<'_>) -> Option<String> {
         .collect()
 }
 
-/// The one object that a call answers with.
-pub(crate) fn object(answer: &Message, call: &'static str) -> Result<String, BusError> {
+/// Returns the object path in the answer of `call`.
+pub(crate) fn object_path(answer: &Message, call: &'static str) -> Result<String, BusError> {
     let body = answer.body();
-    let path: OwnedObjectPath = body.deserialize().map_err(|error| BusError::of(call, error))?;
+    let path: OwnedObjectPath = body.deserialize().map_err(|error| BusError::new(call, error))?;
     Ok(path.as_str().to_owned())
 }

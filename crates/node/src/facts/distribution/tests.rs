@@ -1,4 +1,4 @@
-//! Nodes of every distribution, and some of none.
+//! Tests with the signs of every distribution, and with nodes that have none.
 
 use crate::facts::distribution::*;
 
@@ -13,7 +13,7 @@ fn plain() -> DetectionInput {
     }
 }
 
-/// What a node shows when `sign` is all that differs from a plain one.
+/// Returns a plain node with one additional sign.
 fn showing(sign: Marker) -> DetectionInput {
     let mut evidence = plain();
     match sign {
@@ -28,13 +28,13 @@ fn showing(sign: Marker) -> DetectionInput {
 }
 
 #[test]
-fn a_plain_node_belongs_to_nobody() {
+fn owner_of_a_plain_node_is_none() {
     assert_eq!(owner(&plain()), None);
     assert_eq!(owner(&DetectionInput::default()), None);
 }
 
 #[test]
-fn each_sign_alone_tells_its_own_distribution() {
+fn owner_is_found_by_each_sign() {
     for row in DISTRIBUTIONS {
         for sign in row.signs {
             let owner = owner(&showing(*sign)).unwrap_or_else(|| panic!("{}: {sign:?}", row.name));
@@ -45,7 +45,7 @@ fn each_sign_alone_tells_its_own_distribution() {
 }
 
 #[test]
-fn every_distribution_of_the_promise_is_there_with_advice() {
+fn distributions_of_the_readme_are_in_the_table_with_advice() {
     let names: Vec<_> = DISTRIBUTIONS.iter().map(|row| row.name).collect();
     for name in [
         "k3s",
@@ -69,14 +69,14 @@ fn every_distribution_of_the_promise_is_there_with_advice() {
 }
 
 #[test]
-fn part_of_several_paths_is_no_sign() {
+fn owner_needs_all_paths_of_a_sign() {
     let mut evidence = plain();
     evidence.present.insert("/etc/containerd/cri-base.json".to_owned());
-    assert_eq!(owner(&evidence), None, "kind and Bottlerocket have that file too");
+    assert_eq!(owner(&evidence), None, "kind and Bottlerocket also have that file");
 }
 
 #[test]
-fn rke2_is_not_taken_for_k3s_nor_k3s_on_nixos_for_nixos() {
+fn owner_prefers_the_more_specific_row() {
     let mut evidence = plain();
     evidence.version = Some("v1.7.23-k3s2".to_owned());
     evidence.config = "/var/lib/rancher/rke2/agent/etc/containerd/config.toml".to_owned();
@@ -87,18 +87,18 @@ fn rke2_is_not_taken_for_k3s_nor_k3s_on_nixos_for_nixos() {
 }
 
 #[test]
-fn a_link_into_the_store_is_nixos() {
+fn owner_of_a_link_into_the_nix_store_is_nixos() {
     let mut evidence = plain();
     evidence.config_real = Some("/nix/store/abc-config.toml".to_owned());
     assert_eq!(owner(&evidence).unwrap().name, "NixOS");
 }
 
 #[test]
-fn k0s_gives_up_the_file_with_its_marker() {
+fn owner_of_a_k0s_file_depends_on_its_comment() {
     let mut evidence = plain();
     evidence.config = "/etc/k0s/containerd.toml".to_owned();
     evidence.markers = Marker::markers("# k0s_managed=true\nversion = 2\n");
     assert!(!owner(&evidence).unwrap().may_override);
     evidence.markers = Marker::markers("version = 2\nimports = [\"k0s_managed=true\"]\n");
-    assert!(owner(&evidence).unwrap().may_override, "only a comment is a marker");
+    assert!(owner(&evidence).unwrap().may_override, "the text is not in a comment");
 }

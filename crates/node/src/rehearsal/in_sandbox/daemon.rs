@@ -1,122 +1,123 @@
-//! containerd as a child: started as the running one was, with another network around it, until it has answered.
+//! containerd as a child process: started like the running one, in the network of the sandbox.
 
+use crate::containerd::error_text::redact_message;
 use crate::containerd::services::{Plugin, PluginStatus};
 use crate::containerd::socket::{CallError, Socket};
-use crate::facts::fact::describe;
-use crate::rehearsal::request::SandboxRequest;
+use crate::files::root::split;
+use crate::rehearsal::daemon_config::DaemonConfig;
 use mirrorshift_plan::rehearsal::PluginState;
 use std::collections::BTreeMap;
-use std::fs::{
-    File, {self},
-};
-use std::io::{
-    Read, Seek, SeekFrom, {self},
-};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What it prints, in the sandbox's own /tmp: it goes with the sandbox, as it may hold the whole configuration.
+/// The file for the output of containerd, in the sandbox's own /tmp. It is removed together with the sandbox, because
+/// it may contain the whole configuration.
 const LOG: &str = "/tmp/mirrorshift-containerd.log";
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
-/// For one call while it comes up.
+/// The pause between two attempts.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The deadline of one call while containerd is starting.
 const CALL: Duration = Duration::from_secs(5);
-/// Of its last words: bytes that are read, and characters that are told.
-const LAST: u64 = 64 << 10;
-const TOLD: usize = 400;
+/// The number of bytes of the output that are read from its end.
+const LOG_TAIL: u64 = 64 << 10;
+/// The number of characters of the error line that are reported.
+const MAX_ERROR: usize = 400;
 
-/// What `containerd config dump` prints, or why it does not.
-pub(super) fn dump(order: &SandboxRequest) -> io::Result<Result<Vec<u8>, String>> {
-    let output = command(order).args(["config", "dump"]).output()?;
+/// Runs `containerd config dump`. Returns its output, or the reason why the command failed.
+pub(super) fn dump(config: &DaemonConfig) -> io::Result<Result<Vec<u8>, String>> {
+    let output = command(config).args(["config", "dump"]).output()?;
     if output.status.success() {
         return Ok(Ok(output.stdout));
     }
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Err(last_words(&text).unwrap_or_else(|| output.status.to_string())))
+    Ok(Err(error_line(&text).unwrap_or_else(|| output.status.to_string())))
 }
 
-/// A running containerd. Dropped, it is ended.
+/// A running containerd. It is killed when the value is dropped.
 pub(super) struct SandboxDaemon {
     child: Child,
     address: String,
 }
 
-/// How it came up.
+/// The result of starting containerd.
 #[derive(Default)]
 pub(super) struct StartupReport {
     pub(super) plugins: BTreeMap<String, PluginState>,
     pub(super) cri: bool,
+    /// The reason why CRI does not answer.
     pub(super) silent: Option<String>,
 }
 
 impl SandboxDaemon {
-    pub(super) fn start(order: &SandboxRequest) -> io::Result<Self> {
+    pub(super) fn start(config: &DaemonConfig) -> io::Result<Self> {
         let log = File::create(LOG)?;
-        for folder in [order.root.as_str(), &order.state, folder_of(&order.address)] {
+        for folder in [config.root.as_str(), &config.state, split(&config.address).0] {
             fs::create_dir_all(folder)?;
         }
-        let child = command(order)
+        let child = command(config)
             .args([
                 "--root",
-                &order.root,
+                &config.root,
                 "--state",
-                &order.state,
+                &config.state,
                 "--address",
-                &order.address,
+                &config.address,
             ])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
         Ok(Self {
             child,
-            address: order.address.clone(),
+            address: config.address.clone(),
         })
     }
 
-    /// Waits until CRI answers, or says that it never will.
+    /// Waits until CRI answers, or until it is certain that it will not.
     pub(super) fn wait(&mut self, within: Duration) -> StartupReport {
         let deadline = Instant::now() + within;
-        let mut up = StartupReport::default();
+        let mut report = StartupReport::default();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                let words = logged().unwrap_or_else(|| status.to_string());
+                let words = logged_error().unwrap_or_else(|| status.to_string());
                 return StartupReport {
                     silent: Some(words),
                     ..StartupReport::default()
                 };
             }
-            let why = match self.ask(&mut up) {
+            let why = match self.query(&mut report) {
                 Ok(()) => {
-                    up.cri = true;
-                    up.silent = None;
-                    return up;
+                    report.cri = true;
+                    report.silent = None;
+                    return report;
                 }
-                Err(error @ CallError::NotServed { .. }) if !up.plugins.is_empty() => {
-                    up.silent = Some(error.to_string());
-                    return up;
+                Err(error @ CallError::NotServed { .. }) if !report.plugins.is_empty() => {
+                    report.silent = Some(error.to_string());
+                    return report;
                 }
                 Err(error) => error.to_string(),
             };
             if Instant::now() > deadline {
-                up.silent = Some(format!("no answer within {} s: {why}", within.as_secs()));
-                return up;
+                report.silent = Some(format!("no answer within {} s: {why}", within.as_secs()));
+                return report;
             }
-            sleep(PAUSE);
+            sleep(POLL_INTERVAL);
         }
     }
 
-    /// Its plugins, which are settled once it answers at all, and CRI, which may still be starting then.
-    fn ask(&self, up: &mut StartupReport) -> Result<(), CallError> {
+    /// Reads the plugins, whose states are final once containerd answers at all, and queries CRI, which may still be
+    /// starting then.
+    fn query(&self, report: &mut StartupReport) -> Result<(), CallError> {
         let mut socket = Socket::connect(&self.address, CALL)?;
         let plugins = socket.plugins()?;
-        up.plugins = plugins.into_iter().map(state).collect();
+        report.plugins = plugins.into_iter().map(plugin_state).collect();
         socket.cri_status().map(drop)
     }
 
-    /// Ends it at once. Nothing that it has done outlives the sandbox.
+    /// Kills containerd. Nothing that it has done outlives the sandbox.
     pub(super) fn end(&mut self) {
-        // It may have ended already.
+        // Errors are ignored, because containerd may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -128,22 +129,18 @@ impl Drop for SandboxDaemon {
     }
 }
 
-fn command(order: &SandboxRequest) -> Command {
-    let mut command = Command::new(&order.program);
+fn command(config: &DaemonConfig) -> Command {
+    let mut command = Command::new(&config.program);
     command
-        .args(["--config", &order.config])
+        .args(["--config", &config.config])
         .env_clear()
-        .envs(order.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(&order.directory)
+        .envs(config.environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(&config.directory)
         .stdin(Stdio::null());
     command
 }
 
-fn folder_of(path: &str) -> &str {
-    crate::files::root::split(path).0
-}
-
-fn state(plugin: Plugin) -> (String, PluginState) {
+fn plugin_state(plugin: Plugin) -> (String, PluginState) {
     let state = match plugin.status {
         PluginStatus::Ok => PluginState::Ok,
         PluginStatus::Skipped(why) => PluginState::Skipped(why),
@@ -152,23 +149,24 @@ fn state(plugin: Plugin) -> (String, PluginState) {
     (format!("{}.{}", plugin.kind, plugin.id), state)
 }
 
-/// The last of what it printed.
-fn logged() -> Option<String> {
+/// Returns the line with the error from the end of the output.
+fn logged_error() -> Option<String> {
     let mut file = File::open(LOG).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LAST))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL))).ok()?;
     let mut bytes = Vec::new();
-    file.take(LAST).read_to_end(&mut bytes).ok()?;
-    last_words(&String::from_utf8_lossy(&bytes))
+    file.take(LOG_TAIL).read_to_end(&mut bytes).ok()?;
+    error_line(&String::from_utf8_lossy(&bytes))
 }
 
-/// The line in which it says why it ended: all others may repeat its configuration.
-fn last_words(text: &str) -> Option<String> {
+/// Returns the last line in which containerd reports why it ended. Other lines are not returned, because they may
+/// repeat its configuration.
+fn error_line(text: &str) -> Option<String> {
     let line = text
         .lines()
         .rev()
         .find(|line| line.starts_with("containerd: ") || line.contains("level=fatal"))?;
-    Some(describe(line).chars().take(TOLD).collect())
+    Some(redact_message(line).chars().take(MAX_ERROR).collect())
 }
 
 #[cfg(test)]
@@ -176,16 +174,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_words_are_the_reason_alone_and_hold_no_password() {
+    fn error_line_is_the_reason_without_passwords() {
         let text = "level=info msg=\"Start cri plugin with config {Auth:secret}\"\n\
             containerd: failed to load TOML from /etc/x: http://u:hunter2@h/v2 is wrong\n\nother\n";
-        let words = last_words(text).unwrap();
-        assert!(words.starts_with("containerd: failed to load TOML"), "{words}");
-        assert!(!words.contains("hunter2") && !words.contains("secret"), "{words}");
-        assert_eq!(last_words("level=info msg=x\n"), None);
+        let line = error_line(text).unwrap();
+        assert!(line.starts_with("containerd: failed to load TOML"), "{line}");
+        assert!(!line.contains("hunter2") && !line.contains("secret"), "{line}");
+        assert_eq!(error_line("level=info msg=x\n"), None);
         assert_eq!(
-            last_words(&format!("containerd: {}", "x".repeat(900))).unwrap().len(),
-            TOLD
+            error_line(&format!("containerd: {}", "x".repeat(900))).unwrap().len(),
+            MAX_ERROR
         );
     }
 }

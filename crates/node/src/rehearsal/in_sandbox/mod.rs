@@ -1,60 +1,62 @@
-//! What runs in the sandbox: it makes a network that leads nowhere else, starts containerd, asks it, and writes down what it
-//! did.
+//! The program in the sandbox: it redirects all addresses and names to the sandbox itself, starts containerd, queries
+//! it, and writes down what it observed.
 
-/// containerd, as a child.
+/// containerd as a child process.
 pub(crate) mod daemon;
-/// Names, all of which lead to one address.
+/// Name resolution: every name has one address.
 pub(crate) mod names;
-/// Routes by which every address is the sandbox's own.
+/// Routes: every address belongs to the sandbox.
 pub(crate) mod network;
-/// CRI's call for an image.
+/// Pulls an image through CRI.
 pub(crate) mod pull;
-/// What a client says first.
+/// Recognises a request by the first bytes of a connection.
 pub(crate) mod sniff;
-/// Somebody at every port, who has nothing.
+/// Servers at every port, which record requests and have no images.
 pub(crate) mod stubs;
 
 use crate::rehearsal::in_sandbox::daemon::SandboxDaemon;
 use crate::rehearsal::in_sandbox::stubs::Stubs;
-use crate::rehearsal::request::{ANSWER, ORDER, SandboxRequest, SandboxResponse};
+use crate::rehearsal::request::{REQUEST_FILE, RESPONSE_FILE, SandboxRequest, SandboxResponse};
 use mirrorshift_plan::rehearsal::{Effective, SandboxReport};
 use std::fs;
-use std::io::{
-    Write, {self},
-};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Why nothing could be written down.
+/// The reason why the program in the sandbox could not write a response.
 #[derive(Debug, thiserror::Error)]
 pub enum InsideError {
-    /// Called by hand, it would cut the machine off its network.
-    #[error("this is not a sandbox of systemd's: it shares the {0} of the machine")]
+    /// The caller is not in a sandbox. Outside of one, the redirection would cut the machine off its network.
+    #[error("this is not a sandbox of systemd: it shares the {0} of the machine")]
     NotASandbox(&'static str),
-    /// The folder that it was called with holds no order, or takes no answer.
+    /// The folder has no request, or the response cannot be written to it.
     #[error("cannot {action} in `{folder}`")]
     Folder {
-        /// A verb.
+        /// The operation, as a verb.
         action: &'static str,
-        /// The folder.
+        /// The path of the folder.
         folder: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
-/// Does what the order in `folder` says, and leaves the answer there. Only for a unit that a
-/// [`Rehearsal`](crate::rehearsal::Rehearsal) has started: its network is made to lead nowhere.
+/// Carries out the request in `folder`, and writes the response there.
+///
+/// # Assumptions
+///
+/// The caller runs in a unit that a [`Rehearsal`](crate::rehearsal::Rehearsal) has started. The network of that unit is
+/// redirected to itself.
 ///
 /// # Errors
 ///
-/// When it is called anywhere else, or finds no order. All else is an answer.
+/// The caller runs elsewhere, or the folder has no request. Every other failure is a response.
 pub fn inside(folder: &Path) -> Result<(), InsideError> {
     for (namespace, what) in [("net", "network"), ("mnt", "mounts")] {
         let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}"));
-        // Whoever cannot tell is not the root of a sandbox either.
+        // An unreadable namespace counts as shared, because root in a sandbox can read both.
         if !matches!((of("self"), of("1")), (Ok(own), Ok(machine)) if own != machine) {
             return Err(InsideError::NotASandbox(what));
         }
@@ -63,62 +65,63 @@ pub fn inside(folder: &Path) -> Result<(), InsideError> {
         let folder = folder.display().to_string();
         move |source| InsideError::Folder { action, folder, source }
     };
-    let text = fs::read(folder.join(ORDER)).map_err(failed("read an order"))?;
-    let order: SandboxRequest = serde_json::from_slice(&text).map_err(|error| failed("read an order")(error.into()))?;
-    let answer = match carry_out(&order) {
-        Ok(heard) => SandboxResponse::Heard(Box::new(heard)),
+    let text = fs::read(folder.join(REQUEST_FILE)).map_err(failed("read a request"))?;
+    let request: SandboxRequest =
+        serde_json::from_slice(&text).map_err(|error| failed("read a request")(error.into()))?;
+    let response = match carry_out(&request) {
+        Ok(report) => SandboxResponse::Report(Box::new(report)),
         Err(error) => SandboxResponse::Failed(error.to_string()),
     };
-    let text = serde_json::to_vec(&answer).map_err(|error| failed("write an answer")(error.into()))?;
+    let text = serde_json::to_vec(&response).map_err(|error| failed("write a response")(error.into()))?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options
-        .open(folder.join(ANSWER))
+        .open(folder.join(RESPONSE_FILE))
         .and_then(|mut file| file.write_all(&text))
-        .map_err(failed("write an answer"))
+        .map_err(failed("write a response"))
 }
 
-/// Something that could not be made ready.
+/// A part of the sandbox that could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {source}")]
-struct NotReady {
+struct SetupError {
     action: &'static str,
     source: io::Error,
 }
 
-fn not_ready<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> NotReady {
-    move |source| NotReady {
+fn setup_error<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> SetupError {
+    move |source| SetupError {
         action,
         source: source.into(),
     }
 }
 
-fn carry_out(order: &SandboxRequest) -> Result<SandboxReport, NotReady> {
-    let began = Instant::now();
-    network::route_all_to_loopback().map_err(not_ready("make every address the sandbox's own"))?;
-    names::resolve_all_to_loopback().map_err(not_ready("give every name an address"))?;
-    let effective = daemon::dump(order)
-        .map_err(not_ready("run `containerd config dump`"))?
+fn carry_out(request: &SandboxRequest) -> Result<SandboxReport, SetupError> {
+    let start = Instant::now();
+    network::route_all_to_loopback().map_err(setup_error("route every address to the sandbox"))?;
+    names::resolve_all_to_loopback().map_err(setup_error("give every name an address"))?;
+    let effective = daemon::dump(&request.daemon)
+        .map_err(setup_error("run `containerd config dump`"))?
         .and_then(|dump| Effective::read(&dump).map_err(|error| error.to_string()));
-    let mut daemon = SandboxDaemon::start(order).map_err(not_ready("start containerd"))?;
-    let up = daemon.wait(order.times.start);
+    let mut daemon = SandboxDaemon::start(&request.daemon).map_err(setup_error("start containerd"))?;
+    let startup = daemon.wait(request.times.start);
     let mut pulls = Vec::new();
-    if up.cri {
-        // Later than containerd, which may want one of these ports for itself.
-        let stubs = Stubs::start(&order.ports).map_err(not_ready("listen at the ports of the registries"))?;
-        for image in &order.images {
-            pulls.push(pull::pull(&order.address, image, order.times.pull, &stubs));
+    if startup.cri {
+        // The stubs start after containerd, which may need one of these ports for itself.
+        let stubs = Stubs::start(&request.ports).map_err(setup_error("listen at the ports of the registries"))?;
+        for image in &request.images {
+            pulls.push(pull::pull(&request.daemon.address, image, request.times.pull, &stubs));
         }
     }
     daemon.end();
     Ok(SandboxReport {
-        variant: order.variant,
-        plugins: up.plugins,
-        cri: up.cri,
-        silent: up.silent,
+        variant: request.variant,
+        plugins: startup.plugins,
+        cri: startup.cri,
+        silent: startup.silent,
         effective,
         pulls,
-        took_ms: milliseconds(began.elapsed()),
+        took_ms: milliseconds(start.elapsed()),
     })
 }
 

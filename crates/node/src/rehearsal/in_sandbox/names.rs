@@ -1,6 +1,6 @@
-//! Gives every name an address, known or not: a name server that has one answer to everything, and the three files that make
-//! Go's resolver and the C library's ask it. A list of names would have to be complete, and the plan that is being tested
-//! would have made it.
+//! Gives every name an address: a name server that has the same answer to every question, and the three files that make
+//! Go's resolver and the C library's query it. A list of names would have to be complete, and could only come from the
+//! plan that is being tested.
 
 use rustix::mount::mount_bind;
 use std::net::Ipv4Addr;
@@ -8,10 +8,11 @@ use std::path::Path;
 use std::{fs, io};
 use tokio::net::UdpSocket;
 
-/// Of a block that is for documentation alone; in the sandbox every address is its own.
+/// An address of a block that is reserved for documentation (RFC 5737). In the sandbox every address belongs to the
+/// sandbox.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
-/// Each file with what it says in the sandbox.
+/// The resolver's files, and their contents in the sandbox.
 const FILES: [(&str, &str); 3] = [
     (
         "/etc/resolv.conf",
@@ -21,10 +22,10 @@ const FILES: [(&str, &str); 3] = [
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
 
-/// Puts these files over the node's, in the sandbox's own mounts. Where there is none, the resolvers do the same by
-/// themselves.
+/// Mounts these files over those of the node, in the sandbox's own mount namespace. If a node does not have one of
+/// them, the resolvers behave as if it had these contents.
 pub(super) fn resolve_all_to_loopback() -> io::Result<()> {
-    // systemd's private one.
+    // /tmp is private to the unit.
     let folder = Path::new("/tmp/mirrorshift-names");
     fs::create_dir(folder)?;
     for (path, text) in FILES {
@@ -32,7 +33,7 @@ pub(super) fn resolve_all_to_loopback() -> io::Result<()> {
         fs::write(&source, text)?;
         match fs::canonicalize(path) {
             Ok(real) => mount_bind(&source, real)?,
-            // A link into /run, which is empty here.
+            // The file is a link into /run, which is empty in the sandbox.
             Err(_) => {
                 if let Ok(target) = fs::read_link(path) {
                     let target = Path::new("/etc").join(target);
@@ -45,7 +46,7 @@ pub(super) fn resolve_all_to_loopback() -> io::Result<()> {
     Ok(())
 }
 
-/// Answers questions for ever.
+/// Answers questions until the process ends.
 pub(super) async fn serve(socket: UdpSocket) {
     let mut question = [0_u8; 1500];
     loop {
@@ -53,13 +54,13 @@ pub(super) async fn serve(socket: UdpSocket) {
             return;
         };
         if let Some(answer) = question.get(..length).and_then(answer) {
-            // Whoever asked asks again.
+            // An error is ignored: the client repeats its question.
             socket.send_to(&answer, from).await.ok();
         }
     }
 }
 
-/// RFC 1035, section 4: the one address for a question of type A, and no entry for any other type.
+/// Answers a question (RFC 1035, section 4): the one address for type A, and no entry for any other type.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     const TYPE_A: [u8; 4] = [0, 1, 0, 1];
@@ -72,13 +73,13 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
         }
     }
     let kind = question.get(at + 1..at + 5)?;
-    let has = kind == TYPE_A;
+    let is_address = kind == TYPE_A;
     let mut answer = question.get(..2)?.to_vec();
     // A response to a standard question, recursion available; one question, at most one answer.
-    answer.extend([0x81, 0x80, 0, 1, 0, u8::from(has), 0, 0, 0, 0]);
+    answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
     answer.extend(question.get(HEADER..at + 5)?);
-    if has {
-        // The name as above, type and class, a minute, four bytes.
+    if is_address {
+        // A pointer to the name above, type and class, a time to live of one minute, four bytes.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
         answer.extend(ADDRESS.octets());
     }
@@ -93,13 +94,13 @@ mod tests {
         let mut question = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
         question.extend(b"\x04ghcr\x02io\x00");
         question.extend([0, kind, 0, 1]);
-        // What follows the question, as an additional section, is not repeated.
+        // Records after the question, such as this additional one, are not repeated in the answer.
         question.extend([0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]);
         question
     }
 
     #[test]
-    fn every_name_has_the_one_address_and_none_of_another_kind() {
+    fn answer_has_the_address_only_for_type_a() {
         let known = answer(&question(1)).unwrap();
         assert_eq!(known[..12], [0xab, 0xcd, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         assert_eq!(known[12..25], question(1)[12..25]);
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_has_no_answer() {
+    fn answer_is_none_for_a_truncated_question() {
         let whole = question(1);
         for length in 0..25 {
             assert_eq!(answer(&whole[..length]), None, "{length}");

@@ -1,5 +1,5 @@
-//! Makes every address the sandbox's own, as `ip route add local 0.0.0.0/0 dev lo` does. One message of rtnetlink(7), written
-//! here: a node need not have iproute2, and a library would be larger than the sandbox.
+//! Routes every address to the sandbox itself, like `ip route add local 0.0.0.0/0 dev lo`. The request is a single
+//! message of rtnetlink(7), written here because a node need not have iproute2.
 
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
@@ -16,7 +16,7 @@ const RT_SCOPE_HOST: u8 = 254;
 const RTN_LOCAL: u8 = 2;
 const RTA_OIF: u16 = 4;
 
-/// Adds the route for both families. A kernel without IPv6 needs none for it.
+/// Adds the route for both address families. It is not needed for IPv6 if the kernel has no IPv6.
 pub(super) fn route_all_to_loopback() -> Result<(), Errno> {
     add(AddressFamily::INET)?;
     match add(AddressFamily::INET6) {
@@ -26,18 +26,18 @@ pub(super) fn route_all_to_loopback() -> Result<(), Errno> {
 }
 
 fn add(family: AddressFamily) -> Result<(), Errno> {
-    // The family's first protocol, 0, is the one of routes.
+    // Netlink protocol 0 is `NETLINK_ROUTE`.
     let netlink = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    // systemd has brought it up.
+    // systemd has brought the interface up.
     let lo = name_to_index(&netlink, "lo")?;
     let kernel = SocketAddrNetlink::new(0, 0);
     sendto(&netlink, &request(family, lo), SendFlags::empty(), &kernel)?;
     let mut answer = [0_u8; 256];
     let (length, _) = recv(&netlink, &mut answer[..], RecvFlags::empty())?;
-    acknowledged(&answer[..length.min(answer.len())])
+    parse_acknowledgement(&answer[..length.min(answer.len())])
 }
 
-/// `struct nlmsghdr`, `struct rtmsg` and one `struct rtattr`, in the machine's own byte order.
+/// Encodes `struct nlmsghdr`, `struct rtmsg` and one `struct rtattr`, in the machine's byte order.
 fn request(family: AddressFamily, lo: u32) -> Vec<u8> {
     let family = u8::try_from(family.as_raw()).unwrap_or_default();
     let mut body = vec![family, 0, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL];
@@ -56,8 +56,8 @@ fn request(family: AddressFamily, lo: u32) -> Vec<u8> {
     message
 }
 
-/// The number in `struct nlmsgerr`: 0, or a negative error.
-fn acknowledged(answer: &[u8]) -> Result<(), Errno> {
+/// Reads the number in `struct nlmsgerr`: 0, or a negated error number.
+fn parse_acknowledgement(answer: &[u8]) -> Result<(), Errno> {
     let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok());
     let error = answer.get(16..20).and_then(|bytes| bytes.try_into().ok());
     match (kind.map(u16::from_ne_bytes), error.map(i32::from_ne_bytes)) {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_says_how_long_it_is() {
+    fn request_has_its_length_in_its_header() {
         let message = request(AddressFamily::INET, 1);
         assert_eq!(message.len(), 36);
         assert_eq!(message[..4], 36_u32.to_ne_bytes());
@@ -80,16 +80,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_and_a_broken_one_is_no_success() {
+    fn parse_acknowledgement_fails_for_a_truncated_answer() {
         let answer = |error: i32| {
             let mut bytes = vec![0; 36];
             bytes[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
             bytes[16..20].copy_from_slice(&error.to_ne_bytes());
             bytes
         };
-        assert_eq!(acknowledged(&answer(0)), Ok(()));
-        assert_eq!(acknowledged(&answer(-1)), Err(Errno::PERM));
-        assert_eq!(acknowledged(&answer(0)[..10]), Err(Errno::PROTO));
-        assert_eq!(acknowledged(&[]), Err(Errno::PROTO));
+        assert_eq!(parse_acknowledgement(&answer(0)), Ok(()));
+        assert_eq!(parse_acknowledgement(&answer(-1)), Err(Errno::PERM));
+        assert_eq!(parse_acknowledgement(&answer(0)[..10]), Err(Errno::PROTO));
+        assert_eq!(parse_acknowledgement(&[]), Err(Errno::PROTO));
     }
 }

@@ -1,37 +1,38 @@
-//! What a client says first, and to whom: a plain request, or the greeting of TLS.
+//! Recognises a request by the first bytes of a connection: plain HTTP, or the `ClientHello` of TLS.
 
 use mirrorshift_plan::rehearsal::{ObservedRequest, PROBED, Transport, port_of};
 use rustls::server::Acceptor;
 use std::net::SocketAddr;
 
-/// The first byte of a TLS connection: a record of the handshake.
+/// The first byte of a TLS connection: the type of a handshake record.
 const HANDSHAKE: u8 = 0x16;
-/// More than any client says before it wants an answer: bytes.
-pub(super) const MOST: usize = 64 << 10;
+/// The largest number of bytes that are read. No client sends as many before it waits for an answer.
+pub(super) const MAX_FIRST_BYTES: usize = 64 << 10;
 
-/// What is known so far.
+/// The meaning of the data that was received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FirstBytes {
-    /// There must be more to come.
+    /// More bytes are needed.
     Incomplete,
-    /// Somebody was asked.
+    /// A request to a registry host.
     Request(ObservedRequest),
-    /// It is nothing that an image is asked for with.
+    /// Bytes that do not belong to the pull of an image.
     Unrelated,
 }
 
-/// Reads what a client has said at the address `at`, which names the one it meant where it gives no name.
-pub(super) fn read(said: &[u8], at: SocketAddr) -> FirstBytes {
-    match said.first() {
+/// Parses the data that a client sent to the address `at`. The address identifies the host if the client sends no
+/// name.
+pub(super) fn parse(received: &[u8], at: SocketAddr) -> FirstBytes {
+    match received.first() {
         None => FirstBytes::Incomplete,
-        Some(&HANDSHAKE) => tls(said, at),
-        Some(_) => plain(said, at),
+        Some(&HANDSHAKE) => parse_tls(received, at),
+        Some(_) => parse_http(received, at),
     }
 }
 
-fn tls(said: &[u8], at: SocketAddr) -> FirstBytes {
+fn parse_tls(received: &[u8], at: SocketAddr) -> FirstBytes {
     let mut acceptor = Acceptor::default();
-    let mut rest = said;
+    let mut rest = received;
     while !rest.is_empty() {
         if acceptor.read_tls(&mut rest).is_err() {
             return FirstBytes::Unrelated;
@@ -40,7 +41,7 @@ fn tls(said: &[u8], at: SocketAddr) -> FirstBytes {
             Ok(None) => {}
             Ok(Some(accepted)) => {
                 let hello = accepted.client_hello();
-                // Addresses are not sent as names.
+                // A client sends no server name if the host is an IP address.
                 let host = match hello.server_name() {
                     Some(name) => name.to_ascii_lowercase(),
                     None => at.ip().to_string(),
@@ -59,12 +60,12 @@ fn tls(said: &[u8], at: SocketAddr) -> FirstBytes {
     FirstBytes::Incomplete
 }
 
-fn plain(said: &[u8], at: SocketAddr) -> FirstBytes {
-    let Some(end) = said.windows(4).position(|four| four == b"\r\n\r\n") else {
+fn parse_http(received: &[u8], at: SocketAddr) -> FirstBytes {
+    let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
         return FirstBytes::Incomplete;
     };
-    let asked = || {
-        let mut lines = std::str::from_utf8(said.get(..end)?).ok()?.split("\r\n");
+    let request = || {
+        let mut lines = std::str::from_utf8(received.get(..end)?).ok()?.split("\r\n");
         let target = lines.next()?.split(' ').nth(1)?;
         let host = lines.find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -81,14 +82,14 @@ fn plain(said: &[u8], at: SocketAddr) -> FirstBytes {
             namespace: query
                 .split('&')
                 .find_map(|pair| pair.strip_prefix("ns="))
-                .map(unescaped),
+                .map(percent_decode),
         })
     };
-    asked().map_or(FirstBytes::Unrelated, FirstBytes::Request)
+    request().map_or(FirstBytes::Unrelated, FirstBytes::Request)
 }
 
-/// A value of a query without its escapes. What is no escape stays.
-fn unescaped(text: &str) -> String {
+/// Decodes the percent escapes of a query's value. Text that is not an escape is kept.
+fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
@@ -111,61 +112,61 @@ mod tests {
         "10.0.0.5:5000".parse().unwrap()
     }
 
-    fn plain_of(request: &str) -> FirstBytes {
-        read(request.as_bytes(), at())
+    fn parse_text(request: &str) -> FirstBytes {
+        parse(request.as_bytes(), at())
     }
 
     #[test]
-    fn a_plain_request_names_host_path_and_registry() {
+    fn parse_http_reads_host_path_and_namespace() {
         let request = "HEAD /v2/proxy/mirrorshift/rehearsal/manifests/probe?ns=localhost%3A5000 HTTP/1.1\r\n\
             Host: M.test:5000\r\nAuthorization: Basic c2VjcmV0\r\n\r\n";
-        let asked = ObservedRequest {
+        let expected = ObservedRequest {
             wire: Transport::Http,
             host: "m.test".to_owned(),
             port: 5000,
             path: Some("/v2/proxy".to_owned()),
             namespace: Some("localhost:5000".to_owned()),
         };
-        assert_eq!(plain_of(request), FirstBytes::Request(asked));
+        assert_eq!(parse_text(request), FirstBytes::Request(expected));
         for length in 0..request.len() {
-            assert_eq!(plain_of(&request[..length]), FirstBytes::Incomplete, "{length}");
+            assert_eq!(parse_text(&request[..length]), FirstBytes::Incomplete, "{length}");
         }
     }
 
     #[test]
-    fn what_asks_for_no_image_is_nothing() {
+    fn parse_http_ignores_requests_for_other_paths() {
         for request in [
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "HEAD /v2/mirrorshift/rehearsal/manifests/probe HTTP/1.1\r\n\r\n",
             "\r\n\r\n",
         ] {
-            assert_eq!(plain_of(request), FirstBytes::Unrelated, "{request}");
+            assert_eq!(parse_text(request), FirstBytes::Unrelated, "{request}");
         }
     }
 
     #[test]
-    fn a_name_in_a_greeting_of_tls_is_told_and_its_absence_too() {
+    fn parse_tls_reads_the_server_name_or_uses_the_address() {
         for (name, host) in [(Some("ghcr.io"), "ghcr.io"), (None, "10.0.0.5")] {
             let hello = hello(name);
-            let FirstBytes::Request(asked) = read(&hello, at()) else {
+            let FirstBytes::Request(request) = parse(&hello, at()) else {
                 panic!("{name:?}")
             };
             assert_eq!(
-                (asked.wire, asked.host.as_str(), asked.port),
+                (request.wire, request.host.as_str(), request.port),
                 (Transport::Tls, host, 5000)
             );
             for length in 0..hello.len() {
-                assert_eq!(read(&hello[..length], at()), FirstBytes::Incomplete, "{length}");
+                assert_eq!(parse(&hello[..length], at()), FirstBytes::Incomplete, "{length}");
             }
         }
-        let FirstBytes::Request(asked) = read(&hello(None), "[fd00::7]:5020".parse().unwrap()) else {
-            panic!("by its address alone")
+        let FirstBytes::Request(request) = parse(&hello(None), "[fd00::7]:5020".parse().unwrap()) else {
+            panic!("a `ClientHello` without a name has the host's address")
         };
-        assert_eq!(asked.to_string(), "https://[fd00::7]:5020");
-        assert_eq!(read(&[HANDSHAKE; 400], at()), FirstBytes::Unrelated);
+        assert_eq!(request.to_string(), "https://[fd00::7]:5020");
+        assert_eq!(parse(&[HANDSHAKE; 400], at()), FirstBytes::Unrelated);
     }
 
-    /// A greeting as RFC 8446, section 4.1.2 has it.
+    /// Encodes a `ClientHello` (RFC 8446, section 4.1.2).
     fn hello(name: Option<&str>) -> Vec<u8> {
         let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap().to_be_bytes();
         let extension = |kind: u8, body: &[u8]| [&[0, kind], &length(body)[..], body].concat();

@@ -1,8 +1,8 @@
-//! Somebody at every port of every address, who writes down who was asked and has nothing, so that containerd goes through its
-//! whole list.
+//! Servers at the ports of every address. They record each request and answer that they do not have the image, so that
+//! containerd tries every host of its route.
 
 use crate::rehearsal::in_sandbox::names;
-use crate::rehearsal::in_sandbox::sniff::{FirstBytes, MOST, read};
+use crate::rehearsal::in_sandbox::sniff::{FirstBytes, MAX_FIRST_BYTES, parse};
 use mirrorshift_plan::rehearsal::ObservedRequest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
@@ -14,35 +14,36 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Builder;
 
-/// Who was asked since somebody looked.
+/// The requests since they were last taken.
 type Log = Arc<Mutex<Vec<ObservedRequest>>>;
 
-/// A client that says nothing for so long says nothing at all.
-const SILENCE: Duration = Duration::from_secs(2);
+/// The time after which a connection without a complete request is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Nobody has such an image.
-const NOTHING: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// Says in plain words that no TLS is spoken here. A containerd that may fall back to plain HTTP does then, as it would
-/// before a real server without TLS; any other goes on to the next host.
-const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// The answer to a plain HTTP request.
+const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// The answer to a TLS handshake: plain HTTP. A containerd that may fall back to plain HTTP then does so, as it would
+/// with a real server without TLS; any other containerd tries the next host.
+const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// All of them, in a thread that ends with the process.
+/// All stub servers. They run in a thread that ends with the process.
 #[derive(Debug)]
 pub(super) struct Stubs(Log);
 
 impl Stubs {
-    /// Listens at these ports of every address, and as a name server. A port that containerd itself has taken is left to it.
+    /// Listens at these ports of every address, and answers name queries. A port at which containerd itself listens is
+    /// skipped.
     pub(super) fn start(ports: &[u16]) -> io::Result<Self> {
         let log = Log::default();
         let mut listeners = Vec::new();
         for port in ports {
-            for listener in [four(*port), six(*port)] {
+            for listener in [listen_ipv4(*port), listen_ipv6(*port)] {
                 match listener {
                     Ok(listener) => {
                         listener.set_nonblocking(true)?;
                         listeners.push(listener);
                     }
-                    Err(error) if is_absent(&error) => {}
+                    Err(error) if is_skipped(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -50,12 +51,12 @@ impl Stubs {
         let names = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53))?;
         names.set_nonblocking(true)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let written = Arc::clone(&log);
+        let thread_log = Arc::clone(&log);
         thread::Builder::new().spawn(move || {
             runtime.block_on(async {
                 for listener in listeners {
                     if let Ok(listener) = TcpListener::from_std(listener) {
-                        tokio::spawn(serve(listener, Arc::clone(&written)));
+                        tokio::spawn(serve(listener, Arc::clone(&thread_log)));
                     }
                 }
                 if let Ok(names) = UdpSocket::from_std(names) {
@@ -67,18 +68,18 @@ impl Stubs {
         Ok(Self(log))
     }
 
-    /// Who was asked since the last call, in order.
-    pub(super) fn asked(&self) -> Vec<ObservedRequest> {
+    /// Returns the requests since the last call, in order.
+    pub(super) fn take_requests(&self) -> Vec<ObservedRequest> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn four(port: u16) -> io::Result<std::net::TcpListener> {
+fn listen_ipv4(port: u16) -> io::Result<std::net::TcpListener> {
     std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
 }
 
-/// For IPv6 alone, whatever the node's default is: the other family has a listener of its own.
-fn six(port: u16) -> io::Result<std::net::TcpListener> {
+/// Listens for IPv6 only, whatever the default of the node is, because IPv4 has a separate listener.
+fn listen_ipv6(port: u16) -> io::Result<std::net::TcpListener> {
     let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_ipv6_v6only(&socket, true)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -87,11 +88,11 @@ fn six(port: u16) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// A port that somebody has, or a family that the kernel has not.
-fn is_absent(error: &io::Error) -> bool {
+/// Returns true if the port is in use, or the kernel does not have the address family.
+fn is_skipped(error: &io::Error) -> bool {
     [Errno::ADDRINUSE, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
         .iter()
-        .any(|absent| error.raw_os_error() == Some(absent.raw_os_error()))
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 async fn serve(listener: TcpListener, log: Log) {
@@ -99,8 +100,8 @@ async fn serve(listener: TcpListener, log: Log) {
         if let Ok((client, _)) = listener.accept().await {
             let log = Arc::clone(&log);
             tokio::spawn(async move {
-                // One that goes away has nothing more to say.
-                tokio::time::timeout(SILENCE, answer(client, &log)).await.ok();
+                // An error is ignored: the client closed the connection, or was idle.
+                tokio::time::timeout(IDLE_TIMEOUT, answer(client, &log)).await.ok();
             });
         }
     }
@@ -108,22 +109,22 @@ async fn serve(listener: TcpListener, log: Log) {
 
 async fn answer(mut client: TcpStream, log: &Log) -> io::Result<()> {
     let at: SocketAddr = client.local_addr()?;
-    let mut said = Vec::new();
-    while said.len() < MOST {
-        if client.read_buf(&mut said).await? == 0 {
+    let mut received = Vec::new();
+    while received.len() < MAX_FIRST_BYTES {
+        if client.read_buf(&mut received).await? == 0 {
             break;
         }
-        match read(&said, at) {
+        match parse(&received, at) {
             FirstBytes::Incomplete => {}
             FirstBytes::Unrelated => {
-                client.write_all(NOTHING).await?;
+                client.write_all(NOT_FOUND).await?;
                 break;
             }
-            FirstBytes::Request(asked) => {
-                let words = if asked.path.is_some() { NOTHING } else { PLAIN };
-                // Before the answer, so that it is there when the pull is over.
-                log.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
-                client.write_all(words).await?;
+            FirstBytes::Request(request) => {
+                let response = if request.path.is_some() { NOT_FOUND } else { NO_TLS };
+                // The request is recorded before the answer, so that it is in the log when the pull ends.
+                log.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                client.write_all(response).await?;
                 break;
             }
         }

@@ -1,26 +1,25 @@
-//! The calls of CRI that the lab makes.
+//! The CRI calls that the lab makes in the role of kubelet.
 
-mod messages; // what they say, by hand
-
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
+use mirrorshift_node::messages as m;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use self::messages as m;
 use super::scene::Image;
 
 /// A connection to one containerd.
 pub(super) struct Cri(tonic::client::Grpc<Channel>);
 
-/// What CRI says of itself.
+/// The conditions that CRI reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// `RuntimeReady`.
@@ -29,19 +28,23 @@ pub struct Ready {
     pub network: bool,
 }
 
-/// A sandbox to run.
+/// A sandbox to start.
 pub(super) struct Sandbox<'a> {
-    /// Name and, as nothing of the lab is long-lived, identity too.
+    /// The name. It is also the unique id, because no sandbox of the lab is recreated.
     pub(super) name: &'a str,
-    /// In the node's own network instead of one that CNI makes.
+    /// True if the sandbox uses the node's network instead of a network that CNI creates.
     pub(super) host_network: bool,
-    /// The folder of its containers' logs.
+    /// The folder for the logs of its containers.
     pub(super) logs: &'a str,
 }
 
 impl Sandbox<'_> {
     fn config(&self) -> m::PodSandboxConfig {
-        let network = if self.host_network { m::OF_THE_NODE } else { 0 };
+        let network = if self.host_network {
+            m::NamespaceMode::Node
+        } else {
+            m::NamespaceMode::Pod
+        };
         m::PodSandboxConfig {
             metadata: Some(m::PodSandboxMetadata {
                 name: self.name.into(),
@@ -58,45 +61,45 @@ impl Sandbox<'_> {
             log_directory: self.logs.into(),
             linux: Some(m::LinuxPodSandboxConfig {
                 security_context: Some(m::LinuxSandboxSecurityContext {
-                    namespace_options: Some(m::NamespaceOption { network }),
+                    namespace_options: Some(m::NamespaceOption {
+                        network: network.into(),
+                    }),
                 }),
             }),
         }
     }
 }
 
-/// What CRI tells of one sandbox or container.
-pub(super) struct One {
-    /// The number of the state: of a sandbox 0 is ready, of a container 1 is running.
+/// The status of a sandbox or container.
+pub(super) struct ObjectStatus {
+    /// The number of the state: 0 is a ready sandbox, 1 is a running container.
     pub(super) state: i32,
-    /// The main process, by its number in the node; 0 when there is none.
+    /// The id of the main process on the node; 0 if there is none.
     pub(super) pid: i32,
 }
 
 impl Cri {
-    /// Connects to a socket. Fails while nobody listens there.
+    /// Connects to a socket. Fails while no process listens there.
     pub(super) async fn connect(socket: PathBuf) -> Result<Self, tonic::transport::Error> {
         let connector = tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
         });
-        // The address is for the protocol alone; the connector knows where to go.
+        // The protocol needs an address, and the connector ignores it.
         let channel = Endpoint::from_static("http://containerd")
             .connect_with_connector(connector)
             .await?;
         Ok(Self(tonic::client::Grpc::new(channel)))
     }
 
-    /// What the runtime service says of itself, when it answers.
+    /// Reads the conditions of the runtime service.
     pub(super) async fn status(&mut self) -> Result<Ready, Status> {
-        let answer: m::StatusResponse = self
-            .call("/runtime.v1.RuntimeService/Status", m::StatusRequest {})
-            .await?;
-        let conditions = answer.status.unwrap_or_default().conditions;
+        let response: m::StatusResponse = self.call("/runtime.v1.RuntimeService/Status", m::Empty {}).await?;
+        let conditions = response.status.unwrap_or_default().conditions;
         let holds = |kind: &str| {
             conditions
                 .iter()
-                .any(|condition| condition.kind == kind && condition.status)
+                .any(|condition| condition.r#type == kind && condition.status)
         };
         Ok(Ready {
             runtime: holds("RuntimeReady"),
@@ -104,7 +107,7 @@ impl Cri {
         })
     }
 
-    /// Pulls as kubelet does. The error's text is containerd's.
+    /// Pulls an image as kubelet does. The error is containerd's message.
     pub(super) async fn pull(&mut self, image: &Image, within: Duration) -> Result<(), String> {
         let auth = image.auth.clone().map(|login| m::AuthConfig {
             username: login.user,
@@ -125,27 +128,27 @@ impl Cri {
         }
     }
 
-    /// Whether the node holds an image.
+    /// Returns true if an image is on the node.
     pub(super) async fn holds(&mut self, reference: &str) -> Result<bool, Status> {
         let request = m::ImageStatusRequest {
             image: Some(m::ImageSpec {
                 image: reference.into(),
             }),
         };
-        let answer: m::ImageStatusResponse = self.call("/runtime.v1.ImageService/ImageStatus", request).await?;
-        Ok(answer.image.is_some_and(|image| !image.id.is_empty()))
+        let response: m::ImageStatusResponse = self.call("/runtime.v1.ImageService/ImageStatus", request).await?;
+        Ok(response.image.is_some_and(|image| !image.id.is_empty()))
     }
 
-    /// Starts a sandbox; its id.
+    /// Starts a sandbox, and returns its id.
     pub(super) async fn run_sandbox(&mut self, sandbox: &Sandbox<'_>) -> Result<String, Status> {
         let request = m::RunPodSandboxRequest {
             config: Some(sandbox.config()),
         };
-        let answer: m::RunPodSandboxResponse = self.call("/runtime.v1.RuntimeService/RunPodSandbox", request).await?;
-        Ok(answer.pod_sandbox_id)
+        let response: m::RunPodSandboxResponse = self.call("/runtime.v1.RuntimeService/RunPodSandbox", request).await?;
+        Ok(response.pod_sandbox_id)
     }
 
-    /// Starts a container in a sandbox; its id.
+    /// Starts a container in a sandbox, and returns its id.
     pub(super) async fn run_container(
         &mut self,
         (id, sandbox): (&str, &Sandbox<'_>),
@@ -166,9 +169,9 @@ impl Cri {
             }),
             sandbox_config: Some(sandbox.config()),
         };
-        let answer: m::CreateContainerResponse =
+        let response: m::CreateContainerResponse =
             self.call("/runtime.v1.RuntimeService/CreateContainer", request).await?;
-        let container_id = answer.container_id;
+        let container_id = response.container_id;
         let request = m::StartContainerRequest {
             container_id: container_id.clone(),
         };
@@ -176,46 +179,48 @@ impl Cri {
         Ok(container_id)
     }
 
-    /// Ids of all sandboxes, in whatever state.
+    /// Lists the ids of all sandboxes, in any state.
     pub(super) async fn sandboxes(&mut self) -> Result<Vec<String>, Status> {
-        self.list("/runtime.v1.RuntimeService/ListPodSandbox").await
+        let response: m::ListPodSandboxResponse = self
+            .call("/runtime.v1.RuntimeService/ListPodSandbox", m::Empty {})
+            .await?;
+        Ok(response.items.into_iter().map(|sandbox| sandbox.id).collect())
     }
 
-    /// Ids of all containers, in whatever state.
+    /// Lists the ids of all containers, in any state.
     pub(super) async fn containers(&mut self) -> Result<Vec<String>, Status> {
-        self.list("/runtime.v1.RuntimeService/ListContainers").await
+        let response: m::ListContainersResponse = self
+            .call("/runtime.v1.RuntimeService/ListContainers", m::Empty {})
+            .await?;
+        Ok(response.containers.into_iter().map(|container| container.id).collect())
     }
 
-    /// What is known of a sandbox.
-    pub(super) async fn sandbox(&mut self, id: &str) -> Result<One, Status> {
-        self.one("/runtime.v1.RuntimeService/PodSandboxStatus", id).await
-    }
-
-    /// What is known of a container.
-    pub(super) async fn container(&mut self, id: &str) -> Result<One, Status> {
-        self.one("/runtime.v1.RuntimeService/ContainerStatus", id).await
-    }
-
-    async fn list(&mut self, method: &'static str) -> Result<Vec<String>, Status> {
-        let listed: m::Listed = self.call(method, m::Empty {}).await?;
-        Ok(listed.items.into_iter().map(|item| item.id).collect())
-    }
-
-    async fn one(&mut self, method: &'static str, id: &str) -> Result<One, Status> {
-        let request = m::OneRequest {
-            id: id.into(),
+    /// Reads the status of a sandbox.
+    pub(super) async fn sandbox(&mut self, id: &str) -> Result<ObjectStatus, Status> {
+        let request = m::PodSandboxStatusRequest {
+            pod_sandbox_id: id.into(),
             verbose: true,
         };
-        let answer: m::OneResponse = self.call(method, request).await?;
-        // CRI has no field for it: kubelet's own tests read it from here too.
-        let info = answer.info.get("info").map_or("", String::as_str);
-        let info: serde_json::Value = serde_json::from_str(info).unwrap_or_default();
-        Ok(One {
-            state: answer.status.unwrap_or_default().state,
-            pid: info["pid"]
-                .as_i64()
-                .and_then(|pid| i32::try_from(pid).ok())
-                .unwrap_or(0),
+        let response: m::PodSandboxStatusResponse = self
+            .call("/runtime.v1.RuntimeService/PodSandboxStatus", request)
+            .await?;
+        Ok(ObjectStatus {
+            state: response.status.unwrap_or_default().state,
+            pid: pid(&response.info),
+        })
+    }
+
+    /// Reads the status of a container.
+    pub(super) async fn container(&mut self, id: &str) -> Result<ObjectStatus, Status> {
+        let request = m::ContainerStatusRequest {
+            container_id: id.into(),
+            verbose: true,
+        };
+        let response: m::ContainerStatusResponse =
+            self.call("/runtime.v1.RuntimeService/ContainerStatus", request).await?;
+        Ok(ObjectStatus {
+            state: response.status.unwrap_or_default().state,
+            pid: pid(&response.info),
         })
     }
 
@@ -235,4 +240,15 @@ impl Cri {
             .await?
             .into_inner())
     }
+}
+
+/// Returns the process id in the verbose part of a status. CRI has no field for it; kubelet's own tests read it there
+/// too.
+fn pid(info: &BTreeMap<String, String>) -> i32 {
+    let info = info.get("info").map_or("", String::as_str);
+    let info: serde_json::Value = serde_json::from_str(info).unwrap_or_default();
+    info["pid"]
+        .as_i64()
+        .and_then(|pid| i32::try_from(pid).ok())
+        .unwrap_or(0)
 }
