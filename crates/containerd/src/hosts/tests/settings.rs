@@ -1,11 +1,11 @@
-//! What one host's settings make of it: URL, defaults, TLS, fields, place.
+//! Settings of one host: URL, defaults, TLS, fields, location.
 
 use crate::hosts::error::HostsFaultKind;
 use crate::hosts::tests::*;
 
 #[test]
-fn urls_of_hosts() {
-    // Written; plain; with override_path. `-` is never asked.
+fn host_urls_have_api_root() {
+    // As written; without and with override_path. containerd never contacts `-`.
     for (url, plain, overridden) in [
         ("https://a", "https://a/v2", "https://a"),
         ("a:5000", "https://a:5000/v2", "https://a:5000"),
@@ -35,15 +35,15 @@ fn urls_of_hosts() {
 }
 
 #[test]
-fn the_last_host_is_the_registry_unless_a_server_is_named() {
+fn last_host_is_the_registry_unless_server_is_set() {
     let root = "capabilities = [\"pull\"]\noverride_path = true\nskip_verify = true\n[host]\n";
     assert_eq!(of_file("2.1.9", root), ["https://reg.test:5000/v2 unverified"]);
     let server = format!("server = \"http://s:81/x\"\n{root}");
     assert_eq!(of_file("1.7.0", &server), ["http://s:81/x pull"]);
     assert_eq!(of_file("2.1.9", &server), ["https, http://s:81/x pull unverified"]);
-    for nobody in ["", "httpbin:5000", "https://", "http:s"] {
-        let text = format!("server = \"{nobody}\"\n[host]\n");
-        assert_eq!(of_file("2.1.9", &text), [UPSTREAM], "{nobody}");
+    for server in ["", "httpbin:5000", "https://", "http:s"] {
+        let text = format!("server = \"{server}\"\n[host]\n");
+        assert_eq!(of_file("2.1.9", &text), [UPSTREAM], "{server}");
     }
     for (server, asked) in [
         ("", "registry-1.docker.io"),
@@ -65,7 +65,7 @@ fn the_last_host_is_the_registry_unless_a_server_is_named() {
 }
 
 #[test]
-fn localhost_by_release_and_port() {
+fn localhost_scheme_depends_on_release_and_port() {
     let (https, http) = ("https://{} unverified", "http://{}");
     let first = "https, http://{} unverified";
     for (releases, none, p80, p443, p5000) in [
@@ -103,7 +103,7 @@ fn localhost_by_release_and_port() {
 }
 
 #[test]
-fn tls_settings_on_http_by_release_and_port() {
+fn http_with_tls_settings_depends_on_release_and_port() {
     for (release, none, p80, p5000) in [
         ("1.6.24", false, false, false),
         ("1.6.25", false, false, true),
@@ -144,7 +144,7 @@ fn tls_settings_on_http_by_release_and_port() {
 }
 
 #[test]
-fn fields_by_release() {
+fn fields_depend_on_release() {
     let asked = |release: &str, setting: &str| {
         let text = format!("[host.\"http://m:5000\"]\n{setting}\n");
         routed(release, "r", &[("r/hosts.toml", &text)])
@@ -202,7 +202,7 @@ fn fields_by_release() {
         .map(|(name, values)| (name.as_str(), values.join(",")))
         .collect();
     assert_eq!(headers, [("b.c", "2,3".to_owned()), ("x-A", "1".to_owned())]);
-    // 1.x takes names in capitals, 2.x in any case, the last one winning.
+    // 1.x accepts names in capitals, 2.x in any case; the last one takes effect.
     for (setting, one, two) in [
         ("CAPABILITIES = [\"pull\"]", true, true),
         ("Capabilities = [\"pull\"]", false, true),
@@ -221,14 +221,14 @@ fn fields_by_release() {
 }
 
 #[test]
-fn where_a_host_stands_and_whose_credentials_it_gets() {
+fn hosts_have_location_and_credentials() {
     let tree = tree(&[("r/hosts.toml", "server = \"https://s\"\n\n[host.\"http://m:5000\"]\n")]);
     let version = version("2.1.9");
     let credentials = |host: &str| (host == "m:5000").then(|| host.to_owned());
     let Route::Hosts(asks) = route(
         &LookupContext {
             credentials: &credentials,
-            ..alone(&version, &tree, "/certs")
+            ..minimal_context(&version, &tree, "/certs")
         },
         "r",
     ) else {
