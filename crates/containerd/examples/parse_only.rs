@@ -1,4 +1,4 @@
-//! Reads a file and parses it as TOML. `benches/run` compares the time of the whole program with the time of this one.
+//! Reads a file and parses it as TOML. `benches/run` compares the time of the whole program with the time of this example.
 #![expect(clippy::expect_used, reason = "a measurement that fails must stop with a message")]
 #![expect(clippy::disallowed_methods, reason = "the smallest program that reads a file")]
 

@@ -11,7 +11,7 @@ use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use crate::{hosts, mirrors};
 
-/// The path of containerd's configuration, unless its unit names another one.
+/// The path of containerd's configuration, unless its unit names a different path.
 pub const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
 /// The customary folder of hosts directories.
 pub const CERTS_D: &str = "/etc/containerd/certs.d";

@@ -111,7 +111,7 @@ pub(crate) struct Endpoint {
     pub(crate) scheme: Option<Scheme>,
     /// Host and port as written.
     pub(crate) host: String,
-    /// As written; `/v2` if there is none.
+    /// The path as written; `/v2` if there is none.
     pub(crate) path: String,
 }
 

@@ -188,8 +188,8 @@ impl PartialEq for RegistryHost {
 }
 
 impl PartialEq for Route {
-    /// Two routes that fail are equal whatever the reason, because neither sends a request. A host that repeats the one
-    /// before it is ignored, because a second identical request has the same answer.
+    /// Two routes that fail are equal whatever the reason, because neither sends a request. A host that repeats the
+    /// previous host is ignored, because a second identical request has the same answer.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Hosts(left), Self::Hosts(right)) => without_repeats(left).eq(without_repeats(right)),

@@ -14,9 +14,9 @@ pub(super) struct Case {
 
 /// A case that does not raise the finding.
 pub(super) enum NegativeCase {
-    /// The same files on this release.
+    /// The files of the positive case, on this release.
     Version(&'static str),
-    /// These files on the same release.
+    /// These files, on the release of the positive case.
     Files(&'static [(&'static str, &'static str)]),
     /// More than 1,000 files in this folder raise the finding; an empty folder does not.
     Root(&'static str),

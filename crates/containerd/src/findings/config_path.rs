@@ -2,7 +2,7 @@
 
 use crate::config::Cri;
 use crate::findings::catalogue::FindingId;
-use crate::findings::{FinderInput, FindingSink};
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::rules::Rule;
 use crate::tree::Entry;
 
@@ -30,7 +30,7 @@ fn list(input: &FinderInput<'_>, value: &str, splits: bool, found: &mut FindingS
     let place = input.written_path().cloned();
     let written = place.is_some();
     let used: Vec<&str> = value.split(':').filter(|root| holds_directories(input, root)).collect();
-    // The default list does no harm while none of its folders is used.
+    // The default list does no harm while its folders are not used.
     if !written && used.is_empty() {
         return;
     }

@@ -2,7 +2,8 @@
 
 use crate::config::{Cri, CriUnavailable};
 use crate::findings::catalogue::{FindingId, Severity};
-use crate::findings::{FinderInput, FindingSink, live};
+use crate::findings::finding::{FinderInput, FindingSink};
+use crate::findings::live;
 use crate::redact::written_url;
 use crate::rules::Rule;
 use crate::toml::value::Value;

@@ -3,8 +3,9 @@
 use crate::config::{Config, Cri};
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document};
 use crate::findings::catalogue::FindingId;
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::findings::live::{self, ReleaseReading, SettingLocation};
-use crate::findings::{FinderInput, FindingSink, shown};
+use crate::findings::shown;
 use crate::redact::written_url;
 use crate::route::SourceLocation;
 use crate::rules::Rule;
@@ -79,7 +80,7 @@ fn reason(input: &FinderInput<'_>, group: &RegistryTable) -> String {
     if in_live_table && input.version.has(Rule::PluginTablesMerged) {
         "They have no effect: containerd replaces them with the registry settings of the older table.".to_owned()
     } else if in_live_table {
-        "They have no effect: the same table in a later file replaces this one.".to_owned()
+        "They have no effect: the same table in a later file replaces this table.".to_owned()
     } else {
         format!(
             "They have no effect: for these files containerd {} reads `plugins.\"{live_plugin}\".registry`.",

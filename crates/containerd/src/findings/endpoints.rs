@@ -1,7 +1,8 @@
 //! Findings about endpoints that containerd skips, contacts differently from what was intended, or contacts too often.
 
 use crate::findings::catalogue::FindingId;
-use crate::findings::{FinderInput, FindingSink, shown};
+use crate::findings::finding::{FinderInput, FindingSink};
+use crate::findings::shown;
 use crate::image::Image;
 use crate::mirrors::{Endpoint, ignored_url_parts};
 use crate::redact::written_url;

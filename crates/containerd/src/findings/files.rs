@@ -2,8 +2,9 @@
 
 use crate::document::{CRI_TWO, ConfigFile, LoadWarning};
 use crate::findings::catalogue::FindingId;
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::findings::live::each_leaf;
-use crate::findings::{FinderInput, FindingSink, shown};
+use crate::findings::shown;
 use crate::redact::written_url;
 use crate::rules::Rule;
 use crate::toml::value::{Table, Value};

@@ -2,8 +2,8 @@
 
 use crate::config::registry_of_directory;
 use crate::findings::catalogue::FindingId;
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::findings::keys::never_matches;
-use crate::findings::{FinderInput, FindingSink};
 use crate::hosts::error::HostsFaultKind as Kind;
 use crate::hosts::lint::hosts_faults;
 use crate::redact::written_url;

@@ -1,7 +1,7 @@
 //! Findings about keys in registry tables: unknown keys, and registries that no image has.
 
 use crate::findings::catalogue::FindingId;
-use crate::findings::{FinderInput, FindingSink};
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::image::is_registry;
 use crate::redact::written_url;
 use crate::registry::{HostConfig, Mirror, UnknownKey};

@@ -43,7 +43,7 @@ pub(super) fn each_leaf<'t>(table: &'t Table, path: &mut Vec<&'t str>, visit: &m
     }
 }
 
-/// The same files as one line of releases reads them.
+/// The files as one line of releases reads them.
 pub(super) struct ReleaseReading {
     line: &'static Line,
     /// `None` if the daemon would not start.

@@ -2,7 +2,7 @@
 
 use crate::certs;
 use crate::findings::catalogue::FindingId;
-use crate::findings::{FinderInput, FindingSink};
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::mirrors::Endpoint;
 use crate::redact::written_url;
 use crate::registry::TlsConfig;

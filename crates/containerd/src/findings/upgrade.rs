@@ -3,7 +3,8 @@
 use crate::config::{Config, Cri};
 use crate::document::load::LoadError;
 use crate::findings::catalogue::{FindingId, Severity};
-use crate::findings::{Finding, FindingSink, dormant, live};
+use crate::findings::finding::{Finding, FindingSink};
+use crate::findings::{dormant, live};
 use crate::image::UNNAMED_REGISTRY;
 use crate::redact::written_url;
 use crate::registries::named_registries;

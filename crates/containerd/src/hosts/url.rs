@@ -197,7 +197,7 @@ pub(crate) fn clean(path: &str) -> String {
 }
 
 /// Joins two parts as `filepath.Join` does and makes the result absolute. A relative path is in the daemon's working
-/// directory, which is `/` under systemd unless the unit sets another one.
+/// directory, which is `/` under systemd unless the unit sets a different directory.
 pub(crate) fn join(base: &str, name: &str) -> String {
     clean(&format!("/{base}/{name}"))
 }

@@ -1,6 +1,6 @@
 //! Redacts text without structure: URLs, comments, the output of programs.
 
-use crate::redact::{MASK, NAMES};
+use crate::redact::secrets::{MASK, NAMES};
 
 /// Returns `text` without the user-info and queries of URLs, and without bearer and basic tokens.
 pub fn text(text: &str) -> String {

@@ -1,7 +1,8 @@
 //! Redacts TOML by its punctuation only, so that text that no parser accepts (a commented-out table, half a line) is masked
 //! too.
 
-use crate::redact::{MASK, free, is_secret};
+use crate::redact::free;
+use crate::redact::secrets::{MASK, is_secret};
 
 /// Returns `text` with the same lines and `***` for every secret value.
 ///

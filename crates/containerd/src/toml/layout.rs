@@ -3,7 +3,7 @@
 //! With values only, an edit would also change the text between them. Releases with go-toml v2 also find the hosts of a
 //! hosts.toml only by its headers, in their order.
 
-use crate::toml::Fault;
+use crate::toml::fault::Fault;
 use std::ops::Range;
 use toml_parser::decoder::Encoding;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};

@@ -4,6 +4,8 @@
 
 /// The differences between the TOML parsers of the releases.
 pub(crate) mod dialect;
+/// Errors of a parser, and line numbers.
+pub(crate) mod fault;
 /// Headers, assignments and comments with their byte ranges.
 pub(crate) mod layout;
 /// Values with their byte ranges.
@@ -11,11 +13,10 @@ pub(crate) mod value;
 
 pub(crate) use crate::toml::dialect::mask;
 pub use crate::toml::dialect::{AcceptedBy, SyntaxError};
+pub use crate::toml::fault::line_at;
 pub use crate::toml::layout::{Assignment, Expression, Header, Layout};
 
 pub use crate::toml::value::{Table, Value, ValueKind};
-
-use std::ops::Range;
 
 /// A parsed file: its text, layout and values.
 #[derive(Clone, Debug)]
@@ -44,16 +45,4 @@ pub fn parse(bytes: &[u8], is_v1: bool) -> Result<Parsed, Box<SyntaxError>> {
         layout,
         root,
     })
-}
-
-/// An error of a parser, before it is explained to an operator.
-struct Fault {
-    message: String,
-    span: Range<usize>,
-}
-
-/// Returns the line, counted from 1, of the byte at `offset`.
-pub fn line_at(text: &str, offset: usize) -> usize {
-    let before = text.get(..offset).unwrap_or(text);
-    before.matches('\n').count() + 1
 }

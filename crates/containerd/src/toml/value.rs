@@ -1,6 +1,6 @@
 //! The values of a TOML file, each with its byte range.
 
-use crate::toml::Fault;
+use crate::toml::fault::Fault;
 use indexmap::IndexMap;
 use std::ops::Range;
 use toml_edit::{Document, Item};
