@@ -221,13 +221,14 @@ fn route_host(
     })
 }
 
-/// The `ns` that a host other than the registry's own is told (core/remotes/docker/registry.go, `isProxy`).
+/// Returns the `ns` parameter for a host other than the registry's own (core/remotes/docker/registry.go, `isProxy`).
 pub(crate) fn namespace(registry: &str, host: &str) -> Option<String> {
     let own = host == registry || registry == "docker.io" && host == "registry-1.docker.io";
     (!own).then(|| registry.to_owned())
 }
 
-/// `getTLSConfig`: an unreadable file fails the pull, a CA file without a certificate counts for nothing.
+/// Returns the TLS settings of a host as `getTLSConfig` does: an unreadable file makes the pull fail, and a CA file without
+/// a certificate is ignored.
 fn tls(config: &TlsConfig, files: CertificateFiles<'_>) -> Result<Tls, Failure> {
     let mut tls = Tls {
         skip_verify: config.insecure_skip_verify,

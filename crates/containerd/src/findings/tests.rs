@@ -282,9 +282,6 @@ fn drop_in_replaces_table_names_lost_keys_without_values() {
 /// Returns the lines of releases on which some case raises a finding, as text.
 fn releases(id: FindingId) -> String {
     let cases: Vec<_> = CASES.iter().filter(|case| case.id == id).collect();
-    if let Some(case) = UPGRADES.iter().find(|case| case.id == id) {
-        return format!("an upgrade, such as {} to {}", case.on.0, case.on.1);
-    }
     let is_raised = |version: &str| {
         let is_raised_by = |case: &&crate::findings::cases::Case| match case.off {
             NegativeCase::Root(_) => true,
@@ -326,37 +323,54 @@ fn link(id: FindingId) -> String {
 
 /// Returns the tables of `docs/findings.md`.
 fn tables() -> String {
-    let mut text = String::from("## By severity\n\n| severity | findings |\n| --- | --- |\n");
+    let mut rows: Vec<String> = ["## By severity", "", "| severity | findings |", "| --- | --- |"]
+        .map(str::to_owned)
+        .into();
     for severity in Severity::ALL {
         let ids = FindingId::ALL.iter().filter(|id| id.severity() == *severity);
         let links: Vec<String> = ids.map(|id| link(*id)).collect();
-        text += &format!("| {severity} | {} |\n", links.join(", "));
+        rows.push(format!("| {severity} | {} |", links.join(", ")));
     }
-    text += "\n## By release\n\nReleases on which the examples of the tests raise the finding, of the lines\n";
     let lines: Vec<&str> = LINES.iter().map(|line| line.from).collect();
-    text += &format!("{}.\n\n| releases | findings |\n| --- | --- |\n", lines.join(", "));
+    rows.extend([
+        String::new(),
+        "## By release".to_owned(),
+        String::new(),
+        "Releases on which the examples of the tests raise the finding, of the lines".to_owned(),
+        format!("{}.", lines.join(", ")),
+        String::new(),
+        "| releases | findings |".to_owned(),
+        "| --- | --- |".to_owned(),
+    ]);
     let mut by_release: Vec<(String, Vec<String>)> = Vec::new();
     for id in FindingId::ALL.iter().filter(|id| !id.as_str().starts_with("upgrade-")) {
-        let releases = releases(*id);
-        match by_release.iter_mut().find(|(text, _)| *text == releases) {
-            Some((_, links)) => links.push(link(*id)),
-            None => by_release.push((releases, vec![link(*id)])),
+        let range = releases(*id);
+        match by_release.iter_mut().find(|(known, _)| *known == range) {
+            Some((_, found)) => found.push(link(*id)),
+            None => by_release.push((range, vec![link(*id)])),
         }
     }
-    by_release.sort_by_key(|(releases, _)| (releases != "every release", releases.clone()));
-    for (releases, links) in by_release {
-        text += &format!("| {releases} | {} |\n", links.join(", "));
-    }
-    text += "\n## Contents\n\n| finding | severity | summary |\n| --- | --- | --- |\n";
-    for id in FindingId::ALL {
-        text += &format!(
-            "| {} | {} | {} |\n",
-            link(*id),
-            id.severity(),
-            id.summary().replace("  ", " ")
-        );
-    }
-    text
+    by_release.sort_by_key(|(range, _)| (range != "every release", range.clone()));
+    rows.extend(
+        by_release
+            .iter()
+            .map(|(range, links)| format!("| {range} | {} |", links.join(", "))),
+    );
+    rows.extend(
+        [
+            "",
+            "## Contents",
+            "",
+            "| finding | severity | summary |",
+            "| --- | --- | --- |",
+        ]
+        .map(str::to_owned),
+    );
+    rows.extend(FindingId::ALL.iter().map(|id| {
+        let summary = id.summary().replace("  ", " ");
+        format!("| {} | {} | {summary} |", link(*id), id.severity())
+    }));
+    rows.join("\n") + "\n"
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! TOML as containerd's releases parse it: values with their locations, and the layout that an edit needs.
 //!
-//! Nothing here knows containerd's settings.
+//! The modules here do not interpret containerd's settings.
 
 /// The differences between the TOML parsers of the releases.
 pub(crate) mod dialect;

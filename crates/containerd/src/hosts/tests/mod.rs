@@ -48,22 +48,22 @@ fn routed(release: &str, registry: &str, files: &[(&str, &str)]) -> Route {
 
 /// Returns a line per host: URL, capabilities, TLS settings.
 fn lines(route: &Route) -> Vec<String> {
-    let line = |ask: &RegistryHost| {
-        let first = if ask.scheme == Scheme::HttpsThenHttp {
+    let line = |host: &RegistryHost| {
+        let first = if host.scheme == Scheme::HttpsThenHttp {
             "https, "
         } else {
             ""
         };
-        let may = match (ask.pulls, ask.resolves) {
+        let may = match (host.pulls, host.resolves) {
             (true, true) => "",
             (true, false) => " pull",
             _ => " nothing",
         };
-        let skip = if ask.tls.skip_verify { " unverified" } else { "" };
-        format!("{first}{}{may}{skip}", ask.url())
+        let skip = if host.tls.skip_verify { " unverified" } else { "" };
+        format!("{first}{}{may}{skip}", host.url())
     };
     match route {
-        Route::Hosts(asks) => asks.iter().map(line).collect(),
+        Route::Hosts(hosts) => hosts.iter().map(line).collect(),
         Route::Fails(failure) => vec![format!("fails: {}", failure.reason)],
     }
 }
@@ -119,7 +119,7 @@ fn config_path_list_is_split_except_by_the_transfer_service() {
         tree.insert(path, Entry::Folder(Vec::new()));
     }
     let version = version("2.1.9");
-    let asked = |config_path: &str, splits_list| {
+    let host_count = |config_path: &str, splits_list| {
         let setting = LookupContext {
             splits_list,
             ..minimal_context(&version, &tree, config_path)
@@ -134,10 +134,10 @@ fn config_path_list_is_split_except_by_the_transfer_service() {
         ("", 1),
         ("certs", 2),
     ] {
-        assert_eq!(asked(config_path, true), hosts, "{config_path}");
+        assert_eq!(host_count(config_path, true), hosts, "{config_path}");
     }
-    assert_eq!(asked("/certs:/etc", false), 1);
-    assert_eq!(asked("/certs", false), 2);
+    assert_eq!(host_count("/certs:/etc", false), 1);
+    assert_eq!(host_count("/certs", false), 2);
     assert_eq!(lookup::roots("/a::b", true), ["/a", "/", "/b"]);
     assert_eq!(lookup::roots("/a:/b", false), ["/a:/b"]);
 }
@@ -282,13 +282,13 @@ fn unread_paths_name_every_file_of_a_route() {
     let text = "[host.\"https://m\"]\nca = \"ca.pem\"\nclient = [[\"../x.pem\", \"/y.pem\"]]\n";
     let whole = tree(&[("reg.test/hosts.toml", text), ("x.pem", CA)]);
     let mut read = Tree::new();
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for _ in 0..10 {
-        let wanted = unread_hosts_paths(&version("2.1.9"), &read, "/certs", "reg.test");
-        for path in &wanted {
+        let unread = unread_hosts_paths(&version("2.1.9"), &read, "/certs", "reg.test");
+        for path in &unread {
             read.insert(path.clone(), whole.get(path).cloned().unwrap_or(Entry::Absent));
         }
-        asked.extend(wanted);
+        requested.extend(unread);
     }
     // The first bad file ends the pull, so those after it do not matter.
     let expected = [
@@ -298,8 +298,8 @@ fn unread_paths_name_every_file_of_a_route() {
         "/certs/reg.test/ca.pem",
     ];
     assert!(
-        expected.iter().all(|path| asked.iter().any(|asked| asked == path)),
-        "{asked:?}"
+        expected.iter().all(|path| requested.iter().any(|known| known == path)),
+        "{requested:?}"
     );
     read.insert("/certs/reg.test/ca.pem", Entry::File(CA.as_bytes().to_vec()));
     assert_eq!(
@@ -357,8 +357,8 @@ fn route_fails_if_containerd_crashes_or_is_unknown() {
     assert!(fails("1.7.24", two_keys) && !fails("2.1.9", two_keys));
     let dotted = "host.a.capabilities = [\"pull\"]\nhost.a.skip_verify = true\n";
     assert!(fails("2.1.9", dotted) && fails("2.3.4", dotted) && !fails("2.4.2", dotted) && !fails("1.7.24", dotted));
-    let below = "[host.\"https://a\"]\nheader.x = \"y\"\nheader.z = \"y\"\n";
-    assert!(!fails("2.1.9", below));
+    let dotted = "[host.\"https://a\"]\nheader.x = \"y\"\nheader.z = \"y\"\n";
+    assert!(!fails("2.1.9", dotted));
     for text in ["[host] [host.a]\n", "[host.\"https://\\u0061\"]\n"] {
         assert!(fails("1.7.24", text) && !fails("2.1.9", text), "{text}");
     }
