@@ -208,6 +208,24 @@ fn both_set_refuses_if_the_plugin_is_required() {
 }
 
 #[test]
+fn upgrade_kills_cri_recommends_migrate_only_if_mirrors_are_in_effect() {
+    let remedy = |text: &str, from: &str, to: &str| {
+        let mut tree = tree(&[(DEFAULT_CONFIG, text)]);
+        let (now, then) = (from.parse().unwrap(), to.parse().unwrap());
+        let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+        let view = |reading, version| ReleaseView { reading, version };
+        let findings = upgrade(view(&before, &now), view(&after, &then), &tree);
+        let finding = findings.iter().find(|finding| finding.id == FindingId::UpgradeKillsCri);
+        finding.unwrap().remedy.clone()
+    };
+    let live = "version = 2\n[§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n";
+    assert!(remedy(live, "2.1.9", "2.2.0").starts_with("Move the mirrors"));
+    // 2.2 ignores both settings of a file without `version`, and 2.3 reads them.
+    let ignored = "[plugins.cri.registry]\nconfig_path = \"/a\"\n[plugins.cri.registry.mirrors.\"ghcr.io\"]\n";
+    assert!(remedy(ignored, "2.2.7", "2.3.4").starts_with("Remove the setting"));
+}
+
+#[test]
 fn wildcard_single_upstream_names_host_and_registries() {
     let text = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"registry.k8s.io/pause:3.9\"\n\
                 [§.mirrors.\"*\"]\nendpoint = [\"http://10.0.0.1:5000\"]\n[§.mirrors.\"ghcr.io\"]\n\
@@ -323,25 +341,29 @@ fn link(id: FindingId) -> String {
 
 /// Returns the tables of `docs/findings.md`.
 fn tables() -> String {
-    let mut rows: Vec<String> = ["## By severity", "", "| severity | findings |", "| --- | --- |"]
-        .map(str::to_owned)
-        .into();
+    let title = |name: &str, columns: &str| {
+        let rule = columns.split(" | ").map(|_| "---").collect::<Vec<_>>().join(" | ");
+        [
+            format!("## {name}"),
+            String::new(),
+            format!("| {columns} |"),
+            format!("| {rule} |"),
+        ]
+    };
+    let mut rows = Vec::from(title("Contents", "finding | severity | summary"));
+    rows.extend(FindingId::ALL.iter().map(|id| {
+        let summary = id.summary().replace("  ", " ");
+        format!("| {} | {} | {summary} |", link(*id), id.severity())
+    }));
+    rows.push(String::new());
+    rows.extend(title("By severity", "severity | findings"));
     for severity in Severity::ALL {
         let ids = FindingId::ALL.iter().filter(|id| id.severity() == *severity);
         let links: Vec<String> = ids.map(|id| link(*id)).collect();
         rows.push(format!("| {severity} | {} |", links.join(", ")));
     }
-    let lines: Vec<&str> = LINES.iter().map(|line| line.from).collect();
-    rows.extend([
-        String::new(),
-        "## By release".to_owned(),
-        String::new(),
-        "Releases on which the examples of the tests raise the finding, of the lines".to_owned(),
-        format!("{}.", lines.join(", ")),
-        String::new(),
-        "| releases | findings |".to_owned(),
-        "| --- | --- |".to_owned(),
-    ]);
+    rows.push(String::new());
+    rows.extend(title("By release", "releases | findings"));
     let mut by_release: Vec<(String, Vec<String>)> = Vec::new();
     for id in FindingId::ALL.iter().filter(|id| !id.as_str().starts_with("upgrade-")) {
         let range = releases(*id);
@@ -356,20 +378,6 @@ fn tables() -> String {
             .iter()
             .map(|(range, links)| format!("| {range} | {} |", links.join(", "))),
     );
-    rows.extend(
-        [
-            "",
-            "## Contents",
-            "",
-            "| finding | severity | summary |",
-            "| --- | --- | --- |",
-        ]
-        .map(str::to_owned),
-    );
-    rows.extend(FindingId::ALL.iter().map(|id| {
-        let summary = id.summary().replace("  ", " ");
-        format!("| {} | {} | {summary} |", link(*id), id.severity())
-    }));
     rows.join("\n") + "\n"
 }
 
