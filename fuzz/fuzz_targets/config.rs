@@ -1,4 +1,4 @@
-//! A configuration with a drop-in and a hosts.toml: read, searched for findings, planned on, and planned on again.
+//! Reads a configuration with a drop-in and a hosts.toml, searches it for findings, and makes two plans for it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,8 +16,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((version, rest)) = version(data) else { return };
     let files = Files::split(rest, PATHS);
     for bytes in files.0.values() {
-        for one in [true, false] {
-            if let Ok(parsed) = toml::parse(bytes, one) {
+        for is_v1 in [true, false] {
+            if let Ok(parsed) = toml::parse(bytes, is_v1) {
                 assert_eq!(parsed.text.as_bytes(), bytes.as_slice());
             }
         }
@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
         let (old, new) = (String::from_utf8_lossy(old), String::from_utf8_lossy(new));
         for line in new.lines().filter(|line| !old.lines().any(|other| other == *line)) {
             let ours = line.contains("config_path") || line.contains("registry") || line.trim_start().starts_with('#');
-            // A file without a last newline gets one before what is added.
+            // A file without a final newline gets a newline before the added lines.
             assert!(
                 ours || line.trim().is_empty(),
                 "a line appeared: {line:?}\n{old}\n---\n{new}"

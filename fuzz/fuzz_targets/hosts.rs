@@ -1,4 +1,4 @@
-//! A hosts.toml in the folder of a registry, as each release reads it.
+//! Reads a hosts.toml in a registry's hosts directory, as each release does.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,19 +18,19 @@ fuzz_target!(|data: &[u8]| {
         }
         for _ in 0..100 {
             for path in unread_hosts_paths(&version, &tree, ROOT, registry) {
-                assert!(tree.get(&path).is_none(), "asked again for {path}");
+                assert!(tree.get(&path).is_none(), "requested {path} again");
                 tree.insert(path.clone(), files.entry(&path));
             }
         }
-        let asks = hosts_asks(&version, &folder, bytes, registry);
+        let direct = hosts_asks(&version, &folder, bytes, registry);
         let route = hosts_route(&version, &tree, ROOT, registry);
-        match (&asks, &route) {
-            // An empty file is none.
+        match (&direct, &route) {
+            // containerd treats an empty file as a missing file.
             _ if bytes.is_empty() => {}
-            (Ok(asks), Route::Hosts(hosts)) => assert_eq!(asks, hosts),
+            (Ok(direct), Route::Hosts(hosts)) => assert_eq!(direct, hosts),
             (Err(_), _) => assert!(
                 !hosts_faults(&version, &tree, &folder).is_empty(),
-                "nothing is said of it"
+                "the rejected file has no fault"
             ),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! A journal that somebody else left below the root: read or refused, never followed into a panic.
+//! Reads a journal that another program wrote in the root. It is accepted or rejected without a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -39,13 +39,13 @@ fuzz_target!(|data: &[u8]| {
     sealed.extend_from_slice(data);
     sealed.push(b'}');
     if read(&sealed) {
-        // Another digest over the same body is damage.
-        let turned = if digest.starts_with('0') { "1" } else { "0" };
-        let other = [turned, &digest[1..]].concat();
+        // The same body with a different digest is damaged.
+        let first = if digest.starts_with('0') { "1" } else { "0" };
+        let other = [first, &digest[1..]].concat();
         let text = String::from_utf8(sealed).expect("JSON is UTF-8");
         assert!(
             !read(text.replacen(&digest, &other, 1).as_bytes()),
-            "a wrong digest is taken"
+            "a wrong digest is accepted"
         );
     }
 });

@@ -1,4 +1,4 @@
-//! What the command line shows of files: never a password, and every line stays a line.
+//! Redacts files as the command line does: the output never contains the password, and has the same lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,14 +7,14 @@ use mirrorshift_containerd::toml::{self, Table, ValueKind};
 
 const SECRET: &str = "hunter2-8f3a";
 
-/// Whether a key that names a secret holds ours.
-fn held(table: &Table) -> bool {
+/// Returns true if a key named `password` has the secret.
+fn has_secret(table: &Table) -> bool {
     table.iter().any(|(key, value)| match &value.kind {
         ValueKind::String(text) => key.eq_ignore_ascii_case("password") && text.contains(SECRET),
-        ValueKind::Table(table) => held(table),
+        ValueKind::Table(table) => has_secret(table),
         ValueKind::Array(values) => values
             .iter()
-            .any(|value| matches!(&value.kind, ValueKind::Table(table) if held(table))),
+            .any(|value| matches!(&value.kind, ValueKind::Table(table) if has_secret(table))),
         _ => false,
     })
 }
@@ -23,20 +23,20 @@ fuzz_target!(|data: &str| {
     let shown = redact::file(data);
     assert_eq!(shown.lines().count(), data.lines().count(), "{data:?}\n{shown:?}");
     drop(redact::free_text(data));
-    // An input that names the secret itself shows it in any place.
+    // An input that contains the secret itself may have it anywhere.
     if data.contains(SECRET) {
         return;
     }
-    // The secret stands where the input has an `@`, or in an assignment at its end.
+    // The secret replaces the first `@` of the input, or is in an assignment at its end.
     let text = match data.split_once('@') {
         Some((before, after)) => format!("{before}{SECRET}{after}"),
         None => format!("{data}\npassword = \"{SECRET}\"\n"),
     };
-    for one in [true, false] {
-        if let Ok(parsed) = toml::parse(text.as_bytes(), one) {
+    for is_v1 in [true, false] {
+        if let Ok(parsed) = toml::parse(text.as_bytes(), is_v1) {
             let shown = redact::file(&text);
             assert!(
-                !held(&parsed.root) || !shown.contains(SECRET),
+                !has_secret(&parsed.root) || !shown.contains(SECRET),
                 "shown:\n{shown}\nof:\n{text}"
             );
         }

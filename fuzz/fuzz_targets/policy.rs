@@ -1,4 +1,4 @@
-//! A policy, and what it does to a node that has mirrors.
+//! Parses a policy and makes a plan with it for a node that has mirrors.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,8 +17,12 @@ fuzz_target!(|data: &[u8]| {
     let policy = match Policy::parse_bytes(data, "policy.yaml") {
         Ok(policy) => policy,
         Err(error) => {
-            let said = error.to_string();
-            assert!(!said.is_empty() && said.len() < 4096, "{} bytes of message", said.len());
+            let message = error.to_string();
+            assert!(
+                !message.is_empty() && message.len() < 4096,
+                "{} bytes of message",
+                message.len()
+            );
             return;
         }
     };

@@ -1,4 +1,4 @@
-//! What people and files write as one word: versions, image references, registries, endpoints and flags.
+//! Parses single words: versions, image references, registries, endpoints and flags.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -35,13 +35,13 @@ fuzz_target!(|text: &str| {
         })
         .collect();
     let table = "plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors";
-    let of = |registry: &str, endpoint: &str| {
+    let config = |registry: &str, endpoint: &str| {
         format!("version = 2\n[{table}.\"{registry}\"]\nendpoint = [\"{endpoint}\"]\n")
     };
     let version: Version = VERSIONS[text.len() % VERSIONS.len()]
         .parse()
         .expect("a version of the list");
-    for file in [of("reg.test", &quoted), of(&quoted, "https://cache.test")] {
+    for file in [config("reg.test", &quoted), config(&quoted, "https://cache.test")] {
         settles(&version, &Files::split(file.as_bytes(), &[CONFIG]), &Policy::default());
     }
 });

@@ -1,20 +1,21 @@
-//! What the fuzz targets share: a node's files in memory, and planning on them.
+//! Code that the fuzz targets share: a node's files in memory, and plans for them.
 
 use mirrorshift_containerd::{Entry, Tree, Version, read};
 use mirrorshift_plan::policy::Policy;
 use mirrorshift_plan::{NodeFiles, Plan, Refusal, plan};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a node's configuration starts.
+/// The path of a node's configuration.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
 
-/// Releases on both sides of every change of reading that the rules know.
+/// Releases before and after every change that the rules have.
 pub const VERSIONS: &[&str] = &[
     "1.6.0", "1.6.16", "1.6.20", "1.6.36", "1.7.7", "1.7.24", "1.7.32", "2.0.0", "2.0.11", "2.1.9", "2.2.1", "2.2.7",
     "2.3.4", "2.3.6", "2.4.2",
 ];
 
-/// The release that an input's first byte picks, and the rest of the input. Seeds start with a letter: `a` is the first.
+/// Returns the release that the first byte of an input selects, and the rest of the input. Seeds start with a letter; `a`
+/// selects the first release.
 pub fn version(data: &[u8]) -> Option<(Version, &[u8])> {
     let (first, rest) = data.split_first()?;
     let at = usize::from(first.wrapping_sub(b'a')) % VERSIONS.len();
@@ -27,7 +28,7 @@ pub fn version(data: &[u8]) -> Option<(Version, &[u8])> {
 pub struct Files(pub BTreeMap<String, Vec<u8>>);
 
 impl Files {
-    /// Files between lines `%%`, for these paths in turn.
+    /// Splits an input at lines `%%` and assigns the parts to these paths in order.
     pub fn split(data: &[u8], paths: &[&str]) -> Self {
         let mut rest = data;
         let mut files = BTreeMap::new();
@@ -47,16 +48,16 @@ impl Files {
         Self(files)
     }
 
-    /// What stands at `path`.
+    /// Returns the entry at `path`.
     pub fn entry(&self, path: &str) -> Entry {
         if let Some(bytes) = self.0.get(path) {
             return Entry::File(bytes.clone());
         }
-        let below = format!("{}/", path.trim_end_matches('/'));
+        let prefix = format!("{}/", path.trim_end_matches('/'));
         let names: BTreeSet<String> = self
             .0
             .keys()
-            .filter_map(|file| file.strip_prefix(&below)?.split('/').next())
+            .filter_map(|file| file.strip_prefix(&prefix)?.split('/').next())
             .map(str::to_owned)
             .collect();
         if names.is_empty() {
@@ -65,11 +66,11 @@ impl Files {
         Entry::Folder(names.into_iter().collect())
     }
 
-    /// Everything that `version` wants to see of them.
+    /// Returns a tree with every file that `version` requests.
     ///
     /// # Panics
     ///
-    /// When it asks for something twice, or without end.
+    /// Panics if it requests a path twice, or does not stop.
     pub fn tree(&self, version: &Version) -> Tree {
         let mut tree = Tree::new();
         for _ in 0..1000 {
@@ -78,18 +79,18 @@ impl Files {
                 return tree;
             }
             for path in missing {
-                assert!(tree.get(&path).is_none(), "asked again for {path}");
+                assert!(tree.get(&path).is_none(), "requested {path} again");
                 tree.insert(path.clone(), self.entry(&path));
             }
         }
-        panic!("asks for files without end");
+        panic!("does not stop to request files");
     }
 
-    /// The files once the plan's steps are done; each must find what it expects.
+    /// Returns the files after the plan's steps.
     ///
     /// # Panics
     ///
-    /// When a step does not find what it expects.
+    /// Panics if a step does not find the contents that it expects.
     pub fn apply(&self, plan: &Plan) -> Self {
         use mirrorshift_plan::{Digest, Expect};
         let mut files = self.clone();
@@ -108,7 +109,7 @@ impl Files {
     }
 }
 
-/// Plans on files that nobody has planned on before.
+/// Makes a plan for the files.
 pub fn planned(
     version: &Version,
     files: &Files,
@@ -126,11 +127,11 @@ pub fn planned(
     plan(&node, policy)
 }
 
-/// Plans, applies, plans again: the second plan must be empty.
+/// Makes a plan, applies it, and makes a second plan.
 ///
 /// # Panics
 ///
-/// When it is not.
+/// Panics if the second plan is not empty.
 pub fn settles(version: &Version, files: &Files, policy: &Policy) -> Option<(Plan, Files)> {
     let plan = planned(version, files, &BTreeSet::new(), policy).ok()?;
     let after = files.apply(&plan);

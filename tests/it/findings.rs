@@ -1,4 +1,4 @@
-//! The findings of 168 real files on six releases, where that corpus stands beside the project.
+//! The findings of 168 real files on six releases. The test needs the corpus next to the project.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,21 +17,27 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     mirrorshift_tests::with_corpus(&[
         (
-            "findings::every_file_has_findings_in_order_on_every_release_and_no_panic",
-            every_file_has_findings_in_order_on_every_release_and_no_panic,
+            "findings::findings_of_every_file_are_ordered_on_every_release",
+            findings_of_every_file_are_ordered_on_every_release,
         ),
-        ("findings::files_that_nobody_could_read", files_that_nobody_could_read),
         (
-            "findings::files_that_mean_something_else_than_they_say",
-            files_that_mean_something_else_than_they_say,
+            "findings::files_that_containerd_rejects_have_syntax_findings",
+            files_that_containerd_rejects_have_syntax_findings,
         ),
-        ("findings::files_with_nothing_to_report", files_with_nothing_to_report),
+        (
+            "findings::files_with_misplaced_settings_have_findings",
+            files_with_misplaced_settings_have_findings,
+        ),
+        (
+            "findings::files_without_faults_have_no_findings",
+            files_without_faults_have_no_findings,
+        ),
     ])
 }
 
 const VERSIONS: [&str; 6] = ["1.6.20", "1.7.24", "2.1.9", "2.2.1", "2.3.4", "2.4.2"];
 
-/// Every configuration, by its number.
+/// Returns every configuration, by its number.
 fn files(corpus: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = std::fs::read_dir(corpus)
         .unwrap()
@@ -69,7 +75,7 @@ fn found(version: &str, bytes: &[u8]) -> Vec<Finding> {
     findings(&reading, &tree, &version)
 }
 
-fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path) {
+fn findings_of_every_file_are_ordered_on_every_release(corpus: &Path) {
     let files = files(corpus);
     assert_eq!(files.len(), 168);
     let mut counts: BTreeMap<FindingId, [usize; VERSIONS.len()]> = BTreeMap::new();
@@ -96,7 +102,7 @@ fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path)
             }
         }
     }
-    // What was measured with real binaries: 46 of 49 working files die on 2.2.0 and 2.2.1, and 13 stand without a version.
+    // Measured with real binaries: 46 of 49 working files lose CRI on 2.2.0 and 2.2.1, and 13 have no version.
     assert_eq!(counts[&FindingId::BothByDefault], [0, 0, 0, 46, 0, 0]);
     assert_eq!(counts[&FindingId::NoVersionKey], [13, 13, 0, 0, 0, 0]);
     println!("{:28} {VERSIONS:?}", "finding");
@@ -105,10 +111,10 @@ fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path)
     }
 }
 
-/// The findings of a file by name, deprecations left out: nearly every file has them.
+/// Returns the names of the findings of a file, without deprecations, which nearly every file has.
 fn ids(files: &BTreeMap<String, Vec<u8>>, name: &str, version: &str) -> Vec<&'static str> {
     let findings = found(version, &files[name]);
-    let telling = findings.iter().filter(|finding| {
+    let specific = findings.iter().filter(|finding| {
         let common = [
             FindingId::MirrorsDeprecated,
             FindingId::ConfigsDeprecated,
@@ -117,10 +123,10 @@ fn ids(files: &BTreeMap<String, Vec<u8>>, name: &str, version: &str) -> Vec<&'st
         ];
         !common.contains(&finding.id)
     });
-    telling.map(|finding| finding.id.as_str()).collect()
+    specific.map(|finding| finding.id.as_str()).collect()
 }
 
-fn files_that_nobody_could_read(corpus: &Path) {
+fn files_that_containerd_rejects_have_syntax_findings(corpus: &Path) {
     let files = files(corpus);
     for version in VERSIONS {
         for (name, id) in [
@@ -146,13 +152,13 @@ fn files_that_nobody_could_read(corpus: &Path) {
     assert!(twice.what.contains("duplicate key"), "{}", twice.what);
 }
 
-fn files_that_mean_something_else_than_they_say(corpus: &Path) {
+fn files_with_misplaced_settings_have_findings(corpus: &Path) {
     let files = files(corpus);
-    // A mirror as an array in a file without a version: nobody looks at it until 2.3, which refuses it.
+    // A mirror as an array in a file without a version: every release before 2.3 ignores it, and 2.3 rejects it.
     assert_eq!(ids(&files, "143", "1.7.24"), ["dormant-registry"]);
     assert_eq!(ids(&files, "143", "2.1.9"), ["dormant-registry"]);
     assert_eq!(ids(&files, "143", "2.3.4"), ["wrong-type"]);
-    // A misspelt `plugins`: nothing to repair, as repairing it would kill CRI.
+    // A misspelt `plugins`: a corrected name would stop CRI.
     for version in VERSIONS {
         let findings = found(version, &files["147"]);
         let typo = findings
@@ -163,12 +169,12 @@ fn files_that_mean_something_else_than_they_say(corpus: &Path) {
         assert!(typo.remedy.contains("would stop the CRI plugin"), "{typo:?}");
         assert!(typo.effect.contains("No release"), "{typo:?}");
     }
-    // Keys that slipped below a mirror.
+    // Keys of other tables after a mirror's header.
     assert_eq!(ids(&files, "141", "1.7.24"), ["dormant-registry"]);
-    let slipped = ids(&files, "141", "2.3.4");
+    let misplaced = ids(&files, "141", "2.3.4");
     assert!(
-        slipped.contains(&"misplaced-key") && slipped.contains(&"endpoint-path-without-v2"),
-        "{slipped:?}"
+        misplaced.contains(&"misplaced-key") && misplaced.contains(&"endpoint-path-without-v2"),
+        "{misplaced:?}"
     );
     for version in VERSIONS {
         let ids = ids(&files, "164", version);
@@ -180,13 +186,13 @@ fn files_that_mean_something_else_than_they_say(corpus: &Path) {
     }
 }
 
-fn files_with_nothing_to_report(corpus: &Path) {
+fn files_without_faults_have_no_findings(corpus: &Path) {
     let files = files(corpus);
     for version in VERSIONS {
         for name in ["025", "132"] {
             assert!(ids(&files, name, version).is_empty(), "{name} {version}");
         }
-        // The tables of another program's plugin are no misspelt ones.
+        // The tables of another program's plugin are not misspelt CRI tables.
         for name in ["012", "046", "102", "103"] {
             let ids = ids(&files, name, version);
             assert!(!ids.contains(&"misspelt-table"), "{name} {version}: {ids:?}");

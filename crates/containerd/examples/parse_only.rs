@@ -1,9 +1,6 @@
-//! Reads a file and parses it as TOML, and nothing else: what `benches/run` measures the whole program against.
-#![expect(clippy::expect_used, reason = "a measurement that cannot be made should say so")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a program of its own, of the smallest that reads a file"
-)]
+//! Reads a file and parses it as TOML. `benches/run` compares the time of the whole program with the time of this example.
+#![expect(clippy::expect_used, reason = "a measurement that fails must stop with a message")]
+#![expect(clippy::disallowed_methods, reason = "the smallest program that reads a file")]
 
 fn main() {
     let path = std::env::args().nth(1).expect("the path of a file");

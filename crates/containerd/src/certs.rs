@@ -1,13 +1,13 @@
-//! Certificates and keys as Go looks at them, for legacy settings and hosts.toml alike.
+//! Certificates and keys as Go reads them, for `configs.<host>.tls` and hosts.toml.
 //!
-//! Whether a key belongs to its certificate is not checked, nor what only newer Go releases refuse, such as negative serial
-//! numbers.
+//! The checks do not test that a key belongs to its certificate, and do not reject what only newer Go releases reject, such
+//! as negative serial numbers.
 
 use crate::pem::{Block, blocks};
 use der::{Decode, Reader};
 use x509_cert::certificate::{CertificateInner, Raw};
 
-/// Whether there is a certificate to trust in the file (`AppendCertsFromPEM`).
+/// Returns true if the file contains a certificate that Go trusts (`AppendCertsFromPEM`).
 pub(crate) fn holds_certificate(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     blocks(&text)
@@ -15,10 +15,10 @@ pub(crate) fn holds_certificate(bytes: &[u8]) -> bool {
         .any(|block| !block.has_headers && is_certificate(block))
 }
 
-/// What is wrong with a client certificate and its key.
+/// The fault of a client certificate and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PairFault {
-    /// The first certificate cannot be read, or there is none.
+    /// The first certificate cannot be decoded, or there is none.
     #[error("there is no certificate")]
     NoCertificate,
     /// There is no private key.
@@ -29,7 +29,7 @@ pub(crate) enum PairFault {
     BadKey,
 }
 
-/// Looks at a client certificate and its key (`tls.X509KeyPair`).
+/// Checks a client certificate and its key (`tls.X509KeyPair`).
 pub(crate) fn check_pair(certificate: &[u8], key: &[u8]) -> Result<(), PairFault> {
     match blocks(&String::from_utf8_lossy(certificate))
         .iter()

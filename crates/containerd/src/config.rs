@@ -1,10 +1,8 @@
-//! A node's containerd configuration as one value: what it loads, whether CRI lives, and who is asked for an image.
+//! A node's containerd configuration: the merged files, the state of the CRI plugin, and the route of each registry.
 
 use crate::document::load::LoadError;
-use crate::document::{
-    Document, {self},
-};
-use crate::image::is_registry;
+use crate::document::{self, Document};
+use crate::image::{UNNAMED_REGISTRY, is_registry};
 use crate::registry::Registry;
 use crate::route::{Failure, Origin, Provenance, RegistryHost, Route};
 use crate::rules::Rule;
@@ -13,70 +11,93 @@ use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use crate::{hosts, mirrors};
 
-/// Where containerd looks for its configuration unless its unit says otherwise.
+/// The path of containerd's configuration, unless its unit names a different path.
 pub const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
-/// Where hosts directories stand by custom.
+/// The customary folder of hosts directories.
 pub const CERTS_D: &str = "/etc/containerd/certs.d";
 
-/// What a node's containerd makes of its files.
+/// A node's configuration as one containerd release reads it.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The merged configuration.
     pub document: Document,
-    /// Its live registry settings.
+    /// The registry settings in effect.
     pub registry: Registry,
-    /// Whether the CRI plugin loads with them.
+    /// The state of the CRI plugin with these settings.
     pub cri: Cri,
 }
 
-/// Whether the CRI plugin loads.
+/// The state of the CRI plugin.
 #[derive(Clone, Debug)]
 pub enum Cri {
-    /// As far as the registry settings go, it does.
+    /// The registry settings do not keep it from loading.
     Loads,
-    /// It does not: the daemon runs, and every CRI call is answered `Unimplemented`.
+    /// It does not load: the daemon runs, and every CRI call fails with `Unimplemented`.
     Dead {
-        /// Why.
+        /// The reason.
         reason: CriUnavailable,
-        /// What is to blame.
+        /// The setting that causes it.
         failure: Failure,
-        /// Whether `required_plugins` takes the daemon down with it.
+        /// True if the daemon exits, because `required_plugins` names the plugin.
         daemon_too: bool,
     },
 }
 
-/// Why the CRI plugin does not load.
+/// The reason why the CRI plugin does not load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CriUnavailable {
-    /// `mirrors` beside a `config_path` that somebody wrote.
+    /// `mirrors` together with a `config_path` that is written in a file.
     Both,
-    /// `mirrors` beside the `config_path` that this version fills in.
+    /// `mirrors` together with the `config_path` that this version sets by default.
     BothByDefault,
-    /// `configs.<host>.tls` beside `config_path`, on 1.x.
+    /// `configs.<host>.tls` together with `config_path`, on 1.x.
     TlsBesideConfigPath,
     /// A key of `auths` that Go cannot read as a URL, such as an address with a port and no scheme.
     AuthsKey,
 }
 
-/// What reading came to.
+/// The result of [`read`].
 #[derive(Debug)]
 pub struct ReadResult {
-    /// The configuration, or why the daemon would not start with it. Final only when nothing is missing.
+    /// The configuration, or the reason why the daemon would not start with it. Final only if `missing` is empty.
     pub outcome: Result<Config, Box<LoadError>>,
-    /// Paths that must be read into the tree first.
+    /// Paths that the caller must read into the tree before it calls [`read`] again.
     pub missing: Vec<String>,
 }
 
 /// Reads the configuration that starts at `root` as `version` does.
 ///
-/// Asks for every file that a route may depend on: imports, hosts directories (those in `/etc/containerd/certs.d` too,
-/// even when it is not in force), certificates and keys.
+/// [`ReadResult::missing`] names every file that a route may depend on: imports, hosts directories (also those in
+/// `/etc/containerd/certs.d` if `config_path` does not name it), certificates and keys.
+///
+/// ```
+/// use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, read};
+///
+/// let text = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"ghcr.io\"]\n\
+///             endpoint = [\"http://cache:5010\"]\n";
+/// let mut tree = Tree::new();
+/// tree.insert(DEFAULT_CONFIG, Entry::File(text.into()));
+/// let version = "1.7.24".parse()?;
+/// let result = loop {
+///     let result = read(&version, DEFAULT_CONFIG, &tree);
+///     if result.missing.is_empty() {
+///         break result;
+///     }
+///     for path in result.missing {
+///         // A real caller reads the path. Here no other file exists.
+///         tree.insert(path, Entry::Absent);
+///     }
+/// };
+/// let config = result.outcome?;
+/// assert_eq!(config.registry.mirrors[0].registry, "ghcr.io");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read(version: &Version, root: &str, tree: &Tree) -> ReadResult {
     let loaded = document::load(version, root, tree);
-    let outcome = loaded.outcome.and_then(Config::of);
+    let outcome = loaded.outcome.and_then(Config::from_document);
     let mut missing = loaded.missing;
     if let Ok(config) = &outcome {
-        missing.extend(config.wanted(tree));
+        missing.extend(config.required_paths(tree));
     }
     missing.retain(|path| tree.get(path).is_none());
     missing.sort();
@@ -85,9 +106,9 @@ pub fn read(version: &Version, root: &str, tree: &Tree) -> ReadResult {
 }
 
 impl Config {
-    fn of(document: Document) -> Result<Self, Box<LoadError>> {
+    fn from_document(document: Document) -> Result<Self, Box<LoadError>> {
         let registry = Registry::read(&document)?;
-        let cri = cri(&document, &registry);
+        let cri = cri_state(&document, &registry);
         Ok(Self {
             document,
             registry,
@@ -95,7 +116,21 @@ impl Config {
         })
     }
 
-    /// Who is asked for the images of `registry` (host and port; `docker.io` for Docker Hub).
+    /// Returns the route for images of `registry` (host and port; `docker.io` for Docker Hub).
+    ///
+    /// ```
+    /// use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, read};
+    ///
+    /// let text = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"ghcr.io\"]\n\
+    ///             endpoint = [\"http://cache:5010\"]\n";
+    /// let mut tree = Tree::new();
+    /// tree.insert(DEFAULT_CONFIG, Entry::File(text.into()));
+    /// let config = read(&"1.7.24".parse()?, DEFAULT_CONFIG, &tree).outcome?;
+    /// let route = config.route(&tree, "ghcr.io");
+    /// let urls: Vec<String> = route.asks().iter().map(|host| host.url()).collect();
+    /// assert_eq!(urls, ["http://cache:5010/v2", "https://ghcr.io/v2"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn route(&self, tree: &Tree, registry: &str) -> Route {
         match &self.cri {
             Cri::Dead { failure, .. } => Route::Fails(failure.clone()),
@@ -103,7 +138,7 @@ impl Config {
         }
     }
 
-    /// [`Config::route`] as it would be if the CRI plugin loaded: by hosts directories where `config_path` is set.
+    /// Returns [`Config::route`] as it would be if the CRI plugin loaded: by hosts directories if `config_path` is set.
     pub fn route_if_cri_loaded(&self, tree: &Tree, registry: &str) -> Route {
         if !is_registry(registry) {
             return mirrors::failure("not the name of a registry", None);
@@ -111,32 +146,32 @@ impl Config {
         match &self.registry.config_path {
             Some(path) => {
                 let credentials = |host: &str| self.credentials(host);
-                hosts::route(&self.setting(tree, &path.value, &credentials), registry)
+                hosts::route(&self.lookup_context(tree, &path.value, &credentials), registry)
             }
             None => self.route_by_mirrors(tree, registry),
         }
     }
 
-    /// The route that `mirrors` and `configs` spell out, whatever `config_path` says.
+    /// Returns the route by `mirrors` and `configs`, whatever the value of `config_path`.
     pub fn route_by_mirrors(&self, tree: &Tree, registry: &str) -> Route {
         mirrors::route(&self.registry, tree, registry)
     }
 
-    /// The hosts that `mirrors` and `configs` spell out, whether or not the certificates they name can be read.
+    /// Returns the hosts that `mirrors` and `configs` list. Certificates that they name need not be readable.
     ///
     /// # Errors
     ///
-    /// An endpoint that is no URL spells out nothing.
+    /// Fails if an endpoint is not a URL.
     pub fn hosts_listed_in_mirrors(&self, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
         mirrors::literal_endpoints(&self.registry, registry)
     }
 
-    /// A mirror of `registry` at `url`, asked as an endpoint of `mirrors` is: with the TLS settings and credentials that
-    /// `configs` has for its host.
+    /// Returns the host for a mirror of `registry` at `url`, with the TLS settings and credentials that `configs` has for it,
+    /// as if `url` were an endpoint in `mirrors`.
     ///
     /// # Errors
     ///
-    /// The URL cannot be asked, or a certificate cannot be read.
+    /// Fails if the URL is not an http or https URL, or a certificate cannot be read.
     pub fn mirror(&self, tree: &Tree, registry: &str, url: &str) -> Result<RegistryHost, Failure> {
         mirrors::mirror(
             &self.registry,
@@ -150,13 +185,13 @@ impl Config {
         )
     }
 
-    /// The route that hosts directories below `config_path` would give, whatever is in force.
+    /// Returns the route by the hosts directories in `config_path`, whatever the configuration has.
     pub fn route_by_hosts(&self, tree: &Tree, config_path: &str, registry: &str) -> Route {
         let credentials = |host: &str| self.credentials(host);
-        hosts::route(&self.setting(tree, config_path, &credentials), registry)
+        hosts::route(&self.lookup_context(tree, config_path, &credentials), registry)
     }
 
-    /// The key of `configs` whose `auth` a host is shown.
+    /// Returns the key of `configs` whose `auth` containerd sends to `host`.
     fn credentials(&self, host: &str) -> Option<String> {
         self.registry
             .configs
@@ -165,7 +200,7 @@ impl Config {
             .map(|_| host.to_owned())
     }
 
-    fn setting<'s>(
+    fn lookup_context<'s>(
         &'s self,
         tree: &'s Tree,
         config_path: &'s str,
@@ -181,7 +216,7 @@ impl Config {
         }
     }
 
-    /// The folders that `config_path` names as this version splits it.
+    /// Returns the folders that `config_path` names, as this version splits it.
     pub fn hosts_roots(&self) -> Vec<String> {
         match &self.registry.config_path {
             None => Vec::new(),
@@ -190,7 +225,7 @@ impl Config {
         }
     }
 
-    /// Registries that have a directory below `root`, by their plain names.
+    /// Returns the registries that have a directory in `root`.
     pub fn directories(&self, tree: &Tree, root: &str) -> Vec<String> {
         let Some(Entry::Folder(names)) = tree.get(root) else {
             return Vec::new();
@@ -206,33 +241,34 @@ impl Config {
         registries
     }
 
-    fn wanted(&self, tree: &Tree) -> Vec<String> {
-        let mut wanted = mirrors::wanted(&self.registry);
+    /// Returns the paths that any route may depend on.
+    fn required_paths(&self, tree: &Tree) -> Vec<String> {
+        let mut paths = mirrors::required_paths(&self.registry);
         let mut roots = self.hosts_roots();
         if !roots.iter().any(|root| root == CERTS_D) {
             roots.push(CERTS_D.to_owned());
         }
         for root in roots.iter().filter(|root| root.starts_with('/')) {
-            wanted.push(root.clone());
+            paths.push(root.clone());
             if let Some(Entry::Folder(names)) = tree.get(root) {
-                wanted.extend(names.iter().map(|name| format!("{root}/{name}")));
+                paths.extend(names.iter().map(|name| format!("{root}/{name}")));
             }
             let credentials = |host: &str| self.credentials(host);
-            let setting = self.setting(tree, root, &credentials);
+            let context = self.lookup_context(tree, root, &credentials);
             for registry in self
                 .directories(tree, root)
                 .iter()
                 .map(String::as_str)
-                .chain(["unnamed.invalid"])
+                .chain([UNNAMED_REGISTRY])
             {
-                wanted.extend(hosts::unread_paths(&setting, registry));
+                paths.extend(hosts::unread_paths(&context, registry));
             }
         }
-        wanted
+        paths
     }
 }
 
-/// `port.test_5000_` is the directory of `port.test:5000`.
+/// Returns the registry of a hosts directory: `port.test:5000` for `port.test_5000_`.
 pub(crate) fn registry_of_directory(name: &str) -> String {
     let with_port = name.strip_suffix('_').and_then(|rest| rest.rsplit_once('_'));
     match with_port {
@@ -243,8 +279,8 @@ pub(crate) fn registry_of_directory(name: &str) -> String {
     }
 }
 
-fn cri(document: &Document, registry: &Registry) -> Cri {
-    let dead = |reason, text: &str, place| Cri::Dead {
+fn cri_state(document: &Document, registry: &Registry) -> Cri {
+    let unavailable = |reason, text: &str, place| Cri::Dead {
         reason,
         failure: Failure {
             reason: format!("{text}, so the CRI plugin does not load"),
@@ -257,21 +293,21 @@ fn cri(document: &Document, registry: &Registry) -> Cri {
         if let Some(mirror) = registry.mirrors.first() {
             let place = Some(mirror.place.clone());
             return if path.place.is_some() {
-                dead(CriUnavailable::Both, "`mirrors` and `config_path` are both set", place)
+                unavailable(CriUnavailable::Both, "`mirrors` and `config_path` are both set", place)
             } else {
-                let text = "`mirrors` is set beside the `config_path` that this version fills in";
-                dead(CriUnavailable::BothByDefault, text, place)
+                let text = "`mirrors` is set together with the `config_path` that this version sets by default";
+                unavailable(CriUnavailable::BothByDefault, text, place)
             };
         }
         if let Some(tls) = tls {
             let text = "`configs.<host>.tls` and `config_path` are both set";
-            return dead(CriUnavailable::TlsBesideConfigPath, text, tls.place.clone());
+            return unavailable(CriUnavailable::TlsBesideConfigPath, text, tls.place.clone());
         }
     }
     match registry.auths.iter().find(|(key, _)| hosts::url::parse(key).is_err()) {
-        Some((_, place)) => dead(
+        Some((_, place)) => unavailable(
             CriUnavailable::AuthsKey,
-            "a key of `auths` is no URL",
+            "a key of `auths` is not a URL",
             Some(place.clone()),
         ),
         None => Cri::Loads,
@@ -284,7 +320,7 @@ fn requires_cri(document: &Document) -> bool {
         return false;
     };
     let names = [document::CRI_ONE, document::CRI_TWO, document::CRI_IMAGES];
-    let images_counts = document.version.has(Rule::SchemaThree);
-    let counts = |name: &str| names.contains(&name) && (images_counts || name != document::CRI_IMAGES);
-    plugins.iter().filter_map(Value::as_str).any(counts)
+    let knows_images = document.version.has(Rule::SchemaThree);
+    let is_cri = |name: &str| names.contains(&name) && (knows_images || name != document::CRI_IMAGES);
+    plugins.iter().filter_map(Value::as_str).any(is_cri)
 }

@@ -1,22 +1,25 @@
-//! An image reference, as far as routes need it: its registry, its repository and what it is named by.
+//! Image references: the registry, repository, tag and digest that a route depends on.
 
 use std::fmt;
 use std::str::FromStr;
 
+/// A registry that no file names. It represents every other registry when routes are compared.
+pub const UNNAMED_REGISTRY: &str = "unnamed.invalid";
+
 /// A normalised image reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The registry with its port, `docker.io` where none is written.
+    /// The registry with its port; `docker.io` if the reference has none.
     pub registry: String,
-    /// The repository, `library/` included where Docker Hub implies it.
+    /// The repository, with the `library/` that Docker Hub implies.
     pub repository: String,
-    /// The tag; `latest` where neither tag nor digest is written.
+    /// The tag; `latest` if the reference has neither tag nor digest.
     pub tag: Option<String>,
     /// The digest, `sha256:…`.
     pub digest: Option<String>,
 }
 
-/// A text that is no image reference.
+/// An error for text that is not an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an image reference: {1}")]
 pub struct ImageError(String, &'static str);
@@ -24,7 +27,7 @@ pub struct ImageError(String, &'static str);
 impl FromStr for Image {
     type Err = ImageError;
 
-    /// Normalises as containerd does (distribution/reference, `ParseDockerRef`).
+    /// Parses and normalises a reference as containerd does (distribution/reference, `ParseDockerRef`).
     fn from_str(text: &str) -> Result<Self, ImageError> {
         let refuse = |why| Err(ImageError(text.chars().take(80).collect(), why));
         let (name, digest) = match text.split_once('@') {
@@ -47,7 +50,7 @@ impl FromStr for Image {
         };
         let tag_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         if tag.is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.bytes().all(tag_byte)) {
-            return refuse("its tag has characters that no tag has");
+            return refuse("its tag has characters that a tag cannot have");
         }
         let path_byte =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.' | b'-' | b'/');
@@ -63,7 +66,7 @@ impl FromStr for Image {
         } else {
             path.to_owned()
         };
-        // Containerd drops the tag when there is a digest too.
+        // containerd drops the tag if there is a digest.
         let tag = match digest {
             Some(_) => None,
             None => Some(tag.unwrap_or("latest").to_owned()),
@@ -91,7 +94,7 @@ fn split_domain(name: &str) -> (String, &str) {
     }
 }
 
-/// Whether `text` is a host name or address with an optional port, as the registry part of a reference may be.
+/// Returns true if `text` is a host name or address with an optional port, as in the registry part of a reference.
 pub fn is_registry(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normalised_as_containerd_does() {
+    fn references_are_normalised_as_in_containerd() {
         let digest = format!("sha256:{}", "a".repeat(64));
         for (text, normal) in [
             ("nginx", "docker.io/library/nginx:latest".to_owned()),
@@ -151,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
+    fn malformed_references_are_rejected() {
         let long = "a".repeat(300);
         for text in [
             "",

@@ -1,62 +1,61 @@
-//! Who is asked under `registry.mirrors` and `registry.configs` (`registryHosts` and `registryEndpoints` of the CRI plugin).
+//! Routes by `registry.mirrors` and `registry.configs` (`registryHosts` and `registryEndpoints` of the CRI plugin).
 
 use crate::certs;
-use crate::hosts::url;
-use crate::hosts::url::is_localhost;
+use crate::hosts::url::{self, is_localhost};
 use crate::registry::{Mirror, Registry, TlsConfig};
 use crate::route::{Failure, Headers, Origin, Provenance, RegistryHost, Route, Scheme, SourceLocation, Tls};
 use crate::tree::Tree;
 
-/// The route of `registry` under the legacy rules.
+/// Returns the route of `registry` by `mirrors` and `configs`.
 pub(crate) fn route(settings: &Registry, tree: &Tree, registry: &str) -> Route {
-    match walk(settings, Files::Read(tree), registry) {
-        Ok(asks) => Route::Hosts(asks),
+    match walk(settings, CertificateFiles::Checked(tree), registry) {
+        Ok(hosts) => Route::Hosts(hosts),
         Err(failure) => Route::Fails(failure),
     }
 }
 
-/// The hosts that the settings spell out, whether or not the certificates that they name can be read.
+/// Returns the hosts that the settings list. Certificates that they name need not be readable.
 ///
 /// # Errors
 ///
-/// An endpoint that is no URL spells out nothing.
+/// Fails if an endpoint is not a URL.
 pub(crate) fn literal_endpoints(settings: &Registry, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
-    walk(settings, Files::Ignored, registry)
+    walk(settings, CertificateFiles::Ignored, registry)
 }
 
-/// Whether certificate files are looked into.
+/// Controls the check of certificate files.
 #[derive(Clone, Copy)]
-enum Files<'t> {
-    Read(&'t Tree),
+enum CertificateFiles<'t> {
+    Checked(&'t Tree),
     Ignored,
 }
 
-fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
+fn walk(settings: &Registry, files: CertificateFiles<'_>, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
     let (mirror, rule) = match settings.mirror(registry) {
         Some(mirror) => (Some(mirror), Origin::Mirror),
         None => (settings.mirror("*"), Origin::Wildcard),
     };
-    let mut asks = Vec::new();
+    let mut hosts = Vec::new();
     let mut names_registry = false;
     for (written, place) in mirror.iter().flat_map(|mirror| &mirror.endpoints) {
         let Some(endpoint) = Endpoint::read(written) else {
             return Err(Failure {
-                reason: "an endpoint is no URL, which fails every pull".to_owned(),
+                reason: "an endpoint is not a URL, so every pull fails".to_owned(),
                 place: Some(place.clone()),
             });
         };
         names_registry |= endpoint.host == registry;
-        // An endpoint of another scheme fails at once and the next one is asked.
+        // An endpoint with another scheme fails at once, and containerd tries the next one.
         let Some(scheme) = endpoint.scheme else { continue };
         let why = Provenance {
             rule,
             place: Some(place.clone()),
         };
-        asks.push(ask(settings, files, registry, scheme, &endpoint, why)?);
+        hosts.push(route_host(settings, files, registry, scheme, &endpoint, why)?);
     }
     if !names_registry {
         let (endpoint, scheme) = upstream(registry);
-        asks.push(ask(
+        hosts.push(route_host(
             settings,
             files,
             registry,
@@ -68,10 +67,10 @@ fn walk(settings: &Registry, files: Files<'_>, registry: &str) -> Result<Vec<Reg
             },
         )?);
     }
-    Ok(asks)
+    Ok(hosts)
 }
 
-/// One mirror as an endpoint of this URL would be asked.
+/// Returns the host for a mirror at this URL, as if it were an endpoint.
 pub(crate) fn mirror(
     settings: &Registry,
     tree: &Tree,
@@ -80,16 +79,23 @@ pub(crate) fn mirror(
     why: Provenance,
 ) -> Result<RegistryHost, Failure> {
     let unreadable = || Failure {
-        reason: "not a URL that can be asked".to_owned(),
+        reason: "not an http or https URL".to_owned(),
         place: why.place.clone(),
     };
     let endpoint = Endpoint::read(url).ok_or_else(unreadable)?;
     let scheme = endpoint.scheme.ok_or_else(unreadable)?;
-    ask(settings, Files::Read(tree), registry, scheme, &endpoint, why)
+    route_host(
+        settings,
+        CertificateFiles::Checked(tree),
+        registry,
+        scheme,
+        &endpoint,
+        why,
+    )
 }
 
-/// Files that must have been read before [`route`] can answer.
-pub(crate) fn wanted(settings: &Registry) -> Vec<String> {
+/// Returns the files that [`route`] needs.
+pub(crate) fn required_paths(settings: &Registry) -> Vec<String> {
     let tls = settings.configs.values().filter_map(|config| config.tls.as_ref());
     let files = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
     files
@@ -101,16 +107,16 @@ pub(crate) fn wanted(settings: &Registry) -> Vec<String> {
 /// An endpoint as the CRI plugin reads it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    /// Nothing for a scheme that no request can be made with.
+    /// `None` for a scheme that containerd cannot use.
     pub(crate) scheme: Option<Scheme>,
     /// Host and port as written.
     pub(crate) host: String,
-    /// As written; `/v2` when there is none.
+    /// The path as written; `/v2` if there is none.
     pub(crate) path: String,
 }
 
 impl Endpoint {
-    /// Reads what stands in an `endpoint` list, or nothing when it cannot be read as a URL.
+    /// Parses an entry of an `endpoint` list; returns `None` if it is not a URL.
     pub(crate) fn read(written: &str) -> Option<Self> {
         let written = if written.contains("://") {
             written.to_owned()
@@ -125,18 +131,18 @@ impl Endpoint {
             "https" => Some(Scheme::Https),
             _ => None,
         };
-        // A request for no host fails like one of an unknown scheme.
+        // A request without a host fails like one with an unknown scheme.
         let scheme = scheme.filter(|_| !read.host.is_empty());
         let path = if read.path.is_empty() { "/v2" } else { &read.path };
         Some(Self {
             scheme,
             host: read.host,
-            path: joined(path),
+            path: clean_path(path),
         })
     }
 }
 
-/// The parts of what stands in an `endpoint` list that reach no request: containerd takes scheme, host and path of the URL
+/// Returns the parts of an `endpoint` that containerd does not send. It uses only scheme, host and path of the URL
 /// (`registryHosts` of its CRI plugin).
 pub fn ignored_url_parts(written: &str) -> Vec<&'static str> {
     let rest = written.split_once("://").map_or(written, |(_, rest)| rest);
@@ -149,20 +155,20 @@ pub fn ignored_url_parts(written: &str) -> Vec<&'static str> {
     ];
     parts
         .into_iter()
-        .filter(|(_, there)| *there)
+        .filter(|(_, is_present)| *is_present)
         .map(|(name, _)| name)
         .collect()
 }
 
-/// A request joins the path and the rest of its URL with `path.Join`, so doubled and trailing slashes never show.
-fn joined(path: &str) -> String {
+/// Cleans a path. A request joins it with the rest of its URL by `path.Join`, which removes double and trailing slashes.
+fn clean_path(path: &str) -> String {
     match url::clean(path).as_str() {
         "/" => String::new(),
         clean => clean.to_owned(),
     }
 }
 
-/// The registry's own host, which is asked last.
+/// Returns the registry's own host, which containerd tries last.
 fn upstream(registry: &str) -> (Endpoint, Scheme) {
     let host = if registry == "docker.io" {
         "registry-1.docker.io"
@@ -184,9 +190,9 @@ fn upstream(registry: &str) -> (Endpoint, Scheme) {
     )
 }
 
-fn ask(
+fn route_host(
     settings: &Registry,
-    files: Files<'_>,
+    files: CertificateFiles<'_>,
     registry: &str,
     scheme: Scheme,
     endpoint: &Endpoint,
@@ -203,7 +209,7 @@ fn ask(
         path: endpoint.path.clone(),
         resolves: true,
         pulls: true,
-        // On plain HTTP there is nothing to verify.
+        // Plain HTTP has no certificates.
         tls: if scheme == Scheme::Http { Tls::default() } else { tls },
         headers: Headers::default(),
         credentials: config
@@ -215,14 +221,15 @@ fn ask(
     })
 }
 
-/// The `ns` that a host other than the registry's own is told (core/remotes/docker/registry.go, `isProxy`).
+/// Returns the `ns` parameter for a host other than the registry's own (core/remotes/docker/registry.go, `isProxy`).
 pub(crate) fn namespace(registry: &str, host: &str) -> Option<String> {
     let own = host == registry || registry == "docker.io" && host == "registry-1.docker.io";
     (!own).then(|| registry.to_owned())
 }
 
-/// `getTLSConfig`: an unreadable file fails the pull, a CA file without a certificate counts for nothing.
-fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
+/// Returns the TLS settings of a host as `getTLSConfig` does: an unreadable file makes the pull fail, and a CA file without
+/// a certificate is ignored.
+fn tls(config: &TlsConfig, files: CertificateFiles<'_>) -> Result<Tls, Failure> {
     let mut tls = Tls {
         skip_verify: config.insecure_skip_verify,
         ..Tls::default()
@@ -239,7 +246,9 @@ fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
         tls.client
             .push((certificate.clone(), Some(key.clone()).filter(|key| !key.is_empty())));
     }
-    let Files::Read(tree) = files else { return Ok(tls) };
+    let CertificateFiles::Checked(tree) = files else {
+        return Ok(tls);
+    };
     let fails = |reason: String| Failure {
         reason,
         place: config.place.clone(),
@@ -260,7 +269,7 @@ fn tls(config: &TlsConfig, files: Files<'_>) -> Result<Tls, Failure> {
     Ok(tls)
 }
 
-/// A relative file is looked up in the daemon's working directory, which systemd makes `/`.
+/// Resolves a relative path in the daemon's working directory, which is `/` under systemd.
 fn absolute(path: &str) -> String {
     match path {
         "" => String::new(),
@@ -270,7 +279,7 @@ fn absolute(path: &str) -> String {
 }
 
 impl Mirror {
-    /// The endpoints' hosts, as far as they can be read.
+    /// Iterates over the hosts of the endpoints that are URLs.
     pub fn hosts(&self) -> impl Iterator<Item = String> {
         self.endpoints
             .iter()
@@ -278,7 +287,7 @@ impl Mirror {
     }
 }
 
-/// What a place-less failure is told with.
+/// Builds a route that fails.
 pub(crate) fn failure(reason: &str, place: Option<&SourceLocation>) -> Route {
     Route::Fails(Failure {
         reason: reason.to_owned(),

@@ -1,28 +1,28 @@
-//! PEM as Go's `encoding/pem` takes it: blocks start and end at the start of a line, spaces at the end of a line do not
-//! matter, a bad block is passed over. PEM crates differ in each of these, and one file read otherwise would make a good
-//! CA look bad or a bad one good.
+//! PEM as Go's `encoding/pem` reads it. A block starts and ends at the start of a line, spaces at the end of a line are
+//! ignored, and an invalid block is skipped. PEM crates differ in each of these, so they would accept or reject a CA
+//! differently from containerd.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-/// As Go's `base64.StdEncoding`: padding is wanted, bits left over are not looked at.
+/// The equivalent of Go's `base64.StdEncoding`: padding is required, surplus bits are ignored.
 const BASE64: GeneralPurpose = {
     let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
     GeneralPurpose::new(&STANDARD, config)
 };
 
-/// One block that could be read.
+/// A block of a PEM file.
 pub(crate) struct Block<'a> {
-    /// What stands behind `BEGIN`.
+    /// The text after `BEGIN`.
     pub(crate) kind: &'a str,
-    /// Whether lines such as `Proc-Type: 4,ENCRYPTED` stand in front of the content.
+    /// True if lines such as `Proc-Type: 4,ENCRYPTED` are in front of the content.
     pub(crate) has_headers: bool,
     /// The decoded content.
     pub(crate) content: Vec<u8>,
 }
 
-/// The blocks that can be read, in order.
+/// Returns the valid blocks, in order.
 pub(crate) fn blocks(text: &str) -> Vec<Block<'_>> {
     let lines: Vec<&str> = text
         .split('\n')
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_as_go_reads_them() {
+    fn blocks_match_go() {
         let good = "-----BEGIN X Y-----\nAAEC\n-----END X Y-----\n";
         let block = ("X Y".to_owned(), false, vec![0, 1, 2]);
         for text in [
@@ -94,7 +94,7 @@ mod tests {
         let headers = good.replace("AAEC", "Proc-Type: 4,ENCRYPTED\n\nAAEC");
         assert_eq!(read(&headers), [("X Y".to_owned(), true, vec![0, 1, 2])]);
         assert_eq!(read(&good.repeat(2)), [block.clone(), block.clone()]);
-        // Bits beyond the last byte are passed over, missing padding is not.
+        // Surplus bits are ignored, missing padding is not.
         assert_eq!(
             read(&good.replace("AAEC", "AB==")),
             [("X Y".to_owned(), false, vec![0])]
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_takes_for_no_block() {
+    fn blocks_skip_what_go_skips() {
         let good = "-----BEGIN X-----\nAAEC\n-----END X-----\n";
         for text in [
             String::new(),

@@ -1,14 +1,14 @@
-//! The registries that a node's files name, one way or another: whose routes must be known before anything is changed.
+//! The registries that a node's files name. Their routes must be known before anything is changed.
 
 use crate::config::{CERTS_D, Config};
 use crate::image::is_registry;
 use crate::registry::Mirror;
 use crate::tree::Tree;
 
-/// Every registry that `config` or a hosts directory names, sorted, each once: keys of `mirrors` except `*`, the host of
-/// every endpoint, hosts of `configs`, and directories below `config_path` and below `/etc/containerd/certs.d`.
+/// Returns every registry that `config` or a hosts directory names, sorted, without duplicates: keys of `mirrors` except `*`, the host of
+/// every endpoint, hosts of `configs`, and directories in `config_path` and in `/etc/containerd/certs.d`.
 ///
-/// What cannot be the registry of an image, such as a key with a scheme or a path, is left out.
+/// It omits names that no image can have as its registry, such as a key with a scheme or a path.
 pub fn named_registries(config: &Config, tree: &Tree) -> Vec<String> {
     let registry = &config.registry;
     let mut named: Vec<String> = registry.mirrors.iter().map(|mirror| mirror.registry.clone()).collect();
@@ -30,7 +30,7 @@ mod tests {
     use crate::tree::Entry;
 
     #[test]
-    fn mirrors_endpoints_configs_and_directories() {
+    fn named_registries_include_mirrors_endpoints_configs_and_directories() {
         let text = r#"version = 2
 [plugins."io.containerd.grpc.v1.cri".registry.mirrors]
 "ghcr.io" = { endpoint = ["http://cache:5010/v2/x", "ghcr.example.net", "no url at all"] }

@@ -1,50 +1,47 @@
-//! The registry settings of a loaded configuration, with the place of each.
+//! The registry settings of a loaded configuration, each with its location.
 
-use crate::document::Document;
 use crate::document::load::{LoadError, LoadFault, fault_in};
+use crate::document::{DEFAULT_CONFIG_PATH, Document};
 use crate::hosts::url;
 use crate::route::{Headers, SourceLocation};
 use crate::rules::Rule;
 use crate::toml::value::{Table, Value, ValueKind};
 use std::collections::BTreeMap;
 
-/// The two folders that 2.2 and newer look in by default (`internal/cri/config/config_unix.go`).
-pub const DEFAULT_CONFIG_PATH: &str = "/etc/containerd/certs.d:/etc/docker/certs.d";
-
-/// What the CRI plugin was told about registries.
+/// The registry settings of the CRI plugin.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    /// `config_path`, as written or as this version fills it in.
+    /// `config_path`, as written, or the default of this version.
     pub config_path: Option<ConfigPath>,
     /// `mirrors` by registry, `*` included, in the order of the files.
     pub mirrors: Vec<Mirror>,
     /// `configs` by host, with `auths` folded in.
     pub configs: BTreeMap<String, HostConfig>,
-    /// Keys of `auths` as written, with their places.
+    /// Keys of `auths` as written, with their locations.
     pub auths: Vec<(String, SourceLocation)>,
     /// `headers`, sent to every registry.
     pub headers: Headers,
-    /// Keys that containerd does not know, in tables that it reads.
+    /// Unknown keys in tables that containerd reads.
     pub unknown: Vec<UnknownKey>,
-    /// Whether pulls are made by the CRI plugin itself rather than by the transfer service.
+    /// True if the CRI plugin itself makes the pulls, not the transfer service.
     pub local_pull: bool,
 }
 
 /// A key that containerd ignores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKey {
-    /// The whole path below `registry`.
+    /// The path in `registry`.
     pub key: Vec<String>,
-    /// Where.
+    /// The location.
     pub place: SourceLocation,
 }
 
-/// The folder, or list of folders, that hold a folder for each registry.
+/// The folder, or list of folders, that contain the hosts directories.
 #[derive(Clone, Debug)]
 pub struct ConfigPath {
-    /// As written: one folder, or several joined by `:`.
+    /// The value as written: one folder, or several joined with `:`.
     pub value: String,
-    /// Where it stands; nothing when containerd fills it in.
+    /// The location, or `None` if containerd sets it by default.
     pub place: Option<SourceLocation>,
 }
 
@@ -55,18 +52,18 @@ pub struct Mirror {
     pub registry: String,
     /// Endpoints as written, in order.
     pub endpoints: Vec<(String, SourceLocation)>,
-    /// Where the entry stands.
+    /// The location.
     pub place: SourceLocation,
 }
 
 /// One entry of `configs`.
 #[derive(Clone, Debug, Default)]
 pub struct HostConfig {
-    /// Where its `auth` stands. Its content is never read.
+    /// The location of its `auth`, whose contents are never read.
     pub auth: Option<SourceLocation>,
     /// Its `tls`, in releases that read it.
     pub tls: Option<TlsConfig>,
-    /// Where a `tls` stands that this version ignores.
+    /// The location of a `tls` that this version ignores.
     pub ignored_tls: Option<SourceLocation>,
 }
 
@@ -81,26 +78,26 @@ pub struct TlsConfig {
     pub key_file: String,
     /// `insecure_skip_verify`.
     pub insecure_skip_verify: bool,
-    /// Where the table stands.
+    /// The location of the table.
     pub place: Option<SourceLocation>,
 }
 
 impl Registry {
-    /// The `mirrors` entry of exactly this key.
+    /// Returns the entry of `mirrors` with exactly this key.
     pub fn mirror(&self, registry: &str) -> Option<&Mirror> {
         self.mirrors.iter().find(|mirror| mirror.registry == registry)
     }
 
-    /// Reads the live registry settings of `document`.
+    /// Reads the registry settings of `document` that take effect.
     ///
     /// # Errors
     ///
-    /// A value of a type that stops the daemon.
+    /// Fails if the type of a value stops the daemon.
     pub fn read(document: &Document) -> Result<Self, Box<LoadError>> {
         let mut registry = Self::default();
         let reader = RegistryReader { document };
         let Some(live) = document.live() else {
-            registry.fill_in_config_path(document, None);
+            registry.set_config_path(document, None);
             return Ok(registry);
         };
         let written = reader.table(live, "registry")?;
@@ -116,27 +113,27 @@ impl Registry {
             Some(table) => reader.string(table, "config_path")?,
             None => None,
         };
-        registry.fill_in_config_path(document, path);
+        registry.set_config_path(document, path);
         registry.local_pull =
             !document.version.has(Rule::TransferService) || reader.prefers_local_pull(live, &registry)?;
         Ok(registry)
     }
 
-    fn fill_in_config_path(&mut self, document: &Document, written: Option<(String, SourceLocation)>) {
+    fn set_config_path(&mut self, document: &Document, written: Option<(String, SourceLocation)>) {
         let always = document.version.has(Rule::DefaultConfigPathAlways);
         let without_mirrors = document.version.has(Rule::DefaultConfigPathWithoutMirrors) && self.mirrors.is_empty();
-        let filled = || ConfigPath {
+        let default = || ConfigPath {
             value: DEFAULT_CONFIG_PATH.to_owned(),
             place: None,
         };
         self.config_path = match written {
             Some((value, place)) if !value.is_empty() => Some(ConfigPath {
                 value,
-                // What a move between schemas filled in stands in no file.
+                // A value that a move between schemas added is not in any file.
                 place: Some(place).filter(|place| place.line.is_some()),
             }),
-            Some(_) if without_mirrors => Some(filled()),
-            None if always || without_mirrors => Some(filled()),
+            Some(_) if without_mirrors => Some(default()),
+            None if always || without_mirrors => Some(default()),
             _ => None,
         };
         if !document.version.has(Rule::TransferService) {
@@ -205,7 +202,7 @@ impl<'d> RegistryReader<'d> {
         }
     }
 
-    /// The tables below `key`, each a struct of its own.
+    /// Returns the tables in `key`, each of which containerd reads into a struct.
     fn entries(&self, table: &'d Table, key: &str) -> RegistryResult<Vec<(&'d String, &'d Table, &'d Value)>> {
         let Some(entries) = self.table(table, key)? else {
             return Ok(Vec::new());
@@ -287,7 +284,7 @@ impl<'d> RegistryReader<'d> {
             .try_for_each(|key| self.text(auth, key).map(drop))
     }
 
-    /// `auths` overwrite the `auth` of the host that their key names (`ValidateImageConfig`).
+    /// Reads `auths`, which override the `auth` of the host in their key (`ValidateImageConfig`).
     fn auths(
         &self,
         table: &'d Table,
@@ -321,7 +318,7 @@ impl<'d> RegistryReader<'d> {
         Ok(Headers::new(read))
     }
 
-    fn unknown(&self, table: &Table, known: &[&str], below: &[&str], unknown: &mut Vec<UnknownKey>) {
+    fn unknown(&self, table: &Table, known: &[&str], parents: &[&str], unknown: &mut Vec<UnknownKey>) {
         let fold = self.document.version.has(Rule::KeysFoldCase);
         let is_known = |key: &str| {
             known
@@ -329,7 +326,7 @@ impl<'d> RegistryReader<'d> {
                 .any(|name| key == *name || fold && key.eq_ignore_ascii_case(name))
         };
         for (key, value) in table.iter().filter(|(key, _)| !is_known(key)) {
-            let path = below
+            let path = parents
                 .iter()
                 .map(|part| (*part).to_owned())
                 .chain([key.clone()])
@@ -341,7 +338,7 @@ impl<'d> RegistryReader<'d> {
         }
     }
 
-    /// What keeps pulls in the CRI plugin (`CheckLocalImagePullConfigs`).
+    /// Returns true if a setting keeps pulls in the CRI plugin (`CheckLocalImagePullConfigs`).
     fn prefers_local_pull(&self, live: &'d Table, registry: &Registry) -> RegistryResult<bool> {
         let downloads = match self.document.field(live, "max_concurrent_downloads") {
             None => 3,
@@ -361,11 +358,11 @@ impl<'d> RegistryReader<'d> {
     }
 }
 
-/// The host that a key of `auths` stands for: with a scheme only the URL's host counts. A key that is no URL keeps CRI
-/// from loading, so what it stands for does not matter.
+/// Returns the host of a key of `auths`. For a URL with a scheme that is only its host. A key that is not a URL keeps CRI
+/// from loading, so its host does not matter.
 fn host_of_auth(key: &str) -> String {
     match url::parse(key) {
-        Ok(read) if !read.scheme.is_empty() => read.host,
+        Ok(url) if !url.scheme.is_empty() => url.host,
         _ => key.to_owned(),
     }
 }

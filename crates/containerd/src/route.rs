@@ -1,17 +1,17 @@
-//! Who is asked for an image, in order: one type for the rules of `registry.mirrors` and for those of hosts.toml.
+//! Routes: the hosts that containerd tries for an image, in order. `registry.mirrors` and hosts.toml give the same type.
 //!
-//! Routes compare by what a registry would see. Where a setting was read from (`Place`) never takes part.
+//! Two routes are equal if the registries receive the same requests. The location of a setting is not compared.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Where something stands: a file of the node and a line, counted from 1, when there is one.
+/// The location of a setting: a file of the node, and a line if it is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceLocation {
-    /// Absolute path as the node sees it.
+    /// The absolute path on the node.
     pub path: String,
-    /// Line in that file, from 1.
+    /// The line, counted from 1.
     pub line: Option<usize>,
 }
 
@@ -24,65 +24,65 @@ impl fmt::Display for SourceLocation {
     }
 }
 
-/// Who is asked for the images of one registry.
+/// The hosts that containerd tries for the images of one registry.
 #[derive(Clone, Debug)]
 pub enum Route {
-    /// These hosts, in this order, each when the one before did not have it. A tag is looked up only at hosts that
-    /// resolve; layers are fetched from all of them.
+    /// containerd tries these hosts in order until one has the object. It resolves tags only at hosts that `resolves`, and
+    /// fetches layers from all of them.
     Hosts(Vec<RegistryHost>),
-    /// Nobody: the pull fails before a request is made.
+    /// The pull fails before containerd sends a request.
     Fails(Failure),
 }
 
-/// Why a pull fails before anybody is asked.
+/// The reason why a pull fails before containerd tries a host.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What is wrong, as a fragment such as "cannot read CA file `/etc/ssl/x.crt`".
+    /// The fault, as a fragment such as "cannot read CA file `/etc/ssl/x.crt`".
     pub reason: String,
-    /// The setting that is to blame.
+    /// The location of the setting that causes it.
     pub place: Option<SourceLocation>,
 }
 
-/// One host that is asked.
+/// A host that containerd tries, with the settings for its requests.
 #[derive(Clone, Debug)]
 pub struct RegistryHost {
-    /// How it is spoken to.
+    /// The protocol of the requests.
     pub scheme: Scheme,
-    /// Host and port as the request names them.
+    /// The host and port of the request.
     pub host: String,
-    /// API root without a trailing slash: `/v2`, `/v2/proxy`, or empty.
+    /// The API root without a trailing slash: `/v2`, `/v2/proxy`, or empty.
     pub path: String,
-    /// Whether tags are resolved here (needs pull and resolve).
+    /// True if containerd resolves tags here (needs `pull` and `resolve`).
     pub resolves: bool,
-    /// Whether manifests named by digest are looked up here.
+    /// True if containerd fetches manifests by digest here.
     pub pulls: bool,
-    /// How the server is verified and the client shown.
+    /// The certificates of server and client.
     pub tls: Tls,
-    /// Extra headers on every request.
+    /// The extra headers of every request.
     pub headers: Headers,
-    /// The key below `registry.configs` whose `auth` is used when the kubelet sends no credentials.
+    /// The key in `registry.configs` whose `auth` containerd uses if the kubelet sends no credentials.
     pub credentials: Option<String>,
-    /// The value of the `ns` query parameter, set when the host is not the image's own.
+    /// The value of the `ns` query parameter, set if the host is not the image's registry.
     pub namespace: Option<String>,
-    /// How long a connection attempt may take, where it is set.
+    /// The time limit of a connection attempt, if it is set.
     pub dial_timeout: Option<Duration>,
-    /// Which rule put this host here, and where it stands. Not compared.
+    /// The rule that adds this host, and its location. Not compared.
     pub why: Provenance,
 }
 
-/// How a host is spoken to.
+/// The protocol that containerd uses with a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// Plain HTTP.
     Http,
     /// HTTPS only.
     Https,
-    /// HTTPS first, and plain HTTP when the server does not speak TLS.
+    /// HTTPS first, and plain HTTP if the server does not support TLS.
     HttpsThenHttp,
 }
 
 impl Scheme {
-    /// As it stands in a URL; a host that falls back to HTTP was written with `http`.
+    /// Returns the scheme of a URL. It is `http` for a host that falls back to HTTP.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http | Self::HttpsThenHttp => "http",
@@ -91,38 +91,38 @@ impl Scheme {
     }
 }
 
-/// TLS settings of one host. Empty means the system's certificates and no client certificate.
+/// The TLS settings of a host. The default is the system's certificates and no client certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tls {
-    /// Accept any certificate.
+    /// Accepts any certificate.
     pub skip_verify: bool,
-    /// Files with certificates trusted beside the system's, absolute.
+    /// The absolute paths of files with certificates that are trusted in addition to the system's.
     pub ca: Vec<String>,
-    /// Client certificates: certificate file, and key file when it is another one. Absolute.
+    /// The absolute paths of client certificates: the certificate file, and the key file if it is a separate file.
     pub client: Vec<(String, Option<String>)>,
 }
 
-/// Extra request headers. Values may be secrets: they compare, and are never printed.
+/// Extra request headers. Values may be secret, so they are compared but never printed.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Headers(BTreeMap<String, Vec<String>>);
 
 impl Headers {
-    /// Headers of these names and values.
+    /// Wraps headers, by name.
     pub fn new(headers: BTreeMap<String, Vec<String>>) -> Self {
         Self(headers)
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names, in order.
+    /// Iterates over the names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Names and secret values, for the one who writes a hosts.toml.
+    /// Returns names and secret values, for code that writes a hosts.toml.
     pub fn reveal(&self) -> &BTreeMap<String, Vec<String>> {
         &self.0
     }
@@ -134,16 +134,16 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Which rule named a host, and where.
+/// The rule that adds a host to a route, and its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// The rule.
+    /// The kind of rule.
     pub rule: Origin,
-    /// Where it stands; nothing for what containerd does by itself.
+    /// The location, or `None` if containerd adds the host by default.
     pub place: Option<SourceLocation>,
 }
 
-/// The rule that put a host on a route.
+/// The kind of rule that adds a host to a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// `mirrors."<registry>"`.
@@ -160,7 +160,7 @@ pub enum Origin {
 
 impl PartialEq for RegistryHost {
     fn eq(&self, other: &Self) -> bool {
-        // Exhaustive on purpose: a new field must decide whether a registry could see it.
+        // Exhaustive, so that a new field does not compile until it is decided whether a registry can see it.
         let Self {
             scheme,
             host,
@@ -188,38 +188,39 @@ impl PartialEq for RegistryHost {
 }
 
 impl PartialEq for Route {
-    /// Two routes that fail are equal whatever the reason: nobody is asked in either. Asking one host for one thing twice
-    /// in a row tells nothing that asking once does not.
+    /// Two routes that fail are equal whatever the reason, because neither sends a request. A host that repeats the
+    /// previous host is ignored, because a second identical request has the same answer.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Hosts(one), Self::Hosts(two)) => once(one).eq(once(two)),
+            (Self::Hosts(left), Self::Hosts(right)) => without_repeats(left).eq(without_repeats(right)),
             (Self::Fails(_), Self::Fails(_)) => true,
             _ => false,
         }
     }
 }
 
-/// The asks without those that repeat the one before.
-fn once(asks: &[RegistryHost]) -> impl Iterator<Item = &RegistryHost> {
-    let repeats = |at: usize| at > 0 && asks[at - 1] == asks[at];
-    asks.iter()
+/// Iterates over the hosts without those that repeat the host before them.
+fn without_repeats(hosts: &[RegistryHost]) -> impl Iterator<Item = &RegistryHost> {
+    let repeats = |at: usize| at > 0 && hosts[at - 1] == hosts[at];
+    hosts
+        .iter()
         .enumerate()
         .filter(move |(at, _)| !repeats(*at))
-        .map(|(_, ask)| ask)
+        .map(|(_, host)| host)
 }
 
 impl RegistryHost {
-    /// Scheme, host and API root as one URL.
+    /// Returns scheme, host and API root as a URL.
     pub fn url(&self) -> String {
         format!("{}://{}{}", self.scheme.as_str(), self.host, self.path)
     }
 }
 
 impl Route {
-    /// The hosts asked; none when the pull fails.
+    /// Returns the hosts, or an empty slice if the pull fails.
     pub fn asks(&self) -> &[RegistryHost] {
         match self {
-            Self::Hosts(asks) => asks,
+            Self::Hosts(hosts) => hosts,
             Self::Fails(_) => &[],
         }
     }

@@ -1,4 +1,4 @@
-//! Which tables of which files the live registry settings came from: what an edit has to touch.
+//! The tables that the registry settings in effect come from. An edit must change these.
 
 use crate::config::Config;
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO};
@@ -7,25 +7,25 @@ use crate::toml::value::{Table, Value, ValueKind};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// A registry table in one file, and what of it is in force.
+/// A registry table in one file, with the parts of it that take effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Index into [`crate::document::Document::files`].
     pub file: usize,
-    /// Path of the registry table, such as `plugins`, `io.containerd.grpc.v1.cri`, `registry`.
+    /// The path of the registry table, such as `plugins`, `io.containerd.grpc.v1.cri`, `registry`.
     pub table: Vec<String>,
-    /// Whether any of its `mirrors` is live.
+    /// True if any of its `mirrors` takes effect.
     pub mirrors: bool,
-    /// Whether any of its `configs.<host>.tls` is live.
+    /// True if any of its `configs.<host>.tls` takes effect.
     pub tls: bool,
-    /// Whether its `config_path` is live, an empty one included.
+    /// True if its `config_path` takes effect, even an empty one.
     pub config_path: bool,
 }
 
 type Leaves = BTreeSet<(usize, usize, usize)>;
 
 impl Config {
-    /// The tables that the live `mirrors`, `configs.<host>.tls` and `config_path` came from, in the order of the files.
+    /// Returns the tables of the `mirrors`, `configs.<host>.tls` and `config_path` in effect, in the order of the files.
     pub fn sources(&self) -> Vec<Source> {
         let document = &self.document;
         let Some(live) = document
@@ -69,7 +69,7 @@ impl Config {
         sources
     }
 
-    /// Where a registry table is written when no file has one that is live: the file's index and the table's path.
+    /// Returns the file's index and the table's path where a registry table is added if no file has one in effect.
     pub fn place_for_registry(&self) -> (usize, Vec<String>) {
         let document = &self.document;
         let two = document.version.has(Rule::SchemaThree);
@@ -79,7 +79,7 @@ impl Config {
             (true, _) => CRI_IMAGES,
             (false, _) => document.active_plugin_table(),
         };
-        // Up to 1.7 the last file with the plugin's table is the only one that counts.
+        // Up to 1.7 only the last file with the plugin's table takes effect.
         let has_table = |file: &crate::document::ConfigFile| {
             document
                 .field(&file.parsed.root, "plugins")
@@ -93,9 +93,9 @@ impl Config {
         )
     }
 
-    /// What `other` holds differently beside `mirrors`, `config_path` and TLS settings: the path of the first such value.
+    /// Returns the path of the first value that differs in `other`, except `mirrors`, `config_path` and TLS settings.
     pub fn differs_beyond_registry(&self, other: &Self) -> Option<String> {
-        // Without any file there was no schema to keep: defaults are the same in each.
+        // Without a file there is no schema to keep, because the defaults are the same in every schema.
         if !self.document.files.is_empty() && self.document.schema != other.document.schema {
             return Some("version".to_owned());
         }
@@ -118,7 +118,7 @@ impl Config {
     }
 }
 
-/// The place of every value at or below `key`.
+/// Returns the locations of `key` and of every value in it.
 fn parts(table: &Table, key: &str) -> Leaves {
     let mut leaves = Leaves::new();
     if let Some(value) = table.get(key) {
@@ -163,7 +163,7 @@ fn without_registry(plugins: &Table) -> Table {
     plugins
 }
 
-fn first_difference(one: &Table, two: &Table, at: &str) -> Option<String> {
+fn first_difference(left: &Table, right: &Table, at: &str) -> Option<String> {
     let join = |key: &str| {
         if at.is_empty() {
             key.to_owned()
@@ -171,13 +171,13 @@ fn first_difference(one: &Table, two: &Table, at: &str) -> Option<String> {
             format!("{at}.{key}")
         }
     };
-    let key = one
+    let key = left
         .keys()
-        .chain(two.keys())
-        .find(|key| one.get(*key) != two.get(*key))?;
+        .chain(right.keys())
+        .find(|key| left.get(*key) != right.get(*key))?;
     match (
-        one.get(key).and_then(Value::as_table),
-        two.get(key).and_then(Value::as_table),
+        left.get(key).and_then(Value::as_table),
+        right.get(key).and_then(Value::as_table),
     ) {
         (Some(inner), Some(other)) => first_difference(inner, other, &join(key)),
         _ => Some(join(key)),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_file_brings_its_schema_and_a_file_keeps_its_own() {
+    fn differs_beyond_registry_compares_schema_and_other_keys() {
         let two = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
         let one = "[plugins.cri.registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
         for (before, after, expected) in [

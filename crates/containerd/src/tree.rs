@@ -1,48 +1,50 @@
-//! The files of a node as a value: what was read, by the path that containerd uses.
+//! The files of a node as a value: the contents that were read, by the path that containerd uses.
 //!
-//! This crate never opens a file. A caller reads what [`Tree::missing`] names and asks again until nothing is missing,
-//! so following `imports`, globs and `config_path` stays here and reading stays with the caller.
+//! This crate never opens a file. The caller reads the paths in [`crate::ReadResult::missing`] and calls [`crate::read`]
+//! again until no path is missing. So this crate follows `imports`, globs and `config_path`, and the caller does the I/O.
 
 use std::collections::BTreeMap;
 
-/// What stands at one path of the node.
+/// The entry at one path of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A regular file (links are resolved below the node's root) and its bytes.
+    /// A regular file (links are resolved in the node's root) with its contents.
     File(Vec<u8>),
-    /// A folder and the names in it, sorted.
+    /// A folder with the names in it, sorted.
     Folder(Vec<String>),
-    /// Nothing, or a link to nothing.
+    /// The path does not exist, or is a link to a path that does not exist.
     Absent,
-    /// Something that is not read: a FIFO, a device, a file over the limit, a link out of the root. The text says what
-    /// and why, as a fragment such as `is a FIFO`.
+    /// An entry that is not read: a FIFO, a device, a file over the size limit, a link out of the root. The text gives the
+    /// reason as a fragment such as `is a FIFO`.
     Unusable(String),
 }
 
-/// Paths that were read and what stood there. Paths are absolute, cleaned, `/`-separated, as the node's own containerd
-/// would write them (never with the root of an offline image in front).
+/// The paths that were read, with their entries.
+///
+/// Paths are absolute, clean and `/`-separated, as the node's own containerd uses them. The root of an offline image is
+/// never a part of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     entries: BTreeMap<String, Entry>,
 }
 
 impl Tree {
-    /// A tree in which nothing was read.
+    /// Returns an empty tree.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Records what was read at `path`.
+    /// Records the entry at `path`.
     pub fn insert(&mut self, path: impl Into<String>, entry: Entry) {
         self.entries.insert(path.into(), entry);
     }
 
-    /// What stands at `path`, or `None` when it was not read.
+    /// Returns the entry at `path`, or `None` if it was not read.
     pub fn get(&self, path: &str) -> Option<&Entry> {
         self.entries.get(path)
     }
 
-    /// The bytes of the file at `path`, when it was read and is one.
+    /// Returns the contents of the file at `path`, or `None` if it was not read or is not a file.
     pub fn file(&self, path: &str) -> Option<&[u8]> {
         match self.get(path) {
             Some(Entry::File(bytes)) => Some(bytes),
@@ -50,7 +52,7 @@ impl Tree {
         }
     }
 
-    /// Every path with what stands there, in order.
+    /// Iterates over all paths and entries, sorted by path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
     }

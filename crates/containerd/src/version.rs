@@ -1,49 +1,46 @@
-//! The version of a containerd, read from what real nodes print.
+//! The version of a containerd, parsed from the text that real nodes print.
 
-use crate::rules::{
-    Rule, {self},
-};
+use crate::rules::{self, Release, Rule};
 use std::fmt;
 use std::str::FromStr;
 
-/// A containerd version: the release that the rules are looked up by, and the text it came from.
+/// A containerd version: the release, which selects the rules, and its original text.
 ///
-/// Builders append to the release (`1.6.20~ds1`, `1.7.24~ds1-6+deb13u1`, `v2.1.9+unknown`, `v1.7.11-k3s2`); a suffix never
-/// changes the rules. A release candidate (`2.3.0-rc.1`) is read by the rules of its release, because the changes that the
-/// table knows were merged before the candidates were cut.
+/// Builders append a suffix (`1.6.20~ds1`, `1.7.24~ds1-6+deb13u1`, `v2.1.9+unknown`, `v1.7.11-k3s2`), which never changes
+/// the rules. A release candidate (`2.3.0-rc.1`) has the rules of its release, because the changes in the table were merged
+/// before the candidates were made.
 #[derive(Clone, Debug)]
 pub struct Version {
     release: Release,
     text: String,
 }
 
-/// Major, minor and patch number.
-pub(crate) type Release = (u16, u16, u16);
-
-/// Why a text is no version that this crate can answer for.
+/// The reason why a text is not a version that this crate supports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// The text holds no `major.minor.patch`.
+    /// The text has no `major.minor.patch`.
     #[error("`{0}` is not a containerd version: expected something like `1.7.24` or `v2.1.9+unknown`")]
     NotAVersion(String),
-    /// A release from before `config_path` was dependable.
-    #[error("containerd {0} is older than 1.6.0, the first release that this tool knows: upgrade containerd first")]
+    /// The release is too old: `config_path` is not reliable there.
+    #[error(
+        "containerd {0} is older than 1.6.0, the oldest release that Mirrorshift supports: upgrade containerd first"
+    )]
     TooOld(String),
 }
 
 impl Version {
-    /// Whether `rule` holds in this version. The only way to ask: nothing else compares versions.
+    /// Returns true if `rule` holds in this version. No other code compares versions.
     pub fn has(&self, rule: Rule) -> bool {
         rules::holds(rule, self.release)
     }
 
-    /// Whether this release is newer than any that the rules were checked against. Such a version is read by the newest
+    /// Returns true if this release is newer than every release that the rules were tested with. It then has the newest
     /// rules.
     pub fn is_newer_than_known(&self) -> bool {
         (self.release.0, self.release.1) > rules::NEWEST_LINE
     }
 
-    /// `major.minor.patch`, without what the builder appended.
+    /// Returns `major.minor.patch`, without the builder's suffix.
     pub fn release(&self) -> String {
         let (major, minor, patch) = self.release;
         format!("{major}.{minor}.{patch}")
@@ -65,7 +62,7 @@ impl PartialEq for Version {
 impl FromStr for Version {
     type Err = VersionError;
 
-    /// Reads a version alone or the whole line that `containerd --version` prints.
+    /// Parses a version, or the whole line that `containerd --version` prints.
     fn from_str(line: &str) -> Result<Self, VersionError> {
         let shown = || line.trim().chars().take(80).collect::<String>();
         let (release, text) = line
@@ -105,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_real_nodes_print() {
+    fn from_str_accepts_the_output_of_real_nodes() {
         for (text, release) in [
             ("1.6.20~ds1", "1.6.20"),
             ("1.7.24~ds1-6+deb13u1", "1.7.24"),
@@ -129,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_version() {
+    fn from_str_rejects_other_text() {
         for text in ["", "1.7", "latest", "1.7.x", "99999.1.1", "1.7.24foo", "..", "v"] {
             assert!(
                 matches!(text.parse::<Version>(), Err(VersionError::NotAVersion(_))),
@@ -139,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new() {
+    fn old_versions_are_rejected_and_new_ones_flagged() {
         assert!(matches!("1.5.18".parse::<Version>(), Err(VersionError::TooOld(_))));
         let newer = "2.9.1".parse::<Version>().unwrap();
         assert!(newer.is_newer_than_known() && newer.has(Rule::SchemaFour));

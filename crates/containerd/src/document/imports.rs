@@ -1,19 +1,19 @@
-//! `imports`: which files a file names, in the order in which containerd loads them.
+//! The files that `imports` name, in the order in which containerd loads them.
 
 use crate::rules::Rule;
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use glob::{MatchOptions, Pattern};
 
-/// What one entry of `imports` leads to.
+/// The files of one entry of `imports`.
 pub(super) struct Resolved {
-    /// Absolute paths, sorted as `filepath.Glob` sorts them.
+    /// The absolute paths, sorted as by `filepath.Glob`.
     pub(super) paths: Vec<String>,
-    /// Whether the entry was a relative glob below the daemon's working directory.
-    pub(super) below_working_directory: bool,
+    /// True if the entry is a relative glob that is resolved in the daemon's working directory.
+    pub(super) in_working_directory: bool,
 }
 
-/// Resolves one entry of `imports` in the file `parent`. Folders that were not read yet are added to `missing`.
+/// Resolves one entry of `imports` in the file `parent`. Adds folders that were not read to `missing`.
 pub(super) fn resolve(
     version: &Version,
     parent: &str,
@@ -23,13 +23,9 @@ pub(super) fn resolve(
 ) -> Resolved {
     let globbed = entry.contains('*');
     let relative = !entry.starts_with('/');
-    // systemd starts services in `/`, so that is where such a glob is looked up.
-    let below_working_directory = globbed && relative && version.has(Rule::GlobBelowWorkingDirectory);
-    let folder = if below_working_directory {
-        "/"
-    } else {
-        parent_of(parent)
-    };
+    // systemd starts services in `/`, so that is the working directory.
+    let in_working_directory = globbed && relative && version.has(Rule::GlobBelowWorkingDirectory);
+    let folder = if in_working_directory { "/" } else { parent_of(parent) };
     let path = if relative {
         clean(&format!("{folder}/{entry}"))
     } else {
@@ -42,11 +38,11 @@ pub(super) fn resolve(
     };
     Resolved {
         paths,
-        below_working_directory,
+        in_working_directory,
     }
 }
 
-/// The folder of a cleaned absolute path.
+/// Returns the folder of a clean absolute path.
 pub(crate) fn parent_of(path: &str) -> &str {
     match path.rfind('/') {
         Some(0) | None => "/",
@@ -54,7 +50,7 @@ pub(crate) fn parent_of(path: &str) -> &str {
     }
 }
 
-/// A path without `.`, `..`, doubled and trailing slashes, as Go's `filepath.Clean` makes it of an absolute path.
+/// Removes `.`, `..`, double and trailing slashes from an absolute path, as Go's `filepath.Clean` does.
 pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -98,7 +94,7 @@ fn expand(pattern: &str, tree: &Tree, missing: &mut Vec<String>) -> Vec<String> 
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
-    // Go negates a class with `^` and knows no `**`; both mean the same to the library in other words.
+    // Go negates a class with `^` and has no `**`, so both are converted to the library's notation.
     let mut pattern = pattern.replace("[^", "[!");
     while pattern.contains("**") {
         pattern = pattern.replace("**", "*");
@@ -133,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_absolute_and_globbed() {
+    fn resolve_handles_relative_absolute_and_globbed_entries() {
         assert_eq!(resolved("1.7.24", "a/../b.toml"), ["/etc/containerd/b.toml"]);
         assert_eq!(resolved("1.7.24", "/x//y.toml"), ["/x/y.toml"]);
         // A dot file matches `*`: a temporary file must not end in .toml.

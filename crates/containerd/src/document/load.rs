@@ -1,83 +1,80 @@
-//! Loading: breadth first from the root file, each file merged over those before it.
+//! Loading: breadth first from the root file, and each file is merged over the previous ones.
 
-use crate::document::{ConfigFile, Document, LoadWarning, field, imports, merge_tables, moves};
-use crate::registry::DEFAULT_CONFIG_PATH;
+use crate::document::{ConfigFile, DEFAULT_CONFIG_PATH, Document, LoadWarning, field, imports, merge_tables, moves};
 use crate::route::SourceLocation;
 use crate::rules::Rule;
 use crate::toml::dialect::SyntaxError;
 use crate::toml::value::{Table, Value, ValueKind};
-use crate::toml::{
-    line_at, {self},
-};
+use crate::toml::{self, line_at};
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use std::collections::{BTreeSet, VecDeque};
 
-/// More files than this are refused: no node has them, and a hostile glob may.
+/// The largest number of files that are loaded. No node has more, but a hostile glob may match more.
 const MOST_FILES: usize = 1_000;
 
-/// What loading came to.
+/// The result of [`load`].
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The configuration, or why the daemon would not start with it. Final only when nothing is missing.
+    /// The configuration, or the reason why the daemon would not start with it. Final only if `missing` is empty.
     pub(crate) outcome: Result<Document, Box<LoadError>>,
-    /// Paths that must be read first.
+    /// Paths that the caller must read first.
     pub(crate) missing: Vec<String>,
 }
 
-/// Why containerd does not start with these files.
+/// The reason why containerd does not start with these files.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{fault}")]
 pub struct LoadError {
-    /// What is wrong.
+    /// The kind of fault.
     pub fault: LoadFault,
-    /// Where.
+    /// The location.
     pub place: SourceLocation,
-    /// The line itself, values masked, when it is known.
+    /// The line itself, with values masked, if it is known.
     pub shown: Option<String>,
-    /// Bytes of the file that are to blame, when they are known.
+    /// The byte range of the fault in the file, if it is known.
     pub span: Option<std::ops::Range<usize>>,
 }
 
-/// What stops a load.
+/// The kind of fault that keeps the daemon from starting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadFault {
-    /// The file is no TOML that this containerd takes and this tool can edit.
+    /// The file is not TOML that this containerd accepts and Mirrorshift can edit.
     #[error("{0}")]
     Syntax(Box<SyntaxError>),
-    /// The file cannot be read: it is a folder, a FIFO, too large, out of the root.
+    /// The file cannot be read: it is a folder, a FIFO, too large, or outside of the root.
     #[error("cannot be read: {0}")]
     Unusable(String),
-    /// An import that names no file, without a glob.
+    /// An import without a glob names a file that does not exist.
     #[error("imports `{0}`, which does not exist: containerd does not start")]
     MissingImport(String),
-    /// A key holds a value of another type than containerd expects.
+    /// A key has a value of another type than containerd expects.
     #[error("`{key}` must be {expected}, not {found}: containerd does not start")]
     WrongType {
         /// The key.
         key: String,
-        /// What containerd expects.
+        /// The type that containerd expects.
         expected: &'static str,
-        /// What stands there.
+        /// The type of the value.
         found: &'static str,
     },
-    /// A `version` that this containerd does not know.
-    #[error("`version = {0}` is not known to this containerd: it does not start")]
+    /// The `version` is higher than this containerd supports.
+    #[error("this containerd does not support `version = {0}` and does not start")]
     UnknownSchema(i64),
-    /// A drop-in of a higher version than the root file.
+    /// A drop-in has a higher `version` than the root file.
     #[error("`version = {drop_in}` is higher than the root file's {root}: this containerd does not start")]
     NewerDropIn {
-        /// The drop-in's.
+        /// The drop-in's `version`.
         drop_in: i64,
-        /// The root file's.
+        /// The root file's `version`.
         root: i64,
     },
-    /// A plugin key of a shape that 1.x refuses in a version 2 file.
+    /// A plugin key has a form that 1.x rejects in a version 2 file.
     #[error(
-        "plugin key `{0}` is not of the form `io.containerd.x.vx` that `version = 2` asks for: containerd does not start"
+        "plugin key `{0}` is not of the form `io.containerd.x.vx` that `version = 2` requires: containerd does not start"
     )]
     PluginKey(String),
-    /// More files than any node has.
+    /// The imports name more than 1,000 files.
     #[error("imports more than {MOST_FILES} files")]
     TooManyFiles,
 }
@@ -93,7 +90,7 @@ pub(crate) fn load(version: &Version, root: &str, tree: &Tree) -> Loaded {
         top: Table::new(),
         schema: 0,
         files: Vec::new(),
-        remarks: Vec::new(),
+        warnings: Vec::new(),
     };
     let outcome = loader.run(root);
     let Loader {
@@ -101,7 +98,7 @@ pub(crate) fn load(version: &Version, root: &str, tree: &Tree) -> Loaded {
         top,
         schema,
         files,
-        remarks,
+        warnings,
         ..
     } = loader;
     let outcome = outcome.map(|()| Document {
@@ -110,7 +107,7 @@ pub(crate) fn load(version: &Version, root: &str, tree: &Tree) -> Loaded {
         schema,
         plugins,
         top,
-        remarks,
+        warnings,
     });
     missing.sort();
     missing.dedup();
@@ -125,14 +122,14 @@ struct Loader<'l> {
     top: Table,
     schema: i64,
     files: Vec<ConfigFile>,
-    remarks: Vec<LoadWarning>,
+    warnings: Vec<LoadWarning>,
 }
 
 type LoadResult<T> = Result<T, Box<LoadError>>;
 
 impl Loader<'_> {
     fn run(&mut self, root: &str) -> LoadResult<()> {
-        // A daemon without a file has the newest schema it knows; 1.x starts at 1.
+        // A daemon without a file has the newest schema that it supports; 1.x starts with schema 1.
         let newest = self.newest_schema();
         self.schema = if self.version.has(Rule::SchemaThree) { newest } else { 1 };
         let mut root_schema = 0;
@@ -141,7 +138,7 @@ impl Loader<'_> {
         while let Some((path, named_at)) = pending.pop_front() {
             if loaded.contains(&path) {
                 if let Some(place) = named_at {
-                    self.remarks.push(LoadWarning::ImportedAgain { place, path });
+                    self.warnings.push(LoadWarning::ImportedAgain { place, path });
                 }
                 continue;
             }
@@ -175,8 +172,8 @@ impl Loader<'_> {
             loaded.insert(path.clone());
             for (entry, place) in imports {
                 let found = imports::resolve(self.version, &path, &entry, self.tree, self.missing);
-                if found.below_working_directory {
-                    self.remarks.push(LoadWarning::GlobBelowWorkingDirectory {
+                if found.in_working_directory {
+                    self.warnings.push(LoadWarning::GlobBelowWorkingDirectory {
                         place: place.clone(),
                         pattern: entry,
                     });
@@ -216,7 +213,7 @@ impl Loader<'_> {
                 self.missing.push(path.to_owned());
                 Ok(None)
             }
-            // Without its default file containerd runs with its defaults.
+            // If its configuration file does not exist, containerd runs with its defaults.
             (Some(Entry::Absent), None) => Ok(None),
             (Some(Entry::Absent), Some(place)) => error(LoadFault::MissingImport(path.to_owned()), place),
             (Some(Entry::Folder(_)), _) => error(LoadFault::Unusable("is a folder".to_owned()), own),
@@ -281,7 +278,7 @@ impl Loader<'_> {
         entries.iter().map(entry).collect()
     }
 
-    /// Merges one file over what was loaded before.
+    /// Merges a file over the previous files.
     fn merge(&mut self, file: &ConfigFile, index: usize) -> LoadResult<()> {
         let mut plugins = match self.field(&file.parsed.root, "plugins") {
             None => Table::new(),
@@ -295,7 +292,7 @@ impl Loader<'_> {
         let own = file.schema.unwrap_or(0);
         let mut merged_schema = own;
         if self.version.has(Rule::MovedFileByFile) {
-            // From the file's own schema up, one at a time: each step below 4 moves the image settings.
+            // The schemas are converted one at a time, and each conversion below 4 moves the image settings.
             let newest = self.newest_schema();
             if own < newest {
                 moves::move_image_settings(&mut plugins, None);
@@ -359,7 +356,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// The last file with a `version` key, which is the one that counts.
+    /// Returns the last file with a `version` key, because that key takes effect.
     fn place_of_schema(&self) -> (usize, Option<Value>) {
         let last = self.files.iter().rposition(|file| file.schema.is_some()).unwrap_or(0);
         let value = self
@@ -404,7 +401,7 @@ fn wrong_type(file: &ConfigFile, key: &str, expected: &'static str, value: &Valu
     )
 }
 
-/// A fault at `value` in `file`.
+/// Builds an error for `value` in `file`.
 pub(crate) fn fault_in(file: &ConfigFile, fault: LoadFault, value: Option<&Value>) -> Box<LoadError> {
     let text = &file.parsed.text;
     let span = value.map(|value| value.span.clone());

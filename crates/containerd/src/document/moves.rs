@@ -1,24 +1,25 @@
-//! How 2.x moves the tables of older schemas to their new names.
+//! The moves of tables from older schemas to their new names, as in 2.x.
 
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO};
 use crate::toml::value::{Table, Value, ValueKind};
 
-/// Names of a version 1 file that matter here, and what 2.x calls them.
+/// Renames the CRI table of a version 1 file as 2.x does.
 pub(super) fn rename_version_one(plugins: &mut Table) {
     if let Some(cri) = plugins.shift_remove(CRI_ONE) {
         plugins.insert(CRI_TWO.to_owned(), cri);
     }
 }
 
-/// Keys that move from the old CRI table to the image table as they are (`migrateConfig` in plugins/cri/images/plugin.go).
+/// The keys that move unchanged from the old CRI table to the image table (`migrateConfig` in
+/// plugins/cri/images/plugin.go).
 const MOVED: &[&str] = &["registry", "max_concurrent_downloads", "image_pull_with_sync_fs"];
-/// Keys that move from its `containerd` table, which they do only where that table has `runtimes`.
+/// The keys that move from its `containerd` table, only if that table has `runtimes`.
 const MOVED_FROM_CONTAINERD: &[&str] = &["snapshotter", "disable_snapshot_annotations", "discard_unpacked_layers"];
 
-/// The file of a value that stands in none.
+/// The file index of a value that is not in any file.
 const NO_FILE: usize = usize::MAX;
 
-/// Moves the image settings of the old CRI table over those of the new one. `registry` is replaced as a whole.
+/// Moves the image settings of the old CRI table over those of the new one. It replaces the whole `registry` table.
 pub(super) fn move_image_settings(plugins: &mut Table, fill_config_path: Option<&str>) {
     let Some(source) = plugins.get(CRI_TWO).and_then(Value::as_table).cloned() else {
         return;

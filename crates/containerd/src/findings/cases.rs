@@ -1,24 +1,24 @@
-//! For each finding files that raise it on one release, and a release or other files that do not.
+//! Test cases: files that raise a finding on one release, and a release or other files that do not raise it.
 
 use crate::findings::catalogue::FindingId as Id;
 
-/// One row. `§` stands for `plugins."io.containerd.grpc.v1.cri".registry`.
+/// A positive and a negative case of a finding. `§` stands for `plugins."io.containerd.grpc.v1.cri".registry`.
 pub(super) struct Case {
     pub(super) id: Id,
     /// The release that raises it.
     pub(super) on: &'static str,
-    /// The files that do: path and text; a path that ends in `/` is an empty folder.
+    /// The files that raise it, as path and text. A path that ends with `/` is an empty folder.
     pub(super) files: &'static [(&'static str, &'static str)],
     pub(super) off: NegativeCase,
 }
 
-/// What does not raise it.
+/// A case that does not raise the finding.
 pub(super) enum NegativeCase {
-    /// The same files on this release.
+    /// The files of the positive case, on this release.
     Version(&'static str),
-    /// These files on the same release.
+    /// These files, on the release of the positive case.
     Files(&'static [(&'static str, &'static str)]),
-    /// The finding is about the tool: nothing but another case leaves it out.
+    /// More than 1,000 files in this folder raise the finding; an empty folder does not.
     Root(&'static str),
 }
 
@@ -47,7 +47,7 @@ macro_rules! case {
     };
 }
 
-/// A mirror of this endpoint.
+/// A mirror with this endpoint.
 macro_rules! endpoint {
     ($id:ident, $on:literal, $registry:literal, $bad:literal, $good:literal) => {
         case!(
@@ -147,6 +147,10 @@ pub(super) const CASES: &[Case] = &[
     case!(MirrorKeyNeverMatches, "2.1.9", "version = 2\n[§.mirrors.\"a b\"]\n"),
     case!(MirrorKeyNeverMatches, "2.1.9", "version = 2\n[§.mirrors.rpi]\n", "version = 2\n[§.mirrors.\"rpi:5000\"]\n[§.mirrors.localhost]\n"),
     case!(MirrorKeyPattern, "2.1.9", "version = 2\n[§.mirrors.\"*.example.com\"]\n", "version = 2\n[§.mirrors.\"*\"]\n"),
+    case!(UnknownSchema, "2.4.2", "version = 9\n", "version = 3\n"),
+    case!(DormantRegistry, "1.7.24", "[§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n"),
+    case!(DormantRegistry, "2.3.4", "version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = \"/a\"\n[§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n"),
+    case!(MirrorKeyUnquoted, "2.1.9", "version = 2\n[§.mirrors.docker.io]\nendpoints = [\"https://m\"]\n"),
     case!(EndpointMisspelt, "1.7.24", "version = 2\n[§.mirrors.\"ghcr.io\"]\nendpoints = [\"https://m\"]\n"),
     case!(EndpointMisspelt, "1.7.24", "version = 2\n[§.mirrors.\"ghcr.io\"]\nEndpoint = [\"https://m\"]\n", off "2.1.9"),
     case!(RewriteUnknown, "2.1.9", "version = 2\n[§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n[§.mirrors.\"ghcr.io\".rewrite]\n\"^(.*)$\" = \"x/$1\"\n"),
@@ -188,6 +192,7 @@ pub(super) const CASES: &[Case] = &[
     hosts!(HostsBadDuration, "2.1.9", "[host.\"https://m\"]\ndial_timeout = \"5\"\n", off "2.0.6"),
     hosts!(HostsNoHostTable, "1.7.24", "server = \"https://s\"\n", off "2.1.9"),
     hosts!(HostsCrash, "1.7.24", "[host]\na = 1\nb = 2\n", off "2.2.1"),
+    hosts!(HostsCrash, "2.1.9", "host.\"https://m\".ca = \"a\"\nhost.\"https://m\".skip_verify = true\n", off "2.4.2"),
     hosts!(HostsUnsure, "1.7.24", "[host] [host.\"https://m\"]\n", off "2.2.1"),
     hosts!(HostsUnusableFile, "2.4.2", "[host.\"https://m\"]\nca = \"none\"\n"),
     hosts!(HostsHostNotSeen, "2.2.1", "[host]\n\"https://m\" = {}\n", off "1.7.24"),
@@ -204,7 +209,7 @@ pub(super) const CASES: &[Case] = &[
     case!(HostsUnusableFile, "2.1.9", [(C, CERTS), ("/c/_default/hosts.toml", "ca = \"none\"\n[host]\n")], [(C, CERTS), ("/c/_default/hosts.toml", "[host]\n")]),
 ];
 
-/// For an upgrade: the release now, the release then, the files; and two releases between which it is not raised.
+/// An upgrade: the releases before and after, the files, and two releases between which the finding is not raised.
 pub(super) struct Upgrade {
     pub(super) id: Id,
     pub(super) on: (&'static str, &'static str),

@@ -1,61 +1,60 @@
-//! Registry settings that stand where this release does not look, and the releases that would read them.
+//! Findings about registry settings in tables that this release does not read, with the releases that read them.
 
 use crate::config::{Config, Cri};
 use crate::document::{CRI_IMAGES, CRI_ONE, CRI_TWO, Document};
 use crate::findings::catalogue::FindingId;
-use crate::findings::live::{
-    ReleaseReading, SettingLocation, {self},
-};
-use crate::findings::{FinderInput, FindingSink, shown};
+use crate::findings::finding::{FinderInput, FindingSink};
+use crate::findings::live::{self, ReleaseReading, SettingLocation};
+use crate::findings::shown;
+use crate::redact::written_url;
 use crate::route::SourceLocation;
 use crate::rules::Rule;
 use crate::toml::value::{Table, Value, ValueKind};
 use std::collections::BTreeSet;
 
-/// A table that somebody wrote for the CRI plugin's registries.
+/// A table that was written for the CRI plugin's registries.
 pub(super) struct RegistryTable {
-    /// Where it stands.
     pub(super) place: SourceLocation,
-    /// The keys that lead to it.
+    /// The path of the table.
     path: Vec<String>,
-    /// Its settings, and their paths below it.
+    /// The settings, with their paths in the table.
     settings: Vec<(SettingLocation, Vec<String>)>,
-    /// What it holds, in words.
+    /// The contents as text, for example: `mirrors` of `ghcr.io`.
     holds: Vec<String>,
-    /// Whether the path is one that some release reads.
+    /// True if some release reads this path.
     known: bool,
 }
 
-pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
-    let document = &look.config.document;
+pub(super) fn find(input: &FinderInput<'_>, found: &mut FindingSink) {
+    let document = &input.config.document;
     let groups = groups(document);
     let live = live::leaves(document);
     let dormant: Vec<&RegistryTable> = groups
         .iter()
-        .filter(|group| !group.is_live(&live) && !overridden(look, group, &groups))
+        .filter(|group| !group.is_live(&live) && !overridden(input, group, &groups))
         .collect();
     let (Some(root), false) = (document.files.first(), dormant.is_empty()) else {
         return;
     };
-    let probes = live::probe(&root.path, look.tree);
+    let probes = live::probe(&root.path, input.tree);
     for group in dormant {
-        report(look, group, &probes, found);
+        report(input, group, &probes, found);
     }
 }
 
-fn report(look: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading], found: &mut FindingSink) {
+fn report(input: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading], found: &mut FindingSink) {
     let verb = if group.holds.len() == 1 { "is" } else { "are" };
-    let what = format!("{} below `{}` {verb} dormant.", group.words(), group.header());
-    let effect = [Some(why(look, group)), Some(wakes(group, probes))]
+    let what = format!("{} in `{}` {verb} not in effect.", group.words(), group.header());
+    let effect = [Some(reason(input, group)), Some(active_on(group, probes))]
         .into_iter()
-        .chain(harm(look, group, probes))
+        .chain(conflicts(input, group, probes))
         .flatten()
         .collect::<Vec<_>>()
         .join(" ");
     let place = Some(group.place.clone());
     if group.known {
-        let remedy = "Take them out when nobody needs them; otherwise move them to hosts.toml files, so that no upgrade or \
-                      edit wakes them by accident.";
+        let remedy = "Remove them if they are not needed, otherwise move them to hosts.toml files. Then no upgrade or edit puts \
+                      them into effect by accident.";
         found.add(FindingId::DormantRegistry, place, what, effect, remedy);
         return;
     }
@@ -63,44 +62,45 @@ fn report(look: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReadin
         .settings
         .iter()
         .any(|(_, path)| path.first().is_some_and(|key| key == "mirrors"));
-    let beside = if mirrors && look.written_path().is_some() {
-        "Not as it stands: beside the `config_path` in force, these mirrors would stop the CRI plugin from loading."
+    let warning = if mirrors && input.written_path().is_some() {
+        "Do not only correct the header: together with the `config_path` in effect, these mirrors would stop the CRI plugin \
+         from loading."
     } else {
-        "Correcting the header puts them in force, so look first whether they are still right."
+        "A corrected header puts them into effect, so first check that they are still right."
     };
-    let live_plugin = look.config.document.active_plugin_table();
-    let remedy = format!("Take them out, or write them below `plugins.\"{live_plugin}\".registry`. {beside}");
+    let live_plugin = input.config.document.active_plugin_table();
+    let remedy = format!("Remove them, or write them in `plugins.\"{live_plugin}\".registry`. {warning}");
     found.add(FindingId::MisspeltTable, place, what, effect, remedy);
 }
 
-/// Why the settings have no effect on this release.
-fn why(look: &FinderInput<'_>, group: &RegistryTable) -> String {
-    let live_plugin = look.config.document.active_plugin_table();
+/// Explains why the settings have no effect on this release.
+fn reason(input: &FinderInput<'_>, group: &RegistryTable) -> String {
+    let live_plugin = input.config.document.active_plugin_table();
     let in_live_table = group.known && group.path.get(1).is_some_and(|plugin| plugin == live_plugin);
-    if in_live_table && look.version.has(Rule::PluginTablesMerged) {
-        "No effect: containerd puts the older table's registry settings in the place of these.".to_owned()
+    if in_live_table && input.version.has(Rule::PluginTablesMerged) {
+        "They have no effect: containerd replaces them with the registry settings of the older table.".to_owned()
     } else if in_live_table {
-        "No effect: the same table of a later file takes the place of this one.".to_owned()
+        "They have no effect: the same table in a later file replaces this table.".to_owned()
     } else {
         format!(
-            "No effect: for these files containerd {} reads `plugins.\"{live_plugin}\".registry`.",
-            look.version
+            "They have no effect: for these files containerd {} reads `plugins.\"{live_plugin}\".registry`.",
+            input.version
         )
     }
 }
 
-/// The releases on which they have one.
-fn wakes(group: &RegistryTable, probes: &[ReleaseReading]) -> String {
+/// Names the releases on which the settings take effect.
+fn active_on(group: &RegistryTable, probes: &[ReleaseReading]) -> String {
     match live::lines_where(probes, &|_, leaves| group.is_live(leaves)) {
-        Some(lines) => format!("They would come into force on containerd {lines}."),
+        Some(lines) => format!("They would take effect on containerd {lines}."),
         None => format!("No release {} reads them.", live::all_lines()),
     }
 }
 
-/// What they would do there beyond that.
-fn harm(look: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading]) -> [Option<String>; 2] {
+/// Names the releases on which the settings would stop CRI or replace the `config_path` in effect.
+fn conflicts(input: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading]) -> [Option<String>; 2] {
     let path = |config: &Config| config.registry.config_path.as_ref()?.place.clone();
-    let now = look.written_path();
+    let now = input.written_path();
     let kills = live::lines_where(probes, &|config, leaves| {
         group.is_live(leaves) && matches!(config.cri, Cri::Dead { .. })
     });
@@ -109,13 +109,13 @@ fn harm(look: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading]
     });
     [
         kills.map(|lines| format!("On {lines} the CRI plugin would not load with them.")),
-        displaces.map(|lines| format!("On {lines} they would displace the `config_path` that is in force now.")),
+        displaces.map(|lines| format!("On {lines} they would replace the `config_path` in effect now.")),
     ]
 }
 
-/// Whether every setting of `group` was replaced by the same setting of the same table in another file.
-fn overridden(look: &FinderInput<'_>, group: &RegistryTable, groups: &[RegistryTable]) -> bool {
-    let document = &look.config.document;
+/// Returns true if the same table in another file overrides every setting of `group`.
+fn overridden(input: &FinderInput<'_>, group: &RegistryTable, groups: &[RegistryTable]) -> bool {
+    let document = &input.config.document;
     let owner = |value: &Value| {
         let leaf = (document.files.get(value.file)?.path.clone(), value.span.start);
         groups
@@ -124,7 +124,7 @@ fn overridden(look: &FinderInput<'_>, group: &RegistryTable, groups: &[RegistryT
     };
     group.settings.iter().all(|(_, path)| {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let winner = look.value(&path).and_then(owner);
+        let winner = input.value(&path).and_then(owner);
         winner.is_some_and(|winner| winner.path == group.path)
     })
 }
@@ -134,7 +134,7 @@ impl RegistryTable {
         self.settings.iter().any(|(leaf, _)| live.contains(leaf))
     }
 
-    /// The table's key as an operator would write it.
+    /// Returns the table's path as it is written in a header.
     pub(super) fn header(&self) -> String {
         let part = |part: &String| {
             let bare = !part.is_empty()
@@ -144,19 +144,19 @@ impl RegistryTable {
             if bare {
                 part.clone()
             } else {
-                format!("\"{}\"", shown::url(part))
+                format!("\"{}\"", written_url(part))
             }
         };
         self.path.iter().map(part).collect::<Vec<_>>().join(".")
     }
 
-    /// What it holds, in words.
+    /// Returns the contents as text.
     pub(super) fn words(&self) -> String {
         shown::list(&self.holds, 8)
     }
 }
 
-/// Every table of every file that was written for the CRI plugin's registries and holds something.
+/// Returns every table that was written for the CRI plugin's registries and is not empty, of all files.
 pub(super) fn groups(document: &Document) -> Vec<RegistryTable> {
     let mut groups = Vec::new();
     for (index, file) in document.files.iter().enumerate() {
@@ -221,7 +221,7 @@ fn group(
     })
 }
 
-/// What a table with these keys holds of registry settings, or nothing when it is none or says nothing.
+/// Describes the registry settings in a table, or returns `None` if it has none.
 fn holds(table: &Table) -> Option<Vec<String>> {
     let mut words = Vec::new();
     for (key, value) in table {
@@ -233,7 +233,7 @@ fn holds(table: &Table) -> Option<Vec<String>> {
             ValueKind::String(text) if lower == "config_path" && !text.is_empty() => {
                 words.push("`config_path`".to_owned());
             }
-            ValueKind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", shown::url(key))),
+            ValueKind::Table(_) if has_endpoint(value) => words.push(format!("`{}`", written_url(key))),
             _ => {}
         }
     }
@@ -243,7 +243,7 @@ fn holds(table: &Table) -> Option<Vec<String>> {
 fn counted(key: &str, entries: &Table) -> String {
     let names = shown::quoted(entries.keys().map(String::as_str));
     match key {
-        // Names of headers say nothing, and their values are nobody's business.
+        // The values are secret, and the names do not help.
         "headers" => "`headers`".to_owned(),
         key => format!("`{key}` of {}", shown::list(&names, 4)),
     }
@@ -255,7 +255,7 @@ fn is_known(path: &[String]) -> bool {
         if top == "plugins" && plugins.contains(&plugin.as_str()) && registry == "registry")
 }
 
-/// Whether somebody meant the CRI plugin by this path. Other plugins, and other programs, have registry tables of their own.
+/// Returns true if the path was intended for the CRI plugin. Other plugins and programs have their own registry tables.
 fn is_meant_for_cri(path: &[String], table: &Table) -> bool {
     let names_cri = |part: &String| {
         let part = part.to_ascii_lowercase();

@@ -1,36 +1,37 @@
-//! Faults of the hosts directories that are in force, and directories that no registry is looked up in.
+//! Findings about the hosts directories in effect, and about directories that do not match any registry.
 
 use crate::config::registry_of_directory;
 use crate::findings::catalogue::FindingId;
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::findings::keys::never_matches;
-use crate::findings::{FinderInput, FindingSink, shown};
 use crate::hosts::error::HostsFaultKind as Kind;
 use crate::hosts::lint::hosts_faults;
+use crate::redact::written_url;
 use crate::rules::Rule;
 use crate::tree::Entry;
 
 const DEFAULT: &str = "_default";
 
-pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
-    for root in look.config.hosts_roots() {
-        let Some(Entry::Folder(names)) = look.tree.get(&root) else {
+pub(super) fn find(input: &FinderInput<'_>, found: &mut FindingSink) {
+    for root in input.config.hosts_roots() {
+        let Some(Entry::Folder(names)) = input.tree.get(&root) else {
             continue;
         };
         for name in names {
             let folder = format!("{root}/{name}");
-            let is_folder = matches!(look.tree.get(&folder), Some(Entry::Folder(_)));
-            // Whatever else lies about there is nobody's registry.
+            let is_folder = matches!(input.tree.get(&folder), Some(Entry::Folder(_)));
+            // containerd does not read files in this folder.
             if is_folder {
-                directory(look, name, &folder, found);
+                directory(input, name, &folder, found);
             }
         }
     }
 }
 
-fn directory(look: &FinderInput<'_>, name: &str, folder: &str, found: &mut FindingSink) {
+fn directory(input: &FinderInput<'_>, name: &str, folder: &str, found: &mut FindingSink) {
     if name == DEFAULT {
-        if look.version.has(Rule::DefaultDirectory) {
-            faults(look, "every registry without a directory", folder, found);
+        if input.version.has(Rule::DefaultDirectory) {
+            faults(input, "every registry without its own directory", folder, found);
         }
         return;
     }
@@ -40,7 +41,7 @@ fn directory(look: &FinderInput<'_>, name: &str, folder: &str, found: &mut Findi
     }
     let registry = registry_of_directory(name);
     let Some((why, _)) = never_matches(&registry) else {
-        faults(look, &format!("`{registry}`"), folder, found);
+        faults(input, &format!("`{registry}`"), folder, found);
         return;
     };
     let place = crate::route::SourceLocation {
@@ -50,19 +51,19 @@ fn directory(look: &FinderInput<'_>, name: &str, folder: &str, found: &mut Findi
     found.add(
         FindingId::HostsDirectoryNeverMatches,
         Some(place),
-        format!("No image is looked up in the directory `{}`.", shown::url(name)),
+        format!("The directory `{}` does not match the registry of any image.", written_url(name)),
         why,
-        "Name the directory after the registry of the images: `host`, `host:port` or `host_port_`; `docker.io` for Docker Hub.",
+        "Rename the directory to the registry of the images: `host`, `host:port` or `host_port_`; `docker.io` for Docker Hub.",
     );
 }
 
-fn faults(look: &FinderInput<'_>, whose: &str, folder: &str, found: &mut FindingSink) {
-    // Of two directories of one registry containerd reads the first, and so nobody asked for the files of the other.
-    if look.tree.get(&format!("{folder}/hosts.toml")).is_none() {
+fn faults(input: &FinderInput<'_>, subject: &str, folder: &str, found: &mut FindingSink) {
+    // If a registry has two directories, containerd reads the first. The files of the other were not requested.
+    if input.tree.get(&format!("{folder}/hosts.toml")).is_none() {
         return;
     }
-    for fault in hosts_faults(look.version, look.tree, folder) {
-        let what = format!("For {whose}: {}.", fault.found);
+    for fault in hosts_faults(input.version, input.tree, folder) {
+        let what = format!("For {subject}: {}.", fault.found);
         found.add(
             id(fault.kind),
             Some(fault.place),

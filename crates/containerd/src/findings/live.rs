@@ -1,7 +1,7 @@
-//! Which registry settings are in force, told by the places they stand at, and on which releases others would be.
+//! The registry settings in effect, identified by their locations, and the releases on which others would be in effect.
 //!
-//! Whether a setting is read is never worked out from its table's name: the model is asked, for this release and for a
-//! release of every other line.
+//! A table's name does not decide this. The model itself reads the files, as this release and as a release of every other
+//! line.
 
 use crate::config::{Config, read};
 use crate::document::Document;
@@ -11,10 +11,10 @@ use crate::tree::Tree;
 use crate::version::Version;
 use std::collections::BTreeSet;
 
-/// A setting by its place: the file, and the byte it starts at.
+/// Identifies a setting by its file and the offset where it starts.
 pub(super) type SettingLocation = (String, usize);
 
-/// Every setting below the live `registry` table.
+/// Returns every setting of the `registry` table in effect.
 pub(super) fn leaves(document: &Document) -> BTreeSet<SettingLocation> {
     let mut leaves = BTreeSet::new();
     let registry = document
@@ -31,7 +31,7 @@ pub(super) fn leaves(document: &Document) -> BTreeSet<SettingLocation> {
     leaves
 }
 
-/// Calls `visit` with every value below `table` that is no table, and with every table that is empty, each with its path.
+/// Calls `visit` with the path and value of every entry in `table` that is not a table, and of every empty table.
 pub(super) fn each_leaf<'t>(table: &'t Table, path: &mut Vec<&'t str>, visit: &mut dyn FnMut(&[&'t str], &'t Value)) {
     for (key, value) in table {
         path.push(key);
@@ -43,14 +43,14 @@ pub(super) fn each_leaf<'t>(table: &'t Table, path: &mut Vec<&'t str>, visit: &m
     }
 }
 
-/// What a line of releases makes of the same files.
+/// The files as one line of releases reads them.
 pub(super) struct ReleaseReading {
     line: &'static Line,
-    /// Nothing where the daemon would not start.
+    /// `None` if the daemon would not start.
     reading: Option<(Config, BTreeSet<SettingLocation>)>,
 }
 
-/// Reads the files that start at `root` as a release of every line would.
+/// Reads the configuration at `root` as a release of every line does.
 pub(super) fn probe(root: &str, tree: &Tree) -> Vec<ReleaseReading> {
     let reading = |line: &Line| {
         let version: Version = line.sample.parse().ok()?;
@@ -67,7 +67,7 @@ pub(super) fn probe(root: &str, tree: &Tree) -> Vec<ReleaseReading> {
         .collect()
 }
 
-/// The lines for which `holds`, as prose: `1.6 to 2.1 and 2.3.0 and newer`. Nothing when there is none.
+/// Lists the lines for which `holds` returns true, such as `1.6 to 2.1 and 2.3.0 and newer`; `None` if there is none.
 pub(super) fn lines_where(
     probes: &[ReleaseReading],
     holds: &dyn Fn(&Config, &BTreeSet<SettingLocation>) -> bool,
@@ -102,7 +102,7 @@ pub(super) fn lines_where(
     (!runs.is_empty()).then(|| crate::findings::shown::list(&runs, runs.len()))
 }
 
-/// The lines that [`lines_where`] knows, as prose: `from 1.6 to 2.4`.
+/// Returns the range of lines that [`lines_where`] covers: `from 1.6 to 2.4`.
 pub(super) fn all_lines() -> String {
     match (LINES.first(), LINES.last()) {
         (Some(first), Some(last)) => format!("from {} to {}", first.from, last.to),

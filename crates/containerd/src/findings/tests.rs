@@ -1,6 +1,7 @@
 use crate::config::{DEFAULT_CONFIG, read};
 use crate::findings::cases::{CASES, NegativeCase, UPGRADES};
 use crate::findings::*;
+use crate::rules::LINES;
 use crate::tree::Entry;
 use std::collections::BTreeSet;
 
@@ -64,8 +65,7 @@ fn found(version: &str, files: &[(&str, &str)]) -> Vec<Finding> {
 fn check_texts(findings: &[Finding]) {
     for finding in findings {
         for text in [&finding.what, &finding.effect, &finding.remedy] {
-            let shows_a_line = text.starts_with("Mend this line: ");
-            assert!(text.ends_with(['.', '`']) || shows_a_line, "{finding:?}");
+            assert!(text.ends_with(['.', '`']), "{finding:?}");
             assert!(!text.contains("hunter2"), "{finding:?}");
             assert!(!text.contains('\n') && !text.contains("  "), "{finding:?}");
         }
@@ -73,7 +73,7 @@ fn check_texts(findings: &[Finding]) {
 }
 
 #[test]
-fn each_finding_is_raised_where_it_should_be_and_nowhere_else() {
+fn findings_are_raised_for_positive_cases_only() {
     for case in CASES {
         let mut tree = tree(case.files);
         let mut without = tree.clone();
@@ -103,7 +103,7 @@ fn each_finding_is_raised_where_it_should_be_and_nowhere_else() {
 }
 
 #[test]
-fn what_an_upgrade_changes() {
+fn upgrade_findings_are_raised_for_positive_cases_only() {
     for case in UPGRADES {
         let between = |(now, then): (&str, &str)| {
             let mut tree = tree(case.files);
@@ -131,7 +131,7 @@ fn what_an_upgrade_changes() {
 }
 
 #[test]
-fn every_finding_occurs_in_a_case() {
+fn catalogue_is_covered_by_cases() {
     let mut tested: BTreeSet<FindingId> = CASES.iter().map(|case| case.id).collect();
     tested.extend(UPGRADES.iter().map(|case| case.id));
     let untested: Vec<_> = FindingId::ALL.iter().filter(|id| !tested.contains(id)).collect();
@@ -142,7 +142,7 @@ fn every_finding_occurs_in_a_case() {
 }
 
 #[test]
-fn a_dormant_table_says_where_it_wakes_up_and_what_it_does_there() {
+fn dormant_registry_names_the_releases_on_which_it_takes_effect() {
     let text = "version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = \"/a\"\n\
                 [§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n";
     let findings = found("2.1.9", &[(DEFAULT_CONFIG, text)]);
@@ -155,10 +155,10 @@ fn a_dormant_table_says_where_it_wakes_up_and_what_it_does_there() {
     assert!(
         dormant
             .effect
-            .contains("On 2.3.0 and newer they would displace the `config_path`"),
+            .contains("On 2.3.0 and newer they would replace the `config_path`"),
         "{dormant:#?}"
     );
-    // The other way round: on 2.3 the old table is live, and it is the new one that is lost.
+    // On 2.3 the old table takes effect, and the new one is lost.
     let findings = found("2.3.4", &[(DEFAULT_CONFIG, text)]);
     let dormant = findings
         .iter()
@@ -169,7 +169,7 @@ fn a_dormant_table_says_where_it_wakes_up_and_what_it_does_there() {
 }
 
 #[test]
-fn a_setting_that_a_drop_in_overrides_is_not_dormant() {
+fn dormant_registry_is_not_raised_for_overridden_settings() {
     let root = "version = 2\nimports = [\"conf.d/*.toml\"]\n[§]\nconfig_path = \"/a\"\n";
     let files = [
         (DEFAULT_CONFIG, root),
@@ -187,7 +187,7 @@ fn a_setting_that_a_drop_in_overrides_is_not_dormant() {
 }
 
 #[test]
-fn a_required_plugin_makes_it_worse() {
+fn both_set_refuses_if_the_plugin_is_required() {
     let text = "version = 2\nrequired_plugins = [\"io.containerd.grpc.v1.cri\"]\n[§]\nconfig_path = \"/x\"\n\
                 [§.mirrors.\"ghcr.io\"]\n";
     let findings = found("1.7.24", &[(DEFAULT_CONFIG, text)]);
@@ -208,7 +208,25 @@ fn a_required_plugin_makes_it_worse() {
 }
 
 #[test]
-fn the_wildcard_names_its_host_and_the_registries_below_it() {
+fn upgrade_kills_cri_recommends_migrate_only_if_mirrors_are_in_effect() {
+    let remedy = |text: &str, from: &str, to: &str| {
+        let mut tree = tree(&[(DEFAULT_CONFIG, text)]);
+        let (now, then) = (from.parse().unwrap(), to.parse().unwrap());
+        let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
+        let view = |reading, version| ReleaseView { reading, version };
+        let findings = upgrade(view(&before, &now), view(&after, &then), &tree);
+        let finding = findings.iter().find(|finding| finding.id == FindingId::UpgradeKillsCri);
+        finding.unwrap().remedy.clone()
+    };
+    let live = "version = 2\n[§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n";
+    assert!(remedy(live, "2.1.9", "2.2.0").starts_with("Move the mirrors"));
+    // 2.2 ignores both settings of a file without `version`, and 2.3 reads them.
+    let ignored = "[plugins.cri.registry]\nconfig_path = \"/a\"\n[plugins.cri.registry.mirrors.\"ghcr.io\"]\n";
+    assert!(remedy(ignored, "2.2.7", "2.3.4").starts_with("Remove the setting"));
+}
+
+#[test]
+fn wildcard_single_upstream_names_host_and_registries() {
     let text = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"registry.k8s.io/pause:3.9\"\n\
                 [§.mirrors.\"*\"]\nendpoint = [\"http://10.0.0.1:5000\"]\n[§.mirrors.\"ghcr.io\"]\n\
                 endpoint = [\"http://10.0.0.2\"]\n[§.configs.\"quay.io\".auth]\nusername = \"u\"\npassword = \"hunter2\"\n";
@@ -233,7 +251,7 @@ fn the_wildcard_names_its_host_and_the_registries_below_it() {
 }
 
 #[test]
-fn secrets_stay_where_they_are() {
+fn findings_contain_no_secrets() {
     let everywhere = "version = 2\n[§.mirrors.\"https://u:hunter2@h\"]\nendpoint = [\"https://u:hunter2@a\", \
                       \"u:hunter2@b/x\", \"ftp://u:hunter2@c\", \"https://u:hun/hunter2@d\", \"http://e/?t=hunter2\"]\n\
                       token = \"hunter2\"\n[§.mirrors.\"u:hunter2@*.io\"]\n[§.configs.\"https://u:hunter2@h\".auth]\n\
@@ -258,7 +276,7 @@ fn secrets_stay_where_they_are() {
 }
 
 #[test]
-fn lost_keys_of_a_replaced_table_are_named_without_values() {
+fn drop_in_replaces_table_names_lost_keys_without_values() {
     let root = "version = 2\nimports = [\"conf.d/*.toml\"]\n[§.configs.\"h\".auth]\npassword = \"hunter2\"\n\
                 [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nSystemdCgroup = true\n";
     let drop_in = "[§]\nconfig_path = \"/a\"\n";
@@ -279,8 +297,113 @@ fn lost_keys_of_a_replaced_table_are_named_without_values() {
     }
 }
 
+/// Returns the lines of releases on which some case raises a finding, as text.
+fn releases(id: FindingId) -> String {
+    let cases: Vec<_> = CASES.iter().filter(|case| case.id == id).collect();
+    let is_raised = |version: &str| {
+        let is_raised_by = |case: &&crate::findings::cases::Case| match case.off {
+            NegativeCase::Root(_) => true,
+            _ => found(version, case.files).iter().any(|finding| finding.id == id),
+        };
+        cases.iter().any(is_raised_by)
+    };
+    let good: Vec<bool> = LINES.iter().map(|line| is_raised(line.sample)).collect();
+    if good.iter().all(|good| *good) {
+        return "every release".to_owned();
+    }
+    let mut runs = Vec::new();
+    let mut at = 0;
+    while at < good.len() {
+        let length = good[at..].iter().take_while(|good| **good).count();
+        if length > 0 {
+            let (first, last) = (LINES[at].from, LINES[at + length - 1].to);
+            runs.push(match (at + length == good.len(), first == last) {
+                (true, _) => format!("{first} and newer"),
+                (false, true) => first.to_owned(),
+                (false, false) => format!("{first} to {last}"),
+            });
+        }
+        at += length.max(1);
+    }
+    // These findings are limited to releases that are not the sample of any line.
+    match id {
+        FindingId::DefaultDirectoryUnsupported => "1.6.0 to 1.6.16".to_owned(),
+        FindingId::RestartLosesAddresses => "1.6.9 to 1.6.13".to_owned(),
+        FindingId::RelativeImportGlob => "before 1.6.29 and 1.7.16".to_owned(),
+        FindingId::NewerThanKnown => "newer than 2.4".to_owned(),
+        _ => runs.join(", "),
+    }
+}
+
+fn link(id: FindingId) -> String {
+    format!("[`{id}`](#{id})")
+}
+
+/// Returns the tables of `docs/findings.md`.
+fn tables() -> String {
+    let title = |name: &str, columns: &str| {
+        let rule = columns.split(" | ").map(|_| "---").collect::<Vec<_>>().join(" | ");
+        [
+            format!("## {name}"),
+            String::new(),
+            format!("| {columns} |"),
+            format!("| {rule} |"),
+        ]
+    };
+    let mut rows = Vec::from(title("Contents", "finding | severity | summary"));
+    rows.extend(FindingId::ALL.iter().map(|id| {
+        let summary = id.summary().replace("  ", " ");
+        format!("| {} | {} | {summary} |", link(*id), id.severity())
+    }));
+    rows.push(String::new());
+    rows.extend(title("By severity", "severity | findings"));
+    for severity in Severity::ALL {
+        let ids = FindingId::ALL.iter().filter(|id| id.severity() == *severity);
+        let links: Vec<String> = ids.map(|id| link(*id)).collect();
+        rows.push(format!("| {severity} | {} |", links.join(", ")));
+    }
+    rows.push(String::new());
+    rows.extend(title("By release", "releases | findings"));
+    let mut by_release: Vec<(String, Vec<String>)> = Vec::new();
+    for id in FindingId::ALL.iter().filter(|id| !id.as_str().starts_with("upgrade-")) {
+        let range = releases(*id);
+        match by_release.iter_mut().find(|(known, _)| *known == range) {
+            Some((_, found)) => found.push(link(*id)),
+            None => by_release.push((range, vec![link(*id)])),
+        }
+    }
+    by_release.sort_by_key(|(range, _)| (range != "every release", range.clone()));
+    rows.extend(
+        by_release
+            .iter()
+            .map(|(range, links)| format!("| {range} | {} |", links.join(", "))),
+    );
+    rows.join("\n") + "\n"
+}
+
 #[test]
-fn the_manual_has_a_section_for_every_finding() {
+fn manual_tables_match_the_catalogue_and_the_cases() {
+    let manual = include_str!("../../../../docs/findings.md");
+    let (_, rest) = manual.split_once("<!-- tables: begin -->\n").unwrap();
+    let (written, _) = rest.split_once("<!-- tables: end -->").unwrap();
+    let expected = format!("\n{}\n", tables());
+    assert!(
+        written == expected,
+        "docs/findings.md must have these lines between its `tables` marks:\n{expected}"
+    );
+}
+
+#[test]
+fn documentation_is_the_section_of_the_manual() {
+    for id in FindingId::ALL {
+        let text = id.documentation();
+        assert!(text.starts_with(&format!("**{}**", id.severity())), "{id}: {text}");
+        assert!(!text.contains("\n## "), "{id}");
+    }
+}
+
+#[test]
+fn manual_has_a_section_per_finding() {
     let manual = include_str!("../../../../docs/findings.md");
     let sections: Vec<(&str, &str)> = manual
         .split("\n## `")

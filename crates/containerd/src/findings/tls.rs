@@ -1,22 +1,23 @@
-//! `configs.<host>.tls`: files that cannot be used, and settings without effect.
+//! Findings about `configs.<host>.tls`: files that cannot be used, and settings without effect.
 
 use crate::certs;
 use crate::findings::catalogue::FindingId;
-use crate::findings::{FinderInput, FindingSink, shown};
+use crate::findings::finding::{FinderInput, FindingSink};
 use crate::mirrors::Endpoint;
+use crate::redact::written_url;
 use crate::registry::TlsConfig;
 use crate::route::{Scheme, SourceLocation};
 
-const FAILS: &str = "Every pull that has this host on its way fails, and no other host is asked.";
+const FAILS: &str = "Every pull whose route reaches this host fails; containerd does not try another host.";
 
-pub(super) fn find(look: &FinderInput<'_>, found: &mut FindingSink) {
-    for (host, config) in &look.registry.configs {
+pub(super) fn find(input: &FinderInput<'_>, found: &mut FindingSink) {
+    for (host, config) in &input.registry.configs {
         if let Some(place) = &config.ignored_tls {
             ignored(host, place, found);
         }
         if let Some(tls) = &config.tls {
-            files(look, host, tls, found);
-            on_http(look, host, tls, found);
+            files(input, host, tls, found);
+            on_http(input, host, tls, found);
         }
     }
 }
@@ -25,37 +26,41 @@ fn ignored(host: &str, place: &SourceLocation, found: &mut FindingSink) {
     found.add(
         FindingId::TlsIgnored,
         Some(place.clone()),
-        format!("`configs.\"{}\".tls` is set.", shown::url(host)),
-        "containerd 2.0 and newer do not know the key: a host with a certificate of its own fails with `x509: certificate \
-         signed by unknown authority`, and the pull goes on to the next host.",
+        format!("`configs.\"{}\".tls` is set.", written_url(host)),
+        "containerd 2.0 and newer ignore the key. A host with a certificate of a private CA fails with `x509: certificate \
+         signed by unknown authority`, and the pull continues with the next host.",
         "Write `ca`, `client` and `skip_verify` in the hosts.toml of each registry that uses the host.",
     );
 }
 
-fn files(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut FindingSink) {
-    let at = |key: &str| look.place(&["configs", host, "tls", key]).or_else(|| tls.place.clone());
-    let host = shown::url(host);
+fn files(input: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut FindingSink) {
+    let at = |key: &str| {
+        input
+            .place(&["configs", host, "tls", key])
+            .or_else(|| tls.place.clone())
+    };
+    let host = written_url(host);
     let named = [
         ("ca_file", &tls.ca_file),
         ("cert_file", &tls.cert_file),
         ("key_file", &tls.key_file),
     ];
-    let unreadable = |path: &str| !path.is_empty() && look.tree.file(path).is_none();
+    let unreadable = |path: &str| !path.is_empty() && input.tree.file(path).is_none();
     for (key, path) in named.into_iter().filter(|(_, path)| unreadable(path)) {
         let why = if path.starts_with('/') {
             "cannot be read"
         } else {
-            "is relative, so nobody can tell which file is meant"
+            "is relative, so the file that it means is unknown"
         };
         found.add(
             FindingId::TlsFileUnreadable,
             at(key),
             format!("`{key}` of `configs.\"{host}\".tls` names `{path}`, which {why}."),
             FAILS,
-            "Put the file there, correct the path, or take the setting out.",
+            "Create the file, correct the path, or remove the setting.",
         );
     }
-    if look
+    if input
         .tree
         .file(&tls.ca_file)
         .is_some_and(|bytes| !certs::holds_certificate(bytes))
@@ -64,21 +69,21 @@ fn files(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut Findin
             FindingId::CaWithoutCertificate,
             at("ca_file"),
             format!(
-                "`ca_file` of `configs.\"{host}\".tls` names `{}`, which holds no certificate.",
+                "`ca_file` of `configs.\"{host}\".tls` names `{}`, which contains no certificate.",
                 tls.ca_file
             ),
-            "containerd ignores it here. The same file as `ca` in a hosts.toml fails every pull.",
-            "Write the certificates as PEM, or take the setting out.",
+            "containerd ignores it here. As `ca` in a hosts.toml the same file makes every pull fail.",
+            "Write the certificates as PEM, or remove the setting.",
         );
     }
     let why = match (tls.cert_file.is_empty(), tls.key_file.is_empty()) {
         (true, true) => return,
         (false, true) => "`cert_file` is set without `key_file`".to_owned(),
         (true, false) => "`key_file` is set without `cert_file`".to_owned(),
-        (false, false) => match (look.tree.file(&tls.cert_file), look.tree.file(&tls.key_file)) {
+        (false, false) => match (input.tree.file(&tls.cert_file), input.tree.file(&tls.key_file)) {
             (Some(certificate), Some(key)) => match certs::check_pair(certificate, key) {
                 Ok(()) => return,
-                Err(why) => format!("`{}` and `{}` are no pair: {why}", tls.cert_file, tls.key_file),
+                Err(why) => format!("`{}` and `{}` are not a pair: {why}", tls.cert_file, tls.key_file),
             },
             _ => return,
         },
@@ -88,12 +93,12 @@ fn files(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut Findin
         tls.place.clone(),
         format!("In `configs.\"{host}\".tls` {why}."),
         FAILS,
-        "Name a certificate and the key that belongs to it, or neither.",
+        "Set both a certificate and the key that belongs to it, or remove both settings.",
     );
 }
 
-fn on_http(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut FindingSink) {
-    let endpoints = look.registry.mirrors.iter().flat_map(|mirror| &mirror.endpoints);
+fn on_http(input: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut FindingSink) {
+    let endpoints = input.registry.mirrors.iter().flat_map(|mirror| &mirror.endpoints);
     let mut schemes = endpoints
         .filter_map(|(written, _)| Endpoint::read(written))
         .filter(|endpoint| endpoint.host == host)
@@ -105,9 +110,9 @@ fn on_http(look: &FinderInput<'_>, host: &str, tls: &TlsConfig, found: &mut Find
     found.add(
         FindingId::TlsOnHttp,
         tls.place.clone(),
-        format!("`configs.\"{}\".tls` belongs to a host whose endpoint is `http://`.", shown::url(host)),
-        "containerd speaks plain HTTP to it and uses none of these settings. In a hosts.toml they would make newer releases \
+        format!("`configs.\"{}\".tls` belongs to a host whose endpoint is `http://`.", written_url(host)),
+        "containerd uses plain HTTP for this host and ignores these settings. In a hosts.toml they would make newer releases \
          try HTTPS first.",
-        "Take the `tls` table out, or write the endpoint with `https://`.",
+        "Remove the `tls` table, or write the endpoint with `https://`.",
     );
 }

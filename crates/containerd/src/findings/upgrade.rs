@@ -1,30 +1,30 @@
-//! What an upgrade of containerd breaks or changes for the same files.
+//! Findings about an upgrade: differences between two releases for the same files.
 
 use crate::config::{Config, Cri};
 use crate::document::load::LoadError;
 use crate::findings::catalogue::{FindingId, Severity};
-use crate::findings::{Finding, FindingSink, dormant, live, shown};
+use crate::findings::finding::{Finding, FindingSink};
+use crate::findings::{dormant, live};
+use crate::image::UNNAMED_REGISTRY;
+use crate::redact::written_url;
 use crate::registries::named_registries;
 use crate::route::{RegistryHost, Route, Scheme};
 use crate::tree::Tree;
 use crate::version::Version;
 
-/// What one containerd makes of the files.
+/// The files as one containerd release reads them.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseView<'a> {
-    /// The outcome of [`crate::config::read`] for that version, once nothing was missing.
+    /// The outcome of [`crate::config::read`] for that version, when no file was missing.
     pub reading: &'a Result<Config, Box<LoadError>>,
-    /// That version.
+    /// The version that reads the files.
     pub version: &'a Version,
 }
 
-/// A registry that no file names: it stands for all of them.
-const UNNAMED: &str = "unnamed.invalid";
-
-/// What breaks or changes when the containerd of `now` becomes that of `then` and the files stay as they are, worst first.
+/// Returns what breaks or changes, worst first, if containerd is upgraded from `now` to `then` and the files stay the same.
 ///
-/// What `then` finds wrong by itself is told by [`crate::findings::findings`] with that version, not here. `tree` must hold what
-/// either version asks for.
+/// Findings of `then` by itself are not included; [`crate::findings::findings`] returns them. `tree` must contain every file
+/// that either version requests.
 pub fn upgrade(now: ReleaseView<'_>, then: ReleaseView<'_>, tree: &Tree) -> Vec<Finding> {
     let mut found = FindingSink::default();
     match (now.reading, then.reading) {
@@ -33,15 +33,15 @@ pub fn upgrade(now: ReleaseView<'_>, then: ReleaseView<'_>, tree: &Tree) -> Vec<
             FindingId::UpgradeRefuses,
             Some(error.place.clone()),
             format!(
-                "containerd {} does not take these files: {}.",
+                "containerd {} rejects these files: {}.",
                 then.version,
-                shown::url(&error.fault.to_string())
+                written_url(&error.fault.to_string())
             ),
             format!(
-                "containerd {} starts with them; after the upgrade the daemon does not start.",
+                "containerd {} starts with them. After the upgrade the daemon does not start.",
                 now.version
             ),
-            "Mend this before the upgrade: `check --target` tells what to do about it.",
+            "Repair this before the upgrade: `check --target` reports the fault with its remedy.",
         ),
         (Err(_), _) => {}
     }
@@ -59,12 +59,12 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
             let (severity, effect) = if *daemon_too {
                 (
                     Severity::Refuses,
-                    "It loads now. After the upgrade `required_plugins` takes the daemon down with it.",
+                    "It loads now. After the upgrade the daemon exits, because `required_plugins` names the plugin.",
                 )
             } else {
                 (
                     FindingId::UpgradeKillsCri.severity(),
-                    "It loads now. After the upgrade every pull and every new pod fails, and the node turns NotReady.",
+                    "It loads now. After the upgrade every pull and every new pod fails, and the node becomes NotReady.",
                 )
             };
             found.add_as(
@@ -73,15 +73,20 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
                 failure.place.clone(),
                 format!("On containerd {version} {}.", failure.reason),
                 effect,
-                "Move the mirrors to hosts.toml files before the upgrade: `mirrorshift migrate`.",
+                if now.registry.mirrors.is_empty() {
+                    "Remove the setting before the upgrade: no mirrors are in effect now, so `mirrorshift migrate` would \
+                     not change it."
+                } else {
+                    "Move the mirrors to hosts.toml files before the upgrade: `mirrorshift migrate`."
+                },
             );
         }
         (Cri::Dead { failure, .. }, Cri::Loads) => found.add(
             FindingId::UpgradeRevivesCri,
             failure.place.clone(),
             format!("On containerd {version} the CRI plugin loads again."),
-            "It does not load now. What it then does with these files is as untested as a new configuration.",
-            "Look at `explain` for the images that the node runs.",
+            "It does not load now, so these settings take effect for the first time.",
+            "Run `mirrorshift explain` for the images that the node runs, with the new version.",
         ),
         _ => {}
     }
@@ -93,15 +98,15 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
         found.add(
             FindingId::UpgradeTransferService,
             None,
-            format!("On containerd {version} pulls go through the transfer service."),
-            "The CRI plugin pulls by itself now. The transfer service takes a list in `config_path` for one folder, runs \
-             image verifiers, takes its limits from `io.containerd.transfer.v1.local` and words its errors differently.",
-            "Write a single folder in `config_path`. `use_local_image_pull = true` keeps the old way for now.",
+            format!("On containerd {version} the transfer service makes the pulls."),
+            "The CRI plugin makes the pulls now. The transfer service takes a list in `config_path` for the name of one folder, \
+             runs image verifiers, has its limits in `io.containerd.transfer.v1.local`, and prints other error texts.",
+            "Write a single folder in `config_path`. `use_local_image_pull = true` keeps pulls in the CRI plugin for now.",
         );
     }
 }
 
-/// Settings that are in force before and not after, or after and not before.
+/// Reports settings that take effect on only one of the two releases.
 fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingSink) {
     let (before, after) = (live::leaves(&now.document), live::leaves(&then.document));
     let mut groups = dormant::groups(&now.document);
@@ -117,16 +122,17 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingS
             (true, false) => found.add(
                 FindingId::UpgradeSilences,
                 place,
-                format!("{} below `{}` would be dormant.", group.words(), group.header()),
-                format!("It is in force now. containerd {version} ignores it without an error."),
-                "Move it to hosts.toml files before the upgrade: `mirrorshift migrate`.",
+                format!("{} in `{}` would have no effect.", group.words(), group.header()),
+                format!("It takes effect now. containerd {version} ignores it without an error."),
+                "Move it before the upgrade: `mirrorshift plan` shows what `migrate` moves to hosts.toml files; write other \
+                 settings in the table that the new release reads.",
             ),
             (false, true) => found.add(
                 FindingId::UpgradeWakes,
                 place,
-                format!("{} below `{}` would come into force.", group.words(), group.header()),
+                format!("{} in `{}` would take effect.", group.words(), group.header()),
                 format!("It is ignored now. containerd {version} reads it."),
-                "Take it out before the upgrade, unless it is what you want then.",
+                "Remove it before the upgrade, unless you want it to take effect.",
             ),
             _ => {}
         }
@@ -143,8 +149,8 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingS
         found.add(
             FindingId::UpgradeSilences,
             tls.place.clone(),
-            format!("`configs.\"{}\".tls` would be dormant.", shown::url(host)),
-            format!("It is in force now. containerd {version} ignores it without an error."),
+            format!("`configs.\"{}\".tls` would have no effect.", written_url(host)),
+            format!("It takes effect now. containerd {version} ignores it without an error."),
             "Write `ca`, `client` and `skip_verify` in the hosts.toml of each registry that uses the host.",
         );
     }
@@ -153,7 +159,7 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingS
 fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &mut FindingSink) {
     let mut registries = named_registries(now, tree);
     registries.extend(named_registries(then, tree));
-    registries.extend(["docker.io", "localhost", UNNAMED].map(str::to_owned));
+    registries.extend(["docker.io", "localhost", UNNAMED_REGISTRY].map(str::to_owned));
     registries.sort();
     registries.dedup();
     for registry in registries {
@@ -162,77 +168,86 @@ fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &m
             continue;
         }
         let (severity, remedy) = match (&before, &after) {
-            (_, Route::Fails(_)) => (Severity::Breaks, "Mend this before the upgrade: these pulls work now."),
-            (Route::Fails(_), Route::Hosts(_)) => (
-                Severity::Advice,
-                "Nothing, when these hosts are the ones that you want.",
+            (_, Route::Fails(_)) => (
+                Severity::Breaks,
+                "Repair this before the upgrade: these pulls work now.",
             ),
+            (Route::Fails(_), Route::Hosts(_)) => (Severity::Advice, "Check that these are the hosts that you want."),
             _ => (
                 FindingId::UpgradeChangesRoute.severity(),
-                "Migrate before the upgrade, which keeps the present route on both, or make sure that the later one is what \
-                 you want.",
+                "Migrate before the upgrade, which keeps the present route on both releases, or check that the later route is \
+                 what you want.",
             ),
         };
         let place = before
             .asks()
             .iter()
             .chain(after.asks())
-            .find_map(|ask| ask.why.place.clone());
-        let whose = match registry.as_str() {
-            UNNAMED => "a registry that no file names".to_owned(),
+            .find_map(|host| host.why.place.clone());
+        let subject = match registry.as_str() {
+            UNNAMED_REGISTRY => "any other registry".to_owned(),
             registry => format!("`{registry}`"),
         };
         found.add_as(
             severity,
             FindingId::UpgradeChangesRoute,
             place,
-            format!("On containerd {version} images of {whose} would be asked for elsewhere or in another way."),
-            format!("Now: {}. Then: {}.", told(&before, &registry), told(&after, &registry)),
+            format!("On containerd {version} the route for images of {subject} would be different."),
+            format!(
+                "Now: {}. Then: {}.",
+                route_text(&before, &registry),
+                route_text(&after, &registry)
+            ),
             remedy,
         );
     }
 }
 
-fn told(route: &Route, registry: &str) -> String {
+fn route_text(route: &Route, registry: &str) -> String {
     match route {
         Route::Fails(failure) => format!("the pull fails, {}", failure.reason),
-        Route::Hosts(asks) if asks.is_empty() => "nobody is asked".to_owned(),
-        Route::Hosts(asks) => asks
+        Route::Hosts(hosts) if hosts.is_empty() => "no host is tried".to_owned(),
+        Route::Hosts(hosts) => hosts
             .iter()
-            .map(|ask| one(ask, registry))
+            .map(|host| host_text(host, registry))
             .collect::<Vec<_>>()
             .join(", then "),
     }
 }
 
-/// One host, with all that a registry would notice.
-fn one(ask: &RegistryHost, registry: &str) -> String {
+/// Describes a host with every setting that a registry could notice.
+fn host_text(host: &RegistryHost, registry: &str) -> String {
     let mut notes = Vec::new();
-    if ask.scheme == Scheme::HttpsThenHttp {
+    if host.scheme == Scheme::HttpsThenHttp {
         notes.push("HTTPS first".to_owned());
     }
-    if ask.tls.skip_verify {
+    if host.tls.skip_verify {
         notes.push("unverified".to_owned());
     }
-    notes.extend(ask.tls.ca.iter().map(|ca| format!("CA `{ca}`")));
+    notes.extend(host.tls.ca.iter().map(|ca| format!("CA `{ca}`")));
     notes.extend(
-        ask.tls
+        host.tls
             .client
             .iter()
             .map(|(certificate, _)| format!("client certificate `{certificate}`")),
     );
-    notes.extend(ask.headers.names().map(|name| format!("header `{name}`")));
-    notes.extend(ask.credentials.iter().map(|_| "with credentials".to_owned()));
-    match (ask.resolves, ask.pulls) {
+    notes.extend(host.headers.names().map(|name| format!("header `{name}`")));
+    notes.extend(host.credentials.iter().map(|_| "with credentials".to_owned()));
+    match (host.resolves, host.pulls) {
         (true, true) => {}
         (false, true) => notes.push("not for tags".to_owned()),
         (_, false) => notes.push("for layers only".to_owned()),
     }
-    notes.extend(ask.dial_timeout.map(|timeout| format!("given up after {timeout:?}")));
+    notes.extend(
+        host.dial_timeout
+            .map(|timeout| format!("connection timeout {timeout:?}")),
+    );
     let url = match registry {
-        // The stand-in's own host would read like a real one.
-        UNNAMED if ask.host == UNNAMED => format!("{}://<registry>{}", ask.scheme.as_str(), ask.path),
-        _ => ask.url(),
+        // The placeholder would look like a real host.
+        UNNAMED_REGISTRY if host.host == UNNAMED_REGISTRY => {
+            format!("{}://<registry>{}", host.scheme.as_str(), host.path)
+        }
+        _ => host.url(),
     };
     if notes.is_empty() {
         format!("`{url}`")

@@ -1,13 +1,13 @@
-//! `dial_timeout` as Go's `time.ParseDuration` reads it: `5s`, `1h2m3.5s`, `-1s`, `0`.
+//! Durations such as `5s`, `1h2m3.5s`, `-1s` and `0`, as Go's `time.ParseDuration` reads them.
 
 use std::time::Duration;
 
-/// Go counts a duration as this many nanoseconds at most.
+/// The longest duration of Go, in nanoseconds.
 const LONGEST: u64 = i64::MAX.unsigned_abs();
 
-/// The duration, or nothing where Go refuses the text.
+/// Parses a duration; returns `None` if Go rejects the text.
 ///
-/// A negative one is given as a nanosecond: no connection is ever made in either.
+/// A negative duration becomes one nanosecond, because no connection succeeds with either.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -59,7 +59,7 @@ fn unit(name: &str) -> Option<u64> {
     })
 }
 
-/// `0.<digits>` of a unit in whole nanoseconds. The longest unit has 13 digits, so later ones say nothing.
+/// Returns `0.<digits>` of a unit in whole nanoseconds. The longest unit has 13 digits, so later digits have no effect.
 fn part(digits: &str, unit: u64) -> u64 {
     let digits = &digits[..digits.len().min(14)];
     let scale = digits.chars().fold(1_u128, |scale, _| scale * 10);
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_as_go_reads_them() {
+    fn parse_matches_go() {
         for (text, nanos) in [
             ("5s", 5_000_000_000),
             ("0", 0),

@@ -1,18 +1,18 @@
-//! What can be wrong with a hosts.toml, what containerd then does, and how to mend it.
+//! Faults of a hosts.toml, with their effect on containerd and their remedy.
 
 use crate::route::SourceLocation;
 use std::fmt;
 
-/// One thing that is wrong with a registry's folder.
+/// A fault in a registry's hosts directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostsFault {
-    /// Which rule was broken.
+    /// The kind of fault.
     pub kind: HostsFaultKind,
-    /// The file, and the line where there is one.
+    /// The file, and the line if it is known.
     pub place: SourceLocation,
-    /// What was found, as a fragment. Holds no header values and no user-info.
+    /// The fault, as a fragment without header values and user-info.
     pub found: String,
-    /// What to do about it, as a sentence.
+    /// An instruction for the operator, as a sentence.
     pub remedy: String,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for HostsFault {
     }
 }
 
-/// The rules that a hosts.toml can break. Names never change: they are printed as identifiers.
+/// The kinds of faults of a hosts.toml. Their identifiers are printed, so they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostsFaultKind {
     /// Not TOML for this release.
@@ -31,38 +31,38 @@ pub enum HostsFaultKind {
     WrongType,
     /// A capability that this release does not know.
     UnknownCapability,
-    /// A URL that Go cannot read.
+    /// A URL that Go cannot parse.
     BadUrl,
-    /// A `dial_timeout` that is no Go duration.
+    /// A `dial_timeout` that is not a Go duration.
     BadDuration,
-    /// No `host` table at all, which this release wants.
+    /// The file has no `host` table, which this release requires.
     NoHostTable,
-    /// Something other than tables below `host`, on which this release crashes.
+    /// A file on which this release crashes, such as one with other values than tables in `host`.
     Crash,
-    /// Something that this tool cannot read as containerd does.
+    /// A file for which this crate cannot determine how containerd reads it.
     Unsure,
     /// A file that is missing or cannot be used.
     Unusable,
-    /// A host that is not written as a table header, which this release does not see.
+    /// A host that is not written as a table header, so this release ignores it.
     HostNotSeen,
-    /// A host that is asked twice, because a table below it stands after another host.
+    /// A host that containerd tries twice, because one of its tables is after another host.
     HostTwice,
-    /// Hosts written as inline tables, which this release asks in no certain order.
+    /// Hosts written as inline tables, which this release tries in no fixed order.
     OrderUndefined,
-    /// A host that cannot be asked, because its URL has no host or another scheme than http and https.
+    /// A host that containerd cannot contact, because its URL has no host or a scheme other than http and https.
     NotAsked,
-    /// A URL without a scheme, or with what looks like one and is read as a host.
+    /// A URL without a scheme, or with a scheme that containerd reads as a host.
     SchemeMissing,
-    /// A setting that this release does not know, or that has no effect where it stands.
+    /// A setting that this release does not know, or that has no effect in its place.
     Ignored,
     /// TLS settings on an http URL, which make this release try HTTPS first.
     HttpsFirst,
-    /// `server` names `docker.io`, which is no registry.
+    /// `server` names `docker.io`, which does not serve images.
     DockerIoServer,
 }
 
 impl HostsFaultKind {
-    /// The kind as an identifier.
+    /// Returns the identifier of this kind.
     pub fn id(self) -> &'static str {
         match self {
             Self::Syntax => "hosts-syntax",
@@ -85,7 +85,7 @@ impl HostsFaultKind {
         }
     }
 
-    /// What containerd does about it, as a sentence.
+    /// Returns the effect on containerd, as a sentence.
     pub fn effect(self) -> &'static str {
         match self {
             Self::Syntax
@@ -94,31 +94,31 @@ impl HostsFaultKind {
             | Self::BadUrl
             | Self::BadDuration
             | Self::NoHostTable => {
-                "containerd logs an error, ignores the whole file and asks only the registry itself."
+                "containerd logs an error, ignores the whole file and contacts the registry directly."
             }
             Self::Crash => "containerd crashes at every pull from this registry.",
-            Self::Unsure => "containerd may read the file in another way than this tool would.",
-            Self::Unusable => "Every pull from this registry fails; no other host is asked.",
-            Self::HostNotSeen => "containerd does not see this host and never asks it.",
-            Self::HostTwice => "containerd asks this host twice.",
-            Self::OrderUndefined => "containerd asks these hosts in an order that may change with every pull.",
+            Self::Unsure => "containerd may read the file differently from Mirrorshift.",
+            Self::Unusable => "Every pull from this registry fails; containerd does not try another host.",
+            Self::HostNotSeen => "containerd ignores this host and never tries it.",
+            Self::HostTwice => "containerd tries this host twice.",
+            Self::OrderUndefined => "containerd tries these hosts in an order that may change with every pull.",
             Self::NotAsked => {
-                "containerd cannot ask this host: it goes on to the next, or for a `server` to the registry itself."
+                "containerd cannot contact this host. It continues with the next host, or for a `server` with the registry itself."
             }
             Self::SchemeMissing => "containerd puts `https://` in front of it.",
-            Self::Ignored => "containerd ignores it without a word.",
-            Self::HttpsFirst => "containerd tries HTTPS before HTTP at this host.",
-            Self::DockerIoServer => "containerd asks docker.io itself, which serves no images.",
+            Self::Ignored => "containerd silently ignores it.",
+            Self::HttpsFirst => "containerd tries HTTPS before HTTP on this host.",
+            Self::DockerIoServer => "containerd tries docker.io itself, which does not serve images.",
         }
     }
 
-    /// Whether containerd ignores the whole file over it.
+    /// Returns true if containerd ignores the whole file because of this fault.
     pub fn discards_file(self) -> bool {
         self <= Self::NoHostTable
     }
 }
 
-/// A file that could not be read as hosts: why, where, and what to do.
+/// A fault of a hosts.toml whose path is not yet known.
 #[derive(Debug)]
 pub(super) struct HostsFileError {
     pub(super) kind: HostsFaultKind,

@@ -1,12 +1,13 @@
-//! The settings of one host in a hosts.toml: which key counts, which types pass, what the values say.
+//! The settings of one host in a hosts.toml: names, types and values.
 //!
-//! A field is found as Go's TOML libraries find it: go-toml v1 takes the name as declared or in capitals, v2 takes any
-//! case and lets the last spelling win. Types are checked by both for every field of the file, values only for hosts
-//! that are used.
+//! Fields are found as in Go's TOML libraries. go-toml v1 accepts the name as declared or in capitals; v2 accepts any case,
+//! and the last spelling takes effect. Both check the types of every field in the file, but the values only of hosts that
+//! are used.
 
 use crate::hosts::error::{HostsFaultKind, HostsFileError};
 use crate::hosts::url::{clean, join};
 use crate::hosts::{duration, url};
+use crate::redact::written_url;
 use crate::route::Headers;
 use crate::rules::Rule;
 use crate::toml::line_at;
@@ -15,21 +16,21 @@ use crate::version::Version;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The client certificates of a host: certificate file, and key file when it is another one.
+/// The client certificates of a host: the certificate file, and the key file if it is a separate file.
 type Pairs = Vec<(String, Option<String>)>;
 
-/// One host as containerd understood it, before its defaults are filled in. Not printable: URLs may hold a password.
+/// A host as containerd reads it, before defaults are set. It has no `Debug`, because a URL may contain a password.
 #[derive(Clone, Default)]
 pub(super) struct Host {
-    /// The URL as it stands in the file; empty for a root without `server`, and for certificate files.
+    /// The URL as written; empty for a root without `server`, and for certificate files.
     pub(super) written: String,
     pub(super) scheme: String,
-    /// Empty where the URL has none, or where `server` is left out.
+    /// Empty if the URL has none, or if there is no `server`.
     pub(super) authority: String,
     pub(super) path: String,
     pub(super) pulls: bool,
     pub(super) resolves: bool,
-    /// `Some` of nothing counts as a TLS setting too.
+    /// `Some` with an empty list is a TLS setting too.
     pub(super) ca: Option<Vec<String>>,
     pub(super) client: Pairs,
     pub(super) skip_verify: Option<bool>,
@@ -38,11 +39,11 @@ pub(super) struct Host {
     pub(super) line: Option<usize>,
 }
 
-/// One file, for reading fields of it.
+/// A hosts.toml whose fields are read.
 #[derive(Clone, Copy)]
-pub(super) struct CaFile<'a> {
+pub(super) struct HostsFile<'a> {
     pub(super) version: &'a Version,
-    /// The folder that relative names start from.
+    /// The folder in which relative names are resolved.
     pub(super) folder: &'a str,
     pub(super) text: &'a str,
 }
@@ -57,7 +58,7 @@ const KNOWN: [&str; 7] = [
     "dial_timeout",
 ];
 
-impl<'a> CaFile<'a> {
+impl<'a> HostsFile<'a> {
     fn fault(&self, kind: HostsFaultKind, value: &Value, found: String, remedy: &str) -> HostsFileError {
         let line = Some(line_at(self.text, value.span.start));
         HostsFileError {
@@ -68,17 +69,17 @@ impl<'a> CaFile<'a> {
         }
     }
 
-    fn wrong_type(&self, key: &str, value: &Value, wanted: &str) -> HostsFileError {
-        let found = format!("`{key}` is {}, not {wanted}", value.kind.name());
+    fn wrong_type(&self, key: &str, value: &Value, expected: &str) -> HostsFileError {
+        let found = format!("`{key}` is {}, not {expected}", value.kind.name());
         self.fault(
             HostsFaultKind::WrongType,
             value,
             found,
-            &format!("Write `{key}` as {wanted}."),
+            &format!("Write `{key}` as {expected}."),
         )
     }
 
-    /// Every spelling of `key` that this release takes, in the order of the file.
+    /// Returns the values of every spelling of `key` that this release accepts, in the order of the file.
     pub(super) fn all(&self, tables: &[&'a Table], key: &str) -> Vec<&'a Value> {
         if self.version.has(Rule::KeysFoldCase) {
             let fields = tables.iter().flat_map(|table| table.iter());
@@ -95,7 +96,7 @@ impl<'a> CaFile<'a> {
         key != "dial_timeout" || self.version.has(Rule::DialTimeout)
     }
 
-    /// The names below `table` that this release does nothing with.
+    /// Returns the entries of `table` that this release ignores.
     pub(super) fn unknown(&self, table: &'a Table, root: bool) -> Vec<(&'a str, &'a Value)> {
         let fold = self.version.has(Rule::KeysFoldCase);
         let same = |name: &str, key: &str| {
@@ -113,7 +114,7 @@ impl<'a> CaFile<'a> {
         entries.map(|(name, value)| (name.as_str(), value)).collect()
     }
 
-    /// What both libraries check before anything is used.
+    /// Checks the types, as both libraries do before any value is used.
     pub(super) fn check_types(&self, tables: &[&'a Table], root: bool) -> Result<(), HostsFileError> {
         for key in KNOWN
             .into_iter()
@@ -121,7 +122,7 @@ impl<'a> CaFile<'a> {
             .chain(root.then_some("server"))
         {
             for value in self.all(tables, key) {
-                let wanted = match (key, &value.kind) {
+                let expected = match (key, &value.kind) {
                     ("capabilities", ValueKind::Array(items)) => {
                         match items.iter().find(|item| item.as_str().is_none()) {
                             Some(item) => return Err(self.wrong_type(key, item, "a list of strings")),
@@ -136,7 +137,7 @@ impl<'a> CaFile<'a> {
                     ("dial_timeout" | "server", kind) if !matches!(kind, ValueKind::String(_)) => "a string",
                     _ => continue,
                 };
-                return Err(self.wrong_type(key, value, wanted));
+                return Err(self.wrong_type(key, value, expected));
             }
         }
         Ok(())
@@ -146,7 +147,7 @@ impl<'a> CaFile<'a> {
         self.all(tables, key).pop()
     }
 
-    /// One host of the URL that `named` gives, or the root's where it is the root.
+    /// Reads one host from the tables of its URL, or from the root table.
     pub(super) fn host(&self, url: &str, tables: &[&'a Table], line: Option<usize>) -> Result<Host, HostsFileError> {
         let flag = |key| match self.last(tables, key).map(|value| &value.kind) {
             Some(ValueKind::Boolean(flag)) => Some(*flag),
@@ -173,7 +174,7 @@ impl<'a> CaFile<'a> {
             .filter(|(_, text)| !text.is_empty())
         {
             host.dial_timeout = Some(duration::parse(text).ok_or_else(|| {
-                let found = format!("`dial_timeout` is `{text}`, which is no duration");
+                let found = format!("`dial_timeout` is `{text}`, which is not a duration");
                 self.fault(
                     HostsFaultKind::BadDuration,
                     value,
@@ -185,7 +186,7 @@ impl<'a> CaFile<'a> {
         Ok(host)
     }
 
-    /// Whether it pulls, and whether it pulls and resolves.
+    /// Returns whether the host pulls, and whether it also resolves.
     fn capabilities(&self, tables: &[&'a Table]) -> Result<(bool, bool), HostsFileError> {
         let Some(ValueKind::Array(items)) = self.last(tables, "capabilities").map(|value| &value.kind) else {
             return Ok((true, true));
@@ -203,7 +204,7 @@ impl<'a> CaFile<'a> {
                         "the capability `{name}`, which containerd {} does not know",
                         self.version
                     );
-                    let remedy = "Use `pull` and `resolve`; nothing else matters to pulls.";
+                    let remedy = "Write only `pull` and `resolve`; pulls need no other capability.";
                     return Err(self.fault(HostsFaultKind::UnknownCapability, item, found, remedy));
                 }
             }
@@ -236,11 +237,11 @@ impl<'a> CaFile<'a> {
     }
 
     fn client(&self, value: &Value) -> Result<Pairs, HostsFileError> {
-        let wanted = "a file name, or a list of names or of pairs `[\"certificate\", \"key\"]`";
+        let expected = "a file name, or a list of names or of pairs `[\"certificate\", \"key\"]`";
         let items = match &value.kind {
             ValueKind::String(name) => return Ok(vec![(self.path(name), None)]),
             ValueKind::Array(items) => items,
-            _ => return Err(self.wrong_type("client", value, wanted)),
+            _ => return Err(self.wrong_type("client", value, expected)),
         };
         let pair = |item: &Value| match &item.kind {
             ValueKind::String(name) => Ok((self.path(name), None)),
@@ -256,7 +257,7 @@ impl<'a> CaFile<'a> {
                     ))
                 }
             },
-            _ => Err(self.wrong_type("client", item, wanted)),
+            _ => Err(self.wrong_type("client", item, expected)),
         };
         items.iter().map(pair).collect()
     }
@@ -291,13 +292,13 @@ impl<'a> CaFile<'a> {
             };
             headers.insert(name.clone(), values);
         }
-        // A header without values is never sent.
+        // containerd does not send a header without values.
         headers.retain(|_, values: &mut Vec<String>| !values.is_empty());
         Ok(Headers::new(headers))
     }
 }
 
-/// Scheme, host and API root of a URL.
+/// Splits a URL into scheme, host and API root.
 fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, String, String), HostsFileError> {
     let full = if url.starts_with("http") {
         url.to_owned()
@@ -306,9 +307,9 @@ fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, St
     };
     let url = url::parse(&full).map_err(|reason| HostsFileError {
         kind: HostsFaultKind::BadUrl,
-        found: format!("`{}` is no URL: {reason}", shown(url)),
+        found: format!("`{}` is not a URL: {reason}", written_url(url)),
         line,
-        remedy: "Write `https://host:port` or `http://host:port`, with a path where the registry has one.".to_owned(),
+        remedy: "Write `https://host:port` or `http://host:port`, with a path if the registry has one.".to_owned(),
     })?;
     let mut path = url.path;
     if !path.is_empty() {
@@ -317,17 +318,7 @@ fn url_of(url: &str, overrides: bool, line: Option<usize>) -> Result<(String, St
     if !overrides && !path.ends_with("/v2") {
         path.push_str("/v2");
     }
-    // Requests join the root with the repository, which cleans once more.
+    // A request joins the root with the repository, which cleans the path again.
     let path = clean(&format!("/{path}"));
     Ok((url.scheme, url.host, if path == "/" { String::new() } else { path }))
-}
-
-/// A URL without its user-info, which may hold a password.
-pub(super) fn shown(url: &str) -> String {
-    let start = url.find("//").map_or(0, |at| at + 2);
-    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
-    match url[start..end].rfind('@') {
-        Some(at) => format!("{}…{}", &url[..start], &url[start + at..]),
-        None => url.to_owned(),
-    }
 }

@@ -1,14 +1,13 @@
-//! A hosts.toml: its hosts, in the order in which a release asks them.
+//! A hosts.toml: its hosts, in the order in which a release tries them.
 
 use crate::hosts::error::{HostsFaultKind, HostsFileError};
-use crate::hosts::fields::{CaFile, Host, shown};
+use crate::hosts::fields::{Host, HostsFile};
+use crate::redact::written_url;
 use crate::rules::Rule;
 use crate::toml::dialect::AcceptedBy;
 use crate::toml::layout::Expression;
 use crate::toml::value::{Table, Value, ValueKind};
-use crate::toml::{
-    Parsed, line_at, {self},
-};
+use crate::toml::{self, Parsed, line_at};
 use crate::version::Version;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,16 +15,16 @@ use std::collections::BTreeSet;
 /// The hosts of one file.
 #[derive(Default)]
 pub(super) struct Hosts {
-    /// In the order asked.
+    /// The host tables, in the order in which containerd tries them.
     pub(super) tables: Vec<Host>,
-    /// The last one asked, made of the settings at the top of the file, with or without a `server`.
+    /// The last host: the settings at the top of the file, with or without a `server`.
     pub(super) root: Host,
 }
 
-/// Reads the file's bytes as `version` does.
+/// Reads the contents as `version` does.
 pub(super) fn read(version: &Version, folder: &str, bytes: &[u8]) -> Result<Hosts, HostsFileError> {
     let parsed = parse(version, bytes)?;
-    let file = CaFile {
+    let file = HostsFile {
         version,
         folder,
         text: &parsed.text,
@@ -59,25 +58,27 @@ pub(super) fn read(version: &Version, folder: &str, bytes: &[u8]) -> Result<Host
     Ok(Hosts { tables, root })
 }
 
-/// Parses, with what go-toml v1 takes beyond TOML where that is safe to follow.
+/// Parses the contents, including extensions of go-toml v1 that are safe to support.
 pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, HostsFileError> {
-    let one = version.has(Rule::GoTomlOne);
-    // go-toml v1 reads runes, so that bytes which are no UTF-8 become the replacement character.
+    let is_v1 = version.has(Rule::GoTomlOne);
+    // go-toml v1 reads runes, so it replaces bytes that are not UTF-8 with the replacement character.
     let bytes = match String::from_utf8_lossy(bytes) {
-        Cow::Owned(mended) if one => Cow::Owned(mended.into_bytes()),
+        Cow::Owned(replaced) if is_v1 => Cow::Owned(replaced.into_bytes()),
         _ => Cow::Borrowed(bytes),
     };
-    let parsed = toml::parse(&bytes, one).map_err(|error| {
-        let taken = error.taken_by == AcceptedBy::V1Only && one || error.taken_by == AcceptedBy::SomeReleases;
-        let kind = if taken {
+    let parsed = toml::parse(&bytes, is_v1).map_err(|error| {
+        let is_accepted = error.taken_by == AcceptedBy::V1Only && is_v1 || error.taken_by == AcceptedBy::SomeReleases;
+        let kind = if is_accepted {
             HostsFaultKind::Unsure
         } else {
             HostsFaultKind::Syntax
         };
-        let remedy = error
-            .remedy
-            .clone()
-            .unwrap_or_else(|| format!("Mend this line: {}", shown(&error.shown)));
+        let remedy = error.remedy.clone().unwrap_or_else(|| {
+            format!(
+                "Edit the line `{}` so that the file is valid TOML 1.0.",
+                written_url(error.shown.trim())
+            )
+        });
         HostsFileError {
             kind,
             found: error.to_string(),
@@ -87,7 +88,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, HostsFile
     })?;
     let raw = |header: &&toml::Header| is_host(&header.path) && parsed.text[header.span.clone()].contains('\\');
     let escaped = parsed.layout.headers().find(raw).map(|header| header.span.start);
-    match escaped.filter(|_| one) {
+    match escaped.filter(|_| is_v1) {
         Some(at) => Err(HostsFileError {
             kind: HostsFaultKind::Unsure,
             found: "an escape in a table header, which go-toml v1 does not decode".to_owned(),
@@ -102,30 +103,31 @@ fn is_host(path: &[String]) -> bool {
     path.len() > 1 && path[0] == "host"
 }
 
-/// What `getSortedHosts` of 1.x stumbles over before it looks at any value.
-fn check_host_table(file: CaFile<'_>, root: &Table) -> Result<(), HostsFileError> {
-    let no_table = |found: String| HostsFileError {
+/// Checks for the errors that `getSortedHosts` of 1.x reports before it reads a value.
+fn check_host_table(file: HostsFile<'_>, root: &Table) -> Result<(), HostsFileError> {
+    let host_table_fault = |found: String| HostsFileError {
         kind: HostsFaultKind::NoHostTable,
         found,
         line: None,
         remedy: "Add a line `[host]`, even if no host follows it.".to_owned(),
     };
     match root.get("host").map(|value| &value.kind) {
-        None if file.version.has(Rule::HostTableNeeded) => Err(no_table("no `host` table".to_owned())),
+        None if file.version.has(Rule::HostTableNeeded) => Err(host_table_fault("no `host` table".to_owned())),
         None => Ok(()),
         Some(ValueKind::Table(hosts)) => match hosts.values().find(|value| value.as_table().is_none()) {
-            // With two keys it compares their lines, and takes each for a table unasked.
+            // With two keys it compares their lines, and assumes without a check that each is a table.
             Some(value) if hosts.len() > 1 => Err(HostsFileError {
                 kind: HostsFaultKind::Crash,
                 ..not_a_table(file, value)
             }),
             _ => Ok(()),
         },
-        Some(kind) => Err(no_table(format!("`host` is {}, not a table", kind.name()))),
+        Some(kind) => Err(host_table_fault(format!("`host` is {}, not a table", kind.name()))),
     }
 }
 
-/// go-toml v2 before 2.4 panics when a dotted key goes below a map entry that another dotted key made.
+/// Reports dotted keys that crash containerd: go-toml v2 before 2.4 panics if a dotted key extends a map entry that another
+/// dotted key created.
 fn check_dotted_hosts(parsed: &Parsed) -> Result<(), HostsFileError> {
     let mut seen = BTreeSet::new();
     let dotted = parsed
@@ -133,15 +135,17 @@ fn check_dotted_hosts(parsed: &Parsed) -> Result<(), HostsFileError> {
         .expressions
         .iter()
         .filter_map(|expression| match expression {
-            Expression::Assignment(one) => Some((one, parsed.layout.path_of(one))),
+            Expression::Assignment(assignment) => Some((assignment, parsed.layout.path_of(assignment))),
             _ => None,
         });
-    for (one, path) in dotted.filter(|(one, path)| is_host(path) && path.len() - one.key.len() < 2 && path.len() > 2) {
+    for (assignment, path) in
+        dotted.filter(|(assignment, path)| is_host(path) && path.len() - assignment.key.len() < 2 && path.len() > 2)
+    {
         if !seen.insert(path[1].clone()) {
             return Err(HostsFileError {
                 kind: HostsFaultKind::Crash,
                 found: format!("a second dotted key of {}", title(&path[1])),
-                line: one.parts.first().map(|part| line_at(&parsed.text, part.start)),
+                line: assignment.parts.first().map(|part| line_at(&parsed.text, part.start)),
                 remedy: format!("Write {} above the settings of this host.", title(&path[1])),
             });
         }
@@ -149,11 +153,11 @@ fn check_dotted_hosts(parsed: &Parsed) -> Result<(), HostsFileError> {
     Ok(())
 }
 
-fn not_a_table(file: CaFile<'_>, value: &Value) -> HostsFileError {
+fn not_a_table(file: HostsFile<'_>, value: &Value) -> HostsFileError {
     HostsFileError {
         kind: HostsFaultKind::WrongType,
         found: format!(
-            "{} directly below `[host]`, where only hosts may stand",
+            "{} directly in `[host]`, which may contain only hosts",
             value.kind.name()
         ),
         line: Some(line_at(file.text, value.span.start)),
@@ -164,8 +168,8 @@ fn not_a_table(file: CaFile<'_>, value: &Value) -> HostsFileError {
     }
 }
 
-/// Every table that the release takes for `host`.
-fn host_tables<'a>(file: CaFile<'a>, root: &'a Table) -> Result<Vec<&'a Table>, HostsFileError> {
+/// Returns every table that the release reads as `host`.
+fn host_tables<'a>(file: HostsFile<'a>, root: &'a Table) -> Result<Vec<&'a Table>, HostsFileError> {
     let values = file.all(&[root], "host").into_iter();
     values
         .map(|value| {
@@ -177,7 +181,7 @@ fn host_tables<'a>(file: CaFile<'a>, root: &'a Table) -> Result<Vec<&'a Table>, 
         .collect()
 }
 
-/// The names of the hosts in the order asked.
+/// Returns the names of the hosts in the order in which containerd tries them.
 fn order(version: &Version, parsed: &Parsed) -> Vec<String> {
     if version.has(Rule::HostsAreHeaders) {
         return headers(parsed);
@@ -193,12 +197,12 @@ fn order(version: &Version, parsed: &Parsed) -> Vec<String> {
         .iter()
         .map(|(name, value)| (line(name, value), name.clone()))
         .collect();
-    // Inline tables have no line and come first, in no certain order among themselves: here, that of the file.
+    // Inline tables have no line, so they are first and have no fixed order. Here it is the order of the file.
     names.sort_by_key(|(line, _)| *line);
     names.into_iter().map(|(_, name)| name).collect()
 }
 
-/// `getSortedHosts` of 2.x: a header names a host unless the header before did.
+/// Returns the hosts as `getSortedHosts` of 2.x does: a header adds a host unless the previous header named the same one.
 pub(super) fn headers(parsed: &Parsed) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut last = "";
@@ -219,7 +223,7 @@ pub(super) fn is_inline(parsed: &Parsed, table: &Value) -> bool {
     parsed.text[table.span.start..].starts_with('{')
 }
 
-/// The line on which the host of this name is first mentioned.
+/// Returns the first line that names this host.
 pub(super) fn line_of(parsed: &Parsed, name: &str) -> Option<usize> {
     let names = |path: &[String]| is_host(path) && path[1] == name;
     let first = parsed
@@ -228,8 +232,8 @@ pub(super) fn line_of(parsed: &Parsed, name: &str) -> Option<usize> {
         .iter()
         .find_map(|expression| match expression {
             Expression::Header(header) if names(&header.path) => Some(header.span.start),
-            Expression::Assignment(one) if names(&parsed.layout.path_of(one)) => {
-                one.parts.first().map(|part| part.start)
+            Expression::Assignment(assignment) if names(&parsed.layout.path_of(assignment)) => {
+                assignment.parts.first().map(|part| part.start)
             }
             _ => None,
         });
@@ -237,7 +241,7 @@ pub(super) fn line_of(parsed: &Parsed, name: &str) -> Option<usize> {
     first.or_else(inner).map(|at| line_at(&parsed.text, at))
 }
 
-/// The name of a host for people.
+/// Returns the header of a host for messages.
 pub(super) fn title(host: &str) -> String {
-    format!("`[host.\"{}\"]`", shown(host))
+    format!("`[host.\"{}\"]`", written_url(host))
 }

@@ -1,13 +1,12 @@
-//! What is wrong with a registry's folder, or easily mistaken, under one release.
+//! The search for faults and likely mistakes in a registry's hosts directory, for one release.
 
-use crate::hosts::ask::{can_be_asked, https_first};
+use crate::hosts::builder::{can_be_contacted, https_first};
 use crate::hosts::error::{HostsFault, HostsFaultKind as Kind, HostsFileError};
-use crate::hosts::fields::{CaFile, Host, shown};
-use crate::hosts::file::{
-    Hosts, is_inline, line_of, title, {self},
-};
+use crate::hosts::fields::{Host, HostsFile};
+use crate::hosts::file::{self, Hosts, is_inline, line_of, title};
 use crate::hosts::lookup::TrackedTree;
 use crate::hosts::{FILE, tls_files, url};
+use crate::redact::written_url;
 use crate::rules::Rule;
 use crate::toml::value::Value;
 use crate::toml::{Parsed, line_at};
@@ -15,24 +14,24 @@ use crate::tree::{Entry, Tree};
 use crate::version::Version;
 use std::collections::BTreeSet;
 
-/// The faults of `folder`, as far as its files were read; none where it does not exist.
+/// Returns the faults of `folder`, as far as its files were read; none if it does not exist.
 ///
-/// The certificate files are those that the hosts.toml names, or the folder's own where the file is not used.
+/// It checks the certificate files that the hosts.toml names, or those in the folder if containerd does not use the file.
 pub fn hosts_faults(version: &Version, tree: &Tree, folder: &str) -> Vec<HostsFault> {
-    let look = TrackedTree::new(tree);
+    let tracked = TrackedTree::new(tree);
     let path = url::join(folder, FILE);
-    let unread = match look.at(folder) {
+    let errors = match tracked.at(folder) {
         Entry::Absent => Vec::new(),
-        Entry::Folder(names) => of_folder(version, &look, folder, names),
+        Entry::Folder(names) => of_folder(version, &tracked, folder, names),
         Entry::File(_) | Entry::Unusable(_) => {
             vec![unusable(
-                format!("`{folder}` is no folder"),
-                "Put a folder there, or nothing.",
+                format!("`{folder}` is not a folder"),
+                "Replace it with a folder, or remove it.",
                 None,
             )]
         }
     };
-    unread.into_iter().map(|unread| unread.at(&path)).collect()
+    errors.into_iter().map(|error| error.at(&path)).collect()
 }
 
 fn unusable(found: String, remedy: &str, line: Option<usize>) -> HostsFileError {
@@ -44,11 +43,11 @@ fn unusable(found: String, remedy: &str, line: Option<usize>) -> HostsFileError 
     }
 }
 
-fn of_folder(version: &Version, look: &TrackedTree<'_>, folder: &str, names: &[String]) -> Vec<HostsFileError> {
-    let plain = "Make it a plain file that containerd can read.";
+fn of_folder(version: &Version, tree: &TrackedTree<'_>, folder: &str, names: &[String]) -> Vec<HostsFileError> {
+    let plain = "Replace it with a regular file that containerd can read.";
     let mut faults = Vec::new();
     let mut used = None;
-    match look.at(&url::join(folder, FILE)) {
+    match tree.at(&url::join(folder, FILE)) {
         Entry::Folder(_) => return vec![unusable("hosts.toml is a folder".to_owned(), plain, None)],
         Entry::Unusable(what) => return vec![unusable(format!("hosts.toml {what}"), plain, None)],
         Entry::File(bytes) if !bytes.is_empty() => match file::read(version, folder, bytes) {
@@ -56,21 +55,21 @@ fn of_folder(version: &Version, look: &TrackedTree<'_>, folder: &str, names: &[S
                 faults = of_file(version, folder, bytes, &hosts);
                 used = Some(hosts);
             }
-            Err(unread) if unread.kind.discards_file() => faults.push(unread),
-            Err(unread) => return vec![unread],
+            Err(error) if error.kind.discards_file() => faults.push(error),
+            Err(error) => return vec![error],
         },
         Entry::File(_) | Entry::Absent => {}
     }
     let certificates = || {
         Ok(Hosts {
-            root: tls_files::of_folder(look, folder, names)?,
+            root: tls_files::of_folder(tree, folder, names)?,
             ..Hosts::default()
         })
     };
-    let remedy = "Put the file in place, or take the setting out.";
+    let remedy = "Create the file, or remove the setting.";
     match used.map_or_else(certificates, Ok) {
         Ok(hosts) => {
-            let bad = |host: &Host| Some(unusable(tls_files::check(look, host).err()?, remedy, host.line));
+            let bad = |host: &Host| Some(unusable(tls_files::check(tree, host).err()?, remedy, host.line));
             faults.extend(hosts.tables.iter().chain([&hosts.root]).filter_map(bad));
         }
         Err(found) => faults.push(unusable(found, remedy, None)),
@@ -78,12 +77,12 @@ fn of_folder(version: &Version, look: &TrackedTree<'_>, folder: &str, names: &[S
     faults
 }
 
-/// Faults of a file that the release uses.
+/// Returns the faults of a file that the release uses.
 fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<HostsFileError> {
     let Ok(parsed) = file::parse(version, bytes) else {
         return Vec::new();
     };
-    let file = CaFile {
+    let file = HostsFile {
         version,
         folder,
         text: &parsed.text,
@@ -94,12 +93,12 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
     each.push(&hosts.root);
     faults.extend(each.iter().filter_map(|host| url_fault(host)));
     for host in each {
-        if can_be_asked(host) && https_first(version, host) {
+        if can_be_contacted(host) && https_first(version, host) {
             faults.push(HostsFileError {
                 kind: Kind::HttpsFirst,
                 found: format!("TLS settings for `http://{}`", host.authority),
                 line: host.line,
-                remedy: "Write `https://`, or take out `skip_verify`, `ca` and `client`.".to_owned(),
+                remedy: "Write `https://`, or remove `skip_verify`, `ca` and `client`.".to_owned(),
             });
         }
     }
@@ -110,7 +109,7 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
                     &parsed,
                     value,
                     format!("`{key}` without a `server`"),
-                    "Write `server`, or take it out.",
+                    "Add a `server`, or remove the key.",
                 )
             }));
         }
@@ -124,10 +123,15 @@ fn of_file(version: &Version, folder: &str, bytes: &[u8], hosts: &Hosts) -> Vec<
     for (table, root) in tables.chain([(&parsed.root, true)]) {
         for (name, value) in file.unknown(table, root) {
             let found = match name {
-                "server" | "host" => format!("`{name}` below a host, where it means nothing"),
+                "server" | "host" => format!("`{name}` in a host, where it has no effect"),
                 _ => format!("`{name}`, which containerd {version} does not know"),
             };
-            faults.push(ignored(&parsed, value, found, "Check the spelling, or take it out."));
+            faults.push(ignored(
+                &parsed,
+                value,
+                found,
+                "Correct the spelling, or remove the key.",
+            ));
         }
     }
     faults
@@ -164,16 +168,16 @@ fn order_faults(version: &Version, parsed: &Parsed) -> Vec<HostsFileError> {
         .filter(|name| !seen.insert(*name))
         .map(|name| HostsFileError {
             kind: Kind::HostTwice,
-            found: format!("a table below {} behind another host", title(name)),
+            found: format!("a table of {} after another host", title(name)),
             line: line_of(parsed, name),
-            remedy: "Move the table up to the host it belongs to.".to_owned(),
+            remedy: "Move the table up to the other tables of its host.".to_owned(),
         });
     let unseen = hosts
         .keys()
         .filter(|name| !name.is_empty() && !order.contains(name))
         .map(|name| HostsFileError {
             kind: Kind::HostNotSeen,
-            found: format!("`{}` as an inline table or dotted key", shown(name)),
+            found: format!("`{}` as an inline table or dotted key", written_url(name)),
             line: line_of(parsed, name),
             remedy: format!("Write it as a header: {}.", title(name)),
         });
@@ -182,19 +186,22 @@ fn order_faults(version: &Version, parsed: &Parsed) -> Vec<HostsFileError> {
 
 fn url_fault(host: &Host) -> Option<HostsFileError> {
     let written = &host.written;
-    let whole = "Write the whole URL, `https://host:port` or `http://host:port`, in small letters.";
+    let whole = "Write the full URL, `https://host:port` or `http://host:port`, with a lower-case scheme.";
     let (kind, found, remedy) = if written.is_empty() {
         return None;
-    } else if !can_be_asked(host) {
+    } else if !can_be_contacted(host) {
         (
             Kind::NotAsked,
-            format!("`{}`, which names no host that can be asked", shown(written)),
+            format!(
+                "`{}`, which names a host that containerd cannot contact",
+                written_url(written)
+            ),
             whole,
         )
     } else if !written.starts_with("http") {
         (
             Kind::SchemeMissing,
-            format!("`{}`, which has no scheme", shown(written)),
+            format!("`{}`, which has no scheme", written_url(written)),
             whole,
         )
     } else if host.authority == "docker.io" {
@@ -227,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_with_its_line_and_release() {
+    fn faults_have_line_and_release() {
         use Kind as K;
         let good = "server = \"https://s\"\n[host.\"http://m\"]\ncapabilities = [\"pull\"]\n[host.\"http://m\".header]\na = \"b\"\n";
         for (text, one, two) in [
@@ -324,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn no_fault_shows_a_secret() {
+    fn faults_contain_no_secrets() {
         let text = "[host.\"https://user:hunter2@m:x\"]\n[host.\"https://m\".header]\nauthorization = 5\n";
         let mut tree = Tree::new();
         tree.insert("/c/r", Entry::Folder(Vec::new()));
@@ -347,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn things_in_the_way() {
+    fn unusable_entries_are_faults() {
         let version = "2.1.9".parse().unwrap();
         for (folder, file) in [
             (Entry::File(Vec::new()), Entry::Absent),

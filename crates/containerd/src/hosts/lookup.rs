@@ -1,4 +1,4 @@
-//! Which folder answers for a registry, and a look at files that remembers what was not read yet.
+//! The search for a registry's hosts directory, in a tree that records the paths that were not read.
 
 use crate::hosts::url::{clean, join};
 use crate::route::{Failure, SourceLocation};
@@ -8,8 +8,8 @@ use crate::version::Version;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-/// A tree, and the paths asked of it that nobody has read. So the files that a route depends on are found by working
-/// the route out, and cannot differ from those it looks at.
+/// A tree that records each requested path that was not read. So the computation of a route itself finds the files that
+/// the route depends on, and the two cannot differ.
 pub(super) struct TrackedTree<'a> {
     tree: &'a Tree,
     unread: RefCell<BTreeSet<String>>,
@@ -23,7 +23,7 @@ impl<'a> TrackedTree<'a> {
         }
     }
 
-    /// What stands at `path`; what was not read counts as absent.
+    /// Returns the entry at `path`; `Absent` if it was not read.
     pub(super) fn at(&self, path: &str) -> &'a Entry {
         self.tree.get(path).unwrap_or_else(|| {
             self.unread.borrow_mut().insert(path.to_owned());
@@ -36,14 +36,14 @@ impl<'a> TrackedTree<'a> {
     }
 }
 
-/// The folder that answers, and whether it is `_default`.
+/// The hosts directory of a registry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct HostsDirMatch {
     pub(super) path: String,
     pub(super) is_default: bool,
 }
 
-/// The roots that a `config_path` names: `filepath.SplitList`, or the whole of it.
+/// Returns the folders that a `config_path` names: split as by `filepath.SplitList`, or the whole text.
 pub(super) fn roots(config_path: &str, splits_list: bool) -> Vec<String> {
     let absolute = |root: &str| clean(&format!("/{root}"));
     match (config_path, splits_list) {
@@ -53,23 +53,23 @@ pub(super) fn roots(config_path: &str, splits_list: bool) -> Vec<String> {
     }
 }
 
-/// The first candidate that exists, in the first root that has one. A plain file counts.
+/// Returns the first directory that exists, in the first root that has one. A regular file there is an error.
 pub(super) fn folder(
-    look: &TrackedTree<'_>,
+    tree: &TrackedTree<'_>,
     version: &Version,
     roots: &[String],
     registry: &str,
 ) -> Result<Option<HostsDirMatch>, Failure> {
     for root in roots {
-        match look.at(root) {
+        match tree.at(root) {
             Entry::Folder(_) => {}
             Entry::Absent => continue,
-            Entry::File(_) => return Err(failure(root, "a plain file stands where `config_path` names a folder")),
-            Entry::Unusable(what) => return Err(failure(root, &format!("`config_path` names what {what}"))),
+            Entry::File(_) => return Err(failure(root, "`config_path` names a regular file, not a folder")),
+            Entry::Unusable(what) => return Err(failure(root, &format!("the folder that `config_path` names {what}"))),
         }
         for name in names(version, registry) {
             let path = join(root, &name);
-            match look.at(&path) {
+            match tree.at(&path) {
                 Entry::Absent => {}
                 Entry::Folder(_) => {
                     return Ok(Some(HostsDirMatch {
@@ -77,8 +77,13 @@ pub(super) fn folder(
                         is_default: name == DEFAULT,
                     }));
                 }
-                Entry::File(_) => return Err(failure(&path, "a plain file stands where a folder is expected")),
-                Entry::Unusable(what) => return Err(failure(&path, &format!("the registry's folder {what}"))),
+                Entry::File(_) => {
+                    return Err(failure(
+                        &path,
+                        "the registry's hosts directory is a regular file, not a folder",
+                    ));
+                }
+                Entry::Unusable(what) => return Err(failure(&path, &format!("the registry's hosts directory {what}"))),
             }
         }
     }
@@ -87,7 +92,7 @@ pub(super) fn folder(
 
 pub(super) const DEFAULT: &str = "_default";
 
-/// Names of the folders that answer for `registry`, in the order containerd looks.
+/// Returns the names of the directories for `registry`, in the order in which containerd tries them.
 fn names(version: &Version, registry: &str) -> Vec<String> {
     let mut names = Vec::new();
     if let Some((host, port)) = registry.rsplit_once(':').filter(|(host, _)| !host.is_empty()) {

@@ -1,70 +1,79 @@
-//! Who is asked for an image under `config_path`: the folders of registries and their hosts.toml, as each release reads
-//! them.
+//! Routes by `config_path`: the hosts directory of a registry and its hosts.toml, as each release reads them.
+//!
+//! The rules of `mirrors` are not here but in `mirrors.rs`. `lookup` finds the directory, `file` and `fields` read the
+//! hosts.toml, `builder` makes hosts of a route from it, and `lint` reports faults.
 
-pub(crate) mod ask;
+/// The step from the settings of a hosts.toml to the hosts of a route.
+pub(crate) mod builder;
+/// Durations in Go's notation.
 pub(crate) mod duration;
+/// Faults of a hosts.toml, with effect and remedy.
 pub(crate) mod error;
+/// The settings of one host.
 pub(crate) mod fields;
+/// A whole hosts.toml.
 pub(crate) mod file;
+/// The search for faults in a hosts directory.
 pub(crate) mod lint;
+/// The search for a registry's hosts directory.
 pub(crate) mod lookup;
-#[cfg(test)]
-mod tests;
+/// Certificate and key files of a host.
 pub(crate) mod tls_files;
+/// URLs and paths as Go reads them.
 pub(crate) mod url;
 
-use crate::hosts::error::HostsFault;
+#[cfg(test)]
+mod tests;
 
-use crate::hosts::ask::HostBuilder;
+use crate::hosts::builder::HostBuilder;
+use crate::hosts::error::HostsFault;
 use crate::hosts::file::Hosts;
 use crate::hosts::lookup::{TrackedTree, failure};
 use crate::route::{Failure, Origin, RegistryHost, Route, SourceLocation};
 use crate::tree::{Entry, Tree};
 use crate::version::Version;
 
-/// What a route under `config_path` depends on beside the registry.
+/// The input of a route by `config_path`, except the registry.
 pub(crate) struct LookupContext<'a> {
-    /// The containerd that pulls.
     pub(crate) version: &'a Version,
-    /// What was read of the node.
     pub(crate) tree: &'a Tree,
-    /// As it stands in the configuration, a list too.
+    /// The value in the configuration; may be a list.
     pub(crate) config_path: &'a str,
-    /// Whether a list is taken apart. The transfer service takes the whole text for one folder.
+    /// True if a list is split. The transfer service takes the whole text for the name of one folder.
     pub(crate) splits_list: bool,
-    /// The key below `registry.configs` whose `auth` a host gets.
+    /// Returns the key in `registry.configs` whose `auth` containerd sends to a host.
     pub(crate) credentials: &'a dyn Fn(&str) -> Option<String>,
-    /// Where `config_path` stands.
+    /// The location of `config_path`.
     pub(crate) config_place: Option<SourceLocation>,
 }
 
-/// Who is asked for images of `registry`, the host of a normalised reference such as `docker.io` or `port.test:5000`.
+/// Returns the route for `registry`, the host of a normalised reference such as `docker.io` or `port.test:5000`.
 ///
-/// An empty `config_path` names no folder; whether mirrors answer instead is for the caller to know.
-pub(crate) fn route(setting: &LookupContext<'_>, registry: &str) -> Route {
-    let look = TrackedTree::new(setting.tree);
-    hosts(setting, &look, registry).map_or_else(Route::Fails, Route::Hosts)
+/// An empty `config_path` names no folder. The caller decides whether `mirrors` apply instead.
+pub(crate) fn route(context: &LookupContext<'_>, registry: &str) -> Route {
+    let tree = TrackedTree::new(context.tree);
+    hosts(context, &tree, registry).map_or_else(Route::Fails, Route::Hosts)
 }
 
-/// The paths that `route` wants to look at for `registry` and that nobody has read. Reading them may bring up others:
-/// ask again until there is none.
-pub(crate) fn unread_paths(setting: &LookupContext<'_>, registry: &str) -> Vec<String> {
-    let look = TrackedTree::new(setting.tree);
-    drop(hosts(setting, &look, registry));
-    look.unread()
+/// Returns the paths that [`route`] needs for `registry` and that were not read. To read them may reveal more, so call this
+/// again until it returns none.
+pub(crate) fn unread_paths(context: &LookupContext<'_>, registry: &str) -> Vec<String> {
+    let tree = TrackedTree::new(context.tree);
+    drop(hosts(context, &tree, registry));
+    tree.unread()
 }
 
-/// [`Route`] of `registry` where `config_path` is all there is: no credentials in the configuration, lists taken apart.
+/// Returns the [`Route`] of `registry` for a configuration with only `config_path`: without credentials, and lists split.
 pub fn hosts_route(version: &Version, tree: &Tree, config_path: &str, registry: &str) -> Route {
-    route(&alone(version, tree, config_path), registry)
+    route(&minimal_context(version, tree, config_path), registry)
 }
 
-/// The paths that [`hosts_route`] wants to look at and that `tree` lacks; ask again once they were read.
+/// Returns the paths that [`hosts_route`] needs and `tree` does not have. Call this again when they were read.
 pub fn unread_hosts_paths(version: &Version, tree: &Tree, config_path: &str, registry: &str) -> Vec<String> {
-    unread_paths(&alone(version, tree, config_path), registry)
+    unread_paths(&minimal_context(version, tree, config_path), registry)
 }
 
-fn alone<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a str) -> LookupContext<'a> {
+fn minimal_context<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a str) -> LookupContext<'a> {
     LookupContext {
         version,
         tree,
@@ -75,12 +84,12 @@ fn alone<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a str) -> Look
     }
 }
 
-/// Who a hosts.toml of these bytes makes `version` ask for images of `registry`, whatever the files are that it names.
-/// `folder` is where it would stand.
+/// Returns the hosts that `version` would try for `registry` with a hosts.toml of these contents in `folder`. The files that
+/// it names are not read.
 ///
 /// # Errors
 ///
-/// Why that release would not use the file.
+/// Fails if that release would not use the file.
 pub fn hosts_asks(
     version: &Version,
     folder: &str,
@@ -88,7 +97,7 @@ pub fn hosts_asks(
     registry: &str,
 ) -> Result<Vec<RegistryHost>, HostsFault> {
     let path = url::join(folder, FILE);
-    let hosts = file::read(version, folder, bytes).map_err(|unread| unread.at(&path))?;
+    let hosts = file::read(version, folder, bytes).map_err(|error| error.at(&path))?;
     let origin = Origin::HostsToml;
     Ok(HostBuilder {
         version,
@@ -102,70 +111,67 @@ pub fn hosts_asks(
 
 const FILE: &str = "hosts.toml";
 
-fn hosts(setting: &LookupContext<'_>, look: &TrackedTree<'_>, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
-    let roots = lookup::roots(setting.config_path, setting.splits_list);
-    let found = lookup::folder(look, setting.version, &roots, registry).map_err(|failure| Failure {
-        place: setting.config_place.clone().or(failure.place),
+fn hosts(context: &LookupContext<'_>, tree: &TrackedTree<'_>, registry: &str) -> Result<Vec<RegistryHost>, Failure> {
+    let roots = lookup::roots(context.config_path, context.splits_list);
+    let found = lookup::folder(tree, context.version, &roots, registry).map_err(|failure| Failure {
+        place: context.config_place.clone().or(failure.place),
         ..failure
     })?;
-    let mut asking = HostBuilder {
-        version: setting.version,
+    let mut builder = HostBuilder {
+        version: context.version,
         registry,
         path: None,
         origin: Origin::Upstream,
-        credentials: setting.credentials,
+        credentials: context.credentials,
     };
     let Some(found) = found else {
-        return Ok(asking.all(Hosts::default()));
+        return Ok(builder.all(Hosts::default()));
     };
     let path = url::join(&found.path, FILE);
-    asking.path = Some(&path);
-    asking.origin = if found.is_default {
+    builder.path = Some(&path);
+    builder.origin = if found.is_default {
         Origin::DefaultDirectory
     } else {
         Origin::HostsToml
     };
-    let hosts = folder_hosts(setting.version, look, &found.path)?;
+    let hosts = folder_hosts(context.version, tree, &found.path)?;
     for host in hosts.tables.iter().chain([&hosts.root]) {
         let place = SourceLocation {
             path: path.clone(),
             line: host.line,
         };
-        tls_files::check(look, host).map_err(|reason| Failure {
+        tls_files::check(tree, host).map_err(|reason| Failure {
             reason,
             place: Some(place),
         })?;
     }
-    Ok(asking.all(hosts))
+    Ok(builder.all(hosts))
 }
 
-/// What a folder says: its hosts.toml, or its certificate files where that is missing, empty or bad.
-fn folder_hosts(version: &Version, look: &TrackedTree<'_>, folder: &str) -> Result<Hosts, Failure> {
+/// Returns the hosts of a folder: from its hosts.toml, or from its certificate files if that is missing, empty or invalid.
+fn folder_hosts(version: &Version, tree: &TrackedTree<'_>, folder: &str) -> Result<Hosts, Failure> {
     let path = url::join(folder, FILE);
-    match look.at(&path) {
+    match tree.at(&path) {
         Entry::Folder(_) => return Err(failure(&path, "hosts.toml is a folder")),
         Entry::Unusable(what) => return Err(failure(&path, &format!("hosts.toml {what}"))),
         Entry::File(bytes) if !bytes.is_empty() => match file::read(version, folder, bytes) {
             Ok(hosts) => return Ok(hosts),
-            Err(unread) if unread.kind.discards_file() => {}
-            Err(unread) => {
-                let place = SourceLocation {
-                    path,
-                    line: unread.line,
-                };
+            Err(error) if error.kind.discards_file() => {}
+            Err(error) => {
+                let place = SourceLocation { path, line: error.line };
                 return Err(Failure {
-                    reason: unread.found,
+                    reason: error.found,
                     place: Some(place),
                 });
             }
         },
         Entry::File(_) | Entry::Absent => {}
     }
-    let names = match look.at(folder) {
+    let names = match tree.at(folder) {
         Entry::Folder(names) => names.as_slice(),
         _ => &[],
     };
-    let root = tls_files::of_folder(look, folder, names).map_err(|reason| failure(folder, &reason))?;
+    let root = tls_files::of_folder(tree, folder, names).map_err(|reason| failure(folder, &reason))?;
     Ok(Hosts {
         tables: Vec::new(),
         root,

@@ -1,4 +1,4 @@
-//! Certificate files: those that a folder holds in Docker's layout, and whether the ones that are named can be used.
+//! Certificate and key files: those in a folder in Docker's layout, and checks of the files that a host names.
 
 use crate::certs::{PairFault, check_pair, holds_certificate};
 use crate::hosts::fields::Host;
@@ -6,9 +6,9 @@ use crate::hosts::lookup::TrackedTree;
 use crate::hosts::url::join;
 use crate::tree::Entry;
 
-/// What containerd makes of a folder without a hosts.toml that it can use: `*.crt` are trusted, `*.cert` with the `.key`
-/// of the same name are shown, at the registry itself.
-pub(super) fn of_folder(look: &TrackedTree<'_>, folder: &str, names: &[String]) -> Result<Host, String> {
+/// Returns the registry itself with the certificates of a folder that has no usable hosts.toml. containerd trusts `*.crt`,
+/// and sends `*.cert` with the `.key` of the same name.
+pub(super) fn of_folder(tree: &TrackedTree<'_>, folder: &str, names: &[String]) -> Result<Host, String> {
     let mut host = Host::default();
     for name in names {
         let path = join(folder, name);
@@ -17,7 +17,7 @@ pub(super) fn of_folder(look: &TrackedTree<'_>, folder: &str, names: &[String]) 
             Some((stem, "cert")) => (stem, false),
             _ => continue,
         };
-        if matches!(look.at(&path), Entry::Folder(_)) {
+        if matches!(tree.at(&path), Entry::Folder(_)) {
             continue;
         }
         if is_ca {
@@ -25,7 +25,7 @@ pub(super) fn of_folder(look: &TrackedTree<'_>, folder: &str, names: &[String]) 
             continue;
         }
         let key = join(folder, &format!("{stem}.key"));
-        let key = match look.at(&key) {
+        let key = match tree.at(&key) {
             Entry::Absent => None,
             Entry::Unusable(what) => return Err(format!("the key file `{key}` {what}")),
             Entry::File(_) | Entry::Folder(_) => Some(key),
@@ -35,17 +35,17 @@ pub(super) fn of_folder(look: &TrackedTree<'_>, folder: &str, names: &[String]) 
     Ok(host)
 }
 
-/// Looks at every file that `host` names, as one bad file of any host ends the whole pull; the error is a fragment.
-pub(super) fn check(look: &TrackedTree<'_>, host: &Host) -> Result<(), String> {
+/// Checks every file that `host` names, because one bad file of any host ends the whole pull. The error is a fragment.
+pub(super) fn check(tree: &TrackedTree<'_>, host: &Host) -> Result<(), String> {
     for path in host.ca.iter().flatten() {
-        if !holds_certificate(file(look, path, "CA")?) {
+        if !holds_certificate(file(tree, path, "CA")?) {
             return Err(format!("no certificate in the CA file `{path}`"));
         }
     }
     for (certificate, key) in &host.client {
-        let bytes = file(look, certificate, "certificate")?;
+        let bytes = file(tree, certificate, "certificate")?;
         let key_path = key.as_ref().unwrap_or(certificate);
-        check_pair(bytes, file(look, key_path, "key")?).map_err(|fault| match fault {
+        check_pair(bytes, file(tree, key_path, "key")?).map_err(|fault| match fault {
             PairFault::NoCertificate => format!("no certificate in `{certificate}`"),
             PairFault::NoKey => format!("no private key in `{key_path}`"),
             PairFault::BadKey => format!("the private key in `{key_path}` is encrypted or damaged"),
@@ -54,8 +54,8 @@ pub(super) fn check(look: &TrackedTree<'_>, host: &Host) -> Result<(), String> {
     Ok(())
 }
 
-fn file<'a>(look: &TrackedTree<'a>, path: &str, what: &str) -> Result<&'a [u8], String> {
-    match look.at(path) {
+fn file<'a>(tree: &TrackedTree<'a>, path: &str, what: &str) -> Result<&'a [u8], String> {
+    match tree.at(path) {
         Entry::File(bytes) => Ok(bytes),
         Entry::Folder(_) => Err(format!("the {what} file `{path}` is a folder")),
         Entry::Absent => Err(format!("the {what} file `{path}` does not exist")),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn files_as_go_takes_them() {
+    fn check_accepts_the_files_that_go_accepts() {
         let junk = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
         let with_header = CA.replacen('\n', "\nX: y\n", 1);
         let encrypted = KEY

@@ -1,26 +1,26 @@
 //! URLs, paths and addresses as Go's standard library reads them.
 //!
-//! containerd hands what stands in its files to Go's `net/url`, which differs from the URL standard of browsers in what it
-//! refuses, lower-cases and decodes; one host more or less in a route hangs on that.
+//! containerd parses the URLs in its files with Go's `net/url`. That differs from the URL standard of browsers in what it
+//! rejects, lower-cases and decodes, and the difference decides whether a host is in a route.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What containerd uses of a URL.
+/// The parts of a URL that containerd uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GoUrl {
-    /// Lower-case; empty when there is none.
+    /// Lower-case; empty if there is none.
     pub(crate) scheme: String,
-    /// Host and port as written, without user-info; empty when there is none.
+    /// Host and port as written, without user-info; empty if there is none.
     pub(crate) host: String,
-    /// Decoded. Bytes that are not UTF-8 stay percent-encoded, which a registry cannot tell apart.
+    /// Decoded. Bytes that are not UTF-8 stay percent-encoded; a registry cannot distinguish the two.
     pub(crate) path: String,
 }
 
-/// Reads `raw` as `url.Parse` of Go 1.26 does; older releases let a second colon in the host pass.
+/// Parses `raw` as `url.Parse` of Go 1.26 does. Older releases accept a second colon in the host.
 ///
 /// # Errors
 ///
-/// What Go refuses, as a fragment. Never quotes the URL: it may hold a password.
+/// Fails if Go rejects the URL. The error is a fragment that never quotes the URL, because it may contain a password.
 pub(crate) fn parse(raw: &str) -> Result<GoUrl, &'static str> {
     let (raw, fragment) = raw.split_once('#').unwrap_or((raw, ""));
     decode(fragment)?;
@@ -77,13 +77,13 @@ fn authority_host(authority: &str) -> Result<String, &'static str> {
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
     if !user.bytes().all(plain) || decode(user).is_err() {
-        return Err("a character that user-info cannot hold");
+        return Err("a character that user-info cannot contain");
     }
     crate::hosts::url::host(host)
 }
 
 fn host(raw: &str) -> Result<String, &'static str> {
-    let port_fault = "a port that is no number";
+    let port_fault = "a port that is not a number";
     let port_ok = |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(all_digits);
     match raw.rfind('[') {
         Some(0) => {
@@ -118,7 +118,7 @@ fn all_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Hosts may be percent-encoded only where bytes are not ASCII, zones a little more.
+/// Decodes a host. Only bytes that are not ASCII may be percent-encoded in a host; a zone allows a few more.
 fn unescape_host(raw: &str, zone: bool) -> Result<String, &'static str> {
     let bytes = raw.as_bytes();
     let plain = |byte: u8| byte >= 0x80 || byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&byte);
@@ -133,13 +133,13 @@ fn unescape_host(raw: &str, zone: bool) -> Result<String, &'static str> {
                 byte >= 0x80
             };
             if !percent && !allowed {
-                return Err("a percent escape that a host cannot hold");
+                return Err("a percent escape that a host cannot contain");
             }
             at += 3;
         } else if plain(bytes[at]) {
             at += 1;
         } else {
-            return Err("a character that a host cannot hold");
+            return Err("a character that a host cannot contain");
         }
     }
     Ok(printable(&decode(raw)?))
@@ -174,7 +174,7 @@ fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// `path.Clean`, which on Linux is `filepath.Clean` too.
+/// Cleans a path as `path.Clean` does, which on Linux is also `filepath.Clean`.
 pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -196,13 +196,13 @@ pub(crate) fn clean(path: &str) -> String {
     }
 }
 
-/// `filepath.Join` of two parts, made absolute: a relative path is below the daemon's working directory, which is `/`
-/// under systemd unless a unit says otherwise.
+/// Joins two parts as `filepath.Join` does and makes the result absolute. A relative path is in the daemon's working
+/// directory, which is `/` under systemd unless the unit sets a different directory.
 pub(crate) fn join(base: &str, name: &str) -> String {
     clean(&format!("/{base}/{name}"))
 }
 
-/// `net.SplitHostPort`: nothing where it fails, as for a host without a port.
+/// Splits host and port as `net.SplitHostPort` does; returns `None` if it fails, for example without a port.
 pub(crate) fn split_host_port(text: &str) -> Option<(&str, &str)> {
     let colon = text.rfind(':')?;
     let port = &text[colon + 1..];
@@ -216,12 +216,12 @@ pub(crate) fn split_host_port(text: &str) -> Option<(&str, &str)> {
     (!host.contains(['[', ']']) && !port.contains(['[', ']'])).then_some((host, port))
 }
 
-/// The port of `host`, empty when it has none.
+/// Returns the port of `host`, or an empty string.
 pub(crate) fn port(host: &str) -> &str {
     split_host_port(host).map_or("", |(_, port)| port)
 }
 
-/// Whether containerd takes `host` for one of its own machine (`docker.IsLocalhost`): `localhost` or a loopback address,
+/// Returns true if containerd treats `host` as its own machine (`docker.IsLocalhost`): `localhost` or a loopback address,
 /// with or without a port.
 pub fn is_localhost(host: &str) -> bool {
     let host = split_host_port(host).map_or(host, |(host, _)| host);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_as_go_reads_them() {
+    fn parse_matches_go() {
         // Each line was read by containerd 1.7.24 and 2.4.2, built with Go 1.26.
         for (raw, scheme, host, path) in [
             ("https://a.test/v2", "https", "a.test", "/v2"),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_go_refuses() {
+    fn parse_rejects_what_go_rejects() {
         for raw in [
             "https://us er@a.test",
             "https://a.test#%zz",
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_hosts_and_ports() {
+    fn paths_and_ports_match_go() {
         for (path, cleaned) in [
             ("", "."),
             ("/", "/"),

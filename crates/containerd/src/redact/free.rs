@@ -1,13 +1,13 @@
-//! Secrets in text that has no structure: URLs, comments, what a program printed.
+//! Redacts text without structure: URLs, comments, the output of programs.
 
-use crate::redact::{MASK, NAMES};
+use crate::redact::secrets::{MASK, NAMES};
 
-/// `text` without the user-info and queries of URLs, and without bearer and basic tokens.
+/// Returns `text` without the user-info and queries of URLs, and without bearer and basic tokens.
 pub fn text(text: &str) -> String {
     schemes(&urls(text))
 }
 
-/// A string of a configuration: [`text`], and `PASSWORD=…` too.
+/// Redacts a string of a configuration: as [`text`] does, and also the value in `PASSWORD=…`.
 pub(super) fn string(line: &str) -> String {
     match assigned(line, 0) {
         Some(at) => format!("{}{MASK}", text(&line[..at])),
@@ -15,16 +15,16 @@ pub(super) fn string(line: &str) -> String {
     }
 }
 
-/// A line of a comment: whatever follows a word for a secret, and what looks like one.
+/// Redacts a line of a comment: the text after a word that indicates a secret, and text that looks like a secret.
 pub(super) fn comment(line: &str) -> String {
-    let masked = match told(line) {
+    let masked = match secret_start(line) {
         Some(at) => format!("{}{MASK}", text(&line[..at])),
         None => text(line),
     };
     blobs(&masked)
 }
 
-/// `text` without the lines of private keys in PEM.
+/// Removes the lines of private keys in PEM.
 pub(super) fn without_keys(text: &str) -> String {
     const BEGIN: &str = "PRIVATE KEY-----";
     if !text.contains(BEGIN) {
@@ -56,7 +56,7 @@ pub(super) fn without_keys(text: &str) -> String {
     out
 }
 
-/// Takes user-info and queries out of URLs.
+/// Removes user-info and queries of URLs.
 fn urls(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find("://") {
@@ -66,14 +66,15 @@ fn urls(text: &str) -> String {
             .find(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | ','))
             .unwrap_or(url.len());
         let (mut url, after) = url.split_at(len);
-        // A password may hold a slash that nobody escaped, so the last `@` counts. A digest's is no user-info.
-        let digest = |at: usize| url[at..].starts_with("@sha256:") || url[at..].starts_with("@sha512:");
-        if let Some(at) = url.rfind('@').filter(|at| !digest(*at)) {
+        // A password may contain an unescaped slash, so the user-info ends at the last `@`. The `@` of a digest does not end
+        // a user-info.
+        let is_digest = |at: usize| url[at..].starts_with("@sha256:") || url[at..].starts_with("@sha512:");
+        if let Some(at) = url.rfind('@').filter(|at| !is_digest(*at)) {
             out.push_str(MASK);
             url = &url[at..];
         }
         match url.split_once('?') {
-            // `?ns=docker.io` is the only query that this tool has reason to show.
+            // `?ns=docker.io` is the only query that Mirrorshift needs to show.
             Some((path, query)) if !query.is_empty() && !is_namespace(query) => out.extend([path, "?", MASK]),
             _ => out.push_str(url),
         }
@@ -89,7 +90,7 @@ fn is_namespace(query: &str) -> bool {
         .is_some_and(|registry| !registry.contains('&'))
 }
 
-/// `Bearer …` and `Basic …`, and JSON web tokens wherever they stand.
+/// Removes the token after `Bearer` and `Basic`, and JSON web tokens anywhere.
 fn schemes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut after_scheme = false;
@@ -108,7 +109,7 @@ fn schemes(text: &str) -> String {
     out
 }
 
-/// Words that are followed by a secret even in prose.
+/// Words that a secret follows even in prose.
 const STRONG: &[&str] = &[
     "password",
     "passwd",
@@ -117,11 +118,11 @@ const STRONG: &[&str] = &[
     "registrytoken",
     "authorization",
 ];
-/// Words that are followed by one only behind `=` or `:`.
+/// Words that a secret follows only after `=` or `:`.
 const WEAK: &[&str] = &["auth", "pass", "pw", "creds", "credentials"];
 
-/// Where, in a comment, something begins that should not be shown.
-fn told(line: &str) -> Option<usize> {
+/// Returns the offset of a secret in a comment.
+fn secret_start(line: &str) -> Option<usize> {
     words(line).find_map(|(start, end)| {
         let word = line[start..end].to_ascii_lowercase();
         let rest = &line[end..];
@@ -138,13 +139,13 @@ fn told(line: &str) -> Option<usize> {
         } else {
             return None;
         };
-        let told = line[at..].trim_start();
-        let at = line.len() - told.len();
-        told.contains(|c: char| c.is_alphanumeric()).then_some(at)
+        let secret = line[at..].trim_start();
+        let at = line.len() - secret.len();
+        secret.contains(|c: char| c.is_alphanumeric()).then_some(at)
     })
 }
 
-/// Where, in a string, the value of `TOKEN=…` begins.
+/// Returns the offset of the value of `TOKEN=…` in a string.
 fn assigned(line: &str, from: usize) -> Option<usize> {
     words(&line[from..]).find_map(|(start, end)| {
         let word = line[from + start..from + end].to_ascii_lowercase();
@@ -165,7 +166,7 @@ fn words(line: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Base64 in a comment: padded, or long and mixed as no word is.
+/// Removes Base64 from a comment: padded text, or long text that mixes cases and digits.
 fn blobs(line: &str) -> String {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '_' | '=');
     let (mut out, mut rest) = (String::with_capacity(line.len()), line);

@@ -1,6 +1,6 @@
 use crate::redact::{file, fragment, free_text, holds_secret};
 
-/// Masks and asserts that the lines stayed where they were.
+/// Redacts text and asserts that its lines stay the same.
 fn masked(text: &str) -> String {
     let masked = file(text);
     assert_eq!(masked.split('\n').count(), text.split('\n').count(), "{masked}");
@@ -10,7 +10,7 @@ fn masked(text: &str) -> String {
 }
 
 #[test]
-fn values_of_auth_and_headers_go_and_the_rest_stays() {
+fn file_masks_values_of_auth_and_headers_only() {
     let text = r#"version = 2
 [plugins."io.containerd.grpc.v1.cri".registry.configs."harbor.corp".auth]
   username = "robot"
@@ -47,7 +47,7 @@ hunter2"""
 }
 
 #[test]
-fn a_file_without_secrets_is_shown_as_it_is() {
+fn file_without_secrets_is_unchanged() {
     let text = "# Written by hand, see https://wiki.corp/mirrors\nversion = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n\
                 # Token rotation is done elsewhere\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \
                 \"registry.k8s.io/pause:3.9@sha256:7031c1b283388d2c2e09b57badb803c05ebed362dc88d84b480cc47f72a21097\"\n\
@@ -58,7 +58,7 @@ fn a_file_without_secrets_is_shown_as_it_is() {
 }
 
 #[test]
-fn comments_are_masked_as_what_they_were() {
+fn comments_are_masked_as_toml_and_prose() {
     for (comment, shown) in [
         ("# password = \"hunter2\"", "# password = \"***\""),
         ("   ## Password: hunter2", "   ## Password: ***"),
@@ -94,7 +94,7 @@ fn comments_are_masked_as_what_they_were() {
 }
 
 #[test]
-fn keys_in_pem_go_whole() {
+fn pem_private_keys_are_masked_whole() {
     let text = "key = \"\"\"\n-----BEGIN RSA PRIVATE KEY-----\nhunter2\nhunter2\n-----END RSA PRIVATE KEY-----\n\"\"\"\n\
                 # -----BEGIN PRIVATE KEY-----\n# hunter2\n# -----END PRIVATE KEY-----\n\
                 x = \"-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----\"\ny = 1\n";
@@ -103,7 +103,7 @@ fn keys_in_pem_go_whole() {
 }
 
 #[test]
-fn urls_and_environments_in_strings() {
+fn urls_and_assignments_in_strings_are_masked() {
     for (text, shown) in [
         ("e = [\"https://u:hunter2@h/v2\"]", "e = [\"https://***@h/v2\"]"),
         (

@@ -1,9 +1,12 @@
-//! Walks TOML by its marks alone, so that what no parser takes (a commented-out table, half a line) is masked as well.
+//! Redacts TOML by its punctuation only, so that text that no parser accepts (a commented-out table, half a line) is masked
+//! too.
 
-use crate::redact::{MASK, free, is_secret};
+use crate::redact::free;
+use crate::redact::secrets::{MASK, is_secret};
 
-/// `text` with the same lines and `***` for every secret value. `loose` is for what was commented out: prose may look like
-/// TOML there, so strings are no safe ground.
+/// Returns `text` with the same lines and `***` for every secret value.
+///
+/// `loose` is for commented-out text. Prose may look like TOML there, so strings are redacted like comments.
 pub(super) fn mask(text: &str, table: &[String], loose: bool) -> String {
     let mut walk = Walk {
         rest: text,
@@ -24,11 +27,11 @@ struct Walk<'t> {
     loose: bool,
 }
 
-/// No real file nests deeper; a hostile one would run out of stack.
+/// The deepest nesting that is parsed. Real files are not deeper; a hostile one would exhaust the stack.
 const DEEPEST: usize = 64;
 
 impl<'t> Walk<'t> {
-    /// Takes `len` bytes off the text.
+    /// Removes and returns the next `len` bytes.
     fn take(&mut self, len: usize) -> &'t str {
         let (taken, rest) = self.rest.split_at(len);
         self.rest = rest;
@@ -50,7 +53,7 @@ impl<'t> Walk<'t> {
         self.rest[..len].trim_end_matches('\r').len()
     }
 
-    /// The rest of the line as text that may hold anything.
+    /// Redacts the rest of the line as free text.
     fn free_line(&mut self, secret: bool) {
         let line = self.take(self.line_len());
         self.out.push_str(&if secret && !line.trim().is_empty() {
@@ -89,7 +92,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Lines of comments that follow each other, read as the TOML that they may have been.
+    /// Redacts consecutive comment lines as the TOML that they may have been.
     fn comments(&mut self) {
         let (mut prefixes, mut bodies, mut len) = (Vec::new(), Vec::new(), 0);
         for line in self.rest.split_inclusive('\n') {
@@ -157,7 +160,7 @@ impl<'t> Walk<'t> {
             _ => {
                 let line = &self.rest[..self.line_len()];
                 let bare = line.find([',', ']', '}', '#']).unwrap_or(line.len());
-                // Only what `spaces` takes later: other white space left in place would be looked at for ever.
+                // Trims only what `spaces` consumes. Other white space would never be consumed, and the loop would not end.
                 let bare = line[..bare].trim_end_matches([' ', '\t', '\r']).len();
                 let written = self.take(bare);
                 self.out.push_str(&match (secret && !written.is_empty(), self.loose) {
@@ -169,7 +172,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// A string of `len` bytes between two fences of `fence` bytes.
+    /// Redacts a string of `len` bytes between two fences of `fence` bytes.
     fn string(&mut self, fence: usize, len: usize, secret: bool) {
         self.keep(fence);
         let content = self.take(len);
@@ -188,7 +191,7 @@ impl<'t> Walk<'t> {
         self.keep(fence.min(self.rest.len()));
     }
 
-    /// What stands between brackets or braces.
+    /// Redacts the items between brackets or braces.
     fn items(&mut self, close: u8, path: &[String], depth: usize) {
         self.keep(1);
         loop {
@@ -198,7 +201,7 @@ impl<'t> Walk<'t> {
                 Some(byte) if byte == close => return self.keep(1),
                 Some(b',') => self.keep(1),
                 Some(b'#') => self.comments(),
-                // A bracket of the other kind: no TOML, so the line is all that is known of it.
+                // A bracket of the other kind is not TOML, so the rest of the line is free text.
                 Some(b']' | b'}') => return self.free_line(is_secret(path)),
                 Some(_) if close == b'}' => {
                     let Some((len, names)) = key(self.rest) else {
@@ -216,7 +219,7 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// Where the string that begins `text` ends: the place of its second quote, on the same line.
+/// Returns the offset of the quote that ends the string at the start of `text`, if it is on the same line.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -231,13 +234,13 @@ fn closing_quote(text: &str) -> Option<usize> {
     None
 }
 
-/// A key with its `=`: its length, and its parts.
+/// Parses a key with its `=`; returns its length and parts.
 fn key(text: &str) -> Option<(usize, Vec<String>)> {
     let (len, names) = path(text)?;
     text[len..].starts_with('=').then_some((len + 1, names))
 }
 
-/// A dotted key with the blanks behind it: its length, and its parts.
+/// Parses a dotted key with the blanks after it; returns its length and parts.
 fn path(text: &str) -> Option<(usize, Vec<String>)> {
     let (mut at, mut names) = (0, Vec::new());
     loop {

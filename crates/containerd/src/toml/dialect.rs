@@ -1,46 +1,47 @@
-//! Which containerd takes which TOML: what is refused here, who else takes it, and the repair.
+//! The differences between the TOML parsers of the releases: errors, the releases that accept the text, and the repair.
 
+use crate::toml::fault::{Fault, line_at};
 use crate::toml::layout::{Layout, atoms, has_escapes};
-use crate::toml::{Fault, line_at};
 use std::ops::Range;
 
-/// A file that cannot be read as TOML, with all that an operator needs to mend it.
+/// A syntax error in a TOML file, with the details that an operator needs for the repair.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SyntaxError {
-    /// What is wrong, as a fragment.
+    /// The error, as a fragment.
     pub message: String,
-    /// Where, in bytes of the file.
+    /// The byte range in the file.
     pub span: Range<usize>,
-    /// Line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
-    /// The line itself, with quoted values masked: it may hold a password.
+    /// The line itself, without its value, which may contain a password.
     pub shown: String,
-    /// Which containerd loads such a file all the same.
+    /// The releases that load the file nevertheless.
     pub taken_by: AcceptedBy,
-    /// What to do about it, as a sentence.
+    /// An instruction for the operator, as a sentence.
     pub remedy: Option<String>,
 }
 
-/// Which containerd loads a file that this tool refuses.
+/// The releases that load a file that this crate rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptedBy {
-    /// None: the daemon does not start on it, or the hosts.toml is ignored.
+    /// No release: the daemon does not start with the file, or ignores the hosts.toml.
     NoRelease,
-    /// containerd 1.x, whose TOML library is lenient; 2.x refuses it.
+    /// containerd 1.x, whose TOML library is lenient; 2.x rejects the file.
     V1Only,
-    /// containerd 2.x; 1.x refuses it.
+    /// containerd 2.x; 1.x rejects the file.
     V2Only,
-    /// Some releases, by parts: TOML 1.1 came to their TOML libraries piece by piece (2.4.2 takes newlines and trailing
-    /// commas in inline tables, every 2.x takes `\e`; run with the parsers of 1.6.20 to 2.4.2).
+    /// Some releases: their TOML libraries support parts of TOML 1.1. Every 2.x accepts `\e`; 2.4.2 also accepts newlines and
+    /// trailing commas in inline tables (measured with the parsers of 1.6.20 to 2.4.2).
     SomeReleases,
 }
 
-pub(super) fn text(bytes: &[u8], one: bool) -> Result<&str, Box<SyntaxError>> {
+/// Decodes the contents of a file.
+pub(super) fn decode_text(bytes: &[u8], is_v1: bool) -> Result<&str, Box<SyntaxError>> {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.starts_with('\u{feff}') && !one => {
+        Ok(text) if text.starts_with('\u{feff}') && !is_v1 => {
             let fault = Fault {
                 message: "a byte order mark at the start".to_owned(),
                 span: 0..3,
@@ -51,19 +52,19 @@ pub(super) fn text(bytes: &[u8], one: bool) -> Result<&str, Box<SyntaxError>> {
         Ok(text) => Ok(text),
         Err(utf8) => {
             let good = utf8.valid_up_to();
-            // What is before the first bad byte is enough to count lines in.
+            // The text before the first invalid byte suffices for the line number.
             let text = String::from_utf8_lossy(bytes);
             let fault = Fault {
                 message: "not UTF-8".to_owned(),
                 span: good..good,
             };
-            let remedy = "Save the file as UTF-8; containerd 2.x refuses anything else.".to_owned();
+            let remedy = "Save the file as UTF-8; containerd 2.x rejects any other encoding.".to_owned();
             Err(error(&text, fault, AcceptedBy::V1Only, Some(remedy)))
         }
     }
 }
 
-/// Puts a parser's complaint in an operator's words, with what go-toml v1 would have made of the line.
+/// Explains a parser's error to an operator, including whether go-toml v1 accepts the line.
 pub(super) fn explain(text: &str, fault: Fault) -> Box<SyntaxError> {
     let line = line_span(text, fault.span.start);
     if let Some((at, repair)) = two_on_a_line(&text[line.clone()]) {
@@ -76,7 +77,7 @@ pub(super) fn explain(text: &str, fault: Fault) -> Box<SyntaxError> {
     error(text, fault, AcceptedBy::NoRelease, None)
 }
 
-pub(super) fn check(text: &str, layout: &Layout, one: bool) -> Result<(), Box<SyntaxError>> {
+pub(super) fn check(text: &str, layout: &Layout, is_v1: bool) -> Result<(), Box<SyntaxError>> {
     if let Some((span, what)) = layout.newer.first() {
         return Err(newer(text, span.clone(), what));
     }
@@ -99,12 +100,13 @@ pub(super) fn check(text: &str, layout: &Layout, one: bool) -> Result<(), Box<Sy
         .headers()
         .find(|header| header.path.iter().any(|part| part.contains(']')));
     match bracket {
-        Some(header) if one => {
+        Some(header) if is_v1 => {
             let fault = Fault {
                 message: "`]` in a quoted table header".to_owned(),
                 span: header.span.clone(),
             };
-            let remedy = "containerd 1.x cannot read this header: write the host by name or IPv4 address.".to_owned();
+            let remedy =
+                "Write the host by name or IPv4 address, because containerd 1.x cannot read this header.".to_owned();
             Err(error(text, fault, AcceptedBy::V2Only, Some(remedy)))
         }
         _ => Ok(()),
@@ -144,7 +146,7 @@ fn floor(text: &str, mut at: usize) -> usize {
     at
 }
 
-/// The line around `at`, without its end.
+/// Returns the range of the line that contains `at`, without its line end.
 fn line_span(text: &str, at: usize) -> Range<usize> {
     let at = floor(text, at.min(text.len()));
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -152,7 +154,7 @@ fn line_span(text: &str, at: usize) -> Range<usize> {
     start..end.max(start)
 }
 
-/// `line` with everything behind its first `=` masked unless it is plainly no secret, at most 200 characters.
+/// Masks everything after the first `=` of a line and keeps at most 200 characters.
 pub(crate) fn mask(line: &str) -> String {
     let shown = match line.split_once('=') {
         Some((key, value)) if !value.trim().is_empty() => format!("{key}= …"),
@@ -161,7 +163,7 @@ pub(crate) fn mask(line: &str) -> String {
     shown.chars().take(200).collect()
 }
 
-/// `[a] [b]`, which go-toml v1 takes: where the second header starts, and the repair.
+/// Finds a second header on a line, which go-toml v1 accepts; returns its offset and the repair.
 fn two_on_a_line(line: &str) -> Option<(usize, String)> {
     let trimmed = line.trim_start();
     if !trimmed.starts_with('[') {
@@ -176,7 +178,7 @@ fn two_on_a_line(line: &str) -> Option<(usize, String)> {
             (None, ']') => closed = true,
             (None, '[') if closed => {
                 let first = line[..at].trim();
-                let repair = format!("TOML wants a line for each header: start a new line after `{first}`.");
+                let repair = format!("Start a new line after `{first}`, because TOML allows only one header per line.");
                 return Some((at, repair));
             }
             (None, c) if closed && !c.is_whitespace() => return None,
@@ -198,7 +200,7 @@ fn newer_escape(raw: &str) -> Option<usize> {
     None
 }
 
-/// `07:32` or `1979-05-27T07:32`, with nothing or an offset behind it.
+/// Returns true for `07:32` or `1979-05-27T07:32`, with or without an offset.
 fn time_without_seconds(raw: &str) -> bool {
     let Some(colon) = raw.find(':') else { return false };
     let after = &raw.as_bytes()[colon + 1..];
@@ -210,27 +212,27 @@ mod tests {
     use super::*;
     use crate::toml::parse;
 
-    fn refused(text: &str, one: bool) -> Box<SyntaxError> {
-        parse(text.as_bytes(), one).unwrap_err()
+    fn rejected(text: &str, is_v1: bool) -> Box<SyntaxError> {
+        parse(text.as_bytes(), is_v1).unwrap_err()
     }
 
     #[test]
     fn toml_accepted_by_one_release_line_only() {
-        let twice = refused("x = 1\n[plugins.a][plugins.a.b]\ny = 2\n", true);
+        let twice = rejected("x = 1\n[plugins.a][plugins.a.b]\ny = 2\n", true);
         assert_eq!((twice.line, twice.column, twice.taken_by), (2, 12, AcceptedBy::V1Only));
         assert!(
             twice.remedy.as_ref().unwrap().contains("new line after `[plugins.a]`"),
             "{twice:?}"
         );
-        assert_eq!(refused("\u{feff}a = 1\n", false).taken_by, AcceptedBy::V1Only);
+        assert_eq!(rejected("\u{feff}a = 1\n", false).taken_by, AcceptedBy::V1Only);
         assert!(parse("\u{feff}a = 1\n".as_bytes(), true).is_ok());
-        assert_eq!(refused("[a.\"[::1]:5000\"]\n", true).taken_by, AcceptedBy::V2Only);
+        assert_eq!(rejected("[a.\"[::1]:5000\"]\n", true).taken_by, AcceptedBy::V2Only);
         assert!(parse(b"[a.\"[::1]:5000\"]\n", false).is_ok());
         assert_eq!(parse(b"a = 1\n# \xff\n", true).unwrap_err().line, 2);
     }
 
     #[test]
-    fn toml_one_dot_one_is_refused() {
+    fn toml_1_1_is_rejected() {
         for text in [
             "a = { b = 1,\n c = 2 }\n",
             "a = { b = 1, }\n",
@@ -240,7 +242,7 @@ mod tests {
             "a = 07:32\n",
             "a = 1979-05-27 07:32\n",
         ] {
-            let error = refused(text, false);
+            let error = rejected(text, false);
             assert!(error.message.contains("TOML 1.1"), "{text}: {error:?}");
         }
         for text in [
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_is_an_error_and_no_panic() {
+    fn hostile_text_is_an_error_without_panic() {
         let deep = format!("a = {}{}", "[".repeat(50_000), "]".repeat(50_000));
         let dotted = format!("[{}a]\n", "a.".repeat(200_000));
         let tables = (0..10_000).map(|n| format!("[t.t{n}]\n")).collect::<Vec<_>>().concat();
@@ -278,8 +280,8 @@ mod tests {
     }
 
     #[test]
-    fn the_shown_line_hides_values() {
-        let error = refused("[a]\npassword = \"hunter2\" x\n", false);
+    fn shown_line_hides_values() {
+        let error = rejected("[a]\npassword = \"hunter2\" x\n", false);
         assert_eq!((error.line, error.shown.as_str()), (2, "password = …"));
     }
 }

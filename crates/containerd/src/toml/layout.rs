@@ -1,36 +1,36 @@
-//! The expressions of a TOML file in their order, with byte ranges: what an edit cuts at.
+//! The expressions of a TOML file in order, with their byte ranges. An edit replaces such ranges.
 //!
-//! Values alone cannot be edited without touching the bytes between them, and releases with go-toml v2 see only headers,
-//! in their order, when they look for the hosts of a hosts.toml.
+//! With values only, an edit would also change the text between them. Releases with go-toml v2 also find the hosts of a
+//! hosts.toml only by its headers, in their order.
 
-use crate::toml::Fault;
+use crate::toml::fault::Fault;
 use std::ops::Range;
 use toml_parser::decoder::Encoding;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
 use toml_parser::{ParseError, Source, Span};
 
-/// Arrays and inline tables deeper than this are refused, as `toml_edit` does.
+/// The deepest nesting of arrays and inline tables that is accepted; the limit of `toml_edit`.
 const DEEPEST_VALUE: u32 = 80;
-/// Keys of more parts than this are refused: containerd's own need eight, and a tree of them is walked recursively.
+/// The largest number of parts of a key. containerd's own keys need eight, and the tree is walked recursively.
 const LONGEST_KEY: usize = 64;
 
 /// A file's expressions.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// In the order of the file.
+    /// The expressions in the order of the file.
     pub expressions: Vec<Expression>,
-    /// Inline tables with a newline or trailing comma, which only TOML 1.1 allows: where.
+    /// The locations of newlines and trailing commas in inline tables, which only TOML 1.1 allows.
     pub(super) newer: Vec<(Range<usize>, &'static str)>,
 }
 
-/// One header, assignment or comment.
+/// A header, assignment or comment.
 #[derive(Clone, Debug)]
 pub enum Expression {
     /// `[a.b]` or `[[a.b]]`.
     Header(Header),
     /// `a.b = value`, outside inline tables.
     Assignment(Assignment),
-    /// `# …` to the end of its line; on a line of its own or behind another expression.
+    /// `# …` to the end of its line, on a separate line or after another expression.
     Comment(Range<usize>),
 }
 
@@ -39,24 +39,24 @@ pub enum Expression {
 pub struct Header {
     /// The decoded parts of the key.
     pub path: Vec<String>,
-    /// From the first bracket to the last.
+    /// The range from the first to the last bracket.
     pub span: Range<usize>,
-    /// Whether it opens an element of an array of tables.
+    /// True if it starts an element of an array of tables.
     pub array: bool,
-    /// Each part of the key as written, quotes included.
+    /// The range of each part of the key, with its quotes.
     pub parts: Vec<Range<usize>>,
 }
 
 /// A key and its value.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// Index of the header that it stands below, or `None` at the top of the file.
+    /// The index of its header, or `None` at the top of the file.
     pub header: Option<usize>,
-    /// The decoded parts of its own key.
+    /// The decoded parts of its key, without those of the header.
     pub key: Vec<String>,
-    /// Each part of its own key as written, quotes included.
+    /// The range of each of these parts, with its quotes.
     pub parts: Vec<Range<usize>>,
-    /// The value as written.
+    /// The range of the value.
     pub value: Range<usize>,
 }
 
@@ -106,12 +106,12 @@ struct Key {
 struct LayoutReader<'t> {
     source: Source<'t>,
     layout: Layout,
-    /// The header in force.
+    /// The current header.
     header: Option<usize>,
-    /// What encloses the present event inside a value.
+    /// The arrays and inline tables that contain the current event.
     open: Vec<EventKind>,
     key: Key,
-    /// The event before, whitespace left out.
+    /// The previous event other than whitespace.
     last: Option<EventKind>,
     value: Option<(Key, Range<usize>)>,
 }
@@ -219,7 +219,7 @@ impl LayoutReader<'_> {
 }
 
 impl Layout {
-    /// The header at this index of [`Layout::expressions`].
+    /// Returns the header at this index of [`Layout::expressions`].
     pub fn header(&self, index: usize) -> Option<&Header> {
         match self.expressions.get(index) {
             Some(Expression::Header(header)) => Some(header),
@@ -227,7 +227,7 @@ impl Layout {
         }
     }
 
-    /// Headers in order.
+    /// Iterates over the headers, in order.
     pub fn headers(&self) -> impl Iterator<Item = &Header> {
         self.expressions.iter().filter_map(|expression| match expression {
             Expression::Header(header) => Some(header),
@@ -235,7 +235,7 @@ impl Layout {
         })
     }
 
-    /// The whole path of an assignment: its header's and its own.
+    /// Returns the full path of an assignment: that of its header and its key.
     pub fn path_of(&self, assignment: &Assignment) -> Vec<String> {
         let header = assignment.header.and_then(|index| self.header(index));
         let mut path = header.map(|header| header.path.clone()).unwrap_or_default();
@@ -244,12 +244,12 @@ impl Layout {
     }
 }
 
-/// Whether a scalar or key of this encoding may hold escapes.
+/// Returns true if a scalar or key of this encoding may contain escapes.
 pub(super) fn has_escapes(encoding: Option<Encoding>) -> bool {
     matches!(encoding, Some(Encoding::BasicString | Encoding::MlBasicString))
 }
 
-/// Every scalar and key of `text` with its encoding.
+/// Returns the range and encoding of every scalar and key of `text`, and whether it is a scalar.
 pub(super) fn atoms(text: &str) -> Vec<(Range<usize>, Option<Encoding>, bool)> {
     let source = Source::new(text);
     let tokens = source.lex().into_vec();

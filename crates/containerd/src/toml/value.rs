@@ -1,6 +1,6 @@
-//! The values of a TOML file, each with the byte range it came from.
+//! The values of a TOML file, each with its byte range.
 
-use crate::toml::Fault;
+use crate::toml::fault::Fault;
 use indexmap::IndexMap;
 use std::ops::Range;
 use toml_edit::{Document, Item};
@@ -8,18 +8,18 @@ use toml_edit::{Document, Item};
 /// A table: keys in the order of the file.
 pub type Table = IndexMap<String, Value>;
 
-/// A value and where it stands.
+/// A value with its location.
 #[derive(Clone, Debug)]
 pub struct Value {
-    /// What it is.
+    /// The type and content.
     pub kind: ValueKind,
-    /// The file it came from, an index into the files of the document that holds it; 0 in a file by itself.
+    /// The index of its file in [`crate::Document::files`]; 0 if the file is parsed separately.
     pub file: usize,
-    /// Its bytes in that file: for a table its header, or its key where it has none.
+    /// The byte range in that file. For a table it is the header, or the key if there is no header.
     pub span: Range<usize>,
 }
 
-/// What a value is. Numbers and dates matter to this crate only by their type.
+/// The type and content of a value. This crate uses only the type of numbers and dates.
 #[derive(Clone, Debug)]
 pub enum ValueKind {
     /// `"…"`.
@@ -34,12 +34,12 @@ pub enum ValueKind {
     Datetime(String),
     /// `[…]`, or an array of tables.
     Array(Vec<Value>),
-    /// A table, however it is spelled.
+    /// A table in any notation.
     Table(Table),
 }
 
 impl ValueKind {
-    /// The type's name in TOML.
+    /// Returns the name of the type with its article.
     pub fn name(&self) -> &'static str {
         match self {
             Self::String(_) => "a string",
@@ -54,17 +54,16 @@ impl ValueKind {
 }
 
 impl PartialEq for Value {
-    /// Compares content: place and order of keys say nothing about meaning.
+    /// Compares the content, because location and order of keys do not change the meaning.
     fn eq(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
-            (ValueKind::String(one), ValueKind::String(two)) | (ValueKind::Datetime(one), ValueKind::Datetime(two)) => {
-                one == two
-            }
-            (ValueKind::Integer(one), ValueKind::Integer(two)) => one == two,
-            (ValueKind::Float(one), ValueKind::Float(two)) => one.to_bits() == two.to_bits(),
-            (ValueKind::Boolean(one), ValueKind::Boolean(two)) => one == two,
-            (ValueKind::Array(one), ValueKind::Array(two)) => one == two,
-            (ValueKind::Table(one), ValueKind::Table(two)) => one == two,
+            (ValueKind::String(left), ValueKind::String(right))
+            | (ValueKind::Datetime(left), ValueKind::Datetime(right)) => left == right,
+            (ValueKind::Integer(left), ValueKind::Integer(right)) => left == right,
+            (ValueKind::Float(left), ValueKind::Float(right)) => left.to_bits() == right.to_bits(),
+            (ValueKind::Boolean(left), ValueKind::Boolean(right)) => left == right,
+            (ValueKind::Array(left), ValueKind::Array(right)) => left == right,
+            (ValueKind::Table(left), ValueKind::Table(right)) => left == right,
             _ => false,
         }
     }
@@ -120,17 +119,17 @@ fn of_item(item: &Item, key: Range<usize>) -> Option<Value> {
         Item::None => return None,
         Item::Value(value) => return Some(of_value(value, &key)),
         Item::Table(inner) => {
-            // A table that only its children's headers name has no span of its own: its first child's tells the place.
+            // A table that only the headers of its children name has no span. The first child's span is used instead.
             let table = table(inner, key.clone());
             let first = table.values().next().map(|value| value.span.clone());
             let span = if inner.is_implicit() { first.unwrap_or(own) } else { own };
             (ValueKind::Table(table), span)
         }
         Item::ArrayOfTables(tables) => {
-            let element = |one: &toml_edit::Table| {
-                let span = one.span().unwrap_or_else(|| key.clone());
+            let element = |element: &toml_edit::Table| {
+                let span = element.span().unwrap_or_else(|| key.clone());
                 Value {
-                    kind: ValueKind::Table(table(one, span.clone())),
+                    kind: ValueKind::Table(table(element, span.clone())),
                     file: 0,
                     span,
                 }

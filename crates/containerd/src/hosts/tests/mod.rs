@@ -1,4 +1,4 @@
-//! Routes under `config_path`, rule by rule. What is expected was read from `ConfigureHosts` of containerd itself.
+//! Routes by `config_path`, rule by rule. The expectations come from `ConfigureHosts` of containerd itself.
 
 pub(crate) mod settings;
 
@@ -16,7 +16,7 @@ fn version(text: &str) -> Version {
     text.parse().unwrap()
 }
 
-/// A tree of these files below `/certs`, with every folder above them and nothing else.
+/// Returns a tree with these files in `/certs`, and with every folder that contains them.
 fn tree(files: &[(&str, &str)]) -> Tree {
     let mut tree = Tree::new();
     let mut folders: std::collections::BTreeMap<String, Vec<String>> = [("/certs".to_owned(), Vec::new())].into();
@@ -46,24 +46,24 @@ fn routed(release: &str, registry: &str, files: &[(&str, &str)]) -> Route {
     hosts_route(&version(release), &tree(files), "/certs", registry)
 }
 
-/// One line for each host: URL, what it may, TLS settings.
+/// Returns a line per host: URL, capabilities, TLS settings.
 fn lines(route: &Route) -> Vec<String> {
-    let line = |ask: &RegistryHost| {
-        let first = if ask.scheme == Scheme::HttpsThenHttp {
+    let line = |host: &RegistryHost| {
+        let first = if host.scheme == Scheme::HttpsThenHttp {
             "https, "
         } else {
             ""
         };
-        let may = match (ask.pulls, ask.resolves) {
+        let may = match (host.pulls, host.resolves) {
             (true, true) => "",
             (true, false) => " pull",
             _ => " nothing",
         };
-        let skip = if ask.tls.skip_verify { " unverified" } else { "" };
-        format!("{first}{}{may}{skip}", ask.url())
+        let skip = if host.tls.skip_verify { " unverified" } else { "" };
+        format!("{first}{}{may}{skip}", host.url())
     };
     match route {
-        Route::Hosts(asks) => asks.iter().map(line).collect(),
+        Route::Hosts(hosts) => hosts.iter().map(line).collect(),
         Route::Fails(failure) => vec![format!("fails: {}", failure.reason)],
     }
 }
@@ -75,7 +75,7 @@ fn of_file(release: &str, text: &str) -> Vec<String> {
 const UPSTREAM: &str = "https://reg.test:5000/v2";
 
 #[test]
-fn the_first_folder_that_exists_answers() {
+fn route_uses_the_first_directory_that_exists() {
     let server = |name: &str| {
         (
             format!("{name}/hosts.toml"),
@@ -101,7 +101,7 @@ fn the_first_folder_that_exists_answers() {
         )),
         ["https://reg.test/v2"]
     );
-    // An empty folder hides `_default`; releases without the rule never look at it.
+    // An empty folder hides `_default`; releases without the rule never read it.
     let default = ("_default/hosts.toml", "[host.\"http://m\"]\n");
     assert_eq!(
         lines(&routed("2.1.9", "reg.test", &[default, ("reg.test/", "")])),
@@ -113,16 +113,16 @@ fn the_first_folder_that_exists_answers() {
 }
 
 #[test]
-fn lists_relative_roots_and_the_transfer_service() {
+fn config_path_list_is_split_except_by_the_transfer_service() {
     let mut tree = tree(&[("reg.test/hosts.toml", "[host.\"http://two\"]\n")]);
     for path in ["/etc", "/etc/_default"] {
         tree.insert(path, Entry::Folder(Vec::new()));
     }
     let version = version("2.1.9");
-    let asked = |config_path: &str, splits_list| {
+    let host_count = |config_path: &str, splits_list| {
         let setting = LookupContext {
             splits_list,
-            ..alone(&version, &tree, config_path)
+            ..minimal_context(&version, &tree, config_path)
         };
         route(&setting, "reg.test").asks().len()
     };
@@ -134,20 +134,20 @@ fn lists_relative_roots_and_the_transfer_service() {
         ("", 1),
         ("certs", 2),
     ] {
-        assert_eq!(asked(config_path, true), hosts, "{config_path}");
+        assert_eq!(host_count(config_path, true), hosts, "{config_path}");
     }
-    assert_eq!(asked("/certs:/etc", false), 1);
-    assert_eq!(asked("/certs", false), 2);
+    assert_eq!(host_count("/certs:/etc", false), 1);
+    assert_eq!(host_count("/certs", false), 2);
     assert_eq!(lookup::roots("/a::b", true), ["/a", "/", "/b"]);
     assert_eq!(lookup::roots("/a:/b", false), ["/a:/b"]);
 }
 
 #[test]
-fn things_in_the_way_end_the_pull() {
+fn route_fails_on_unusable_entries() {
     let text = "[host.\"http://m\"]\n";
     assert_eq!(
         lines(&routed("2.1.9", "reg.test", &[("reg.test", "")])),
-        ["fails: a plain file stands where a folder is expected"]
+        ["fails: the registry's hosts directory is a regular file, not a folder"]
     );
     for (path, entry) in [
         ("/certs", Entry::File(Vec::new())),
@@ -164,7 +164,7 @@ fn things_in_the_way_end_the_pull() {
 }
 
 #[test]
-fn a_file_that_is_not_used_leaves_the_registry_and_its_certificates() {
+fn unusable_hosts_toml_leaves_the_registry_with_its_certificates() {
     let broken = [
         "server = \"https://x\"\n[host.\"https://m\"\n",
         "x = 1\nx = 2\n[host.\"https://m\"]\n",
@@ -197,7 +197,7 @@ fn a_file_that_is_not_used_leaves_the_registry_and_its_certificates() {
         let route = routed("1.7.24", "reg.test:5000", &with_ca);
         assert_eq!(route.asks()[0].tls.ca, ["/certs/reg.test:5000/x.crt"], "{text}");
     }
-    // A byte that is not UTF-8: 1.x reads runes, 2.x wants UTF-8.
+    // A byte that is not UTF-8: 1.x reads runes, 2.x requires UTF-8.
     let mut tree = tree(&[("reg.test/", "")]);
     tree.insert(
         "/certs/reg.test/hosts.toml",
@@ -213,7 +213,7 @@ fn a_file_that_is_not_used_leaves_the_registry_and_its_certificates() {
 }
 
 #[test]
-fn certificates_in_dockers_layout() {
+fn certificates_in_docker_layout_are_used() {
     let files = [
         ("reg.test/b.crt", CA),
         ("reg.test/a.crt", CA),
@@ -232,7 +232,7 @@ fn certificates_in_dockers_layout() {
     );
     assert_eq!(tls.client, [pair]);
     assert!(!tls.skip_verify && route.asks()[0].why.rule == Origin::Upstream);
-    // Beside a hosts.toml that is used they say nothing.
+    // They have no effect if there is a usable hosts.toml.
     let route = routed(
         "1.7.24",
         "reg.test",
@@ -247,7 +247,7 @@ fn certificates_in_dockers_layout() {
 }
 
 #[test]
-fn a_bad_certificate_file_of_any_host_ends_the_pull() {
+fn route_fails_on_a_bad_certificate_file_of_any_host() {
     let both = format!("{CA}{KEY}");
     for (setting, good) in [
         ("ca = \"ca.pem\"", true),
@@ -278,17 +278,17 @@ fn a_bad_certificate_file_of_any_host_ends_the_pull() {
 }
 
 #[test]
-fn everything_that_a_route_depends_on_is_asked_for() {
+fn unread_paths_name_every_file_of_a_route() {
     let text = "[host.\"https://m\"]\nca = \"ca.pem\"\nclient = [[\"../x.pem\", \"/y.pem\"]]\n";
     let whole = tree(&[("reg.test/hosts.toml", text), ("x.pem", CA)]);
     let mut read = Tree::new();
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for _ in 0..10 {
-        let wanted = unread_hosts_paths(&version("2.1.9"), &read, "/certs", "reg.test");
-        for path in &wanted {
+        let unread = unread_hosts_paths(&version("2.1.9"), &read, "/certs", "reg.test");
+        for path in &unread {
             read.insert(path.clone(), whole.get(path).cloned().unwrap_or(Entry::Absent));
         }
-        asked.extend(wanted);
+        requested.extend(unread);
     }
     // The first bad file ends the pull, so those after it do not matter.
     let expected = [
@@ -298,8 +298,8 @@ fn everything_that_a_route_depends_on_is_asked_for() {
         "/certs/reg.test/ca.pem",
     ];
     assert!(
-        expected.iter().all(|path| asked.iter().any(|asked| asked == path)),
-        "{asked:?}"
+        expected.iter().all(|path| requested.iter().any(|known| known == path)),
+        "{requested:?}"
     );
     read.insert("/certs/reg.test/ca.pem", Entry::File(CA.as_bytes().to_vec()));
     assert_eq!(
@@ -309,7 +309,7 @@ fn everything_that_a_route_depends_on_is_asked_for() {
 }
 
 #[test]
-fn hosts_in_their_order() {
+fn hosts_are_in_the_order_of_the_release() {
     let a_b = ["https://a/v2", "https://b/v2", UPSTREAM].map(str::to_owned);
     let b_a = ["https://b/v2", "https://a/v2", UPSTREAM].map(str::to_owned);
     let only = |host: &str| vec![format!("https://{host}/v2"), UPSTREAM.to_owned()];
@@ -329,7 +329,7 @@ fn hosts_in_their_order() {
             [&b_a[..1], &only("a")[..1], &only("b")[..]].concat(),
         ),
         ("[host]\nb = {}\n[host.a]\n", b_a.to_vec(), only("a")),
-        // Inline tables come first on 1.x, and are not seen on 2.x.
+        // Inline tables are first on 1.x, and are ignored on 2.x.
         ("[host.b]\n[host]\na = {}\n", a_b.to_vec(), only("b")),
         ("host = { b = {}, a = {} }\n", b_a.to_vec(), none.clone()),
         (
@@ -351,14 +351,14 @@ fn hosts_in_their_order() {
 }
 
 #[test]
-fn what_crashes_or_cannot_be_told_is_no_route() {
+fn route_fails_if_containerd_crashes_or_is_unknown() {
     let fails = |release: &str, text: &str| of_file(release, text)[0].starts_with("fails: ");
     let two_keys = "[host]\ncapabilities = [\"pull\"]\nskip_verify = true\n";
     assert!(fails("1.7.24", two_keys) && !fails("2.1.9", two_keys));
     let dotted = "host.a.capabilities = [\"pull\"]\nhost.a.skip_verify = true\n";
     assert!(fails("2.1.9", dotted) && fails("2.3.4", dotted) && !fails("2.4.2", dotted) && !fails("1.7.24", dotted));
-    let below = "[host.\"https://a\"]\nheader.x = \"y\"\nheader.z = \"y\"\n";
-    assert!(!fails("2.1.9", below));
+    let dotted = "[host.\"https://a\"]\nheader.x = \"y\"\nheader.z = \"y\"\n";
+    assert!(!fails("2.1.9", dotted));
     for text in ["[host] [host.a]\n", "[host.\"https://\\u0061\"]\n"] {
         assert!(fails("1.7.24", text) && !fails("2.1.9", text), "{text}");
     }

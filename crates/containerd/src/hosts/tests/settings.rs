@@ -1,11 +1,11 @@
-//! What one host's settings make of it: URL, defaults, TLS, fields, place.
+//! Settings of one host: URL, defaults, TLS, fields, location.
 
 use crate::hosts::error::HostsFaultKind;
 use crate::hosts::tests::*;
 
 #[test]
-fn urls_of_hosts() {
-    // Written; plain; with override_path. `-` is never asked.
+fn host_urls_have_api_root() {
+    // As written; without and with override_path. containerd never contacts `-`.
     for (url, plain, overridden) in [
         ("https://a", "https://a/v2", "https://a"),
         ("a:5000", "https://a:5000/v2", "https://a:5000"),
@@ -26,33 +26,33 @@ fn urls_of_hosts() {
         for (extra, expected) in [("", plain), ("override_path = true\n", overridden)] {
             for release in ["1.6.0", "1.7.24", "2.1.9"] {
                 let text = format!("[host.\"{url}\"]\n{extra}");
-                let asked = of_file(release, &text);
+                let hosts = of_file(release, &text);
                 let expected: Vec<&str> = [expected, UPSTREAM].into_iter().filter(|line| *line != "-").collect();
-                assert_eq!(asked, expected, "{release} {url} {extra}");
+                assert_eq!(hosts, expected, "{release} {url} {extra}");
             }
         }
     }
 }
 
 #[test]
-fn the_last_host_is_the_registry_unless_a_server_is_named() {
+fn last_host_is_the_registry_unless_server_is_set() {
     let root = "capabilities = [\"pull\"]\noverride_path = true\nskip_verify = true\n[host]\n";
     assert_eq!(of_file("2.1.9", root), ["https://reg.test:5000/v2 unverified"]);
     let server = format!("server = \"http://s:81/x\"\n{root}");
     assert_eq!(of_file("1.7.0", &server), ["http://s:81/x pull"]);
     assert_eq!(of_file("2.1.9", &server), ["https, http://s:81/x pull unverified"]);
-    for nobody in ["", "httpbin:5000", "https://", "http:s"] {
-        let text = format!("server = \"{nobody}\"\n[host]\n");
-        assert_eq!(of_file("2.1.9", &text), [UPSTREAM], "{nobody}");
+    for server in ["", "httpbin:5000", "https://", "http:s"] {
+        let text = format!("server = \"{server}\"\n[host]\n");
+        assert_eq!(of_file("2.1.9", &text), [UPSTREAM], "{server}");
     }
-    for (server, asked) in [
+    for (server, expected) in [
         ("", "registry-1.docker.io"),
         ("server = \"https://docker.io\"\n", "docker.io"),
     ] {
         let text = format!("{server}[host.\"http://m\"]\n");
         let route = routed("2.1.9", "docker.io", &[("docker.io/hosts.toml", &text)]);
         let own = &route.asks()[1];
-        assert_eq!((own.host.as_str(), own.namespace.as_deref()), (asked, None));
+        assert_eq!((own.host.as_str(), own.namespace.as_deref()), (expected, None));
         assert_eq!(route.asks()[0].namespace.as_deref(), Some("docker.io"));
     }
     let route = routed(
@@ -65,7 +65,7 @@ fn the_last_host_is_the_registry_unless_a_server_is_named() {
 }
 
 #[test]
-fn localhost_by_release_and_port() {
+fn localhost_scheme_depends_on_release_and_port() {
     let (https, http) = ("https://{} unverified", "http://{}");
     let first = "https, http://{} unverified";
     for (releases, none, p80, p443, p5000) in [
@@ -103,7 +103,7 @@ fn localhost_by_release_and_port() {
 }
 
 #[test]
-fn tls_settings_on_http_by_release_and_port() {
+fn http_with_tls_settings_depends_on_release_and_port() {
     for (release, none, p80, p5000) in [
         ("1.6.24", false, false, false),
         ("1.6.25", false, false, true),
@@ -125,7 +125,7 @@ fn tls_settings_on_http_by_release_and_port() {
                 ("", false),
             ] {
                 let text = format!("[host.\"http://{host}\"]\n{setting}\n");
-                let Route::Hosts(asks) = routed(release, "r", &[("r/hosts.toml", &text)]) else {
+                let Route::Hosts(hosts) = routed(release, "r", &[("r/hosts.toml", &text)]) else {
                     panic!("{text}")
                 };
                 let expected = if first && counts {
@@ -133,9 +133,9 @@ fn tls_settings_on_http_by_release_and_port() {
                 } else {
                     Scheme::Http
                 };
-                assert_eq!(asks[0].scheme, expected, "{release} {host} {setting}");
+                assert_eq!(hosts[0].scheme, expected, "{release} {host} {setting}");
                 assert_eq!(
-                    asks[0].tls.skip_verify,
+                    hosts[0].tls.skip_verify,
                     expected != Scheme::Http && setting.ends_with("true")
                 );
             }
@@ -144,18 +144,18 @@ fn tls_settings_on_http_by_release_and_port() {
 }
 
 #[test]
-fn fields_by_release() {
-    let asked = |release: &str, setting: &str| {
+fn fields_depend_on_release() {
+    let mirror_host = |release: &str, setting: &str| {
         let text = format!("[host.\"http://m:5000\"]\n{setting}\n");
         routed(release, "r", &[("r/hosts.toml", &text)])
             .asks()
             .first()
             .cloned()
-            .filter(|ask| ask.host == "m:5000")
+            .filter(|host| host.host == "m:5000")
     };
     for (release, known) in [("1.7.32", false), ("2.1.9", false), ("2.2.0", true)] {
         assert_eq!(
-            asked(release, "capabilities = [\"referrers\"]").is_some(),
+            mirror_host(release, "capabilities = [\"referrers\"]").is_some(),
             known,
             "{release}"
         );
@@ -167,19 +167,19 @@ fn fields_by_release() {
         ("2.0.11", Some(5), Scheme::HttpsThenHttp),
         ("2.1.0", Some(5), Scheme::Http),
     ] {
-        let ask = asked(release, "dial_timeout = \"5s\"").unwrap();
+        let host = mirror_host(release, "dial_timeout = \"5s\"").unwrap();
         assert_eq!(
-            (ask.dial_timeout.map(|time| time.as_secs()), ask.scheme),
+            (host.dial_timeout.map(|time| time.as_secs()), host.scheme),
             (timeout, scheme),
             "{release}"
         );
         assert_eq!(
-            asked(release, "dial_timeout = \"5\"").is_none(),
+            mirror_host(release, "dial_timeout = \"5\"").is_none(),
             timeout.is_some(),
             "{release}"
         );
         assert_eq!(
-            asked(release, "dial_timeout = 5").is_none(),
+            mirror_host(release, "dial_timeout = 5").is_none(),
             timeout.is_some(),
             "{release}"
         );
@@ -191,18 +191,18 @@ fn fields_by_release() {
         ("[\"resolve\"]", false, false),
         ("[\"push\"]", false, false),
     ] {
-        let ask = asked("1.7.24", &format!("capabilities = {capabilities}")).unwrap();
-        assert_eq!((ask.pulls, ask.resolves), (pulls, resolves), "{capabilities}");
+        let host = mirror_host("1.7.24", &format!("capabilities = {capabilities}")).unwrap();
+        assert_eq!((host.pulls, host.resolves), (pulls, resolves), "{capabilities}");
     }
-    let ask = asked("2.1.9", "header = { x-A = \"1\", \"b.c\" = [\"2\", \"3\"], none = [] }").unwrap();
-    let headers: Vec<_> = ask
+    let host = mirror_host("2.1.9", "header = { x-A = \"1\", \"b.c\" = [\"2\", \"3\"], none = [] }").unwrap();
+    let headers: Vec<_> = host
         .headers
         .reveal()
         .iter()
         .map(|(name, values)| (name.as_str(), values.join(",")))
         .collect();
     assert_eq!(headers, [("b.c", "2,3".to_owned()), ("x-A", "1".to_owned())]);
-    // 1.x takes names in capitals, 2.x in any case, the last one winning.
+    // 1.x accepts names in capitals, 2.x in any case; the last one takes effect.
     for (setting, one, two) in [
         ("CAPABILITIES = [\"pull\"]", true, true),
         ("Capabilities = [\"pull\"]", false, true),
@@ -212,7 +212,7 @@ fn fields_by_release() {
     ] {
         for (release, narrowed) in [("1.7.24", one), ("2.1.9", two)] {
             assert_eq!(
-                asked(release, setting).unwrap().resolves,
+                mirror_host(release, setting).unwrap().resolves,
                 !narrowed,
                 "{release} {setting}"
             );
@@ -221,26 +221,26 @@ fn fields_by_release() {
 }
 
 #[test]
-fn where_a_host_stands_and_whose_credentials_it_gets() {
+fn hosts_have_location_and_credentials() {
     let tree = tree(&[("r/hosts.toml", "server = \"https://s\"\n\n[host.\"http://m:5000\"]\n")]);
     let version = version("2.1.9");
     let credentials = |host: &str| (host == "m:5000").then(|| host.to_owned());
-    let Route::Hosts(asks) = route(
+    let Route::Hosts(hosts) = route(
         &LookupContext {
             credentials: &credentials,
-            ..alone(&version, &tree, "/certs")
+            ..minimal_context(&version, &tree, "/certs")
         },
         "r",
     ) else {
         panic!()
     };
-    let places: Vec<_> = asks
+    let places: Vec<_> = hosts
         .iter()
-        .map(|ask| ask.why.place.as_ref().unwrap().to_string())
+        .map(|host| host.why.place.as_ref().unwrap().to_string())
         .collect();
     assert_eq!(places, ["/certs/r/hosts.toml:3", "/certs/r/hosts.toml:1"]);
     assert_eq!(
-        (asks[0].credentials.as_deref(), asks[1].credentials.as_deref()),
+        (hosts[0].credentials.as_deref(), hosts[1].credentials.as_deref()),
         (Some("m:5000"), None)
     );
     let bytes = b"[host.\"http://m:5000\"]\n";

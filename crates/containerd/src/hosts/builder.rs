@@ -1,4 +1,4 @@
-//! From what a file says to what is asked: the defaults of the last host, the scheme, and what a request would carry.
+//! Hosts of a route, made from the settings of a hosts.toml: the defaults of the last host, the scheme, TLS and headers.
 
 use crate::hosts::fields::Host;
 use crate::hosts::file::Hosts;
@@ -7,7 +7,7 @@ use crate::route::{Origin, Provenance, RegistryHost, Scheme, SourceLocation, Tls
 use crate::rules::Rule;
 use crate::version::Version;
 
-/// Whose images are asked for, and where the hosts were read from.
+/// Makes the hosts of a route for one registry.
 pub(super) struct HostBuilder<'a> {
     pub(super) version: &'a Version,
     /// The host of the image reference, `docker.io` included.
@@ -15,12 +15,12 @@ pub(super) struct HostBuilder<'a> {
     /// The hosts.toml.
     pub(super) path: Option<&'a str>,
     pub(super) origin: Origin,
-    /// The key below `registry.configs` for a host.
+    /// Returns the key in `registry.configs` whose `auth` containerd sends to a host.
     pub(super) credentials: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl HostBuilder<'_> {
-    /// The hosts in order. One that no request can be made for is left out: containerd goes on to the next.
+    /// Returns the hosts in order, without those that containerd skips because it cannot send a request to them.
     pub(super) fn all(&self, hosts: Hosts) -> Vec<RegistryHost> {
         let root = self.with_default(hosts.root);
         let origin = if root.line.is_some() {
@@ -30,13 +30,13 @@ impl HostBuilder<'_> {
         };
         let tables = hosts.tables.into_iter().map(|host| (host, self.origin));
         let all = tables.chain([(root, origin)]);
-        all.filter(|(host, _)| can_be_asked(host))
-            .map(|(host, origin)| self.one(host, origin))
+        all.filter(|(host, _)| can_be_contacted(host))
+            .map(|(host, origin)| self.route_host(host, origin))
             .collect()
     }
 
-    /// What containerd takes for the registry itself where `server` names no host. Settings of TLS, headers and timeout
-    /// are kept, capabilities and path are not.
+    /// Replaces a root without a host by the registry itself, as containerd does. It keeps the settings of TLS, headers and
+    /// timeout, but not capabilities and path.
     pub(super) fn with_default(&self, root: Host) -> Host {
         if !root.authority.is_empty() {
             return root;
@@ -65,9 +65,9 @@ impl HostBuilder<'_> {
         host
     }
 
-    fn one(&self, host: Host, origin: Origin) -> RegistryHost {
+    fn route_host(&self, host: Host, origin: Origin) -> RegistryHost {
         let scheme = scheme(self.version, &host);
-        // A registry that is spoken to in plain HTTP sees nothing of these.
+        // A registry cannot notice these over plain HTTP.
         let tls = match scheme {
             Scheme::Http => Tls::default(),
             _ => Tls {
@@ -101,12 +101,12 @@ impl HostBuilder<'_> {
     }
 }
 
-/// Whether Go can make a request for it.
-pub(super) fn can_be_asked(host: &Host) -> bool {
+/// Returns true if Go can send a request to the host.
+pub(super) fn can_be_contacted(host: &Host) -> bool {
     matches!(host.scheme.as_str(), "http" | "https") && !host.authority.is_empty()
 }
 
-/// Whether a TLS setting was written; `skip_verify = false` is one.
+/// Returns true if the host has a TLS setting; `skip_verify = false` is one.
 fn has_tls(version: &Version, host: &Host) -> bool {
     host.ca.is_some()
         || !host.client.is_empty()
@@ -114,7 +114,7 @@ fn has_tls(version: &Version, host: &Host) -> bool {
         || host.dial_timeout.is_some() && version.has(Rule::DialTimeoutCountsAsTls)
 }
 
-/// Whether an http host is tried by HTTPS first, given a TLS setting.
+/// Returns true if containerd tries HTTPS first on this http host.
 pub(super) fn https_first(version: &Version, host: &Host) -> bool {
     let by_port = match port(&host.authority) {
         "" => Rule::HttpsFirstWithoutPort,
