@@ -5,7 +5,7 @@
 pub mod agents; // the agent in a real cluster
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries
-pub mod live; // the program on whole nodes, as an operator has it there
+pub mod node_trials; // tests that run the program on nodes, as an operator does
 mod on_nodes; // example programs on whole nodes
 mod skip; // tests that cannot run here, told of and never passed
 mod tool; // the binary under test, and the files that it works on

@@ -10,7 +10,7 @@ mod watch; // asks CRI all the time
 use figures::{Figures, Kind};
 use mirrorshift_tests::lab::node::NODE_LINES;
 use mirrorshift_tests::lab::{Node, Nodes};
-use mirrorshift_tests::live::{CRI, Case, PROGRAM, UNIT};
+use mirrorshift_tests::node_trials::{CRI, Case, PROGRAM, UNIT};
 use std::error::Error;
 use std::io::{
     Write, stderr, stdout, {self},

@@ -2,7 +2,7 @@
 
 use mirrorshift_tests::lab::Node;
 use mirrorshift_tests::lab::node::NodeCri;
-use mirrorshift_tests::live::CRI;
+use mirrorshift_tests::node_trials::CRI;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};

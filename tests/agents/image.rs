@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-use crate::live::small;
+use crate::node_trials::small;
 use crate::{Tool, folder_of, static_program};
 
 /// Names an image of the Dockerfile: `tests/run package` has `packaging/image` build it, and says where it is.

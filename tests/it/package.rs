@@ -6,7 +6,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::agents::BUILT;
 use mirrorshift_tests::lab::{Containerd, NodeOptions, Nodes};
-use mirrorshift_tests::live::{CONFIG, CRI, Case, Live};
+use mirrorshift_tests::node_trials::{CONFIG, CRI, Case, Live};
 use mirrorshift_tests::{Ran, all_skipped, skipped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::live::{CONFIG, DROP_IN, Live, PROGRAM, small};
+use mirrorshift_tests::node_trials::{CONFIG, DROP_IN, Live, PROGRAM, small};
 use mirrorshift_tests::{Ran, all_skipped, skipped, static_program};
 use sha2::{Digest, Sha256};
 

@@ -14,7 +14,7 @@
 mod tried;
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, on_live_nodes};
+use mirrorshift_tests::node_trials::{CRI, Case, Entry, Live, On, on_live_nodes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ const BOUNDARIES: [&str; 2] = ["renameat", "renameat2"];
 
 fn main() -> ExitCode {
     let entry: Entry = ("kills", On::Every, kills);
-    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "live_kills", &[entry])
+    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "systemd_kill_points", &[entry])
 }
 
 /// What happens at a point, and who comes after it.

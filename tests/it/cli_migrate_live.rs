@@ -4,7 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::live::{CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
+use mirrorshift_tests::node_trials::{CRI, Case, Entry, Live, On, PROGRAM, UNIT, on_live_nodes};
 use std::process::{ExitCode, Stdio};
 
 const TRIALS: [Entry; 8] = [

@@ -2,7 +2,7 @@
 
 use crate::{Held, background, ended, reaches, refusal, refused};
 use libtest_mimic::Failed;
-use mirrorshift_tests::live::{CONFIG, CRI, Case, Live, MIRRORS};
+use mirrorshift_tests::node_trials::{CONFIG, CRI, Case, Live, MIRRORS};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ pub(crate) fn another_root(case: &Case) -> Result<(), Failed> {
 
 /// Mirrors in both files.
 pub(crate) fn root_file_and_drop_in(case: &Case) -> Result<(), Failed> {
-    let drop_in = mirrorshift_tests::live::DROP_IN;
+    let drop_in = mirrorshift_tests::node_trials::DROP_IN;
     let options = Case::two_files();
     let mut live = case.boot(&options)?;
     let routes = |live: &mut Live, run: &str| -> Result<Vec<String>, Failed> {

@@ -3,7 +3,7 @@
 use crate::{Held, background, ended, reaches, refusal, refused};
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::NodeOptions;
-use mirrorshift_tests::live::{CONFIG, CRI, Case, Live, MIRRORS, UNIT};
+use mirrorshift_tests::node_trials::{CONFIG, CRI, Case, Live, MIRRORS, UNIT};
 use std::thread::sleep;
 use std::time::Duration;
 

@@ -7,7 +7,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::Process;
 use mirrorshift_tests::lab::{Containerd, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::live::{CONFIG, Live, MIRRORS, PROGRAM, UNIT, small};
+use mirrorshift_tests::node_trials::{CONFIG, Live, MIRRORS, PROGRAM, UNIT, small};
 use mirrorshift_tests::{Ran, Tool, all_skipped, skipped};
 use std::collections::BTreeMap;
 use std::io;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let machines = match Machines::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(machines) => Arc::new(machines),
-        Err(why) => return all_skipped("machine_live", &why.to_string()),
+        Err(why) => return all_skipped("vm_change", &why.to_string()),
     };
     let program = match Tool::program().and_then(small) {
         Ok(program) => Arc::new(program),
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         let containerd = Nodes::containerd(line);
         let shared = Arc::new(Mutex::new(None));
         for (name, run) in TRIALS {
-            let name = format!("machine_live::{line}::{name}");
+            let name = format!("vm_change::{line}::{name}");
             trials.push(match &containerd {
                 Ok(containerd) => {
                     let (machines, program) = (Arc::clone(&machines), Arc::clone(&program));

@@ -1,7 +1,7 @@
 //! What was tried of a campaign, kept in a file so that it goes on where it was ended.
 
 use super::{KINDS, Point};
-use mirrorshift_tests::live::Case;
+use mirrorshift_tests::node_trials::Case;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,13 +1,13 @@
 //! Bad input and bad luck on a running node, a trial each: what the program ends with, and what the node is like then.
 //!
-//! Beside these, on every release: `migrate_live` (killed, stopped, reset), `rehearsal`, `power_cuts`.
+//! Beside these, on every release: `cli_migrate_live` (killed, stopped, reset), `rehearsal`, `power_cuts`.
 
 mod daemon; // containerd, systemd and the bus
 mod files; // files and disks
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::NodeOptions;
-use mirrorshift_tests::live::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, on_live_nodes};
+use mirrorshift_tests::node_trials::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, on_live_nodes};
 use std::process::{Child, ExitCode, Stdio};
 
 const ONE: On = On::Only(&["1.7"]);
@@ -80,7 +80,7 @@ const TRIALS: [Entry; 40] = [
 ];
 
 fn main() -> ExitCode {
-    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "bad_luck", &TRIALS)
+    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "fault_injection", &TRIALS)
 }
 
 /// Runs a script on a good node, and `migrate` after it, which must refuse for `reason` and touch nothing.
