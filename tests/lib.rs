@@ -2,6 +2,11 @@
 //!
 //! This crate never ships: nothing depends on it, and its dependencies reach no shipped crate.
 
+#![expect(
+    missing_docs,
+    reason = "only the tests of this package use the crate, and a name that says enough needs no comment"
+)]
+
 pub mod agents; // the agent in a real cluster
 mod corpus; // real files of other people
 pub mod lab; // real containerds pulling from recording registries

@@ -1,8 +1,9 @@
-//! What of the recorded requests counts when two rounds are compared.
+//! The parts of the recorded requests that are compared between two rounds.
 //!
-//! For each image and each thing asked for: who was asked, in order, and how. The method does not count (containerd asks
-//! for a manifest by HEAD and by GET), nor does asking the same host for the same thing twice in a row. Blobs are fetched
-//! side by side, so each has a list of its own and their order among each other is lost.
+//! For each image and each requested thing: which hosts were contacted, in order, and with which request. Two
+//! differences are ignored: the method (containerd requests a manifest with HEAD and with GET), and the same request
+//! to the same host twice in a row. Blobs are fetched in parallel, so each has its own list and their relative order
+//! is not compared.
 
 use std::collections::BTreeMap;
 use std::fmt::{
@@ -11,18 +12,15 @@ use std::fmt::{
 
 use super::scene::{Request, RoundReport, What};
 
-/// What was asked for.
+/// The object of a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
-    /// TLS attempts that came to nothing, for whatever they were.
+    /// TLS attempts that failed, whatever they were for.
     Handshake,
     /// `/v2/`.
     Ping,
-    /// A bearer token.
     Token,
-    /// A manifest by this tag.
     Tag(String),
-    /// A manifest by this digest.
     Digest(String),
     /// A configuration or layer.
     Blob(String),
@@ -44,31 +42,27 @@ impl fmt::Display for Thing {
     }
 }
 
-/// Enough of a digest to tell the few of a case apart.
+/// Shortens a digest. The few digests of a case stay distinct.
 fn short(digest: &str) -> &str {
     digest.get(..15).unwrap_or(digest)
 }
 
-/// How a host was asked. Two of these are equal when containerd meant the same.
+/// A request to a host. Two of these are equal if containerd's requests were equivalent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The scene's host, `name:port`.
     pub at: String,
-    /// `http`, `https`, or `tls` for an attempt.
+    /// `http`, `https`, or `tls` for a failed attempt.
     pub scheme: String,
-    /// The server name sent in TLS.
+    /// The server name that the client sent in TLS.
     pub sni: Option<String>,
-    /// The Host header.
     pub host: String,
-    /// The path.
     pub path: String,
-    /// The query.
     pub query: String,
-    /// The Authorization header.
     pub authorization: Option<String>,
-    /// Headers beside those that every client sends.
+    /// Headers that not every client sends.
     pub headers: Vec<(String, String)>,
-    /// Common name of the client certificate.
+    /// The common name of the client certificate.
     pub client_cert: Option<String>,
     /// The form of a token request.
     pub form: String,
@@ -102,16 +96,17 @@ impl fmt::Display for Asked {
     }
 }
 
-/// For each image and thing, the hosts asked for it, in order.
+/// The requests for each image and thing, in order.
 pub type Asks = BTreeMap<(String, Thing), Vec<Asked>>;
 
-/// The requests of a round, as far as they count.
+/// Returns the requests of a round in a form that can be compared.
 pub fn normalise(requests: &[Request]) -> Asks {
     let mut asks = Asks::new();
     for request in requests {
         let (thing, asked) = read(request);
         let list = asks.entry((request.image.clone(), thing.clone())).or_default();
-        // Blobs are fetched side by side, so attempts of several may interleave: only their first order is meant.
+        // Blobs are fetched in parallel, so the attempts of several may interleave. Only the order of their first
+        // occurrence is compared.
         let known = if thing == Thing::Handshake {
             list.contains(&asked)
         } else {
@@ -166,7 +161,8 @@ fn read(request: &Request) -> (Thing, Asked) {
     (thing, asked)
 }
 
-/// `None` when two rounds started alike, pulled alike and asked alike; otherwise the differences, for a person to read.
+/// Returns `None` when two rounds started the same way, had the same pull results and sent the same requests;
+/// otherwise a description of the differences.
 pub fn compare(before: &RoundReport, after: &RoundReport) -> Option<String> {
     let mut text = String::new();
     if before.boot != after.boot {
@@ -176,7 +172,7 @@ pub fn compare(before: &RoundReport, after: &RoundReport) -> Option<String> {
         );
     }
     for (old, new) in before.pulls.iter().zip(&after.pulls) {
-        // The words of an error name URLs and differ between ways of pulling; who was asked is compared below.
+        // The texts of errors contain URLs and differ between kinds of pulls. The contacted hosts are compared below.
         if old.image != new.image || old.error.is_some() != new.error.is_some() {
             let ended = |error: &Option<String>| error.clone().unwrap_or_else(|| "pulled".into());
             let (old_end, new_end) = (ended(&old.error), ended(&new.error));
@@ -270,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_and_repetitions_fold_and_returns_do_not() {
+    fn methods_and_repetitions_are_merged_but_not_a_later_return() {
         let tag = "/v2/i/manifests/1";
         let requests = [
             request("HEAD", "a", tag),
@@ -282,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn blobs_that_cross_do_not_differ() {
+    fn order_of_parallel_blobs_is_ignored() {
         let (one, two) = ("/v2/i/blobs/sha256:1", "/v2/i/blobs/sha256:2");
         let straight = [
             request("GET", "a", one),
@@ -300,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_cross_do_not_differ() {
+    fn order_of_parallel_attempts_is_ignored() {
         let attempt = |at: &str| Request {
             what: What::TlsAttempt,
             ..request("", at, "")
@@ -313,9 +309,9 @@ mod tests {
         assert!(compare(&report(&straight), &report(&["b", "a"].map(attempt))).is_some());
     }
 
-    /// One change at a time to what is compared: each must show.
+    /// Changes each compared field separately; each change must be found.
     #[test]
-    fn every_field_counts() {
+    fn change_of_each_field_is_a_difference() {
         let base = request("GET", "a", "/v2/i/manifests/1");
         let http = |change: fn(&mut Http)| {
             let mut changed = base.clone();

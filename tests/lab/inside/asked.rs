@@ -1,4 +1,4 @@
-//! What CRI is asked from within a machine: nobody outside can reach its socket.
+//! Sends CRI requests from inside a virtual machine, because its socket is not reachable from outside.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use tonic::Status;
 use crate::lab::cri::{Cri, Sandbox};
 use crate::lab::node::{IMAGE, Process};
 
-/// How long CRI may take to say how it is.
+/// Time limit for CRI's `Status`.
 const STATUS: Duration = Duration::from_secs(10);
-/// How long it may take for all else, on an emulated processor.
+/// Time limit for everything else, on an emulated processor.
 const WHOLE: Duration = Duration::from_secs(100);
 
-/// Prints what it says of itself.
+/// Prints CRI's status.
 pub(super) fn status(socket: &str) -> io::Result<()> {
     print(&ask(socket, STATUS, async |cri| told(cri.status().await))?)
 }
 
-/// Prints the main process of every sandbox and container that runs, by id.
+/// Prints the main process of every running sandbox and container, by id.
 pub(super) fn pids(socket: &str) -> io::Result<()> {
     let pids = ask(socket, WHOLE, async |cri| {
         let mut pids = BTreeMap::new();
@@ -42,7 +42,8 @@ pub(super) fn pids(socket: &str) -> io::Result<()> {
     print(&pids)
 }
 
-/// Starts a sandbox in the machine's own network, and a container in it that waits to be ended. The image must be there.
+/// Starts a sandbox in the machine's host network, and a container in it that waits until it is stopped. The image
+/// must be present.
 pub(super) fn workload(socket: &str, name: &str) -> io::Result<()> {
     let logs = format!("/var/log/pods/lab_{name}");
     let sandbox = Sandbox {
@@ -51,7 +52,7 @@ pub(super) fn workload(socket: &str, name: &str) -> io::Result<()> {
         logs: &logs,
     };
     ask(socket, WHOLE, async |cri| {
-        // CRI comes to know of an image by an event.
+        // CRI learns of an image by an event.
         while !told(cri.holds(IMAGE).await)? {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
