@@ -1,6 +1,6 @@
-//! The suite: what several of its tests share.
+//! The parts that several tests share.
 //!
-//! This crate never ships: nothing depends on it, and its dependencies reach no shipped crate.
+//! Nothing depends on this crate, so it and its dependencies are never part of a shipped crate.
 
 #![expect(
     missing_docs,
@@ -19,6 +19,6 @@ mod tool; // the binary under test, and the files that it works on
 pub use mirrorshift_agent::cluster;
 
 pub use corpus::{CorpusTest, corpus, with_corpus};
-pub use on_nodes::{OnNodes, on_nodes};
+pub use on_nodes::{NodeTest, run_on_nodes};
 pub use skip::{all_skipped, skipped};
 pub use tool::{Ran, Tool, built_example, files_below, folder_of, snapshot, static_program};

@@ -1,4 +1,5 @@
-//! The program on whole nodes, as an operator has it there: a node with live mirrors, and what must hold of it afterwards.
+//! Tests of the program on nodes, as an operator has it there: nodes with mirrors that are in use, and the checks of
+//! a node after a change.
 
 use crate::lab::node::{BASE, NODE_LINES, Process, Workload};
 use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
@@ -12,21 +13,21 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than CRI has ever taken.
+/// Longer than CRI has ever taken to become ready.
 pub const CRI: Duration = Duration::from_secs(30);
-/// The root of containerd's configuration.
+/// The root file of containerd's configuration.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
-/// The drop-in of [`Case::two_files`].
+/// The drop-in of [`TrialContext::two_files`].
 pub const DROP_IN: &str = "/etc/containerd/conf.d/mirrors.toml";
-/// Where the program is.
+/// The path of the program in a node.
 pub const PROGRAM: &str = "/usr/local/bin/mirrorshift";
-/// The unit that it changes a node in.
+/// The unit that changes a node.
 pub const UNIT: &str = "mirrorshift-change.service";
 
-/// While it is there, a containerd of [`Case::that_waits`] does not start.
+/// While this file exists, containerd does not start on a node of [`TrialContext::with_held_start`].
 const HOLD: &str = "/run/hold";
 
-/// Live mirrors: of a wildcard and of one registry.
+/// Mirrors that are in use: of the wildcard and of one registry.
 pub const MIRRORS: &str = r#"
 [plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]
 endpoint = ["http://mirror.test:5000"]
@@ -35,35 +36,31 @@ endpoint = ["http://mirror.test:5000"]
 endpoint = ["http://10.0.20.10:5000"]
 "#;
 
-/// On which releases a trial runs.
+/// The release lines on which a trial runs.
 #[derive(Clone, Copy, Debug)]
-pub enum On {
-    /// All of them.
-    Every,
-    /// These release lines.
+pub enum ReleaseLines {
+    All,
     Only(&'static [&'static str]),
 }
 
-/// What a trial gets.
-pub struct Case {
-    /// Boots nodes.
+/// The input of a trial.
+pub struct TrialContext {
     pub nodes: Arc<Nodes>,
-    /// Theirs.
+    /// The containerd of its nodes.
     pub containerd: Containerd,
-    /// The program under test.
     pub program: Arc<PathBuf>,
 }
 
-/// How many nodes are tried at a time. Half of the time a node waits, and more would have two processors be late for moments that
-/// trials want to meet.
+/// The number of nodes that are tested at the same time. A node waits half of the time. With more nodes, two
+/// processors would be too slow for trials that must act at a certain moment.
 const AT_A_TIME: usize = 3;
 
-/// A trial: its name, its releases, what it does.
-pub type Entry = (&'static str, On, fn(&Case) -> Result<(), Failed>);
+/// A trial: its name, its release lines, its function.
+pub type NodeTrial = (&'static str, ReleaseLines, fn(&TrialContext) -> Result<(), Failed>);
 
 /// The main function of a test of the program on nodes. `helper` is the program `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
-pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
+pub fn run_node_trials(helper: &str, test: &str, entries: &[NodeTrial]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
     let nodes = match Nodes::open(helper) {
@@ -73,20 +70,20 @@ pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
     let program = match Tool::program().and_then(small) {
         Ok(program) => Arc::new(program),
         Err(error) => {
-            eprintln!("there is no program to try: {error}");
+            eprintln!("the program cannot be built: {error}");
             return ExitCode::FAILURE;
         }
     };
     let mut trials = Vec::new();
     for &(name, on, run) in entries {
         for line in NODE_LINES {
-            if matches!(on, On::Only(lines) if !lines.contains(&line)) {
+            if matches!(on, ReleaseLines::Only(lines) if !lines.contains(&line)) {
                 continue;
             }
             let name = format!("{test}::{line}::{name}");
             trials.push(match Nodes::containerd(line) {
                 Ok(containerd) => {
-                    let case = Case {
+                    let case = TrialContext {
                         nodes: Arc::clone(&nodes),
                         containerd,
                         program: Arc::clone(&program),
@@ -100,7 +97,8 @@ pub fn on_live_nodes(helper: &str, test: &str, entries: &[Entry]) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The program without what only a debugger reads: it is copied into every node, and once more by itself.
+/// Returns a copy of the program without debug information, because it is copied to every node and copies itself once
+/// more.
 ///
 /// # Errors
 ///
@@ -116,7 +114,7 @@ pub fn small(program: &Path) -> io::Result<PathBuf> {
     Ok(small)
 }
 
-impl Case {
+impl TrialContext {
     /// Options for a node whose configuration has [`MIRRORS`], with the registries of both.
     pub fn legacy() -> NodeOptions {
         NodeOptions::new(MIRRORS).scene(Self::registries())
@@ -129,40 +127,40 @@ impl Case {
             .with(Host::http("10.0.20.10:5000"))
     }
 
-    /// Options for a node whose containerd does not start while [`Live::hold_start`] says so.
-    pub fn that_waits() -> NodeOptions {
+    /// Options for a node whose containerd does not start after [`TestNode::hold_start`].
+    pub fn with_held_start() -> NodeOptions {
         let waits = format!("[Service]\nExecStartPre=/bin/sh -c 'while [ -e {HOLD} ]; do sleep 0.02; done'\n");
         Self::legacy().drop_in("containerd.service", "waits", &waits)
     }
 
-    /// Options for a node with mirrors in the root file and in a drop-in: on 1.x the drop-in's count as a whole, on 2.x both
-    /// are merged.
+    /// Options for a node with mirrors in the root file and in a drop-in. On 1.x the drop-in's table replaces that of
+    /// the root file; on 2.x both are merged.
     pub fn two_files() -> NodeOptions {
-        let files = Live::in_two_files();
+        let files = TestNode::mirrors_in_two_files();
         let with = |options: NodeOptions, (path, text): &(&str, String)| options.file(path, text);
         files.iter().fold(Self::legacy(), with)
     }
 
-    /// Boots a node with the program on it and a container that counts.
+    /// Boots a node with the program and a container that counts.
     ///
     /// # Errors
     ///
     /// When it does not come up.
-    pub fn boot(&self, options: &NodeOptions) -> Result<Live, Failed> {
-        let live = self.boot_bare(options)?;
-        Ok(live.with_workload("counts")?)
+    pub fn boot(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
+        let test_node = self.boot_bare(options)?;
+        Ok(test_node.with_workload("counts")?)
     }
 
-    /// The same without a container: one whose CRI may be dead.
+    /// Boots a node with the program and without a container, for a node whose CRI may not serve.
     ///
     /// # Errors
     ///
     /// When it does not boot.
-    pub fn boot_bare(&self, options: &NodeOptions) -> Result<Live, Failed> {
+    pub fn boot_bare(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
         let node = self.nodes.boot(&self.containerd, options)?;
         node.copy_in(&self.program, PROGRAM)?;
         let old = node.read(CONFIG)?;
-        Ok(Live {
+        Ok(TestNode {
             node,
             old,
             pids: BTreeMap::new(),
@@ -171,20 +169,19 @@ impl Case {
     }
 }
 
-/// A node that the program is tried on.
-pub struct Live {
-    /// The node.
+/// A node on which the program is tested.
+pub struct TestNode {
     pub node: Node,
-    /// Its config.toml before.
+    /// The original contents of config.toml.
     pub old: Vec<u8>,
-    /// The processes of its containers before.
+    /// The processes of its containers before the change.
     pub pids: BTreeMap<String, Process>,
     /// The container that counts.
     pub workload: Option<Workload>,
 }
 
-impl Live {
-    /// Starts the container that counts, once CRI is ready. One of an earlier boot keeps its name.
+impl TestNode {
+    /// Starts the container that counts, once CRI is ready. The container of an earlier boot keeps its name.
     ///
     /// # Errors
     ///
@@ -194,7 +191,7 @@ impl Live {
         Ok(self)
     }
 
-    /// The same for one that is in use.
+    /// Like [`TestNode::with_workload`], for a node that is borrowed.
     ///
     /// # Errors
     ///
@@ -208,8 +205,8 @@ impl Live {
         Ok(())
     }
 
-    /// Lets no containerd start on a node of [`Case::that_waits`], until [`Live::let_start`] or a reset: so long a change that
-    /// restarts it has not settled, however late a trial comes.
+    /// Keeps containerd from starting on a node of [`TrialContext::with_held_start`], until [`TestNode::let_start`] or a
+    /// reset. Until then a change that restarts it has not settled, however slow the trial is.
     ///
     /// # Errors
     ///
@@ -218,7 +215,7 @@ impl Live {
         self.node.write(HOLD, "")
     }
 
-    /// The end of [`Live::hold_start`].
+    /// Ends [`TestNode::hold_start`].
     ///
     /// # Errors
     ///
@@ -228,12 +225,12 @@ impl Live {
         Ok(())
     }
 
-    /// Waits until config.toml has its new bytes.
+    /// Waits until config.toml has new contents.
     ///
     /// # Errors
     ///
     /// When it gets none.
-    pub fn until_in_force(&self) -> io::Result<()> {
+    pub fn wait_until_files_are_new(&self) -> io::Result<()> {
         self.node.until("the new files are never in force", CRI, || {
             Ok((self.node.read(CONFIG)? != self.old).then_some(()))
         })
@@ -248,7 +245,7 @@ impl Live {
         self.node.run(&[&[PROGRAM], arguments].concat())
     }
 
-    /// Runs `migrate --yes`, and fails unless it ends with `code`.
+    /// Runs `migrate --yes`, and fails unless its exit code is `code`. The error contains the output and the journal.
     ///
     /// # Errors
     ///
@@ -266,32 +263,33 @@ impl Live {
         .into())
     }
 
-    /// Migrates once and goes back, so that there is an order to run again under a tracer.
+    /// Migrates and rolls back, so that the change request can be run again under `strace`.
     ///
     /// # Errors
     ///
     /// When either fails.
-    pub fn learn_order(&self) -> Result<(), Failed> {
+    pub fn record_request(&self) -> Result<(), Failed> {
         self.migrate(0, &[])?;
-        self.keep_order()?;
+        self.keep_request()?;
         self.run(&["rollback", "--yes"])?.ok()?;
-        self.serves("learnt the order")?;
-        self.is_old("learnt the order")
+        self.serves("after the first run")?;
+        self.is_old("after the first run")
     }
 
-    /// Keeps the order of the last run.
+    /// Keeps the change request of the last run.
     ///
     /// # Errors
     ///
     /// When there was none.
-    pub fn keep_order(&self) -> Result<(), Failed> {
+    pub fn keep_request(&self) -> Result<(), Failed> {
         let keep = "cp /run/mirrorshift/$(cat /run/mirrorshift/last)/order.json /root/order.json";
         self.node.run(&["sh", "-ec", keep])?.ok()?;
         Ok(())
     }
 
-    /// Starts the change of [`Live::learn_order`] again, as its unit is started, but under `strace` with these arguments, and
-    /// `owned` by systemd or not; `properties` are of the unit. The run's name.
+    /// Runs the change request of [`TestNode::record_request`] again like its unit does, but under `strace` with these
+    /// arguments. With `owned`, systemd undoes the change if it fails. `properties` are properties of the unit.
+    /// Returns the run's name.
     ///
     /// # Errors
     ///
@@ -329,13 +327,13 @@ impl Live {
         Ok(run)
     }
 
-    /// Waits until the unit of a change and whoever undoes it have ended, and forgets the unit; how it ended, in systemd's
-    /// word.
+    /// Waits until the unit of a change and its undo have ended, and resets the unit. Returns systemd's `Result` of
+    /// the unit.
     ///
     /// # Errors
     ///
     /// When it does not end.
-    pub fn over(&self) -> Result<String, Failed> {
+    pub fn wait_until_unit_ended(&self) -> Result<String, Failed> {
         self.node.until("the change does not end", CRI * 4, || {
             let state = self.node.show(UNIT, "ActiveState")?;
             Ok((state == "failed" || state == "inactive").then_some(()))
@@ -345,29 +343,29 @@ impl Live {
         Ok(result)
     }
 
-    /// The same for a traced one; the exit code that was told.
+    /// Waits for the end of a traced run, and returns the reported exit code.
     ///
     /// # Errors
     ///
     /// When it does not end, or tells nothing.
-    pub fn traced_end(&self, run: &str) -> Result<i64, Failed> {
-        self.over()?;
-        self.told(run)
+    pub fn wait_for_traced_exit_code(&self, run: &str) -> Result<i64, Failed> {
+        self.wait_until_unit_ended()?;
+        self.reported_exit_code(run)
     }
 
-    /// The exit code that a run that is over has told, or whoever came after it.
+    /// Returns the exit code that a run that has ended, or its undo, has reported.
     ///
     /// # Errors
     ///
     /// When nothing was told.
-    pub fn told(&self, run: &str) -> Result<i64, Failed> {
+    pub fn reported_exit_code(&self, run: &str) -> Result<i64, Failed> {
         let end = self.node.read(&format!("/run/mirrorshift/{run}/end.json"))?;
         let end: serde_json::Value = serde_json::from_slice(&end)?;
         Ok(end["exit"].as_i64().unwrap_or(-1))
     }
 
-    /// CRI is ready, the processes of all containers are the same, the counting one goes on, no guard and no unit is left,
-    /// and no copy beside config.toml.
+    /// Checks that CRI is ready, that the processes of all containers are the same, that the container that counts
+    /// continues, and that no boot guard, unit or staged file is left.
     ///
     /// # Errors
     ///
@@ -375,7 +373,7 @@ impl Live {
     pub fn serves(&self, why: &str) -> Result<(), Failed> {
         self.node.wait_cri(CRI).map_err(|error| format!("{why}: {error}"))?;
         if self.node.pids()? != self.pids {
-            return Err(format!("{why}: containers have other processes").into());
+            return Err(format!("{why}: the processes of containers changed").into());
         }
         if let Some(workload) = &self.workload {
             self.node
@@ -385,28 +383,28 @@ impl Live {
         self.nothing_is_left(why)
     }
 
-    /// No guard is left.
+    /// Checks that no boot guard is left.
     ///
     /// # Errors
     ///
     /// When it stays.
     pub fn no_guard_is_left(&self, why: &str) -> Result<(), Failed> {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants /run/mirrorshift-armed";
-        self.gone(&format!("{why}: a guard is left"), look)
+        self.wait_until_empty(&format!("{why}: a guard is left"), look)
     }
 
-    /// The last words of the change's unit.
+    /// Returns the last lines of the log of the change's unit.
     ///
     /// # Errors
     ///
     /// When they cannot be read.
-    pub fn words(&self) -> io::Result<String> {
+    pub fn unit_log(&self) -> io::Result<String> {
         let words = ["journalctl", "-q", "-o", "cat", "-n", "30", "-u", "mirrorshift-change"];
         Ok(self.node.run(&words)?.stdout)
     }
 
-    /// Waits until a script that looks for something prints nothing.
-    fn gone(&self, why: &str, look: &str) -> Result<(), Failed> {
+    /// Waits until a script prints nothing.
+    fn wait_until_empty(&self, why: &str, look: &str) -> Result<(), Failed> {
         let mut left = String::new();
         let gone = self.node.until("", CRI, || {
             left = self.node.run(&["sh", "-c", look])?.stdout;
@@ -415,7 +413,7 @@ impl Live {
         gone.map_err(|error| format!("{why}: {error}\n{left}").into())
     }
 
-    /// No guard and no unit is left, and no copy beside config.toml. The package's unit is no part of a change.
+    /// Checks that no boot guard, unit or staged file is left. The package's unit is not part of a change.
     ///
     /// # Errors
     ///
@@ -424,10 +422,10 @@ impl Live {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants 2>/dev/null; \
             ls -A /etc/containerd | grep '[.]new$'; \
             systemctl list-units --all --no-legend 'mirrorshift*' | grep -v 'mirrorshift-migrate[.]'";
-        self.gone(&format!("{why}: something of a change is left"), look)
+        self.wait_until_empty(&format!("{why}: something of a change is left"), look)
     }
 
-    /// config.toml holds its old bytes, exactly.
+    /// Checks that config.toml is the original file.
     ///
     /// # Errors
     ///
@@ -440,7 +438,7 @@ impl Live {
         Err(format!("{why}: config.toml is\n{}", String::from_utf8_lossy(&now)).into())
     }
 
-    /// config.toml has `config_path` and no mirrors.
+    /// Checks that config.toml has `config_path` and no mirrors.
     ///
     /// # Errors
     ///
@@ -453,7 +451,7 @@ impl Live {
         Err(format!("{why}: config.toml is\n{now}").into())
     }
 
-    /// The phase in the journal, as `status` has it.
+    /// Returns the phase in the journal, as `status` prints it.
     ///
     /// # Errors
     ///
@@ -464,7 +462,7 @@ impl Live {
         Ok(document["phase"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Who is asked for the manifest of an image that the node does not have.
+    /// Pulls an image that the node does not have, and returns the requests for its manifest.
     ///
     /// # Errors
     ///
@@ -477,14 +475,14 @@ impl Live {
         Ok(asked.into_iter().flatten().map(ToString::to_string).collect())
     }
 
-    /// [`MIRRORS`] in the root file and in a drop-in.
-    pub fn in_two_files() -> [(&'static str, String); 2] {
+    /// Returns [`MIRRORS`] split into the root file and a drop-in.
+    pub fn mirrors_in_two_files() -> [(&'static str, String); 2] {
         let (wildcard, named) = MIRRORS.split_at(MIRRORS.rfind("[plugins").unwrap_or(0));
         let root = format!("imports = [\"{DROP_IN}\"]\n{}", Self::config(wildcard));
         [(CONFIG, root), (DROP_IN, Self::config(named))]
     }
 
-    /// A configuration of a node, with these tables after what every node needs.
+    /// Returns a configuration that has these tables after the settings that every node needs.
     pub fn config(tables: &str) -> String {
         format!("{BASE}{tables}")
     }

@@ -1,4 +1,4 @@
-//! Runs an example program on whole nodes: a trial for each release.
+//! Runs an example program on nodes, with one trial per release.
 
 use crate::lab::node::NODE_LINES;
 use crate::lab::{Containerd, Nodes};
@@ -9,18 +9,19 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// What a trial does with a release and the program.
-pub type OnNodes = fn(&Nodes, &Containerd, &Path) -> Result<(), Failed>;
+/// The function of a trial, with the release and the program.
+pub type NodeTest = fn(&Nodes, &Containerd, &Path) -> Result<(), Failed>;
 
-/// The main function of a test that runs the example `example` on nodes. `helper` is the program `lab-run`.
+/// The main function of the test `test`, which runs the example `example` on nodes. `helper` is the program
+/// `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
-pub fn on_nodes(helper: &str, example: &str, run: OnNodes) -> ExitCode {
+pub fn run_on_nodes(helper: &str, test: &str, example: &str, run: NodeTest) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Half of the time a node waits.
+    // A node waits half of the time.
     arguments.test_threads.get_or_insert(NODE_LINES.len());
     let nodes = match Nodes::open(helper) {
         Ok(nodes) => Arc::new(nodes),
-        Err(why) => return all_skipped(example, &why.to_string()),
+        Err(why) => return all_skipped(test, &why.to_string()),
     };
     let program = match built_example(example) {
         Ok(program) => Arc::new(program),
@@ -30,7 +31,7 @@ pub fn on_nodes(helper: &str, example: &str, run: OnNodes) -> ExitCode {
         }
     };
     let trials = NODE_LINES.map(|line| {
-        let name = format!("{example}::{line}");
+        let name = format!("{test}::{line}");
         match Nodes::containerd(line) {
             Ok(containerd) => {
                 let (nodes, program) = (Arc::clone(&nodes), Arc::clone(&program));

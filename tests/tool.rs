@@ -1,4 +1,4 @@
-//! The binary under test, as an operator runs it, and the files that it works on.
+//! The program under test, run as an operator does, and the files that it changes.
 
 use crate::lab::Files;
 use std::collections::BTreeMap;
@@ -9,25 +9,23 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::{fs, io};
 
-/// `mirrorshift` for one offline root.
+/// Runs `mirrorshift` for one offline root.
 pub struct Tool {
     root: PathBuf,
     version: String,
 }
 
-/// What one run came to.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// The exit code; -1 when a signal ended it.
+    /// The exit code; -1 when a signal ended the program.
     pub code: i32,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
 }
 
 impl Ran {
-    /// Itself, when the exit code is 0.
+    /// Returns itself if the exit code is 0, and an error with the output otherwise.
     ///
     /// # Errors
     ///
@@ -42,7 +40,7 @@ impl Ran {
 }
 
 impl From<Output> for Ran {
-    /// A program that a signal ended has the code -1.
+    /// A program that was ended by a signal has the code -1.
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
@@ -53,7 +51,7 @@ impl From<Output> for Ran {
 }
 
 impl Tool {
-    /// For the files below `root` and a containerd of `version`.
+    /// For the files under `root` and a containerd of `version`.
     pub fn new(root: &Path, version: &str) -> Self {
         Self {
             root: root.to_owned(),
@@ -61,7 +59,7 @@ impl Tool {
         }
     }
 
-    /// The program itself, built as its sources are now, or the one that `MIRRORSHIFT_PROGRAM` names.
+    /// Returns the program, built from the current sources, or the one that `MIRRORSHIFT_PROGRAM` names.
     ///
     /// # Errors
     ///
@@ -74,7 +72,7 @@ impl Tool {
         }
     }
 
-    /// The program as its sources are now, linked as cargo does by itself.
+    /// Returns the program, built from the current sources and linked dynamically, as cargo does by default.
     ///
     /// # Errors
     ///
@@ -105,8 +103,9 @@ impl Tool {
     }
 }
 
-/// The program as one static executable, as it is shipped: the one that `MIRRORSHIFT_PROGRAM` names, or one that is built here
-/// without the optimisations that take minutes, with the settings of the stage `package` of `tests/run`.
+/// Returns the program as a static executable, as it is shipped: the one that `MIRRORSHIFT_PROGRAM` names, or one
+/// that is built with the settings of the stage `package` of `tests/run`, without the optimisations that take
+/// minutes.
 ///
 /// # Errors
 ///
@@ -144,7 +143,7 @@ pub fn static_program() -> io::Result<PathBuf> {
     Ok(folder.join("package").join(target).join("release/mirrorshift"))
 }
 
-/// An example program of the workspace, built as its sources are now.
+/// Returns an example program of the workspace, built from the current sources.
 ///
 /// # Errors
 ///
@@ -153,8 +152,8 @@ pub fn built_example(name: &str) -> io::Result<PathBuf> {
     build("--example", name).map_err(io::Error::other)
 }
 
-/// Cargo, without what it tells a test about its package: build scripts that ask for such variables would run again, and all that
-/// depends on them would be compiled again, here and at the next run of the suite.
+/// A cargo command without the variables that cargo sets for a test. Build scripts that depend on them would run
+/// again, and everything that depends on those would be compiled again, now and at the next run of the suite.
 fn cargo(program: OsString) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -169,8 +168,8 @@ fn cargo(program: OsString) -> Command {
     command
 }
 
-/// A program beside the suite's own, as its sources are now: cargo builds the programs of the package under test alone, so
-/// without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
+/// Builds a program from the current sources. Cargo only builds the programs of the package under test, so without
+/// this an outdated program would be tested. If the test was not started by cargo, the existing program is used.
 fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
@@ -178,7 +177,7 @@ fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     if let Some(program) = std::env::var_os("CARGO") {
         let folder = profile.file_name().unwrap_or_default();
         let named = if folder == "debug" { "dev".as_ref() } else { folder };
-        // Of the whole workspace, as `tests/run` has it, so that dependencies get the same features.
+        // The whole workspace is selected as in `tests/run`, so that dependencies get the same features.
         let built = cargo(program)
             .args(["build", "--quiet", "--workspace", kind, name, "--profile"])
             .arg(named)
@@ -193,12 +192,12 @@ fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     Ok(profile.join(folder).join(name))
 }
 
-/// The folder that a file stands in.
+/// The folder of a file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// Everything below a folder: kind, mode, size, modification time, inode and content or target.
+/// Returns everything under a folder: kind, mode, size, modification time, inode, and contents or target.
 ///
 /// # Errors
 ///
@@ -228,7 +227,7 @@ pub fn snapshot(root: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
     Ok(found)
 }
 
-/// The regular files below `folder` of `root`, by the path that the node sees.
+/// Returns the regular files in `folder` under `root`, by their path in the node.
 ///
 /// # Errors
 ///

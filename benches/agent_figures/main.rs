@@ -1,9 +1,10 @@
-//! What the agent costs a node and its cluster: what `benches/agent-figures` runs.
+//! Measures what the agent costs a node and its cluster; `benches/agent-figures` runs it.
 //!
-//! A measurement and no test: it judges nothing. In a real cluster of four nodes, each with another release of containerd, the
-//! agents are left alone for a while, then given the policy to migrate, then one that changes a single hosts.toml.
+//! This is a measurement and not a test. In a real cluster of four nodes, each with another release of containerd,
+//! the agents first have nothing to do for a while. Then they get the policy to migrate, and then one that changes a
+//! single hosts.toml.
 
-mod process; // an agent's process, as the kernel sees it
+mod process; // the process of an agent
 
 use mirrorshift_tests::agents::{AgentImage, NAMESPACE, World};
 use mirrorshift_tests::lab::Clusters;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What an agent does when it begins is over by then.
+/// Longer than the work of an agent at its start.
 const SETTLE: Duration = Duration::from_secs(30);
-/// No node of the lab has a mirror for it by name, so each gets a file for it.
+/// No node of the lab has a mirror for this registry by name, so each gets a new file for it.
 const REGISTRY: &str = "quay.io";
 
 fn main() -> ExitCode {
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `SECONDS`, beside what cargo adds.
+/// Reads `SECONDS`, and ignores the arguments that cargo adds.
 fn run() -> Outcome<()> {
     let seconds = std::env::args().skip(1).find(|word| word != "--bench");
     let rest = Duration::from_secs(seconds.ok_or("SECONDS are missing")?.parse()?);
@@ -83,7 +84,7 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// When a node's kubelet brought a policy, and when the file that it asks for was there; seconds of one clock.
+/// Returns when a node's kubelet delivered a policy and when the resulting file existed, in seconds of one clock.
 fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
     let look = format!(
         "grep -q '{}' /etc/containerd/certs.d/{REGISTRY}/hosts.toml && \
@@ -102,7 +103,7 @@ fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
     }
 }
 
-/// A measurement that goes on.
+/// A measurement that is in progress.
 struct Figures {
     mark: Mark,
     began: Instant,
@@ -121,13 +122,13 @@ impl Figures {
 
     fn end(&self, world: &World, when: &str, out: &mut impl Write) -> Outcome<()> {
         let seconds = self.began.elapsed().as_secs();
-        // The log is written a moment after the answer.
+        // The audit log is written a moment after the answer.
         sleep(Duration::from_millis(500));
         let by = format!("system:serviceaccount:{NAMESPACE}:");
         let mut requests = BTreeMap::<&str, BTreeMap<String, u32>>::new();
         let events = world.cluster.plane.audit().since(self.mark)?;
         for event in events.iter().filter(|event| event.user.username.starts_with(&by)) {
-            // A watch counts when it begins.
+            // A watch is counted when it begins.
             if let Some(node) = event
                 .node()
                 .filter(|_| (event.stage == "ResponseComplete") != (event.verb == "watch"))

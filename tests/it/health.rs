@@ -6,7 +6,7 @@
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::node::Workload;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const PROGRAM: &str = "/usr/local/bin/health";
 const BASELINE: &str = "/run/baseline.json";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "health", on)
+    run_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "health", "health", run)
 }
 
 /// What is done to the node, and what is then said: the health, and a part of the first difference.
@@ -48,7 +48,7 @@ const STATES: [(&str, &str, &str); 7] = [
     ),
 ];
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let node = nodes.boot(containerd, &NodeOptions::new(""))?;
     node.wait_cri(CRI)?;
     let workload = node.start_workload("one")?;

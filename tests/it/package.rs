@@ -6,7 +6,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::agents::BUILT;
 use mirrorshift_tests::lab::{Containerd, NodeOptions, Nodes};
-use mirrorshift_tests::node_trials::{CONFIG, CRI, Case, Live};
+use mirrorshift_tests::node_trials::{CONFIG, CRI, TestNode, TrialContext};
 use mirrorshift_tests::{Ran, all_skipped, skipped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -76,18 +76,18 @@ fn main() -> ExitCode {
 
 impl Packaged {
     /// A node with live mirrors, a container that counts, and the package.
-    fn boot(&self) -> Result<Live, Failed> {
-        Ok(self.boot_bare(&Case::legacy())?.with_workload("counts")?)
+    fn boot(&self) -> Result<TestNode, Failed> {
+        Ok(self.boot_bare(&TrialContext::legacy())?.with_workload("counts")?)
     }
 
-    fn boot_bare(&self, options: &NodeOptions) -> Result<Live, Failed> {
+    fn boot_bare(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
         let node = self
             .nodes
             .boot(&self.containerd, &options.clone().file(LEAVES_OUT, ""))?;
         node.copy_in(&self.package, "/root/mirrorshift.deb")?;
         node.run(&["dpkg", "--install", "/root/mirrorshift.deb"])?.ok()?;
         let old = node.read(CONFIG)?;
-        Ok(Live {
+        Ok(TestNode {
             node,
             old,
             pids: BTreeMap::new(),
@@ -97,37 +97,40 @@ impl Packaged {
 }
 
 /// Which start of containerd it is.
-fn invocation(live: &Live) -> Result<String, Failed> {
-    Ok(live.node.show("containerd.service", "InvocationID")?)
+fn invocation(test_node: &TestNode) -> Result<String, Failed> {
+    Ok(test_node.node.show("containerd.service", "InvocationID")?)
 }
 
 /// What a unit wrote, for a failure.
-fn journal(live: &Live) -> Result<String, Failed> {
-    Ok(live.node.run(&["journalctl", "-b", "-n", "60", "--no-pager"])?.stdout)
+fn journal(test_node: &TestNode) -> Result<String, Failed> {
+    Ok(test_node
+        .node
+        .run(&["journalctl", "-b", "-n", "60", "--no-pager"])?
+        .stdout)
 }
 
 /// `systemctl VERB` of the unit that migrates once, which must end well.
-fn once(live: &Live, verb: &str) -> Result<(), Failed> {
-    let ran = live.node.run(&["systemctl", verb, ONCE])?;
+fn once(test_node: &TestNode, verb: &str) -> Result<(), Failed> {
+    let ran = test_node.node.run(&["systemctl", verb, ONCE])?;
     if ran.code == 0 {
         return Ok(());
     }
-    Err(format!("systemctl {verb}: {}{}", ran.stderr, journal(live)?).into())
+    Err(format!("systemctl {verb}: {}{}", ran.stderr, journal(test_node)?).into())
 }
 
 /// The phase, as a copy of the program has it.
-fn phase(live: &Live, program: &str) -> Result<String, Failed> {
-    let ran = live.node.run(&[program, "status", "--output", "json"])?.ok()?;
+fn phase(test_node: &TestNode, program: &str) -> Result<String, Failed> {
+    let ran = test_node.node.run(&[program, "status", "--output", "json"])?.ok()?;
     let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     Ok(document["phase"].as_str().unwrap_or_default().to_owned())
 }
 
 fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot_bare(&Case::legacy())?;
-    let run = |command: &[&str]| -> Result<Ran, Failed> { Ok(live.node.run(command)?.ok()?) };
+    let test_node = packaged.boot_bare(&TrialContext::legacy())?;
+    let run = |command: &[&str]| -> Result<Ran, Failed> { Ok(test_node.node.run(command)?.ok()?) };
     let version = run(&["mirrorshift", "--version"])?.stdout;
     assert_eq!(version.trim(), concat!("mirrorshift ", env!("CARGO_PKG_VERSION")));
-    let program = live.node.read("/usr/bin/mirrorshift")?;
+    let program = test_node.node.read("/usr/bin/mirrorshift")?;
     assert!(is_static(&program), "the program asks for a dynamic linker");
 
     for file in [
@@ -138,7 +141,7 @@ fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
         "/usr/share/doc/mirrorshift/docs/findings.md",
         "/usr/share/doc/mirrorshift/copyright",
     ] {
-        let text = String::from_utf8(live.node.read(file)?)?;
+        let text = String::from_utf8(test_node.node.read(file)?)?;
         assert!(text.to_lowercase().contains("mirrorshift"), "{file}: {text}");
     }
     // A page for each command that a person types or writes into a manifest, and none for those that units run.
@@ -161,7 +164,7 @@ fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
     for policy in ["air-gapped", "fresh-tags", "pull-through-caches"] {
         let path = format!("/usr/share/doc/mirrorshift/examples/policies/{policy}.yaml");
         // One that cannot be read would be a usage error.
-        let ran = live.node.run(&["mirrorshift", "plan", "--policy", &path])?;
+        let ran = test_node.node.run(&["mirrorshift", "plan", "--policy", &path])?;
         assert!(ran.code == 0 || ran.code == 3, "{policy}: {ran:?}");
     }
     run(&["dpkg", "--verify", "mirrorshift"])?;
@@ -172,12 +175,12 @@ fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
 
     // Nothing was done by installing.
     assert_eq!(
-        live.node.run(&["systemctl", "is-enabled", ONCE])?.stdout.trim(),
+        test_node.node.run(&["systemctl", "is-enabled", ONCE])?.stdout.trim(),
         "disabled"
     );
-    assert_eq!(live.node.show(ONCE, "ActiveState")?, "inactive");
-    assert!(!live.node.path("/var/lib/mirrorshift").exists());
-    live.is_old("installed")
+    assert_eq!(test_node.node.show(ONCE, "ActiveState")?, "inactive");
+    assert!(!test_node.node.path("/var/lib/mirrorshift").exists());
+    test_node.is_old("installed")
 }
 
 /// Whether a program for 64 bits, least byte first, is started without a dynamic linker.
@@ -228,10 +231,10 @@ fn the_image_is_the_program_alone(archive: &Path) -> Result<(), Failed> {
 }
 
 /// Types a word and runs a command on a terminal of so many columns: its exit code and all that came up there.
-fn typed(live: &Live, word: &str, columns: usize, command: &str) -> Result<(i32, String), Failed> {
+fn typed(test_node: &TestNode, word: &str, columns: usize, command: &str) -> Result<(i32, String), Failed> {
     let command = format!("stty -echo cols {columns}; mirrorshift {command}");
     let terminal = ["script", "--quiet", "--return", "--command", &command, "/dev/null"];
-    let mut child = live
+    let mut child = test_node
         .node
         .command(&terminal)?
         .env("TERM", "xterm")
@@ -247,15 +250,15 @@ fn typed(live: &Live, word: &str, columns: usize, command: &str) -> Result<(i32,
 }
 
 fn asks_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot()?;
-    let (code, text) = typed(&live, "n", 80, "migrate")?;
+    let test_node = packaged.boot()?;
+    let (code, text) = typed(&test_node, "n", 80, "migrate")?;
     assert!(code == 3 && text.contains("[y/N]"), "{code}: {text}");
-    live.serves("declined")?;
-    live.is_old("declined")?;
-    assert!(!live.node.path("/var/lib/mirrorshift").exists());
+    test_node.serves("declined")?;
+    test_node.is_old("declined")?;
+    assert!(!test_node.node.path("/var/lib/mirrorshift").exists());
 
     let columns = 40;
-    let (code, text) = typed(&live, "y", columns, "migrate")?;
+    let (code, text) = typed(&test_node, "y", columns, "migrate")?;
     assert_eq!(code, 0, "{text}");
     let diff = text.split("[y/N]").next().unwrap_or_default();
     assert!(diff.contains("config_path") && diff.contains("\x1b[3"), "{text}");
@@ -267,65 +270,70 @@ fn asks_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
     for line in &lines {
         assert!(line.chars().count() < columns, "{line}");
     }
-    live.serves("agreed")?;
-    live.is_new("agreed")
+    test_node.serves("agreed")?;
+    test_node.is_new("agreed")
 }
 
 fn migrates_once(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot()?;
-    let before = invocation(&live)?;
-    once(&live, "start")?;
-    live.serves("started")?;
-    live.is_new("started")?;
-    let after = invocation(&live)?;
+    let test_node = packaged.boot()?;
+    let before = invocation(&test_node)?;
+    once(&test_node, "start")?;
+    test_node.serves("started")?;
+    test_node.is_new("started")?;
+    let after = invocation(&test_node)?;
     assert_ne!(after, before);
-    assert_eq!(live.node.show(ONCE, "ActiveState")?, "active");
+    assert_eq!(test_node.node.show(ONCE, "ActiveState")?, "active");
 
     // Neither does a second start anything, nor one that really runs the program again.
-    once(&live, "start")?;
-    once(&live, "restart")?;
-    assert_eq!(invocation(&live)?, after);
-    let said = live
+    once(&test_node, "start")?;
+    once(&test_node, "restart")?;
+    assert_eq!(invocation(&test_node)?, after);
+    let said = test_node
         .node
         .run(&["journalctl", "-b", "--unit", ONCE, "--output=cat", "--no-pager"])?
         .stdout;
     assert!(said.contains("nothing to do"), "{said}");
-    live.serves("started again")?;
-    live.is_new("started again")
+    test_node.serves("started again")?;
+    test_node.is_new("started again")
 }
 
 /// Enabled, it waits for containerd, changes the node and is no part of it that a restart would take along.
 fn migrates_at_boot(packaged: &Packaged) -> Result<(), Failed> {
-    let mut live = packaged.boot_bare(&Case::legacy())?;
-    once(&live, "enable")?;
-    live.node.reboot()?;
-    live.node.until("the unit does not end", CRI, || {
-        let state = live.node.show(ONCE, "ActiveState")?;
+    let mut test_node = packaged.boot_bare(&TrialContext::legacy())?;
+    once(&test_node, "enable")?;
+    test_node.node.reboot()?;
+    test_node.node.until("the unit does not end", CRI, || {
+        let state = test_node.node.show(ONCE, "ActiveState")?;
         Ok((state != "inactive" && state != "activating").then_some(()))
     })?;
-    let state = live.node.show(ONCE, "ActiveState")?;
-    assert_eq!(state, "active", "{}", journal(&live)?);
-    live.node.wait_cri(CRI)?;
-    live.nothing_is_left("booted")?;
-    live.is_new("booted")?;
+    let state = test_node.node.show(ONCE, "ActiveState")?;
+    assert_eq!(state, "active", "{}", journal(&test_node)?);
+    test_node.node.wait_cri(CRI)?;
+    test_node.nothing_is_left("booted")?;
+    test_node.is_new("booted")?;
 
     // The next boot finds nothing to do.
-    live.node.reboot()?;
-    live.node.wait_cri(CRI)?;
-    assert_eq!(live.node.show(ONCE, "ActiveState")?, "active", "{}", journal(&live)?);
-    assert_eq!(phase(&live, "mirrorshift")?, "settled");
-    live.is_new("booted again")
+    test_node.node.reboot()?;
+    test_node.node.wait_cri(CRI)?;
+    assert_eq!(
+        test_node.node.show(ONCE, "ActiveState")?,
+        "active",
+        "{}",
+        journal(&test_node)?
+    );
+    assert_eq!(phase(&test_node, "mirrorshift")?, "settled");
+    test_node.is_new("booted again")
 }
 
 fn takes_a_policy(packaged: &Packaged) -> Result<(), Failed> {
     let policy = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nwildcard: drop\n";
-    let live = packaged
-        .boot_bare(&Case::legacy().file(POLICY, policy))?
+    let test_node = packaged
+        .boot_bare(&TrialContext::legacy().file(POLICY, policy))?
         .with_workload("counts")?;
-    once(&live, "start")?;
-    live.serves("with a policy")?;
-    live.is_new("with a policy")?;
-    let folders = live.node.run(&["ls", "/etc/containerd/certs.d"])?.ok()?.stdout;
+    once(&test_node, "start")?;
+    test_node.serves("with a policy")?;
+    test_node.is_new("with a policy")?;
+    let folders = test_node.node.run(&["ls", "/etc/containerd/certs.d"])?.ok()?.stdout;
     assert!(folders.contains("quay.io"), "{folders}");
     assert!(!folders.contains("_default"), "the wildcard was kept: {folders}");
     Ok(())
@@ -333,32 +341,32 @@ fn takes_a_policy(packaged: &Packaged) -> Result<(), Failed> {
 
 /// One that is there and cannot be read is not left out.
 fn fails_with_a_bad_policy(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged
-        .boot_bare(&Case::legacy().file(POLICY, "kind: Nothing\n"))?
+    let test_node = packaged
+        .boot_bare(&TrialContext::legacy().file(POLICY, "kind: Nothing\n"))?
         .with_workload("counts")?;
-    let before = invocation(&live)?;
-    assert_ne!(live.node.run(&["systemctl", "start", ONCE])?.code, 0);
-    assert_eq!(live.node.show(ONCE, "ExecMainStatus")?, "2");
-    assert_eq!(invocation(&live)?, before);
-    live.serves("with a bad policy")?;
-    live.is_old("with a bad policy")
+    let before = invocation(&test_node)?;
+    assert_ne!(test_node.node.run(&["systemctl", "start", ONCE])?.code, 0);
+    assert_eq!(test_node.node.show(ONCE, "ExecMainStatus")?, "2");
+    assert_eq!(invocation(&test_node)?, before);
+    test_node.serves("with a bad policy")?;
+    test_node.is_old("with a bad policy")
 }
 
 /// Without the package the node stays migrated, and the copy that the change was made from still knows of it.
 fn leaves_the_node_working(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot()?;
-    once(&live, "start")?;
-    live.node.run(&["dpkg", "--remove", "mirrorshift"])?.ok()?;
-    assert!(!live.node.path("/usr/bin/mirrorshift").exists());
-    live.serves("removed")?;
-    live.is_new("removed")?;
+    let test_node = packaged.boot()?;
+    once(&test_node, "start")?;
+    test_node.node.run(&["dpkg", "--remove", "mirrorshift"])?.ok()?;
+    assert!(!test_node.node.path("/usr/bin/mirrorshift").exists());
+    test_node.serves("removed")?;
+    test_node.is_new("removed")?;
     // Not only as it runs: as it starts.
-    live.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
-    live.serves("removed and restarted")?;
+    test_node.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
+    test_node.serves("removed and restarted")?;
 
     let copy = "/var/lib/mirrorshift/bin/mirrorshift";
-    assert_eq!(phase(&live, copy)?, "settled");
-    live.node.run(&[copy, "rollback", "--yes"])?.ok()?;
-    live.serves("rolled back")?;
-    live.is_old("rolled back")
+    assert_eq!(phase(&test_node, copy)?, "settled");
+    test_node.node.run(&[copy, "rollback", "--yes"])?.ok()?;
+    test_node.serves("rolled back")?;
+    test_node.is_old("rolled back")
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::node_trials::{CONFIG, DROP_IN, Live, PROGRAM, small};
+use mirrorshift_tests::node_trials::{CONFIG, DROP_IN, PROGRAM, TestNode, small};
 use mirrorshift_tests::{Ran, all_skipped, skipped, static_program};
 use sha2::{Digest, Sha256};
 
@@ -220,7 +220,7 @@ impl Bench {
     fn new(machines: &Machines, containerd: &Containerd, program: &Path) -> io::Result<Self> {
         let mut options = MachineOptions::default();
         options.programs.insert(PROGRAM.into(), program.to_owned());
-        for (path, text) in Live::in_two_files() {
+        for (path, text) in TestNode::mirrors_in_two_files() {
             options.files.insert(path.into(), text.into());
         }
         let mut machine = machines.boot(containerd, &options)?;

@@ -5,7 +5,7 @@
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/preflight";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "preflight", on)
+    run_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "preflight", "preflight", run)
 }
 
 /// A way to spoil a node, the names of what is then said, and the way back.
@@ -114,7 +114,7 @@ const SPOILS: [Spoil; 10] = [
     },
 ];
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let began = Instant::now();
     let node = nodes.boot(containerd, &NodeOptions::new(""))?;
     node.wait_cri(CRI)?;

@@ -5,7 +5,7 @@
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_on_nodes;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -57,10 +57,10 @@ const SWALLOWS: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cont
 const OTHERS: &str = "server = \"https://ghcr.io\"\n[host.\"http://other.test:7777\"]\n";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "rehearse", on)
+    run_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "rehearsal", "rehearse", run)
 }
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let began = Instant::now();
     let two = containerd.version.starts_with("2.");
     let tables = if two {

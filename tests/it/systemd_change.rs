@@ -5,7 +5,7 @@
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes, Scene};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -29,10 +29,10 @@ const IMAGE: &str = "ghcr.io/live/change:1";
 const BROKEN: &str = "[plugins.\n";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "live_change", on)
+    run_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "systemd_change", "live_change", run)
 }
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let began = Instant::now();
     let mut node = nodes.boot(containerd, &NodeOptions::new("").scene(Scene::upstreams()))?;
     node.wait_cri(CRI)?;

@@ -7,7 +7,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::Process;
 use mirrorshift_tests::lab::{Containerd, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::node_trials::{CONFIG, Live, MIRRORS, PROGRAM, UNIT, small};
+use mirrorshift_tests::node_trials::{CONFIG, MIRRORS, PROGRAM, TestNode, UNIT, small};
 use mirrorshift_tests::{Ran, Tool, all_skipped, skipped};
 use std::collections::BTreeMap;
 use std::io;
@@ -87,7 +87,7 @@ impl Bench {
         } else {
             let mut options = MachineOptions::default();
             options.programs.insert(PROGRAM.into(), program.to_path_buf());
-            options.files.insert(CONFIG.into(), Live::config(MIRRORS).into());
+            options.files.insert(CONFIG.into(), TestNode::config(MIRRORS).into());
             let mut machine = machines.boot(containerd, &options)?;
             machine.wait_cri(CRI)?;
             machine.start_workload("one")?;

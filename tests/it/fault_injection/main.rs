@@ -7,12 +7,14 @@ mod files; // files and disks
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::NodeOptions;
-use mirrorshift_tests::node_trials::{CONFIG, CRI, Case, Entry, Live, On, PROGRAM, on_live_nodes};
+use mirrorshift_tests::node_trials::{
+    CONFIG, CRI, NodeTrial, PROGRAM, ReleaseLines, TestNode, TrialContext, run_node_trials,
+};
 use std::process::{Child, ExitCode, Stdio};
 
-const ONE: On = On::Only(&["1.7"]);
+const ONE: ReleaseLines = ReleaseLines::Only(&["1.7"]);
 
-const TRIALS: [Entry; 40] = [
+const TRIALS: [NodeTrial; 40] = [
     ("rehearsal_rejects", ONE, daemon::rehearsal_rejects),
     ("image_that_must_be_pulled", ONE, daemon::image_that_must_be_pulled),
     (
@@ -20,17 +22,21 @@ const TRIALS: [Entry; 40] = [
         ONE,
         files::rollback_that_no_longer_loads,
     ),
-    ("fails_live_and_is_undone", On::Every, daemon::fails_live),
+    ("fails_live_and_is_undone", ReleaseLines::All, daemon::fails_live),
     (
         "start_limit_is_hit_and_undone",
-        On::Only(&["1.7", "2.4"]),
+        ReleaseLines::Only(&["1.7", "2.4"]),
         daemon::start_limit,
     ),
     ("undone_before_is_not_tried_again", ONE, daemon::undone_before),
-    ("import_that_appears", On::Only(&["1.7", "2.4"]), files::import_appears),
+    (
+        "import_that_appears",
+        ReleaseLines::Only(&["1.7", "2.4"]),
+        files::import_appears,
+    ),
     (
         "edited_by_somebody_else",
-        On::Only(&["1.7", "2.4"]),
+        ReleaseLines::Only(&["1.7", "2.4"]),
         files::edited_by_somebody_else,
     ),
     ("bind_mounted_file", ONE, files::bind_mounted),
@@ -41,31 +47,43 @@ const TRIALS: [Entry; 40] = [
     ("full_disk_of_the_configuration", ONE, files::full_configuration_disk),
     (
         "containers_would_be_killed",
-        On::Every,
+        ReleaseLines::All,
         daemon::containers_would_be_killed,
     ),
     ("two_containerds", ONE, daemon::two_containerds),
     ("another_config_path", ONE, files::another_config),
-    ("root_on_another_disk", On::Every, files::another_root),
-    ("root_file_and_drop_in", On::Every, files::root_file_and_drop_in),
+    ("root_on_another_disk", ReleaseLines::All, files::another_root),
+    ("root_file_and_drop_in", ReleaseLines::All, files::root_file_and_drop_in),
     ("unit_fails_already", ONE, daemon::unit_fails_already),
-    ("slow_start", On::Only(&["2.1"]), daemon::slow_start),
+    ("slow_start", ReleaseLines::Only(&["2.1"]), daemon::slow_start),
     ("no_bus", ONE, daemon::no_bus),
     ("bus_goes_while_it_waits", ONE, daemon::bus_goes_while_it_waits),
-    ("bus_goes_in_the_middle", On::Only(&["1.7", "2.4"]), daemon::bus_goes),
+    (
+        "bus_goes_in_the_middle",
+        ReleaseLines::Only(&["1.7", "2.4"]),
+        daemon::bus_goes,
+    ),
     ("bus_goes_and_it_is_undone", ONE, daemon::bus_goes_and_it_is_undone),
     ("containerd_is_stopped", ONE, daemon::containerd_is_stopped),
     ("containerd_hangs", ONE, daemon::containerd_hangs),
     ("cri_is_dead_of_something_else", ONE, daemon::cri_dead_otherwise),
-    ("cri_is_dead_of_both_settings", On::Every, daemon::cri_dead_of_both),
+    (
+        "cri_is_dead_of_both_settings",
+        ReleaseLines::All,
+        daemon::cri_dead_of_both,
+    ),
     ("noexec", ONE, files::noexec),
-    ("pull_in_flight", On::Only(&["1.7", "2.4"]), daemon::pull_in_flight),
+    (
+        "pull_in_flight",
+        ReleaseLines::Only(&["1.7", "2.4"]),
+        daemon::pull_in_flight,
+    ),
     ("two_at_once", ONE, daemon::two_at_once),
     ("corrupt_journal", ONE, files::corrupt_journal),
     ("reload_in_the_middle", ONE, daemon::reload_in_the_middle),
     (
         "sandbox_in_creation",
-        On::Only(&["1.7", "2.4"]),
+        ReleaseLines::Only(&["1.7", "2.4"]),
         daemon::sandbox_in_creation,
     ),
     ("less_space_than_every_write_needs", ONE, files::less_and_less_space),
@@ -73,29 +91,29 @@ const TRIALS: [Entry; 40] = [
     ("disk_of_the_journal_goes", ONE, files::journal_disk_goes),
     (
         "program_of_the_guard_deleted",
-        On::Only(&["1.6", "2.4"]),
+        ReleaseLines::Only(&["1.6", "2.4"]),
         daemon::guard_deleted,
     ),
     ("upgrade_in_the_middle", ONE, daemon::upgrade_in_the_middle),
 ];
 
 fn main() -> ExitCode {
-    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "fault_injection", &TRIALS)
+    run_node_trials(env!("CARGO_BIN_EXE_lab-run"), "fault_injection", &TRIALS)
 }
 
 /// Runs a script on a good node, and `migrate` after it, which must refuse for `reason` and touch nothing.
-pub(crate) fn refused(case: &Case, options: &NodeOptions, script: &str, reason: &str) -> Result<(), Failed> {
-    let live = case.boot(options)?;
-    live.node.run(&["sh", "-ec", script])?.ok()?;
-    let before = live.node.read(CONFIG)?;
-    refusal(&live, &[], reason)?;
-    assert_eq!(live.node.read(CONFIG)?, before, "config.toml was touched");
-    live.nothing_is_left("refused")
+pub(crate) fn refused(context: &TrialContext, options: &NodeOptions, script: &str, reason: &str) -> Result<(), Failed> {
+    let test_node = context.boot(options)?;
+    test_node.node.run(&["sh", "-ec", script])?.ok()?;
+    let before = test_node.node.read(CONFIG)?;
+    refusal(&test_node, &[], reason)?;
+    assert_eq!(test_node.node.read(CONFIG)?, before, "config.toml was touched");
+    test_node.nothing_is_left("refused")
 }
 
 /// `migrate` refuses for `reason`.
-pub(crate) fn refusal(live: &Live, more: &[&str], reason: &str) -> Result<(), Failed> {
-    let ran = live.migrate(3, &[&["--output", "json"], more].concat())?;
+pub(crate) fn refusal(test_node: &TestNode, more: &[&str], reason: &str) -> Result<(), Failed> {
+    let ran = test_node.migrate(3, &[&["--output", "json"], more].concat())?;
     let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     assert_eq!(document["error"]["reason"], reason, "{}", ran.stdout);
     assert_eq!(document["exitCode"], 3);
@@ -103,19 +121,22 @@ pub(crate) fn refusal(live: &Live, more: &[&str], reason: &str) -> Result<(), Fa
 }
 
 /// Something that containerd downloads until the trial ends it.
-pub(crate) struct Held<'l>(&'l Live);
+pub(crate) struct Held<'l>(&'l TestNode);
 
 impl<'l> Held<'l> {
-    pub(crate) fn begin(live: &'l Live) -> Result<Self, Failed> {
+    pub(crate) fn begin(test_node: &'l TestNode) -> Result<Self, Failed> {
         let script = "rm -f /run/end; (echo begun; until [ -e /run/end ]; do sleep 0.05; done) | \
             ctr -n k8s.io content ingest held";
         let unit = ["systemd-run", "--unit=held", "sh", "-c", script];
-        live.node.run(&unit)?.ok()?;
-        live.node.until("nothing is being downloaded", CRI, || {
-            let active = live.node.run(&["ctr", "-n", "k8s.io", "content", "active"])?.stdout;
+        test_node.node.run(&unit)?.ok()?;
+        test_node.node.until("nothing is being downloaded", CRI, || {
+            let active = test_node
+                .node
+                .run(&["ctr", "-n", "k8s.io", "content", "active"])?
+                .stdout;
             Ok(active.contains("held").then_some(()))
         })?;
-        Ok(Self(live))
+        Ok(Self(test_node))
     }
 
     pub(crate) fn end(self) -> Result<(), Failed> {
@@ -125,17 +146,19 @@ impl<'l> Held<'l> {
 }
 
 /// A `migrate` in the background.
-pub(crate) fn background(live: &Live, more: &[&str]) -> Result<Child, Failed> {
-    let mut child = live.node.command(&[&[PROGRAM, "migrate", "--yes"], more].concat())?;
+pub(crate) fn background(test_node: &TestNode, more: &[&str]) -> Result<Child, Failed> {
+    let mut child = test_node
+        .node
+        .command(&[&[PROGRAM, "migrate", "--yes"], more].concat())?;
     let child = child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(child.spawn()?)
 }
 
 /// Waits until the change tells `step`.
-pub(crate) fn reaches(live: &Live, step: &str) -> Result<(), Failed> {
+pub(crate) fn reaches(test_node: &TestNode, step: &str) -> Result<(), Failed> {
     let look = format!("cat /run/mirrorshift/$(cat /run/mirrorshift/last)/events | grep -q '\"{step}\"'");
-    live.node.until(&format!("the change is never {step}"), CRI, || {
-        Ok((live.node.run(&["sh", "-c", &look])?.code == 0).then_some(()))
+    test_node.node.until(&format!("the change is never {step}"), CRI, || {
+        Ok((test_node.node.run(&["sh", "-c", &look])?.code == 0).then_some(()))
     })?;
     Ok(())
 }

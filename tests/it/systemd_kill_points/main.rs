@@ -14,7 +14,7 @@
 mod tried;
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::node_trials::{CRI, Case, Entry, Live, On, on_live_nodes};
+use mirrorshift_tests::node_trials::{CRI, NodeTrial, ReleaseLines, TestNode, TrialContext, run_node_trials};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -53,8 +53,8 @@ const CALLS: [&str; 16] = [
 const BOUNDARIES: [&str; 2] = ["renameat", "renameat2"];
 
 fn main() -> ExitCode {
-    let entry: Entry = ("kills", On::Every, kills);
-    on_live_nodes(env!("CARGO_BIN_EXE_lab-run"), "systemd_kill_points", &[entry])
+    let entry: NodeTrial = ("kills", ReleaseLines::All, kills);
+    run_node_trials(env!("CARGO_BIN_EXE_lab-run"), "systemd_kill_points", &[entry])
 }
 
 /// What happens at a point, and who comes after it.
@@ -87,8 +87,8 @@ impl fmt::Display for Point {
 
 /// A node to kill changes on, and its two allowed sets of files.
 struct Bench<'c> {
-    case: &'c Case,
-    live: Live,
+    context: &'c TrialContext,
+    test_node: TestNode,
     old: String,
     new: String,
     /// Lines that were lost of the container's output, and restarts of containerd that may have lost them.
@@ -107,20 +107,20 @@ struct Lost {
 const POINTS_OF_A_NODE: usize = 60;
 
 impl<'c> Bench<'c> {
-    fn new(case: &'c Case) -> Result<Self, Failed> {
+    fn new(context: &'c TrialContext) -> Result<Self, Failed> {
         // A trial restarts containerd more often than an operator would.
         let often = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=200ms\n";
-        let live = case.boot(&Case::two_files().drop_in("containerd.service", "often", often))?;
-        let old = files(&live)?;
-        live.migrate(0, &[])?;
-        let new = files(&live)?;
+        let test_node = context.boot(&TrialContext::two_files().drop_in("containerd.service", "often", often))?;
+        let old = files(&test_node)?;
+        test_node.migrate(0, &[])?;
+        let new = files(&test_node)?;
         assert_ne!(old, new);
-        live.keep_order()?;
-        live.run(&["rollback", "--yes"])?.ok()?;
-        assert_eq!(files(&live)?, old);
+        test_node.keep_request()?;
+        test_node.run(&["rollback", "--yes"])?.ok()?;
+        assert_eq!(files(&test_node)?, old);
         Ok(Self {
-            case,
-            live,
+            context,
+            test_node,
             old,
             new,
             lost: Lost::default(),
@@ -131,12 +131,12 @@ impl<'c> Bench<'c> {
     /// Every call of one run that goes well, by the number that strace counts it with.
     fn points(&self) -> Result<BTreeMap<&'static str, BTreeSet<usize>>, Failed> {
         let trace = format!("--trace={}", CALLS.join(","));
-        let run = self.live.traced(&["--decode-fds=path", &trace], &[], true)?;
-        let code = self.live.traced_end(&run)?;
+        let run = self.test_node.traced(&["--decode-fds=path", &trace], &[], true)?;
+        let code = self.test_node.wait_for_traced_exit_code(&run)?;
         assert_eq!(code, 0, "a traced run does not end well");
-        assert_eq!(files(&self.live)?, self.new);
-        let text = String::from_utf8_lossy(&self.live.node.read("/root/trace")?).into_owned();
-        self.live.run(&["rollback", "--yes"])?.ok()?;
+        assert_eq!(files(&self.test_node)?, self.new);
+        let text = String::from_utf8_lossy(&self.test_node.node.read("/root/trace")?).into_owned();
+        self.test_node.run(&["rollback", "--yes"])?.ok()?;
         // strace counts for each thread by itself.
         let mut counts = BTreeMap::<(&str, &str), usize>::new();
         let mut points = BTreeMap::<&str, BTreeSet<usize>>::new();
@@ -174,27 +174,27 @@ impl<'c> Bench<'c> {
         };
         let owned = matches!(kind, Kind::LeftAlone | Kind::Stopped);
         // With its filter in the kernel strace injects nothing.
-        let run = self.live.traced(&[&trace, &inject], limit, owned)?;
-        let ended = self.live.over()?;
+        let run = self.test_node.traced(&[&trace, &inject], limit, owned)?;
+        let ended = self.test_node.wait_until_unit_ended()?;
         let struck = ended == if kind == Kind::Stopped { "timeout" } else { "signal" };
         if kind == Kind::Reset {
-            self.live.node.reset()?;
-            self.live.node.wait_cri(CRI)?;
+            self.test_node.node.reset()?;
+            self.test_node.node.wait_cri(CRI)?;
         }
         let mut found = "again";
         if !struck {
             // A run that asks less often than the one that was counted.
-            assert_eq!(ended, "success", "{}", self.live.words()?);
+            assert_eq!(ended, "success", "{}", self.test_node.unit_log()?);
             found = "missed";
         }
         // Killed in the middle of a restart, containerd comes up by itself, whichever files it finds.
-        self.live.node.wait_cri(CRI)?;
+        self.test_node.node.wait_cri(CRI)?;
         if kind != Kind::RunAgain {
             // Copies beside the files, of a change that was armed and not begun, are for the next run to take away.
-            let begun = kind != Kind::Reset || self.live.phase()? != "armed";
+            let begun = kind != Kind::Reset || self.test_node.phase()? != "armed";
             let taken_away = || {
-                self.live.no_guard_is_left("after its owner")?;
-                self.live.nothing_is_left("after its owner")
+                self.test_node.no_guard_is_left("after its owner")?;
+                self.test_node.nothing_is_left("after its owner")
             };
             // The same goes for a guard's unit that nothing has started, as its link was gone.
             match begun.then(taken_away) {
@@ -203,14 +203,14 @@ impl<'c> Bench<'c> {
                 Some(Ok(())) => {}
                 Some(Err(_)) | None => {
                     let links = ["ls", "/etc/systemd/system/containerd.service.wants"];
-                    let links = self.live.node.run(&links)?.stdout;
+                    let links = self.test_node.node.run(&links)?.stdout;
                     assert_eq!(links, "", "a guard is armed");
                 }
             }
             let which = self.which()?;
             // Who is ended tells nothing; whoever comes after it tells what became of it.
             if struck && owned {
-                let told = self.live.told(&run)?;
+                let told = self.test_node.reported_exit_code(&run)?;
                 let so: &[i64] = if which == "new" { &[0, 1] } else { &[3, 4] };
                 assert!(so.contains(&told), "{which}, and {told} was told");
             }
@@ -219,18 +219,18 @@ impl<'c> Bench<'c> {
         if kind == Kind::Reset {
             static STARTED: AtomicU32 = AtomicU32::new(0);
             let name = format!("again-{}", STARTED.fetch_add(1, Ordering::Relaxed));
-            self.live.start_workload(&name)?;
+            self.test_node.start_workload(&name)?;
         } else {
             assert_eq!(
-                self.live.node.pids()?,
-                self.live.pids,
+                self.test_node.node.pids()?,
+                self.test_node.pids,
                 "containers have other processes"
             );
         }
-        self.live.migrate(0, &[])?;
+        self.test_node.migrate(0, &[])?;
         assert_eq!(self.which()?, "new", "the next run");
         self.serves("the next run")?;
-        self.live.run(&["rollback", "--yes"])?.ok()?;
+        self.test_node.run(&["rollback", "--yes"])?.ok()?;
         assert_eq!(self.which()?, "old", "the way back");
         self.points += 1;
         // A reset begins another log. The others have two restarts at least.
@@ -240,37 +240,37 @@ impl<'c> Bench<'c> {
 
     /// CRI is ready, containers have their processes, their output comes, and nothing is left of a change.
     fn serves(&self, why: &str) -> Result<(), Failed> {
-        self.live.node.wait_cri(CRI)?;
+        self.test_node.node.wait_cri(CRI)?;
         assert_eq!(
-            self.live.node.pids()?,
-            self.live.pids,
+            self.test_node.node.pids()?,
+            self.test_node.pids,
             "{why}: containers have other processes"
         );
         let before = self.last_number()?;
-        self.live.node.until("the log does not flow", CRI, || {
+        self.test_node.node.until("the log does not flow", CRI, || {
             Ok((self.last_number()? > before + 5).then_some(()))
         })?;
-        self.live.nothing_is_left(why)
+        self.test_node.nothing_is_left(why)
     }
 
     /// Whether the guard's second unit was started in this boot.
     fn looked(&self) -> io::Result<bool> {
         let said = ["journalctl", "-b", "-q", "-o", "cat", "-u", "mirrorshift-look"];
-        Ok(!self.live.node.run(&said)?.stdout.is_empty())
+        Ok(!self.test_node.node.run(&said)?.stdout.is_empty())
     }
 
     fn log(&self) -> &str {
-        self.live.workload.as_ref().map_or("", |workload| &workload.log)
+        self.test_node.workload.as_ref().map_or("", |workload| &workload.log)
     }
 
     fn last_number(&self) -> io::Result<u64> {
-        let tail = self.live.node.run(&["tail", "-n", "2", self.log()])?.ok()?.stdout;
+        let tail = self.test_node.node.run(&["tail", "-n", "2", self.log()])?.ok()?.stdout;
         Ok(numbers(&tail).last().unwrap_or(0))
     }
 
     /// Adds up what this node's log lacks, before the node goes.
     fn end(self) -> Result<Lost, Failed> {
-        let log = self.live.node.read(self.log())?;
+        let log = self.test_node.node.read(self.log())?;
         let log = String::from_utf8_lossy(&log);
         let there: BTreeSet<u64> = numbers(&log).collect();
         let (first, last) = (there.first().copied().unwrap_or(0), there.last().copied().unwrap_or(0));
@@ -279,7 +279,7 @@ impl<'c> Bench<'c> {
     }
 
     fn which(&self) -> Result<&'static str, Failed> {
-        let now = files(&self.live)?;
+        let now = files(&self.test_node)?;
         match now {
             _ if now == self.old => Ok("old"),
             _ if now == self.new => Ok("new"),
@@ -295,14 +295,14 @@ fn numbers(log: &str) -> impl Iterator<Item = u64> + '_ {
 }
 
 /// Everything below containerd's folder: kinds, modes, owners and digests.
-fn files(live: &Live) -> Result<String, Failed> {
+fn files(test_node: &TestNode) -> Result<String, Failed> {
     let script = "cd /etc/containerd; find . ! -name '*.new' -printf '%y %m %U %G %p\\n' | sort; find . -type f ! -name '*.new' -exec sha256sum {} + | sort";
-    Ok(live.node.run(&["sh", "-ec", script])?.ok()?.stdout)
+    Ok(test_node.node.run(&["sh", "-ec", script])?.ok()?.stdout)
 }
 
-fn kills(case: &Case) -> Result<(), Failed> {
-    let bench = Bench::new(case)?;
-    let whole = case.containerd.version.starts_with(WHOLE);
+fn kills(context: &TrialContext) -> Result<(), Failed> {
+    let bench = Bench::new(context)?;
+    let whole = context.containerd.version.starts_with(WHOLE);
     let counted = bench.points()?;
     if whole {
         for call in ["renameat2", "renameat", "linkat", "fsync", "unlinkat", "sendmsg"] {
@@ -321,13 +321,13 @@ fn kills(case: &Case) -> Result<(), Failed> {
             points.extend(numbers.map(|when| Point { kind, call, when }));
         }
     }
-    let (tried, report) = Tried::of(case);
+    let (tried, report) = Tried::of(context);
     let todo: Vec<Point> = if report {
         points.iter().filter(|point| !tried.has(point)).cloned().collect()
     } else {
         sample(&points, if whole { SAMPLE.0 } else { SAMPLE.1 })
     };
-    let version = case.containerd.version.clone();
+    let version = context.containerd.version.clone();
     eprintln!(
         "containerd {version}: {} points of {}: {:?}",
         todo.len(),
@@ -341,7 +341,7 @@ fn kills(case: &Case) -> Result<(), Failed> {
     let shared = Mutex::new(tried);
     let broken = if report {
         drop(bench);
-        at_once(case, &left, &shared)?
+        at_once(context, &left, &shared)?
     } else {
         each(bench, &left, &shared)?
     };
@@ -362,15 +362,15 @@ type Left<'p> = Mutex<std::slice::Iter<'p, Point>>;
 
 /// Every point that is left, in turn; those that were broken.
 fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
-    let version = &bench.case.containerd.version;
+    let version = &bench.context.containerd.version;
     let mut broken = Vec::new();
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     while let Some(point) = next() {
         if bench.points == POINTS_OF_A_NODE {
-            let case = bench.case;
+            let context = bench.context;
             let lost = bench.end()?;
             println!("containerd {version}: {lost:?}");
-            bench = Bench::new(case)?;
+            bench = Bench::new(context)?;
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| bench.at(point)))
             .unwrap_or_else(|_| Err("a check failed, as told above".into()));
@@ -385,7 +385,7 @@ fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<V
             eprintln!("containerd {version}: {point}: {why}");
             broken.push(format!("{point}: {why}"));
             // What is left may spoil the next one.
-            bench = Bench::new(bench.case)?;
+            bench = Bench::new(bench.context)?;
         }
     }
     let lost = bench.end()?;
@@ -394,30 +394,34 @@ fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<V
 }
 
 /// The same on several nodes at once: a campaign waits more than it works.
-fn at_once(case: &Case, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
+fn at_once(context: &TrialContext, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let started = [(); NODES].map(|()| scope.spawn(|| each(Bench::new(case)?, left, tried)));
+        let started = [(); NODES].map(|()| scope.spawn(|| each(Bench::new(context)?, left, tried)));
         let mut broken = Vec::new();
-        let bare = scope.spawn(|| bare_restarts(case, &over));
+        let bare = scope.spawn(|| bare_restarts(context, &over));
         for node in started {
             broken.extend(node.join().map_err(|_| "a part of the campaign panicked")??);
         }
         over.store(true, Ordering::Relaxed);
         let lost = bare.join().map_err(|_| "the bare restarts panicked")??;
-        println!("containerd {}: bare restarts: {lost:?}", case.containerd.version);
+        println!("containerd {}: bare restarts: {lost:?}", context.containerd.version);
         Ok(broken)
     })
 }
 
 /// What a restart loses by itself, on a node beside the others, as long as they are tried.
-fn bare_restarts(case: &Case, over: &AtomicBool) -> Result<Lost, Failed> {
+fn bare_restarts(context: &TrialContext, over: &AtomicBool) -> Result<Lost, Failed> {
     let mut sum = Lost::default();
     while !over.load(Ordering::Relaxed) {
-        let mut bench = Bench::new(case)?;
+        let mut bench = Bench::new(context)?;
         while bench.lost.restarts < 200 && !over.load(Ordering::Relaxed) {
-            bench.live.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
-            bench.live.node.wait_cri(CRI)?;
+            bench
+                .test_node
+                .node
+                .run(&["systemctl", "restart", "containerd"])?
+                .ok()?;
+            bench.test_node.node.wait_cri(CRI)?;
             bench.lost.restarts += 1;
             thread::sleep(Duration::from_secs(3));
         }
@@ -426,7 +430,7 @@ fn bare_restarts(case: &Case, over: &AtomicBool) -> Result<Lost, Failed> {
         sum.restarts += lost.restarts;
         println!(
             "containerd {}: bare restarts until now: {sum:?}",
-            case.containerd.version
+            context.containerd.version
         );
     }
     Ok(sum)

@@ -1,7 +1,7 @@
 //! What was tried of a campaign, kept in a file so that it goes on where it was ended.
 
 use super::{KINDS, Point};
-use mirrorshift_tests::node_trials::Case;
+use mirrorshift_tests::node_trials::TrialContext;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,13 +13,13 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    pub(crate) fn of(case: &Case) -> (Self, bool) {
+    pub(crate) fn of(context: &TrialContext) -> (Self, bool) {
         let file = std::env::var("MIRRORSHIFT_CAMPAIGN").ok();
         let text = file
             .as_ref()
             .and_then(|path| std::fs::read_to_string(path).ok())
             .unwrap_or_default();
-        let version = format!("{}\t", case.containerd.version);
+        let version = format!("{}\t", context.containerd.version);
         // The last word on each point counts.
         let of_point = |line: &str| line.rsplit_once('\t').map(|(point, _)| point.to_owned());
         let lines: BTreeMap<_, _> = text
