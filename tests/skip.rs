@@ -3,7 +3,7 @@
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 
-/// Returns a trial that is counted as ignored. It fails with `--include-ignored`, because nothing passes without a
+/// Returns a `Trial` that is counted as ignored. It fails with `--include-ignored`, because nothing passes without a
 /// test.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
 pub fn skipped(name: &str, why: &str) -> Trial {

@@ -26,10 +26,6 @@ pub struct Ran {
 
 impl Ran {
     /// Returns itself if the exit code is 0, and an error with the output otherwise.
-    ///
-    /// # Errors
-    ///
-    /// With what was written otherwise.
     pub fn ok(self) -> io::Result<Self> {
         if self.code == 0 {
             return Ok(self);
@@ -59,11 +55,7 @@ impl Tool {
         }
     }
 
-    /// Returns the program, built from the current sources, or the one that `MIRRORSHIFT_PROGRAM` names.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be built.
+    /// Returns the program, built from the current sources, or the program that `MIRRORSHIFT_PROGRAM` names.
     pub fn program() -> io::Result<&'static Path> {
         static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
         match GIVEN.get_or_init(|| std::env::var_os("MIRRORSHIFT_PROGRAM").map(PathBuf::from)) {
@@ -73,10 +65,6 @@ impl Tool {
     }
 
     /// Returns the program, built from the current sources and linked dynamically, as cargo does by default.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be built.
     pub fn built() -> io::Result<&'static Path> {
         static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         match BUILT.get_or_init(|| build("--bin", "mirrorshift")) {
@@ -86,10 +74,6 @@ impl Tool {
     }
 
     /// Runs a command with `--root` and `--containerd-version`.
-    ///
-    /// # Errors
-    ///
-    /// When the program cannot be built or started.
     pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
         let program = Self::program()?;
         let output = Command::new(program)
@@ -103,13 +87,9 @@ impl Tool {
     }
 }
 
-/// Returns the program as a static executable, as it is shipped: the one that `MIRRORSHIFT_PROGRAM` names, or one
+/// Returns the program as a static executable, as it is shipped: the file that `MIRRORSHIFT_PROGRAM` names, or one
 /// that is built with the settings of the stage `package` of `tests/run`, without the optimisations that take
 /// minutes.
-///
-/// # Errors
-///
-/// When it cannot be built.
 pub fn static_program() -> io::Result<PathBuf> {
     if let Some(given) = std::env::var_os("MIRRORSHIFT_PROGRAM") {
         return Ok(given.into());
@@ -144,10 +124,6 @@ pub fn static_program() -> io::Result<PathBuf> {
 }
 
 /// Returns an example program of the workspace, built from the current sources.
-///
-/// # Errors
-///
-/// When it cannot be built.
 pub fn built_example(name: &str) -> io::Result<PathBuf> {
     build("--example", name).map_err(io::Error::other)
 }
@@ -198,10 +174,6 @@ pub fn folder_of(path: &Path) -> &Path {
 }
 
 /// Returns everything under a folder: kind, mode, size, modification time, inode, and contents or target.
-///
-/// # Errors
-///
-/// When something cannot be read.
 pub fn snapshot(root: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     walk(root, &mut |path, metadata| {
@@ -228,10 +200,6 @@ pub fn snapshot(root: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
 }
 
 /// Returns the regular files in `folder` under `root`, by their path in the node.
-///
-/// # Errors
-///
-/// When something cannot be read.
 pub fn files_below(root: &Path, folder: &str) -> io::Result<Files> {
     let mut files = Files::new();
     walk(&root.join(folder.trim_start_matches('/')), &mut |path, metadata| {

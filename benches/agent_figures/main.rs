@@ -41,9 +41,9 @@ fn run() -> Outcome<()> {
     let clusters = Clusters::open(env!("CARGO_BIN_EXE_lab-run")).map_err(|missing| missing.to_string())?;
     let image = AgentImage::made()?;
     let names = ["n16", "n17", "n21", "n24"];
-    let world = World::of(&clusters, &image, &names).map_err(told)?;
-    world.apply("observe").map_err(told)?;
-    world.all("Pending").map_err(told)?;
+    let world = World::of(&clusters, &image, &names).map_err(to_error)?;
+    world.apply("observe").map_err(to_error)?;
+    world.all("Pending").map_err(to_error)?;
     sleep(SETTLE);
 
     let mut out = stdout();
@@ -57,8 +57,8 @@ fn run() -> Outcome<()> {
 
     let figures = Figures::begin(&world, &names)?;
     let began = Instant::now();
-    world.apply("migrate").map_err(told)?;
-    world.all("Migrated").map_err(told)?;
+    world.apply("migrate").map_err(to_error)?;
+    world.all("Migrated").map_err(to_error)?;
     let migrated = began.elapsed();
     figures.end(&world, "in a rollout", &mut out)?;
     writeln!(
@@ -72,7 +72,7 @@ fn run() -> Outcome<()> {
             "mode: migrate\nregistries:\n  - host: {REGISTRY}\n    mirrors: [{{url: \"{}\"}}]\n    tags: upstream\n",
             endpoint("all")
         ))
-        .map_err(told)?;
+        .map_err(to_error)?;
     for name in names {
         let (brought, written) = in_force(&world, name)?;
         writeln!(
@@ -95,7 +95,7 @@ fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
         let ran = world.cluster.node(name)?.run(&["sh", "-c", &look])?;
         Ok((ran.code == 0).then_some(ran.stdout))
     });
-    let there = there.map_err(told)?;
+    let there = there.map_err(to_error)?;
     let times: Vec<f64> = there.lines().map(str::parse).collect::<Result<_, _>>()?;
     match times[..] {
         [brought, written] => Ok((brought, written)),
@@ -164,6 +164,6 @@ fn mebibytes(kibibytes: u32) -> f64 {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
-fn told(failed: libtest_mimic::Failed) -> Box<dyn Error> {
+fn to_error(failed: libtest_mimic::Failed) -> Box<dyn Error> {
     failed.message().unwrap_or("it failed").into()
 }

@@ -12,7 +12,7 @@ mod watch; // calls CRI continuously
 use figures::{Figures, Kind};
 use mirrorshift_tests::lab::node::NODE_LINES;
 use mirrorshift_tests::lab::{Node, Nodes};
-use mirrorshift_tests::node_trials::{CRI, PROGRAM, TrialContext, UNIT};
+use mirrorshift_tests::node_tests::{CRI, NodeTestContext, PROGRAM, UNIT};
 use std::error::Error;
 use std::io::{
     Write, stderr, stdout, {self},
@@ -24,7 +24,7 @@ use watch::away_during;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// The pause between two restarts, so that one does not slow down the next.
+/// The pause between two restarts, so that they do not slow each other down.
 const REST: Duration = Duration::from_millis(500);
 /// The pause between two reads of the memory usage of a change.
 const LOOK: Duration = Duration::from_millis(5);
@@ -74,7 +74,7 @@ fn run(plan: &Plan) -> Outcome<()> {
     let mut all = Vec::new();
     for line in &plan.lines {
         let containerd = Nodes::containerd(line)?;
-        let node = nodes.boot(&containerd, &TrialContext::legacy())?;
+        let node = nodes.boot(&containerd, &NodeTestContext::legacy())?;
         node.copy_in(&plan.program, PROGRAM)?;
         node.wait_cri(CRI)?;
         let mut there = 0;

@@ -2,7 +2,7 @@
 
 use mirrorshift_tests::lab::Node;
 use mirrorshift_tests::lab::node::NodeCri;
-use mirrorshift_tests::node_trials::CRI;
+use mirrorshift_tests::node_tests::CRI;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// The pause between an answer and the next call.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long CRI is called before and after the action, so that the first and the last answer are from an idle node.
+/// The time in which CRI is called before and after the action, so that the first and the last answer are from an idle node.
 const AROUND: Duration = Duration::from_millis(50);
 
 /// The time of an answer, and whether it reported CRI as ready.
@@ -18,10 +18,6 @@ type Answer = (Instant, bool);
 
 /// Runs `act`, and returns its result and the time during which CRI was not available. It is an error if CRI was
 /// always available, or does not become available again.
-///
-/// # Errors
-///
-/// When CRI was never away, or does not come back.
 pub(super) fn away_during<T>(node: &Node, act: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
     let over = AtomicBool::new(false);
     let (done, answers) = scope(|scope| {

@@ -23,7 +23,7 @@ use std::time::Duration;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub(crate) const NAMESPACE: &str = "mirrorshift-system";
-/// How long the API server is stopped.
+/// The time for which the API server is stopped.
 const OUTAGE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-use crate::node_trials::small;
+use crate::node_tests::small;
 use crate::{Tool, folder_of, static_program};
 
 /// The variable that names the archive of the built image: `tests/run package` builds it with `packaging/image` and

@@ -141,7 +141,12 @@ impl World {
     }
 
     /// Waits until a condition of every node has this status and reason, and returns the messages by node.
-    pub fn told(&self, condition: &str, status: &str, reason: &str) -> Result<BTreeMap<String, String>, Failed> {
+    pub fn wait_for_condition(
+        &self,
+        condition: &str,
+        status: &str,
+        reason: &str,
+    ) -> Result<BTreeMap<String, String>, Failed> {
         let what = format!("not all have {condition} {status} {reason}");
         self.until(&what, |world| {
             let mut all = BTreeMap::new();

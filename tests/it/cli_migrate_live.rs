@@ -4,12 +4,12 @@
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
-use mirrorshift_tests::node_trials::{
-    CRI, NodeTrial, PROGRAM, ReleaseLines, TestNode, TrialContext, UNIT, run_node_trials,
+use mirrorshift_tests::node_tests::{
+    CRI, NodeTest, NodeTestContext, PROGRAM, ReleaseLines, TestNode, UNIT, run_node_tests,
 };
 use std::process::{ExitCode, Stdio};
 
-const TRIALS: [NodeTrial; 8] = [
+const TRIALS: [NodeTest; 8] = [
     (
         "migrate_and_rollback_lose_no_lines",
         ReleaseLines::All,
@@ -49,7 +49,7 @@ const TRIALS: [NodeTrial; 8] = [
 ];
 
 fn main() -> ExitCode {
-    run_node_trials(env!("CARGO_BIN_EXE_lab-run"), "migrate", &TRIALS)
+    run_node_tests(env!("CARGO_BIN_EXE_lab-run"), "migrate", &TRIALS)
 }
 
 const WILDCARD: &str = "http://mirror.test:5000/v2";
@@ -57,7 +57,7 @@ const NAMED: &str = "http://10.0.20.10:5000/v2";
 
 /// A restart of containerd occasionally loses a line of a container's output, whatever the reason for the restart,
 /// and more often on a busy machine. Three losses in a row have another cause.
-fn migrate_and_rollback_lose_no_lines(context: &TrialContext) -> Result<(), Failed> {
+fn migrate_and_rollback_lose_no_lines(context: &NodeTestContext) -> Result<(), Failed> {
     for _ in 0..3 {
         let lost = migrate_and_roll_back(context)?;
         if lost == 0 {
@@ -69,8 +69,8 @@ fn migrate_and_rollback_lose_no_lines(context: &TrialContext) -> Result<(), Fail
 }
 
 /// Returns the number of lost lines.
-fn migrate_and_roll_back(context: &TrialContext) -> Result<u64, Failed> {
-    let mut test_node = context.boot(&TrialContext::legacy())?;
+fn migrate_and_roll_back(context: &NodeTestContext) -> Result<u64, Failed> {
+    let mut test_node = context.boot(&NodeTestContext::legacy())?;
     let routes = |test_node: &mut TestNode, run: &str| -> Result<Vec<String>, Failed> {
         let mut asked = test_node.asked(&format!("quay.io/{run}/one:1"))?;
         asked.extend(test_node.asked(&format!("ghcr.io/{run}/two:1"))?);
@@ -109,8 +109,8 @@ fn migrate_and_roll_back(context: &TrialContext) -> Result<u64, Failed> {
 
 /// Checks that after the restart only CRI is called until it answers, and that the observation of all processes
 /// begins after that.
-fn observation_begins_after_cri_answers(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy())?;
+fn observation_begins_after_cri_answers(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy())?;
     test_node.record_request()?;
     let trace = ["--string-limit=1024", "--trace=sendmsg,recvfrom,openat"];
     let run = test_node.traced(&trace, &[], true)?;
@@ -127,8 +127,8 @@ fn observation_begins_after_cri_answers(context: &TrialContext) -> Result<(), Fa
 }
 
 /// Checks that nothing is changed without a terminal and without `--yes`.
-fn nothing_changes_without_consent(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy())?;
+fn nothing_changes_without_consent(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy())?;
     for command in ["migrate", "rollback", "purge"] {
         let ran = test_node.run(&[command])?;
         let expected = if command == "rollback" { 0 } else { 2 };
@@ -139,7 +139,7 @@ fn nothing_changes_without_consent(context: &TrialContext) -> Result<(), Failed>
     test_node.serves("without consent")
 }
 
-/// Starts a change on a node of [`TrialContext::with_held_start`], and waits until config.toml has new contents. The
+/// Starts a change on a node of [`NodeTestContext::with_held_start`], and waits until config.toml has new contents. The
 /// change does not continue before [`TestNode::let_start`].
 fn begin(test_node: &TestNode) -> Result<(), Failed> {
     test_node.hold_start()?;
@@ -157,8 +157,8 @@ fn begin(test_node: &TestNode) -> Result<(), Failed> {
 }
 
 /// Checks that systemd undoes a killed change at once.
-fn killed_change_is_undone(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::with_held_start())?;
+fn killed_change_is_undone(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::with_held_start())?;
     begin(&test_node)?;
     test_node
         .node
@@ -176,8 +176,8 @@ fn killed_change_is_undone(context: &TrialContext) -> Result<(), Failed> {
 }
 
 /// Checks that `rollback` first undoes an interrupted change that has no undo unit.
-fn rollback_undoes_interrupted_change(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy())?;
+fn rollback_undoes_interrupted_change(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy())?;
     test_node.record_request()?;
     test_node.traced(&["--inject=renameat2:signal=KILL:when=2"], &[], false)?;
     assert_eq!(test_node.wait_until_unit_ended()?, "signal");
@@ -195,8 +195,8 @@ fn rollback_undoes_interrupted_change(context: &TrialContext) -> Result<(), Fail
 }
 
 /// Checks that systemd undoes a hanging change when its time is over.
-fn hanging_change_is_undone(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::with_held_start())?;
+fn hanging_change_is_undone(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::with_held_start())?;
     begin(&test_node)?;
     test_node
         .node
@@ -215,8 +215,8 @@ fn hanging_change_is_undone(context: &TrialContext) -> Result<(), Failed> {
 }
 
 /// Checks that the boot guard undoes a change that was interrupted by a reset.
-fn change_is_undone_after_reset(context: &TrialContext) -> Result<(), Failed> {
-    let mut test_node = context.boot(&TrialContext::with_held_start())?;
+fn change_is_undone_after_reset(context: &NodeTestContext) -> Result<(), Failed> {
+    let mut test_node = context.boot(&NodeTestContext::with_held_start())?;
     begin(&test_node)?;
     test_node
         .node
@@ -233,8 +233,8 @@ fn change_is_undone_after_reset(context: &TrialContext) -> Result<(), Failed> {
 }
 
 /// Checks that a client can follow a running change again.
-fn running_change_can_be_followed_again(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::with_held_start())?;
+fn running_change_can_be_followed_again(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::with_held_start())?;
     begin(&test_node)?;
     test_node.let_start()?;
     let ran = test_node.run(&["status", "--follow"])?.ok()?;

@@ -1,4 +1,4 @@
-//! The findings of 168 real files on six releases, where that corpus stands beside the project.
+//! The findings in 168 real files on six releases, if the corpus is next to the project.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,21 +17,24 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     mirrorshift_tests::with_corpus(&[
         (
-            "findings::every_file_has_findings_in_order_on_every_release_and_no_panic",
-            every_file_has_findings_in_order_on_every_release_and_no_panic,
+            "findings::every_file_has_sorted_findings_on_every_release",
+            every_file_has_sorted_findings_on_every_release,
         ),
-        ("findings::files_that_nobody_could_read", files_that_nobody_could_read),
         (
-            "findings::files_that_mean_something_else_than_they_say",
-            files_that_mean_something_else_than_they_say,
+            "findings::files_with_syntax_errors_have_a_remedy",
+            files_with_syntax_errors_have_a_remedy,
         ),
-        ("findings::files_with_nothing_to_report", files_with_nothing_to_report),
+        (
+            "findings::ignored_and_misspelt_settings_are_found",
+            ignored_and_misspelt_settings_are_found,
+        ),
+        ("findings::valid_files_have_no_findings", valid_files_have_no_findings),
     ])
 }
 
 const VERSIONS: [&str; 6] = ["1.6.20", "1.7.24", "2.1.9", "2.2.1", "2.3.4", "2.4.2"];
 
-/// Every configuration, by its number.
+/// Returns every configuration by its number.
 fn files(corpus: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = std::fs::read_dir(corpus)
         .unwrap()
@@ -69,7 +72,7 @@ fn found(version: &str, bytes: &[u8]) -> Vec<Finding> {
     findings(&reading, &tree, &version)
 }
 
-fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path) {
+fn every_file_has_sorted_findings_on_every_release(corpus: &Path) {
     let files = files(corpus);
     assert_eq!(files.len(), 168);
     let mut counts: BTreeMap<FindingId, [usize; VERSIONS.len()]> = BTreeMap::new();
@@ -96,7 +99,8 @@ fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path)
             }
         }
     }
-    // What was measured with real binaries: 46 of 49 working files die on 2.2.0 and 2.2.1, and 13 stand without a version.
+    // Measured with real binaries: with 46 of 49 files that worked, CRI does not load on 2.2.0 and 2.2.1, and 13
+    // files have no `version`.
     assert_eq!(counts[&FindingId::BothByDefault], [0, 0, 0, 46, 0, 0]);
     assert_eq!(counts[&FindingId::NoVersionKey], [13, 13, 0, 0, 0, 0]);
     println!("{:28} {VERSIONS:?}", "finding");
@@ -105,7 +109,7 @@ fn every_file_has_findings_in_order_on_every_release_and_no_panic(corpus: &Path)
     }
 }
 
-/// The findings of a file by name, deprecations left out: nearly every file has them.
+/// Returns the findings of a file by name, without deprecations, which nearly every file has.
 fn ids(files: &BTreeMap<String, Vec<u8>>, name: &str, version: &str) -> Vec<&'static str> {
     let findings = found(version, &files[name]);
     let telling = findings.iter().filter(|finding| {
@@ -120,7 +124,7 @@ fn ids(files: &BTreeMap<String, Vec<u8>>, name: &str, version: &str) -> Vec<&'st
     telling.map(|finding| finding.id.as_str()).collect()
 }
 
-fn files_that_nobody_could_read(corpus: &Path) {
+fn files_with_syntax_errors_have_a_remedy(corpus: &Path) {
     let files = files(corpus);
     for version in VERSIONS {
         for (name, id) in [
@@ -146,13 +150,13 @@ fn files_that_nobody_could_read(corpus: &Path) {
     assert!(twice.what.contains("duplicate key"), "{}", twice.what);
 }
 
-fn files_that_mean_something_else_than_they_say(corpus: &Path) {
+fn ignored_and_misspelt_settings_are_found(corpus: &Path) {
     let files = files(corpus);
-    // A mirror as an array in a file without a version: nobody looks at it until 2.3, which refuses it.
+    // A mirror as an array in a file without a version: it is ignored until 2.3, which refuses it.
     assert_eq!(ids(&files, "143", "1.7.24"), ["dormant-registry"]);
     assert_eq!(ids(&files, "143", "2.1.9"), ["dormant-registry"]);
     assert_eq!(ids(&files, "143", "2.3.4"), ["wrong-type"]);
-    // A misspelt `plugins`: nothing to repair, as repairing it would kill CRI.
+    // A misspelt `plugins` must not be repaired, because then CRI would not load.
     for version in VERSIONS {
         let findings = found(version, &files["147"]);
         let typo = findings
@@ -163,7 +167,7 @@ fn files_that_mean_something_else_than_they_say(corpus: &Path) {
         assert!(typo.remedy.contains("would stop the CRI plugin"), "{typo:?}");
         assert!(typo.effect.contains("No release"), "{typo:?}");
     }
-    // Keys that slipped below a mirror.
+    // Keys that are in the table of a mirror by mistake.
     assert_eq!(ids(&files, "141", "1.7.24"), ["dormant-registry"]);
     let slipped = ids(&files, "141", "2.3.4");
     assert!(
@@ -180,13 +184,13 @@ fn files_that_mean_something_else_than_they_say(corpus: &Path) {
     }
 }
 
-fn files_with_nothing_to_report(corpus: &Path) {
+fn valid_files_have_no_findings(corpus: &Path) {
     let files = files(corpus);
     for version in VERSIONS {
         for name in ["025", "132"] {
             assert!(ids(&files, name, version).is_empty(), "{name} {version}");
         }
-        // The tables of another program's plugin are no misspelt ones.
+        // The tables of another program's plugin are not misspelt.
         for name in ["012", "046", "102", "103"] {
             let ids = ids(&files, name, version);
             assert!(!ids.contains(&"misspelt-table"), "{name} {version}: {ids:?}");

@@ -1,35 +1,35 @@
-//! A change of a running node's config.toml on real systemd and real containerd: applied, refused by containerd, killed with
-//! an owner that comes after it, and killed by a reset. Containers keep their processes in all but the last.
+//! A change of a running node's config.toml with real systemd and real containerd: applied, rejected by containerd,
+//! killed with an undo unit, and killed by a reset. Containers keep their processes except over the reset.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes, Scene};
-use mirrorshift_tests::run_on_nodes;
+use mirrorshift_tests::run_example_on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Longer than CRI has ever taken.
+/// Longer than CRI has ever taken to become ready.
 const CRI: Duration = Duration::from_secs(20);
 const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/live_change";
 const NEW: &str = "/root/new.toml";
-/// For a shell: the process of the change that runs as a unit.
+/// For a shell: the process id of the change that runs as a unit.
 const PID: &str = "pid=$(systemctl show --value --property=MainPID mirrorshift-change)";
 
-/// What a containerd comes up with: CRI reads hosts directories.
+/// Tables with which containerd starts and CRI reads hosts directories.
 const GOOD: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
-/// What leaves its unit active and its CRI dead.
+/// Tables with which the unit is active and CRI does not load.
 const BOTH: &str = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n\
     [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = [\"http://m.test\"]\n";
-/// What an upstream of the node's network serves.
+/// An image that an upstream in the node's network serves.
 const IMAGE: &str = "ghcr.io/live/change:1";
-/// What it does not start with at all.
+/// Text with which containerd does not start.
 const BROKEN: &str = "[plugins.\n";
 
 fn main() -> ExitCode {
-    run_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "systemd_change", "live_change", run)
+    run_example_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "systemd_change", "live_change", run)
 }
 
 fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
@@ -54,7 +54,7 @@ fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fai
         node.run(&["systemctl", "reset-failed", "containerd"])?.ok()?;
     }
 
-    // Killed by hand at a moment when the new files are in force, with an owner that systemd starts after it.
+    // Killed while the new files are in place, with an undo that systemd starts after it.
     node.write(NEW, with(BOTH))?;
     let run = format!(
         "systemd-run --unit=mirrorshift-change --property=KillSignal=SIGKILL --property=TimeoutStopSec=60 \
@@ -66,15 +66,15 @@ fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fai
     })?;
     node.run(&["systemctl", "kill", "--signal=SIGKILL", "mirrorshift-change"])?
         .ok()?;
-    node.until("the owner does not undo it", CRI, || {
+    node.until("the undo unit does not undo the change", CRI, || {
         let state = node.show("mirrorshift-change.service", "ActiveState")?;
         Ok((state == "failed" || state == "inactive").then_some(()))
     })?;
-    serves(&node, &old, "undone by its owner")?;
-    assert_eq!(node.pids()?, before, "undone by its owner");
+    serves(&node, &old, "undone by the undo unit")?;
+    assert_eq!(node.pids()?, before, "undone by the undo unit");
     node.log_flows(&workload, 20, CRI)?;
 
-    // Stopped, where no owner comes after it: another one ends it first.
+    // Stopped without an undo unit; another run ends it first.
     node.run(&["systemctl", "reset-failed"])?.ok()?;
     let run = format!(
         "systemd-run --unit=mirrorshift-change {PROGRAM} apply {NEW}; {PID}; \
@@ -97,12 +97,12 @@ fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fai
         .stdout;
     assert_eq!(refused.code, 6, "{}{}{log}", refused.stdout, refused.stderr);
     node.run(&[PROGRAM, "undo"])?.ok()?;
-    serves(&node, &old, "stopped, and ended by another owner")?;
-    assert_eq!(node.pids()?, before, "stopped, and ended by another owner");
+    serves(&node, &old, "stopped, and undone by another run")?;
+    assert_eq!(node.pids()?, before, "stopped, and undone by another run");
 
-    // Stopped, and then the machine is reset: only the guard is left.
+    // Stopped, and then the node is reset: only the boot guard is left.
     node.run(&["systemctl", "reset-failed"])?.ok()?;
-    // Away from the pipes of this call, which would not end while a stopped process holds them.
+    // Without the pipes of this call, which would stay open while a stopped process has them.
     let stopped = format!(
         "{PROGRAM} apply {NEW} </dev/null >/dev/null 2>&1 & pid=$!; \
          until ! cmp -s {CONFIG} /root/old.toml; do :; done; kill -STOP $pid"
@@ -112,11 +112,11 @@ fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fai
     node.reset()?;
     serves(&node, &old, "undone at a boot")?;
 
-    // And one that is good.
+    // A change that settles.
     let sandbox = node.start_workload("two")?;
     node.log_flows(&sandbox, 20, CRI)?;
     let before = node.pids()?;
-    verifies(&node, containerd, &old)?;
+    unpulled_image_and_remaining_mirrors_undo_the_change(&node, containerd, &old)?;
     node.write(NEW, with(GOOD))?;
     node.serve(IMAGE)?;
     let ran = node.run(&[PROGRAM, "apply", NEW, IMAGE])?.ok()?;
@@ -127,22 +127,26 @@ fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fai
     node.log_flows(&sandbox, 50, CRI)?;
     let again = node.run(&[PROGRAM, "apply", NEW, IMAGE])?.ok()?;
     assert_eq!(again.stdout, "Nothing\n");
-    take_back(&node, &old, &with(GOOD))?;
+    roll_back(&node, &old, &with(GOOD))?;
     if containerd.version.starts_with("1.7.") {
-        stays_loud(&node, &old)?;
+        failed_undo_requires_an_operator(&node, &old)?;
     }
-    assert_eq!(node.pids()?, before, "taken back");
+    assert_eq!(node.pids()?, before, "after the rollback");
     node.log_flows(&sandbox, 20, CRI)?;
     let seconds = began.elapsed().as_secs_f32();
     eprintln!(
-        "containerd {}: refused twice, killed, reset, settled and taken back in {seconds:.1} s",
+        "containerd {}: refused twice, killed, reset, settled and rolled back in {seconds:.1} s",
         containerd.version
     );
     Ok(())
 }
 
-/// Serving is not all: an image that cannot be pulled, and mirrors that are still in force, undo a change too.
-fn verifies(node: &Node, containerd: &Containerd, old: &[u8]) -> Result<(), Failed> {
+/// Checks that a change is also undone if an image cannot be pulled, or if mirrors are still in use.
+fn unpulled_image_and_remaining_mirrors_undo_the_change(
+    node: &Node,
+    containerd: &Containerd,
+    old: &[u8],
+) -> Result<(), Failed> {
     node.write(NEW, [old, GOOD.as_bytes()].concat())?;
     let ran = node.run(&[PROGRAM, "apply", NEW, "nowhere.test/none:1"])?;
     let said = "the image `nowhere.test/none:1` cannot be pulled";
@@ -161,7 +165,7 @@ fn verifies(node: &Node, containerd: &Containerd, old: &[u8]) -> Result<(), Fail
     let imports = b"imports = [\"/etc/containerd/conf.d/*.toml\"]\n";
     node.write(NEW, [imports, old].concat())?;
     let ran = node.run(&[PROGRAM, "apply", NEW])?;
-    // 1.6.20 keeps no list of what it calls deprecated, so nothing is asked of it.
+    // 1.6.20 reports no deprecations, so the check does not apply to it.
     if containerd.version.starts_with("1.6.") {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         node.run(&[PROGRAM, "rollback"])?.ok()?;
@@ -177,17 +181,17 @@ fn verifies(node: &Node, containerd: &Containerd, old: &[u8]) -> Result<(), Fail
     serves(node, old, "mirrors that are left")
 }
 
-/// Rolls the last change back: in vain, killed, and for good.
-fn take_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
-    // What the node ran before is not what its unit wants to run today.
+/// Rolls the last change back: without success, killed, and with success.
+fn roll_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
+    // The unit now requires something that the old configuration does not have.
     let folder = "/etc/systemd/system/containerd.service.d";
     let wants = "[Service]\nExecStartPre=/usr/bin/grep -q config_path /etc/containerd/config.toml\n";
     node.run(&["mkdir", "-p", folder])?.ok()?;
     node.write(&format!("{folder}/wants.conf"), wants)?;
     node.run(&["systemctl", "daemon-reload"])?.ok()?;
     let ran = node.run(&[PROGRAM, "rollback"])?;
-    assert_eq!(ran.code, 4, "rolled back in vain: {}{}", ran.stdout, ran.stderr);
-    serves(node, new, "rolled back in vain")?;
+    assert_eq!(ran.code, 4, "after a failed rollback: {}{}", ran.stdout, ran.stderr);
+    serves(node, new, "after a failed rollback")?;
     node.run(&["rm", "-r", folder])?.ok()?;
     node.run(&["systemctl", "daemon-reload"])?.ok()?;
 
@@ -196,7 +200,7 @@ fn take_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
         "systemd-run --unit=mirrorshift-change --property=KillSignal=SIGKILL --property=TimeoutStopSec=60 \
          --property='ExecStopPost={PROGRAM} undo' {PROGRAM} rollback"
     );
-    // At once and not by way of systemd, as all of it takes no longer than a restart.
+    // Killed immediately instead of by systemd, because the whole rollback takes no longer than a restart.
     let kill = format!("{run}; {PID}; until cmp -s {CONFIG} /root/old.toml; do :; done; kill -KILL $pid");
     node.run(&["sh", "-c", &kill])?.ok()?;
     node.until("the owner does not undo the rollback", CRI, || {
@@ -214,9 +218,9 @@ fn take_back(node: &Node, old: &[u8], new: &[u8]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// An undo that fails calls for a person, who mends what is broken and asks again.
-fn stays_loud(node: &Node, old: &[u8]) -> Result<(), Failed> {
-    // The first start with other files takes containerd's own program away.
+/// Checks that a failed undo requires an operator: after a repair, `rollback` succeeds.
+fn failed_undo_requires_an_operator(node: &Node, old: &[u8]) -> Result<(), Failed> {
+    // The first start with other files removes containerd's program.
     let folder = "/etc/systemd/system/containerd.service.d";
     let spoil = "#!/bin/sh\ncmp -s /etc/containerd/config.toml /root/old.toml && exit\n\
         test -e /root/containerd && exit\nmv /usr/bin/containerd /root/containerd\ncp /bin/false /usr/bin/containerd\n";
@@ -228,7 +232,7 @@ fn stays_loud(node: &Node, old: &[u8]) -> Result<(), Failed> {
     node.write(NEW, [old, GOOD.as_bytes()].concat())?;
     let ran = node.run(&[PROGRAM, "apply", NEW])?;
     assert_eq!(ran.code, 5, "{}{}", ran.stdout, ran.stderr);
-    assert_eq!(node.read(CONFIG)?, old, "the files are back all the same");
+    assert_eq!(node.read(CONFIG)?, old, "the original files were not restored");
     let status = node.run(&[PROGRAM, "status"])?.ok()?.stdout;
     assert!(status.contains("a person is needed"), "{status}");
     let line = node.until("the console says nothing", CRI, || {
@@ -246,7 +250,7 @@ fn stays_loud(node: &Node, old: &[u8]) -> Result<(), Failed> {
     serves(node, old, "mended")
 }
 
-/// CRI is ready with `config`, and no guard is left.
+/// Checks that CRI is ready with `config`, and that no boot guard is left.
 fn serves(node: &Node, config: &[u8], why: &str) -> Result<(), Failed> {
     if let Err(error) = node.wait_cri(CRI) {
         let script = format!(

@@ -1,13 +1,13 @@
-//! The program on machines with a kernel of their own, one hierarchy of control groups and `/etc` and `/var` on different file
-//! systems: rehearsed, changed, killed and taken back under containers that run; and with a clock that is set back a year,
-//! which no other part of the suite can do.
+//! The program on virtual machines with their own kernel, a unified control group hierarchy, and `/etc` and `/var` on
+//! different file systems: rehearsed, migrated, killed and rolled back with running containers; and with a clock that
+//! is set back a year, which only these tests can do.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::Process;
 use mirrorshift_tests::lab::{Containerd, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::node_trials::{CONFIG, MIRRORS, PROGRAM, TestNode, UNIT, small};
+use mirrorshift_tests::node_tests::{CONFIG, MIRRORS, PROGRAM, TestNode, UNIT, small};
 use mirrorshift_tests::{Ran, Tool, all_skipped, skipped};
 use std::collections::BTreeMap;
 use std::io;
@@ -16,20 +16,32 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The newest release: an emulator takes minutes for each.
+/// Only the newest release, because an emulator takes minutes for each.
 const LINES: [&str; 1] = ["2.4"];
-/// An emulator takes its time, on processors that others use too.
+/// Longer than CRI has ever taken to become ready on a busy machine.
 const CRI: Duration = Duration::from_mins(3);
-/// An emulated processor needs more time than the usual deadlines give.
+/// An emulated processor needs more time than the default limits.
 const PATIENT: [&str; 3] = ["--yes", "--serve-within", "2m"];
 
-type Run = fn(Bench) -> Result<(), Failed>;
+type Run = fn(VmBench) -> Result<(), Failed>;
 
 const TRIALS: [(&str, Run); 4] = [
-    ("there_and_back", there_and_back),
-    ("clock_set_back_before", clock_set_back_before),
-    ("clock_set_back_in_the_middle", clock_set_back_in_the_middle),
-    ("clock_set_back_while_it_is_down", clock_set_back_while_it_is_down),
+    (
+        "containers_survive_migrate_and_rollback",
+        containers_survive_migrate_and_rollback,
+    ),
+    (
+        "clock_set_back_before_a_change_is_refused",
+        clock_set_back_before_a_change_is_refused,
+    ),
+    (
+        "clock_set_back_during_a_change_is_ignored",
+        clock_set_back_during_a_change_is_ignored,
+    ),
+    (
+        "clock_set_back_while_down_is_ignored",
+        clock_set_back_while_down_is_ignored,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -41,7 +53,7 @@ fn main() -> ExitCode {
     let program = match Tool::program().and_then(small) {
         Ok(program) => Arc::new(program),
         Err(error) => {
-            eprintln!("there is no program to try: {error}");
+            eprintln!("the program cannot be built: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -56,7 +68,7 @@ fn main() -> ExitCode {
                     let (machines, program) = (Arc::clone(&machines), Arc::clone(&program));
                     let (shared, containerd) = (Arc::clone(&shared), containerd.clone());
                     Trial::test(name, move || {
-                        run(Bench::new(&shared, &machines, &containerd, &program)?)
+                        run(VmBench::new(&shared, &machines, &containerd, &program)?)
                     })
                 }
                 Err(why) => skipped(&name, &why.to_string()),
@@ -66,15 +78,15 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A machine with live mirrors, and a container that runs.
-struct Bench {
+/// A machine with mirrors that are in use, and a running container.
+struct VmBench {
     machine: Machine,
     old: String,
     pids: BTreeMap<String, Process>,
 }
 
-impl Bench {
-    /// Every trial goes on from the same machine, which the first of them boots.
+impl VmBench {
+    /// Boots the machine of the first test; every test continues from its saved state.
     fn new(
         shared: &Mutex<Option<Arc<Frozen>>>,
         machines: &Machines,
@@ -104,7 +116,7 @@ impl Bench {
         })
     }
 
-    /// Runs the program, which must end with `code`.
+    /// Runs the program, whose exit code must be `code`.
     fn ends(&mut self, code: i32, words: &[&str]) -> Result<Ran, Failed> {
         let ran = self.machine.run(&[&[PROGRAM], words].concat())?;
         self.is(code, ran)
@@ -124,12 +136,12 @@ impl Bench {
         Err(format!("ended with {found} and not {code}: {stdout}{stderr}\n{journal}").into())
     }
 
-    /// `migrate` or `rollback`.
+    /// Runs `migrate` or `rollback`.
     fn changes(&mut self, command: &str) -> Result<Ran, Failed> {
         self.ends(0, &[&[command][..], &PATIENT].concat())
     }
 
-    /// `migrate` refuses for `reason` and says what to do about it.
+    /// Checks that `migrate` refuses for `reason` and prints the hint.
     fn refuses(&mut self, reason: &str, hint: &str) -> Result<(), Failed> {
         let json = ["--output", "json"];
         let ran = self.ends(3, &[&["migrate"][..], &PATIENT, &json].concat())?;
@@ -140,13 +152,13 @@ impl Bench {
         self.serves(reason)
     }
 
-    /// CRI is ready, containers run on, and no guard is left.
+    /// Checks that CRI is ready, that containers still run, and that no boot guard is left.
     fn serves(&mut self, why: &str) -> Result<(), Failed> {
         self.machine.wait_cri(CRI)?;
         assert_eq!(
             self.machine.pids()?,
             self.pids,
-            "{why}: containers have other processes"
+            "{why}: the processes of containers changed"
         );
         self.no_guard_is_left(why)
     }
@@ -172,7 +184,7 @@ impl Bench {
         Ok(self.machine.run(&["sh", "-ec", script])?.ok()?.stdout)
     }
 
-    /// A year back, from now on. What was stamped before is of the future.
+    /// Sets the clock back a year. All earlier times are then in the future.
     fn clock_back(&mut self) -> Result<(), Failed> {
         let (before, after) = {
             let said = self.script("date +%Y%m; date -s '1 year ago' > /dev/null; date +%Y%m")?;
@@ -192,7 +204,7 @@ impl Bench {
     }
 }
 
-fn there_and_back(mut bench: Bench) -> Result<(), Failed> {
+fn containers_survive_migrate_and_rollback(mut bench: VmBench) -> Result<(), Failed> {
     let kind = bench.script("stat -fc %T /sys/fs/cgroup")?;
     assert_eq!(kind.trim(), "cgroup2fs");
     let ran = bench.changes("migrate")?;
@@ -202,7 +214,7 @@ fn there_and_back(mut bench: Bench) -> Result<(), Failed> {
     bench.changes("migrate")?;
     bench.back_and_forth()?;
 
-    // Killed when the new files are in force: systemd has it undone.
+    // Killed when the new files are in place: systemd starts the undo.
     let kill = format!(
         "{PROGRAM} migrate --yes --serve-within 2m & until grep -q config_path {CONFIG}; do :; done; \
          systemctl kill --signal=SIGKILL {UNIT}; wait $!"
@@ -213,11 +225,12 @@ fn there_and_back(mut bench: Bench) -> Result<(), Failed> {
     bench.serves("killed")
 }
 
-/// Whether containerd has read its files as they are, their times no longer tell. What the message advises helps.
-fn clock_set_back_before(mut bench: Bench) -> Result<(), Failed> {
+/// Checks that `migrate` refuses when file times no longer show whether containerd has read its files, and that the
+/// hint helps.
+fn clock_set_back_before_a_change_is_refused(mut bench: VmBench) -> Result<(), Failed> {
     bench.clock_back()?;
     bench.refuses("unknown", "touch")?;
-    // Nor does a restart alone make it plain: the file would be newer for a year.
+    // A restart is not enough: the file would be newer for a year.
     bench.script("systemctl restart containerd")?;
     bench.refuses("unknown", "touch")?;
     bench.script(&format!("touch {CONFIG}; systemctl restart containerd"))?;
@@ -226,8 +239,9 @@ fn clock_set_back_before(mut bench: Bench) -> Result<(), Failed> {
     bench.back_and_forth()
 }
 
-/// What a change times, it times by a clock that nobody sets; and the way back is open, although times tell nothing any more.
-fn clock_set_back_in_the_middle(mut bench: Bench) -> Result<(), Failed> {
+/// Checks that a change measures time with a monotonic clock, and that a rollback is possible although file times are
+/// not usable.
+fn clock_set_back_during_a_change_is_ignored(mut bench: VmBench) -> Result<(), Failed> {
     for step in ["armed", "restarting"] {
         bench.machine.begin(&[&[PROGRAM, "migrate"][..], &PATIENT].concat())?;
         bench.machine.said(step)?;
@@ -241,15 +255,15 @@ fn clock_set_back_in_the_middle(mut bench: Bench) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The guard tells boots apart by their names, not by their times.
-fn clock_set_back_while_it_is_down(mut bench: Bench) -> Result<(), Failed> {
+/// Checks that the boot guard identifies boots by their id and not by their time.
+fn clock_set_back_while_down_is_ignored(mut bench: VmBench) -> Result<(), Failed> {
     bench.machine.begin(&[&[PROGRAM, "migrate"][..], &PATIENT].concat())?;
     bench.machine.said("restarting")?;
     let today = bench.script("date -u +%F")?;
     let time = bench.script("date -u -d '1 year ago' +%FT%T")?;
     bench.machine.cut()?;
     bench.machine.boot_again_at(time.trim())?;
-    // systemd lets no clock be of a time before its own making.
+    // systemd does not accept a time before its own build.
     let now = bench.script("date -u +%F")?;
     assert!(now < today, "the clock was not set: {now}");
     bench.machine.wait_cri(CRI)?;
@@ -257,7 +271,7 @@ fn clock_set_back_while_it_is_down(mut bench: Bench) -> Result<(), Failed> {
     bench.is_old("booted")?;
     let journal: serde_json::Value = serde_json::from_str(&bench.ends(0, &["status", "--output", "json"])?.stdout)?;
     assert_eq!(journal["phase"], "idle", "{journal}");
-    // No container outlives a boot.
+    // No container survives a boot.
     bench.pids = bench.machine.pids()?;
     bench.changes("migrate")?;
     bench.back_and_forth()

@@ -11,7 +11,7 @@ pub(crate) fn invalid_policy_keeps_the_last_valid_one(world: &mut World) -> Resu
     let migrated = world.files()?;
 
     world.policy("mode: rollback\nwildcards: drop\n")?;
-    for (node, said) in world.told("PolicyValid", "False", "Invalid")? {
+    for (node, said) in world.wait_for_condition("PolicyValid", "False", "Invalid")? {
         assert!(
             said.contains("policy.yaml:4") && said.contains("wildcards"),
             "{node}: {said}"
@@ -22,12 +22,12 @@ pub(crate) fn invalid_policy_keeps_the_last_valid_one(world: &mut World) -> Resu
     world.all("Migrated")?;
 
     world.kubectl(&["delete", "configmap", "mirrorshift-policy"])?;
-    world.told("PolicyValid", "False", "Missing")?;
+    world.wait_for_condition("PolicyValid", "False", "Missing")?;
     world.all("Migrated")?;
     assert_eq!(world.files()?, migrated, "an invalid policy changed a file");
 
     world.policy("mode: migrate\n")?;
-    world.told("PolicyValid", "True", "Read")?;
+    world.wait_for_condition("PolicyValid", "True", "Read")?;
     // Whichever of them a node reads, the last one takes effect.
     for mode in ["rollback", "observe", "migrate", "rollback"] {
         world.policy(&format!("mode: {mode}\n"))?;

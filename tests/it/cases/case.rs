@@ -47,10 +47,6 @@ pub(crate) type Etc = BTreeMap<String, (u32, Option<Vec<u8>>)>;
 
 impl Case {
     /// Returns every case, sorted by name.
-    ///
-    /// # Errors
-    ///
-    /// A folder without a `case.toml` that can be read.
     pub(crate) fn all() -> io::Result<Vec<Self>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
         let mut cases = Vec::new();

@@ -1,17 +1,17 @@
-//! Bad luck with files and disks.
+//! Faults of files and disks.
 
 use crate::{Held, background, ended, reaches, refusal, refused};
 use libtest_mimic::Failed;
-use mirrorshift_tests::node_trials::{CONFIG, CRI, MIRRORS, TestNode, TrialContext};
+use mirrorshift_tests::node_tests::{CONFIG, CRI, MIRRORS, NodeTestContext, TestNode};
 use std::thread::sleep;
 use std::time::Duration;
 
-pub(crate) fn import_appears(context: &TrialContext) -> Result<(), Failed> {
+pub(crate) fn import_appears(context: &NodeTestContext) -> Result<(), Failed> {
     let imports = format!(
         "imports = [\"/etc/containerd/conf.d/*.toml\"]\n{}",
         TestNode::config(MIRRORS)
     );
-    let test_node = context.boot(&TrialContext::legacy().file(CONFIG, &imports))?;
+    let test_node = context.boot(&NodeTestContext::legacy().file(CONFIG, &imports))?;
     test_node.node.run(&["mkdir", "/etc/containerd/conf.d"])?.ok()?;
     let held = Held::begin(&test_node)?;
     let child = background(&test_node, &[])?;
@@ -27,9 +27,9 @@ pub(crate) fn import_appears(context: &TrialContext) -> Result<(), Failed> {
     test_node.serves("an import appeared")
 }
 
-/// What an editor writes between the last look at a file and its exchange is neither lost nor covered.
-pub(crate) fn edited_by_somebody_else(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy())?;
+/// Checks that an edit between the last check of a file and its replacement is neither lost nor hidden.
+pub(crate) fn edit_during_the_change_is_kept(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy())?;
     let count = "find /etc/containerd/certs.d -name hosts.toml 2>/dev/null | wc -l";
     let made = || test_node.node.run(&["sh", "-c", count]).map(|ran| ran.stdout);
     test_node.migrate(0, &[])?;
@@ -37,13 +37,13 @@ pub(crate) fn edited_by_somebody_else(context: &TrialContext) -> Result<(), Fail
     let all = made()?;
     test_node.run(&["rollback", "--yes"])?.ok()?;
     let invocation = test_node.node.show("containerd.service", "InvocationID")?;
-    // Each exchange waits after it was decided on; that of config.toml is the last one.
+    // Each rename is delayed after it was decided. The rename of config.toml is the last one.
     let run = test_node.traced(
         &["--trace=renameat2", "--inject=renameat2:delay_enter=1500000"],
         &[],
         true,
     )?;
-    test_node.node.until("the other files are never there", CRI, || {
+    test_node.node.until("the other files were not created", CRI, || {
         Ok((made()? == all).then_some(()))
     })?;
     sleep(Duration::from_millis(300));
@@ -60,9 +60,9 @@ pub(crate) fn edited_by_somebody_else(context: &TrialContext) -> Result<(), Fail
     let code = test_node.wait_for_traced_exit_code(&run)?;
     let trace = String::from_utf8_lossy(&test_node.node.read("/root/trace")?).into_owned();
     let exchanges = trace.matches("RENAME_EXCHANGE").count();
-    assert!(exchanges >= 2, "it was not exchanged and given back: {trace}");
+    assert!(exchanges >= 2, "config.toml was not replaced and restored: {trace}");
     assert!(code == 3 || code == 4, "{code}");
-    assert!(test_node.node.read(CONFIG)? == edited, "the edit is gone");
+    assert!(test_node.node.read(CONFIG)? == edited, "the edit was lost");
     let now = test_node.node.show("containerd.service", "InvocationID")?;
     assert_eq!(
         now, invocation,
@@ -71,34 +71,34 @@ pub(crate) fn edited_by_somebody_else(context: &TrialContext) -> Result<(), Fail
     test_node.serves("edited")
 }
 
-pub(crate) fn bind_mounted(context: &TrialContext) -> Result<(), Failed> {
+pub(crate) fn bind_mounted(context: &NodeTestContext) -> Result<(), Failed> {
     refused(
         context,
-        &TrialContext::legacy(),
+        &NodeTestContext::legacy(),
         &format!("mount --bind {CONFIG} {CONFIG}"),
         "mounted",
     )
 }
 
-pub(crate) fn read_only(context: &TrialContext) -> Result<(), Failed> {
+pub(crate) fn read_only(context: &NodeTestContext) -> Result<(), Failed> {
     let script = "mount --bind /etc/containerd /etc/containerd; mount -o remount,bind,ro /etc/containerd";
-    refused(context, &TrialContext::legacy(), script, "read-only")
+    refused(context, &NodeTestContext::legacy(), script, "read-only")
 }
 
-pub(crate) fn link_out(context: &TrialContext) -> Result<(), Failed> {
+pub(crate) fn link_out(context: &NodeTestContext) -> Result<(), Failed> {
     let script = format!(
         "mkdir /root/elsewhere; mv {CONFIG} /root/elsewhere/; ln -s /root/elsewhere/config.toml {CONFIG}; \
         systemctl restart containerd; sleep 1"
     );
-    refused(context, &TrialContext::legacy(), &script, "outside")
+    refused(context, &NodeTestContext::legacy(), &script, "outside")
 }
 
-pub(crate) fn immutable(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy())?;
+pub(crate) fn immutable(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy())?;
     if test_node.node.run(&["chattr", "+i", CONFIG])?.code != 0 {
         return Err("the node's file system has no immutable files".into());
     }
-    // The mark is a change of the file, which containerd must not be older than.
+    // Setting the flag changes the file's ctime, and containerd must have started after that.
     test_node.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
     test_node.node.wait_cri(CRI)?;
     refusal(&test_node, &[], "protected")?;
@@ -107,9 +107,9 @@ pub(crate) fn immutable(context: &TrialContext) -> Result<(), Failed> {
     test_node.nothing_is_left("immutable")
 }
 
-/// No byte is left where the journal lies: found out before anything is touched.
-pub(crate) fn full_journal_disk(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy().disk("/var/lib/mirrorshift", "size=64m"))?;
+/// Checks that a full disk of the journal is detected before anything is changed.
+pub(crate) fn full_journal_disk(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy().disk("/var/lib/mirrorshift", "size=64m"))?;
     test_node.node.run(&[
         "sh",
         "-c",
@@ -121,16 +121,16 @@ pub(crate) fn full_journal_disk(context: &TrialContext) -> Result<(), Failed> {
     test_node.serves("full")?;
     test_node.node.run(&["rm", "/var/lib/mirrorshift/full"])?.ok()?;
     test_node.migrate(0, &[])?;
-    test_node.serves("room again")?;
-    test_node.is_new("room again")
+    test_node.serves("with free space")?;
+    test_node.is_new("with free space")
 }
 
-pub(crate) fn full_configuration_disk(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy().disk("/etc/containerd", "size=1m"))?;
+pub(crate) fn full_configuration_disk(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy().disk("/etc/containerd", "size=1m"))?;
     test_node
         .node
         .run(&["sh", "-c", "cat /dev/zero > /etc/containerd/full 2>/dev/null; true"])?;
-    // A disk in memory is one more reason.
+    // Because this disk is a tmpfs, there is a second reason.
     let ran = test_node.migrate(3, &[])?;
     assert!(ran.stderr.contains("has 0 bytes free"), "{}", ran.stderr);
     test_node.is_old("full")?;
@@ -138,14 +138,16 @@ pub(crate) fn full_configuration_disk(context: &TrialContext) -> Result<(), Fail
     test_node.serves("full")
 }
 
-/// The unit names another file: the usual one is not the one to change, and with `--config` the right one is.
-pub(crate) fn another_config(context: &TrialContext) -> Result<(), Failed> {
+/// The unit names another file. The default file must not be changed; with `--config` the right file is.
+pub(crate) fn another_config(context: &NodeTestContext) -> Result<(), Failed> {
     let other = "/etc/containerd/other.toml";
-    let options = TrialContext::legacy().file(other, &TestNode::config(MIRRORS)).drop_in(
-        "containerd.service",
-        "other",
-        &format!("[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config {other}\n"),
-    );
+    let options = NodeTestContext::legacy()
+        .file(other, &TestNode::config(MIRRORS))
+        .drop_in(
+            "containerd.service",
+            "other",
+            &format!("[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config {other}\n"),
+        );
     let test_node = context.boot(&options)?;
     refusal(&test_node, &[], "other-file")?;
     test_node.migrate(0, &["--config", other])?;
@@ -156,18 +158,18 @@ pub(crate) fn another_config(context: &TrialContext) -> Result<(), Failed> {
     Ok(())
 }
 
-pub(crate) fn another_root(context: &TrialContext) -> Result<(), Failed> {
+pub(crate) fn another_root(context: &NodeTestContext) -> Result<(), Failed> {
     let root = format!("root = \"/data/containerd\"\n{}", TestNode::config(MIRRORS));
-    let test_node = context.boot(&TrialContext::legacy().file(CONFIG, &root).disk("/data", "size=256m"))?;
+    let test_node = context.boot(&NodeTestContext::legacy().file(CONFIG, &root).disk("/data", "size=256m"))?;
     test_node.migrate(0, &[])?;
     test_node.serves("migrated")?;
     test_node.is_new("migrated")
 }
 
 /// Mirrors in both files.
-pub(crate) fn root_file_and_drop_in(context: &TrialContext) -> Result<(), Failed> {
-    let drop_in = mirrorshift_tests::node_trials::DROP_IN;
-    let options = TrialContext::two_files();
+pub(crate) fn root_file_and_drop_in(context: &NodeTestContext) -> Result<(), Failed> {
+    let drop_in = mirrorshift_tests::node_tests::DROP_IN;
+    let options = NodeTestContext::two_files();
     let mut test_node = context.boot(&options)?;
     let routes = |test_node: &mut TestNode, run: &str| -> Result<Vec<String>, Failed> {
         let mut asked = test_node.asked(&format!("quay.io/{run}/one:1"))?;
@@ -186,16 +188,16 @@ pub(crate) fn root_file_and_drop_in(context: &TrialContext) -> Result<(), Failed
     Ok(())
 }
 
-pub(crate) fn noexec(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy().disk("/var/lib/mirrorshift", "size=64m,noexec"))?;
+pub(crate) fn noexec(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy().disk("/var/lib/mirrorshift", "size=64m,noexec"))?;
     let ran = test_node.migrate(3, &[])?;
     assert!(ran.stderr.contains("noexec"), "{}", ran.stderr);
     test_node.is_old("noexec")?;
     test_node.serves("noexec")
 }
 
-pub(crate) fn corrupt_journal(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy())?;
+pub(crate) fn corrupt_journal(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy())?;
     test_node.migrate(0, &[])?;
     let journal = "/var/lib/mirrorshift/journal.json";
     let whole = test_node.node.read(journal)?;
@@ -209,7 +211,7 @@ pub(crate) fn corrupt_journal(context: &TrialContext) -> Result<(), Failed> {
         }
     }
     test_node.node.write(journal, &whole)?;
-    // A backup that is not what it was.
+    // The backup was modified.
     let backup = test_node
         .node
         .run(&["sh", "-c", "ls /var/lib/mirrorshift/changes/*/* | tail -1"])?
@@ -218,16 +220,17 @@ pub(crate) fn corrupt_journal(context: &TrialContext) -> Result<(), Failed> {
     test_node.node.write(backup.trim(), "other")?;
     let ran = test_node.run(&["rollback", "--yes"])?;
     assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
-    assert!(test_node.node.read(CONFIG)? == migrated, "config.toml was touched");
+    assert!(test_node.node.read(CONFIG)? == migrated, "config.toml was changed");
     test_node.node.write(backup.trim(), &kept)?;
     test_node.run(&["rollback", "--yes"])?.ok()?;
     test_node.serves("rolled back")?;
     test_node.is_old("rolled back")
 }
 
-/// The disk of the journal has room for one page more each time, so that each write is the first that fails.
-pub(crate) fn less_and_less_space(context: &TrialContext) -> Result<(), Failed> {
-    let test_node = context.boot(&TrialContext::legacy().disk("/var/lib/mirrorshift", "size=64m"))?;
+/// Leaves room for one more page on the journal's disk in each round, so that each write is once the first that
+/// fails.
+pub(crate) fn less_and_less_space(context: &NodeTestContext) -> Result<(), Failed> {
+    let test_node = context.boot(&NodeTestContext::legacy().disk("/var/lib/mirrorshift", "size=64m"))?;
     test_node.record_request()?;
     let (mut refused, mut settled) = (0, 0);
     for pages in 0..16 {
@@ -257,14 +260,14 @@ pub(crate) fn less_and_less_space(context: &TrialContext) -> Result<(), Failed> 
     }
     assert!(refused > 0, "there was always room: {settled} settled");
     test_node.migrate(0, &[])?;
-    test_node.serves("with room")?;
-    test_node.is_new("with room")
+    test_node.serves("with free space")?;
+    test_node.is_new("with free space")
 }
 
-/// A node on which a change is made again and again, and how often it writes the journal.
-fn much_changed(context: &TrialContext) -> Result<(TestNode, usize), Failed> {
+/// A node for many changes, and the number of times that a change writes the journal.
+fn much_changed(context: &NodeTestContext) -> Result<(TestNode, usize), Failed> {
     let often = "[Unit]\nStartLimitIntervalSec=0\n";
-    let test_node = context.boot(&TrialContext::legacy().drop_in("containerd.service", "often", often))?;
+    let test_node = context.boot(&NodeTestContext::legacy().drop_in("containerd.service", "often", often))?;
     test_node.record_request()?;
     let run = test_node.traced(&["--trace=renameat"], &[], true)?;
     assert_eq!(test_node.wait_for_traced_exit_code(&run)?, 0);
@@ -275,26 +278,27 @@ fn much_changed(context: &TrialContext) -> Result<(TestNode, usize), Failed> {
     Ok((test_node, writes))
 }
 
-/// The exit code of a change whose journal cannot be written any more from its write number `from` on.
+/// Returns the exit code of a change whose journal cannot be written from write number `from` on.
 fn journal_fails(test_node: &TestNode, from: usize) -> Result<i64, Failed> {
     let inject = format!("--inject=renameat:error=EIO:when={from}+");
     let run = test_node.traced(&["--trace=renameat", &inject], &[], true)?;
     test_node.wait_for_traced_exit_code(&run)
 }
 
-/// The journal cannot be written at all, as on a disk that fails: refused.
-pub(crate) fn journal_disk_is_gone(context: &TrialContext) -> Result<(), Failed> {
+/// Checks that a change is refused if its journal cannot be written, as on a failing disk.
+pub(crate) fn journal_disk_is_gone(context: &NodeTestContext) -> Result<(), Failed> {
     let (test_node, _) = much_changed(context)?;
     assert_eq!(journal_fails(&test_node, 1)?, 3);
     test_node.serves("refused")?;
     test_node.is_old("refused")?;
     test_node.migrate(0, &[])?;
-    test_node.serves("with a disk")?;
-    test_node.is_new("with a disk")
+    test_node.serves("with a working disk")?;
+    test_node.is_new("with a working disk")
 }
 
-/// From some later write on it cannot: the change stops where it is, and its owner, who can write again, undoes it.
-pub(crate) fn journal_disk_goes(context: &TrialContext) -> Result<(), Failed> {
+/// Checks that a change stops when a later write of the journal fails, and that the undo unit, which can write again,
+/// undoes it.
+pub(crate) fn journal_disk_goes(context: &NodeTestContext) -> Result<(), Failed> {
     let (test_node, writes) = much_changed(context)?;
     assert!(writes > 8, "it writes {writes} times");
     for from in (2..writes).step_by(3).chain([writes]) {
@@ -307,18 +311,18 @@ pub(crate) fn journal_disk_goes(context: &TrialContext) -> Result<(), Failed> {
         test_node.is_new(&why)?;
         test_node.run(&["rollback", "--yes"])?.ok()?;
     }
-    // Once more than it writes: nothing fails.
+    // One more than the number of writes: nothing fails.
     assert_eq!(journal_fails(&test_node, writes + 1)?, 0);
     test_node.serves("written")?;
     test_node.is_new("written")
 }
 
-/// What stood there before a healing change is dead: going back is refused before anything is touched.
-pub(crate) fn rollback_that_no_longer_loads(context: &TrialContext) -> Result<(), Failed> {
+/// The files before a change that repaired CRI do not load, so a rollback is refused before anything is changed.
+pub(crate) fn rollback_that_no_longer_loads(context: &NodeTestContext) -> Result<(), Failed> {
     let both = format!(
         "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n{MIRRORS}"
     );
-    let test_node = context.boot_bare(&TrialContext::legacy().file(CONFIG, &TestNode::config(&both)))?;
+    let test_node = context.boot_bare(&NodeTestContext::legacy().file(CONFIG, &TestNode::config(&both)))?;
     test_node.migrate(0, &[])?;
     test_node.node.wait_cri(CRI)?;
     let test_node = test_node.with_workload("healed")?;

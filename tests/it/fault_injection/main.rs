@@ -1,20 +1,22 @@
-//! Bad input and bad luck on a running node, a trial each: what the program ends with, and what the node is like then.
+//! Invalid input and faults on a running node, one test each: the exit code of the program, and the state of the
+//! node after it.
 //!
-//! Beside these, on every release: `cli_migrate_live` (killed, stopped, reset), `rehearsal`, `power_cuts`.
+//! Further targets inject faults on every release: `cli_migrate_live` (killed, stopped, reset),
+//! `systemd_kill_points`, `rehearsal`, `power_cuts`.
 
-mod daemon; // containerd, systemd and the bus
-mod files; // files and disks
+mod daemon; // faults of containerd, systemd and D-Bus
+mod files; // faults of files and disks
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::NodeOptions;
-use mirrorshift_tests::node_trials::{
-    CONFIG, CRI, NodeTrial, PROGRAM, ReleaseLines, TestNode, TrialContext, run_node_trials,
+use mirrorshift_tests::node_tests::{
+    CONFIG, CRI, NodeTest, NodeTestContext, PROGRAM, ReleaseLines, TestNode, run_node_tests,
 };
 use std::process::{Child, ExitCode, Stdio};
 
 const ONE: ReleaseLines = ReleaseLines::Only(&["1.7"]);
 
-const TRIALS: [NodeTrial; 40] = [
+const TRIALS: [NodeTest; 40] = [
     ("rehearsal_rejects", ONE, daemon::rehearsal_rejects),
     ("image_that_must_be_pulled", ONE, daemon::image_that_must_be_pulled),
     (
@@ -35,9 +37,9 @@ const TRIALS: [NodeTrial; 40] = [
         files::import_appears,
     ),
     (
-        "edited_by_somebody_else",
+        "edit_during_the_change_is_kept",
         ReleaseLines::Only(&["1.7", "2.4"]),
-        files::edited_by_somebody_else,
+        files::edit_during_the_change_is_kept,
     ),
     ("bind_mounted_file", ONE, files::bind_mounted),
     ("read_only_file_system", ONE, files::read_only),
@@ -98,20 +100,25 @@ const TRIALS: [NodeTrial; 40] = [
 ];
 
 fn main() -> ExitCode {
-    run_node_trials(env!("CARGO_BIN_EXE_lab-run"), "fault_injection", &TRIALS)
+    run_node_tests(env!("CARGO_BIN_EXE_lab-run"), "fault_injection", &TRIALS)
 }
 
-/// Runs a script on a good node, and `migrate` after it, which must refuse for `reason` and touch nothing.
-pub(crate) fn refused(context: &TrialContext, options: &NodeOptions, script: &str, reason: &str) -> Result<(), Failed> {
+/// Runs a script on a node, and checks that `migrate` then refuses for `reason` and changes nothing.
+pub(crate) fn refused(
+    context: &NodeTestContext,
+    options: &NodeOptions,
+    script: &str,
+    reason: &str,
+) -> Result<(), Failed> {
     let test_node = context.boot(options)?;
     test_node.node.run(&["sh", "-ec", script])?.ok()?;
     let before = test_node.node.read(CONFIG)?;
     refusal(&test_node, &[], reason)?;
-    assert_eq!(test_node.node.read(CONFIG)?, before, "config.toml was touched");
+    assert_eq!(test_node.node.read(CONFIG)?, before, "config.toml was changed");
     test_node.nothing_is_left("refused")
 }
 
-/// `migrate` refuses for `reason`.
+/// Checks that `migrate` refuses for `reason`.
 pub(crate) fn refusal(test_node: &TestNode, more: &[&str], reason: &str) -> Result<(), Failed> {
     let ran = test_node.migrate(3, &[&["--output", "json"], more].concat())?;
     let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
@@ -120,7 +127,7 @@ pub(crate) fn refusal(test_node: &TestNode, more: &[&str], reason: &str) -> Resu
     Ok(())
 }
 
-/// Something that containerd downloads until the trial ends it.
+/// A download of containerd that continues until the test ends it.
 pub(crate) struct Held<'l>(&'l TestNode);
 
 impl<'l> Held<'l> {
@@ -129,7 +136,7 @@ impl<'l> Held<'l> {
             ctr -n k8s.io content ingest held";
         let unit = ["systemd-run", "--unit=held", "sh", "-c", script];
         test_node.node.run(&unit)?.ok()?;
-        test_node.node.until("nothing is being downloaded", CRI, || {
+        test_node.node.until("no download is in progress", CRI, || {
             let active = test_node
                 .node
                 .run(&["ctr", "-n", "k8s.io", "content", "active"])?
@@ -145,7 +152,7 @@ impl<'l> Held<'l> {
     }
 }
 
-/// A `migrate` in the background.
+/// Starts `migrate` in the background.
 pub(crate) fn background(test_node: &TestNode, more: &[&str]) -> Result<Child, Failed> {
     let mut child = test_node
         .node
@@ -154,7 +161,7 @@ pub(crate) fn background(test_node: &TestNode, more: &[&str]) -> Result<Child, F
     Ok(child.spawn()?)
 }
 
-/// Waits until the change tells `step`.
+/// Waits until the change reports `step`.
 pub(crate) fn reaches(test_node: &TestNode, step: &str) -> Result<(), Failed> {
     let look = format!("cat /run/mirrorshift/$(cat /run/mirrorshift/last)/events | grep -q '\"{step}\"'");
     test_node.node.until(&format!("the change is never {step}"), CRI, || {

@@ -1,5 +1,5 @@
-//! The lab's machines against themselves: before the suite cuts one off, they must be what they are said to be, and a cut must
-//! lose what a cut loses.
+//! Tests of the lab's virtual machines: they must have the documented properties, and a power cut must lose exactly
+//! what was not synced.
 
 use std::io;
 use std::process::ExitCode;
@@ -16,12 +16,16 @@ type Run = fn(&Machines, &Containerd) -> Result<(), Failed>;
 const CASES: [(&str, &str, Run); 5] = [
     ("1.6", "boots", boots),
     ("2.4", "boots", boots),
-    ("1.6", "a_cut_loses_what_is_not_synced", a_cut_loses_what_is_not_synced),
-    ("2.4", "what_is_frozen_goes_on", what_is_frozen_goes_on),
-    ("1.6", "nothing_is_left", nothing_is_left),
+    (
+        "1.6",
+        "power_cut_loses_what_is_not_synced",
+        power_cut_loses_what_is_not_synced,
+    ),
+    ("2.4", "frozen_machine_continues", frozen_machine_continues),
+    ("1.6", "dropped_machine_leaves_nothing", dropped_machine_leaves_nothing),
 ];
 
-/// Longer than CRI has ever taken, on processors that others use too.
+/// Longer than CRI has ever taken to become ready on a busy machine.
 const CRI: Duration = Duration::from_mins(3);
 
 fn main() -> ExitCode {
@@ -57,8 +61,8 @@ fn boot(machines: &Machines, containerd: &Containerd) -> io::Result<Machine> {
     Ok(machine)
 }
 
-/// What a script prints, when it succeeds.
-fn says(machine: &mut Machine, script: &str) -> io::Result<String> {
+/// Returns the output of a script that must succeed.
+fn output_of(machine: &mut Machine, script: &str) -> io::Result<String> {
     Ok(machine.run(&["sh", "-c", script])?.ok()?.stdout.trim().to_owned())
 }
 
@@ -66,22 +70,22 @@ fn boots(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
     let began = Instant::now();
     let mut machine = boot(machines, containerd)?;
     figure(containerd, "booted, with CRI,", began);
-    assert_eq!(says(&mut machine, "stat -fc %T /sys/fs/cgroup")?, "cgroup2fs");
+    assert_eq!(output_of(&mut machine, "stat -fc %T /sys/fs/cgroup")?, "cgroup2fs");
     assert_eq!(
-        says(&mut machine, "stat -fc %T /etc /var/lib /run")?,
+        output_of(&mut machine, "stat -fc %T /etc /var/lib /run")?,
         "ext2/ext3\nxfs\ntmpfs"
     );
-    let version = says(&mut machine, "containerd --version")?;
+    let version = output_of(&mut machine, "containerd --version")?;
     assert_eq!(version.split_whitespace().nth(2), Some(containerd.printed.as_str()));
-    assert_eq!(says(&mut machine, "systemctl --failed --no-legend --plain")?, "");
-    // A failure is told, and so is the text of both outputs.
+    assert_eq!(output_of(&mut machine, "systemctl --failed --no-legend --plain")?, "");
+    // A failure is reported, with both outputs.
     let ran = machine.run(&["sh", "-c", "echo \"it's\"; echo one >&2; echo two >&2; exit 3"])?;
     assert_eq!(
         (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
         (3, "it's\n", "one\ntwo\n")
     );
-    // CRI that is not there is told of too.
-    says(&mut machine, "systemctl stop containerd")?;
+    // A CRI that does not serve is reported.
+    output_of(&mut machine, "systemctl stop containerd")?;
     assert_eq!(machine.cri()?, None);
     Ok(())
 }
@@ -89,8 +93,8 @@ fn boots(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
 const OLD: &str = "for at in /etc /var/lib; do
   head -c 65536 /dev/zero > $at/direct; echo old > $at/replaced
 done";
-/// Three ways to write, in both file systems: through to the disk and flushed; to the disk alone, which has a cache of its
-/// own; and to the page cache.
+/// Writes in four ways to both file systems: synced; directly to the disk without a flush; only to the page cache;
+/// and as a replaced file.
 const WRITE: &str = "set -e
 for at in /etc /var/lib; do
   cd $at
@@ -105,21 +109,21 @@ const READ: &str = "for at in /etc /var/lib; do
     unsynced=$(cat unsynced 2> /dev/null) replaced=$(cat replaced)
 done";
 
-fn a_cut_loses_what_is_not_synced(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn power_cut_loses_what_is_not_synced(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
     let mut machine = boot(machines, containerd)?;
-    says(&mut machine, OLD)?;
-    // What lies below a disk is complete, and each block that is written from here on is written for the first time.
+    output_of(&mut machine, OLD)?;
+    // The lower layer of a disk is complete, so each block from here on is written for the first time.
     let mut machine = machine.freeze()?.thaw()?;
     let boot_id = machine.read("/proc/sys/kernel/random/boot_id")?;
-    says(&mut machine, WRITE)?;
+    output_of(&mut machine, WRITE)?;
     let began = Instant::now();
-    let before = says(&mut machine, READ)?;
+    let before = output_of(&mut machine, READ)?;
     let all = |at: &str| format!("{at}: synced=kept direct=new unsynced=lost replaced=new");
     assert_eq!(before, format!("{}\n{}", all("/etc"), all("/var/lib")));
     let pid = machine.pid();
     machine.cut()?;
-    assert!(machine.run(&["true"]).is_err(), "runs without power");
-    figure(containerd, "cut after a look", began);
+    assert!(machine.run(&["true"]).is_err(), "a program ran without power");
+    figure(containerd, "the power was cut", began);
 
     let began = Instant::now();
     machine.boot_again()?;
@@ -129,25 +133,25 @@ fn a_cut_loses_what_is_not_synced(machines: &Machines, containerd: &Containerd) 
     assert_ne!(machine.read("/proc/sys/kernel/random/boot_id")?, boot_id);
     let left = |at: &str| format!("{at}: synced=kept direct= unsynced= replaced=old");
     assert_eq!(
-        says(&mut machine, READ)?,
+        output_of(&mut machine, READ)?,
         format!("{}\n{}", left("/etc"), left("/var/lib"))
     );
-    // It was no orderly end, and both file systems came through it.
-    let log = says(&mut machine, "dmesg")?;
+    // The power cut was not an orderly end, and both file systems recovered.
+    let log = output_of(&mut machine, "dmesg")?;
     assert!(log.contains("EXT4-fs (vda): recovery complete"), "{log}");
     assert!(log.contains("XFS (vdb): Ending recovery"), "{log}");
     for word in ["EXT4-fs error", "corrupt", "I/O error", "Call Trace"] {
         assert!(!log.contains(word), "{log}");
     }
-    assert_eq!(says(&mut machine, "systemctl --failed --no-legend --plain")?, "");
+    assert_eq!(output_of(&mut machine, "systemctl --failed --no-legend --plain")?, "");
     Ok(())
 }
 
-fn what_is_frozen_goes_on(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn frozen_machine_continues(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
     let mut machine = boot(machines, containerd)?;
     let facts = "cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID containerd";
-    let before = says(&mut machine, facts)?;
-    says(&mut machine, "echo here > /run/here; echo here > /etc/here")?;
+    let before = output_of(&mut machine, facts)?;
+    output_of(&mut machine, "echo here > /run/here; echo here > /etc/here")?;
     let began = Instant::now();
     let frozen = machine.freeze()?;
     figure(containerd, "frozen", began);
@@ -157,22 +161,26 @@ fn what_is_frozen_goes_on(machines: &Machines, containerd: &Containerd) -> Resul
     figure(containerd, "thawed", began);
     let mut two = frozen.thaw()?;
     for machine in [&mut one, &mut two] {
-        assert_eq!(says(machine, facts)?, before);
-        assert_eq!(says(machine, "cat /run/here /etc/here")?, "here\nhere");
+        assert_eq!(output_of(machine, facts)?, before);
+        assert_eq!(output_of(machine, "cat /run/here /etc/here")?, "here\nhere");
         machine.wait_cri(CRI)?;
     }
-    // Each for itself, and a boot after a cut is one from the disks.
-    says(&mut one, "echo one > /etc/here; sync")?;
+    // The two machines are independent, and a boot after a power cut starts from the disks.
+    output_of(&mut one, "echo one > /etc/here; sync")?;
     one.cut()?;
     one.boot_again()?;
-    assert_ne!(says(&mut one, facts)?, before);
-    assert_eq!(says(&mut one, "cat /etc/here; ls /run/here 2> /dev/null || :")?, "one");
-    assert_eq!(says(&mut two, "cat /etc/here")?, "here");
+    assert_ne!(output_of(&mut one, facts)?, before);
+    assert_eq!(
+        output_of(&mut one, "cat /etc/here; ls /run/here 2> /dev/null || :")?,
+        "one"
+    );
+    assert_eq!(output_of(&mut two, "cat /etc/here")?, "here");
     drop((one, two));
     in_the_middle_of_a_program(&frozen)
 }
 
-/// What was begun goes on in each machine that goes on, and its end is told, or how far it had come.
+/// Checks that a program continues in each machine that continues from the same state, and that its end or its
+/// progress is reported.
 fn in_the_middle_of_a_program(frozen: &Arc<Frozen>) -> Result<(), Failed> {
     let seconds = Duration::from_secs;
     let script = "echo one >&2; sleep 3; echo two >&2; sleep 3; echo out; exit 3";
@@ -193,19 +201,19 @@ fn in_the_middle_of_a_program(frozen: &Arc<Frozen>) -> Result<(), Failed> {
         let mut machine = midway.thaw()?;
         let CutOff { code, said } = machine.cut_in(after)?;
         assert_eq!((code, said.as_str()), expected, "{after:?}");
-        assert_eq!(machine.pid(), None, "it has power");
+        assert_eq!(machine.pid(), None, "QEMU still runs");
     }
     Ok(())
 }
 
-fn nothing_is_left(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn dropped_machine_leaves_nothing(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
     let machine = boot(machines, containerd)?;
-    let process = format!("/proc/{}", machine.pid().ok_or("it has no process")?);
+    let process = format!("/proc/{}", machine.pid().ok_or("QEMU does not run")?);
     let folder = machine.folder().to_owned();
     assert!(std::fs::read_to_string(format!("{process}/cmdline"))?.contains("qemu"));
     assert!(folder.exists());
     drop(machine);
-    assert!(!std::path::Path::new(&process).exists(), "the emulator lives");
+    assert!(!std::path::Path::new(&process).exists(), "QEMU still runs");
     assert!(!folder.exists(), "files are left");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The lab's nodes against themselves: before the suite changes one, every release must boot, run containers that outlive a
-//! restart, and show the faults that the suite is about.
+//! Tests of the lab's nodes: every release must boot, run containers that survive a restart, and show the failures
+//! that the suite is about.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use mirrorshift_tests::lab::node::{NODE_LINES, Workload};
 use mirrorshift_tests::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
 use mirrorshift_tests::{all_skipped, skipped};
 
-/// What a case gets.
+/// The input of a case.
 struct Case {
     nodes: Arc<Nodes>,
     containerd: Containerd,
@@ -22,31 +22,37 @@ type Run = fn(&Case) -> Result<(), Failed>;
 
 const CASES: [(&str, Run); 8] = [
     ("boots", boots),
-    ("a_restart_keeps_containers", a_restart_keeps_containers),
-    ("both_settings_kill_cri_alone", both_settings_kill_cri_alone),
-    ("a_reset_keeps_files", a_reset_keeps_files),
-    ("a_reboot_is_in_order", a_reboot_is_in_order),
+    ("restart_keeps_containers", restart_keeps_containers),
+    ("both_settings_disable_only_cri", both_settings_disable_only_cri),
+    ("reset_keeps_files", reset_keeps_files),
+    ("reboot_stops_units", reboot_stops_units),
     ("systemd_takes_transient_units", systemd_takes_transient_units),
     ("pulls_are_recorded", pulls_are_recorded),
-    ("disks_are_their_own", disks_are_their_own),
-];
-
-/// Cases of the lab and not of a containerd: on one of them each.
-const OF_THE_LAB: [(&str, Run); 3] = [
-    ("nothing_is_left", nothing_is_left),
-    ("a_dead_test_is_cleaned_up_after", a_dead_test_is_cleaned_up_after),
     (
-        "files_follow_links_as_the_node_does",
-        files_follow_links_as_the_node_does,
+        "disks_have_their_own_options_and_survive_a_reset",
+        disks_have_their_own_options_and_survive_a_reset,
     ),
 ];
 
-/// Longer than CRI has ever taken.
+/// Cases that test the lab and not a containerd. Each runs on one release.
+const OF_THE_LAB: [(&str, Run); 3] = [
+    ("dropped_node_leaves_nothing", dropped_node_leaves_nothing),
+    (
+        "node_of_a_killed_test_is_cleaned_up",
+        node_of_a_killed_test_is_cleaned_up,
+    ),
+    (
+        "file_access_follows_links_inside_the_node",
+        file_access_follows_links_inside_the_node,
+    ),
+];
+
+/// Longer than CRI has ever taken to become ready.
 const CRI: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Half of the time a node waits.
+    // A node waits half of the time.
     arguments.test_threads.get_or_insert(NODE_LINES.len());
     let nodes = match Nodes::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(nodes) => Arc::new(nodes),
@@ -81,7 +87,7 @@ impl Case {
         self.nodes.boot(&self.containerd, options)
     }
 
-    /// A node with a workload that has begun to count.
+    /// Boots a node with a workload that has started to count.
     fn at_work(&self) -> io::Result<(Node, Workload)> {
         let node = self.boot(&NodeOptions::new(""))?;
         node.wait_cri(CRI)?;
@@ -91,7 +97,7 @@ impl Case {
     }
 }
 
-/// A registry's `mirrors` table.
+/// Returns a registry's `mirrors` table.
 fn mirror(registry: &str, endpoint: &str) -> String {
     format!("[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"{registry}\"]\nendpoint = [\"{endpoint}\"]\n")
 }
@@ -106,7 +112,7 @@ fn boots(case: &Case) -> Result<(), Failed> {
     let ready = node.wait_cri(CRI)?.status()?;
     figure(case, "CRI was ready", began);
     assert!(ready.network, "no CNI configuration");
-    // The program that runs is the one that was asked for, and nothing failed on the way.
+    // The requested containerd runs, and no unit failed.
     let version = node.run(&["containerd", "--version"])?.ok()?.stdout;
     assert_eq!(
         version.split_whitespace().nth(2),
@@ -115,7 +121,7 @@ fn boots(case: &Case) -> Result<(), Failed> {
     let failed = node.run(&["systemctl", "--failed", "--no-legend", "--plain"])?.ok()?;
     assert_eq!(failed.stdout, "");
     assert_eq!(node.show("containerd.service", "NRestarts")?, "0");
-    // Neither the machine's clock nor its modules are a node's to change: not its services', nor of what a test runs in it.
+    // Neither services of the node nor programs of a test may change the machine's clock or kernel modules.
     for process in ["1", "self"] {
         let bits = node
             .run(&["sed", "-n", "s/^CapBnd:\t//p", &format!("/proc/{process}/status")])?
@@ -128,13 +134,13 @@ fn boots(case: &Case) -> Result<(), Failed> {
         assert_eq!(
             bits >> 21 & 1,
             1,
-            "process {process} is no administrator of its namespaces"
+            "process {process} lacks capabilities in its namespaces"
         );
     }
     Ok(())
 }
 
-fn a_restart_keeps_containers(case: &Case) -> Result<(), Failed> {
+fn restart_keeps_containers(case: &Case) -> Result<(), Failed> {
     let (node, workload) = case.at_work()?;
     node.start_sandbox("two", true)?;
     let before = node.pids()?;
@@ -151,19 +157,22 @@ fn a_restart_keeps_containers(case: &Case) -> Result<(), Failed> {
     assert_eq!(node.pids()?, before);
     node.log_flows(&workload, 100, CRI)?;
 
-    // A container that is lost shows, by its process and by its log.
+    // A container that is lost is detected, by its process and by its log.
     let kill = format!("kill -KILL {}", before[&workload.container].pid);
     node.run(&["sh", "-c", &kill])?.ok()?;
     node.until("the container does not end", CRI, || {
         Ok((node.pids()?.len() == 2).then_some(()))
     })?;
     let second = Duration::from_secs(1);
-    assert!(node.log_flows(&workload, 1, second).is_err(), "a dead container counts");
+    assert!(
+        node.log_flows(&workload, 1, second).is_err(),
+        "the log of a killed container continues"
+    );
     Ok(())
 }
 
-/// The unit is active and `systemctl restart` succeeds; only CRI says that the node is lost.
-fn both_settings_kill_cri_alone(case: &Case) -> Result<(), Failed> {
+/// The unit is active and `systemctl restart` succeeds; only CRI shows that the node does not work.
+fn both_settings_disable_only_cri(case: &Case) -> Result<(), Failed> {
     let node = case.boot(&NodeOptions::new(&mirror("docker.io", "http://mirror.test:5000")))?;
     node.wait_cri(CRI)?;
     let mut config = String::from_utf8(node.read("/etc/containerd/config.toml")?)?;
@@ -172,14 +181,14 @@ fn both_settings_kill_cri_alone(case: &Case) -> Result<(), Failed> {
     node.run(&["systemctl", "restart", "containerd"])?.ok()?;
     let state = node.run(&["systemctl", "is-active", "containerd"])?.stdout;
     assert_eq!(state, "active\n");
-    // It answers, and what it says is that there is no CRI.
+    // containerd answers that there is no CRI service.
     let status = node.cri()?.status();
     let error = status.err().map_or_else(String::new, |error| error.to_string());
     assert!(error.contains("unknown service runtime.v1.RuntimeService"), "{error}");
     Ok(())
 }
 
-fn a_reset_keeps_files(case: &Case) -> Result<(), Failed> {
+fn reset_keeps_files(case: &Case) -> Result<(), Failed> {
     let options = NodeOptions::new("").drop_in("containerd.service", "marked", "[Service]\nEnvironment=MARKED=1\n");
     let mut node = case.boot(&options)?;
     node.wait_cri(CRI)?;
@@ -190,24 +199,24 @@ fn a_reset_keeps_files(case: &Case) -> Result<(), Failed> {
     let (boot, init) = (boot_of(&node)?, node.init()?);
 
     node.crash()?;
-    assert!(!Path::new(&format!("/proc/{init}")).exists(), "init lives");
+    assert!(!Path::new(&format!("/proc/{init}")).exists(), "init still runs");
     assert_eq!(node.read("/etc/kept")?, b"kept", "files are there while it is down");
-    assert!(node.run(&["true"]).is_err(), "runs while it is down");
+    assert!(node.run(&["true"]).is_err(), "a program ran while the node was down");
     let began = Instant::now();
     node.start()?;
     figure(case, "booted again", began);
 
     node.wait_cri(CRI)?;
     assert_eq!(node.read("/etc/kept")?, b"kept");
-    assert!(node.read("/run/gone").is_err(), "`/run` outlives a reset");
+    assert!(node.read("/run/gone").is_err(), "`/run` was kept over a reset");
     assert_ne!(boot_of(&node)?, boot);
     assert_eq!(node.show("containerd.service", "Environment")?, "MARKED=1");
-    assert_eq!(node.pids()?.len(), 0, "containers outlive a reset");
-    // CRI knows what was, and the node runs new ones.
+    assert_eq!(node.pids()?.len(), 0, "containers were kept over a reset");
+    // CRI knows the old sandboxes, and the node runs new ones.
     assert_eq!(node.cri()?.ids()?.0, [workload.sandbox]);
     node.start_sandbox("two", false)?;
     assert_eq!(node.pids()?.len(), 1);
-    // And the short way.
+    // A reset by one call.
     node.reset()?;
     node.wait_cri(CRI)?;
     Ok(())
@@ -217,7 +226,7 @@ fn boot_of(node: &Node) -> io::Result<Vec<u8>> {
     node.read("/proc/sys/kernel/random/boot_id")
 }
 
-fn a_reboot_is_in_order(case: &Case) -> Result<(), Failed> {
+fn reboot_stops_units(case: &Case) -> Result<(), Failed> {
     let (mut node, _) = case.at_work()?;
     let init = node.init()?;
     let began = Instant::now();
@@ -226,7 +235,7 @@ fn a_reboot_is_in_order(case: &Case) -> Result<(), Failed> {
     assert_ne!(node.init()?, init);
     node.wait_cri(CRI)?;
     assert_eq!(node.pids()?.len(), 0);
-    // It was told to stop, which a reset never does.
+    // systemd stopped the units, which does not happen at a reset.
     let journal = node
         .run(&["journalctl", "-b", "-1", "-u", "containerd", "-o", "cat"])?
         .ok()?;
@@ -272,15 +281,15 @@ fn systemd_takes_transient_units(case: &Case) -> Result<(), Failed> {
     let done = || Ok((node.show("try.service", "ActiveState")? == "active").then_some(()));
     node.until("the unit does not run", CRI, done)?;
     let links = String::from_utf8(node.read("/var/lib/links")?)?;
-    // A network of its own: not the one in which pods have theirs.
+    // A separate network, which is not the pods' network either.
     assert_eq!(links.lines().count(), 1, "{links}");
     assert!(links.contains(" lo: "), "{links}");
-    // The bus is reached from outside too, as another namespace's client would.
+    // D-Bus is also reachable from outside, for a client in another namespace.
     assert!(node.path("/run/dbus/system_bus_socket").exists());
     Ok(())
 }
 
-/// Routes on a live node, before and after a change of its files.
+/// Compares the requests of a running node before and after a change of its files.
 fn pulls_are_recorded(case: &Case) -> Result<(), Failed> {
     let scene = Scene::upstreams()
         .with(Host::http("mirror.test:5000"))
@@ -311,23 +320,23 @@ fn pulls_are_recorded(case: &Case) -> Result<(), Failed> {
         asked(&mut node, "quay.io/live/three:1")?,
         ["http://10.0.20.10:5000/v2/live/three/manifests/1?ns=quay.io"]
     );
-    // The registries outlive the node's resets.
+    // The registries keep running when the node is reset.
     node.reset()?;
     node.wait_cri(CRI)?;
     assert_eq!(asked(&mut node, "ghcr.io/live/four:1")?.len(), 1);
     Ok(())
 }
 
-fn disks_are_their_own(case: &Case) -> Result<(), Failed> {
+fn disks_have_their_own_options_and_survive_a_reset(case: &Case) -> Result<(), Failed> {
     let options = NodeOptions::new("")
         .disk("/etc/containerd", "size=64k")
         .disk("/var/lib/tool", "size=1m,noexec");
     let mut node = case.boot(&options)?;
-    // What the folder had is on its disk.
+    // The disk has the folder's contents.
     node.wait_cri(CRI)?;
     assert!(
         node.write("/etc/containerd/big", vec![0; 128 * 1024]).is_err(),
-        "there is no end to the disk"
+        "the size of the disk is not limited"
     );
     node.run(&["rm", "/etc/containerd/big"])?.ok()?;
     node.copy_in(Path::new("/bin/true"), "/var/lib/tool/true")?;
@@ -336,7 +345,7 @@ fn disks_are_their_own(case: &Case) -> Result<(), Failed> {
     assert_eq!(
         node.run(&["/var/lib/tool/true"])?.code,
         126,
-        "runs from a disk that forbids it"
+        "a program ran from a noexec disk"
     );
     node.reset()?;
     node.wait_cri(CRI)?;
@@ -348,7 +357,7 @@ fn disks_are_their_own(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the machine has of a node: mounts, control groups, processes, and its folder.
+/// Returns what the machine still has of a node: mounts, control groups, processes and its folder.
 fn traces(folder: &Path, groups: &[PathBuf], init: i32) -> io::Result<Vec<String>> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -369,19 +378,19 @@ fn traces(folder: &Path, groups: &[PathBuf], init: i32) -> io::Result<Vec<String
     Ok(found)
 }
 
-fn nothing_is_left(case: &Case) -> Result<(), Failed> {
+fn dropped_node_leaves_nothing(case: &Case) -> Result<(), Failed> {
     let (node, _) = case.at_work()?;
     let (folder, groups, init) = (node.folder().to_owned(), node.cgroups().to_vec(), node.init()?);
     assert!(!groups.is_empty());
     let while_it_runs = traces(&folder, &groups, init)?;
-    // Its groups, its folder and its init, and no mount even now.
+    // The groups, the folder and init are found now; a mount never is.
     assert_eq!(while_it_runs.len(), groups.len() + 2, "{while_it_runs:#?}");
     drop(node);
     assert_eq!(traces(&folder, &groups, init)?, Vec::<String>::new());
     Ok(())
 }
 
-fn a_dead_test_is_cleaned_up_after(case: &Case) -> Result<(), Failed> {
+fn node_of_a_killed_test_is_cleaned_up(case: &Case) -> Result<(), Failed> {
     for holder_too in [false, true] {
         let (node, _) = case.at_work()?;
         let living = case.boot(&NodeOptions::new(""))?;
@@ -393,7 +402,7 @@ fn a_dead_test_is_cleaned_up_after(case: &Case) -> Result<(), Failed> {
                 "nobody was there to clean up"
             );
         }
-        // A process that has ended is there until its new parent looks.
+        // A process that has ended exists until its new parent waits for it.
         let gone = || {
             if holder_too {
                 Nodes::clean()?;
@@ -401,19 +410,19 @@ fn a_dead_test_is_cleaned_up_after(case: &Case) -> Result<(), Failed> {
             Ok(traces(&folder, &groups, init)?.is_empty().then_some(()))
         };
         living.until("the node is not cleaned up", CRI, gone)?;
-        // The node of a living test is left alone.
+        // The node of a running test is not touched.
         living.run(&["true"])?.ok()?;
     }
     Ok(())
 }
 
-fn files_follow_links_as_the_node_does(case: &Case) -> Result<(), Failed> {
+fn file_access_follows_links_inside_the_node(case: &Case) -> Result<(), Failed> {
     let node = case.boot(&NodeOptions::new("").file("/srv/there", "the node's"))?;
     node.run(&["ln", "-s", "/srv", "/etc/link"])?.ok()?;
     assert_eq!(node.read("/etc/link/there")?, b"the node's");
     node.write("/etc/link/new", "new")?;
     assert_eq!(node.read("/srv/new")?, b"new");
-    assert!(!Path::new("/srv/new").exists(), "it was written on the machine");
+    assert!(!Path::new("/srv/new").exists(), "the file was written on the machine");
     assert_eq!(fs::read(node.path("/srv/new"))?, b"new");
     Ok(())
 }

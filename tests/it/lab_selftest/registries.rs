@@ -1,5 +1,5 @@
-//! The lab against itself: before the suite compares anything by it, every containerd that is here must show, request by
-//! request, what is known of it, and a wrong hosts.toml must be caught.
+//! Tests of the lab's registries: every installed containerd must send the known requests, and a wrong hosts.toml
+//! must be detected.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use mirrorshift_tests::lab::{
     by_digest, compare, normalise,
 };
 
-/// What a case gets.
+/// The input of a case.
 struct Case {
     lab: Lab,
     containerd: Containerd,
@@ -27,7 +27,7 @@ const CASES: [(&str, Run); 10] = [
     ("tls_to_a_plain_server", tls_to_a_plain_server),
     ("addresses_and_prefixes", addresses_and_prefixes),
     ("ipv6_address", ipv6_address),
-    ("how_it_boots", how_it_boots),
+    ("boot_result_is_reported", boot_result_is_reported),
 ];
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
                 Ok(case) => Trial::test(name, move || run(&case)),
                 Err(why) => {
                     skipped(&name, &why);
-                    // Run all the same, by `--include-ignored`, it fails: nothing passes that was not tried.
+                    // It fails with `--include-ignored`, because nothing passes without a test.
                     Trial::test(name, move || Err(why.into())).with_ignored_flag(true)
                 }
             });
@@ -62,7 +62,7 @@ fn skipped(name: &str, why: &str) {
 }
 
 impl Case {
-    /// One round an argument, all in one scene.
+    /// Runs one round per argument, all in one scene.
     fn run(&self, scene: &Scene, rounds: &[(Files, &[Image])]) -> Result<Vec<RoundReport>, Failed> {
         let rounds = rounds
             .iter()
@@ -78,18 +78,18 @@ impl Case {
         })?)
     }
 
-    /// 2.2.0 and 2.2.1 set a `config_path` by default, which `mirrors` may not stand beside, so CRI does not load.
+    /// 2.2.0 and 2.2.1 have a default `config_path`, which excludes `mirrors`, so CRI does not load.
     fn refuses_mirrors(&self) -> bool {
         ["2.2.0", "2.2.1"].contains(&self.containerd.version.as_str())
     }
 
-    /// Whether `localhost` in hosts.toml mode is asked by TLS first: from 1.6.25, 1.7.8 and 2.0 on.
+    /// Returns whether `localhost` in hosts.toml mode is contacted over TLS first: since 1.6.25, 1.7.8 and 2.0.
     fn localhost_by_tls(&self) -> bool {
         self.containerd.version != "1.6.20"
     }
 }
 
-/// A node whose `mirrors` say this. Every version reads schema 2.
+/// A node with these `mirrors`. Every version reads schema 2.
 fn legacy(mirrors: &str) -> Files {
     Files::from([(
         "/etc/containerd/config.toml".into(),
@@ -97,7 +97,7 @@ fn legacy(mirrors: &str) -> Files {
     )])
 }
 
-/// A `mirrors` table.
+/// Returns a `mirrors` table.
 fn mirror(registry: &str, endpoint: &str) -> String {
     format!("[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"{registry}\"]\nendpoint = [\"{endpoint}\"]\n")
 }
@@ -115,7 +115,7 @@ fn hosts(folders: &[(&str, &str)]) -> Files {
     files
 }
 
-/// Who was asked for a thing, as text.
+/// Returns the requests for a thing as text.
 fn asked(report: &RoundReport, image: &str, thing: Thing) -> Vec<String> {
     let asks = normalise(&report.requests);
     asks.get(&(image.to_owned(), thing))
@@ -125,7 +125,7 @@ fn asked(report: &RoundReport, image: &str, thing: Thing) -> Vec<String> {
         .collect()
 }
 
-/// The hosts asked for each blob, which must be the same for the configuration and the layer.
+/// Returns the requests for each blob, which must be the same for the configuration and the layer.
 fn blobs(report: &RoundReport, image: &str) -> Vec<String> {
     let asks = normalise(&report.requests);
     let mut lists = asks
@@ -143,7 +143,7 @@ fn blobs(report: &RoundReport, image: &str) -> Vec<String> {
     first.unwrap_or_default()
 }
 
-/// Every image was pulled.
+/// Checks that every image was pulled.
 fn pulled(report: &RoundReport) {
     assert_eq!(report.boot, Boot::CriOk, "{}", report.log);
     assert!(!report.pulls.is_empty());
@@ -249,7 +249,7 @@ fn hosts_toml_equals_legacy(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The same migration with one mistake at a time: each must show.
+/// Makes one mistake at a time in the same migration; each must be detected.
 fn wrong_hosts_toml_is_caught(case: &Case) -> Result<(), Failed> {
     let scene = Scene::upstreams()
         .with(Host::http("mirror.test:5000"))
@@ -265,7 +265,7 @@ fn wrong_hosts_toml_is_caught(case: &Case) -> Result<(), Failed> {
     ];
     let mut rounds = vec![(hosts(&[("ghcr.io", right)]), &images[..])];
     rounds.extend(wrong.iter().map(|text| (hosts(&[("ghcr.io", text)]), &images[..])));
-    // The right one again, last: what is caught must not be chance.
+    // The right file is last again, so that a detection is not due to chance.
     rounds.push((hosts(&[("ghcr.io", right)]), &images[..]));
     let reports = case.run(&scene, &rounds)?;
     let (first, others) = reports.split_first().ok_or("no report")?;
@@ -298,8 +298,8 @@ fn token_for_a_pull_secret(case: &Case) -> Result<(), Failed> {
             format!("{manifest} authorization=Bearer token-of-kube")
         ]
     );
-    // By form first, which this token server does not know, then by basic authentication; once for the tag's lookup and
-    // once for the fetches.
+    // containerd first sends a form, which this token server does not support, then uses basic authentication; once
+    // to look up the tag and once for the fetches.
     let server = "https://ghcr.io:443/token host=ghcr.io sni=ghcr.io";
     let form = "client_id=containerd-client&grant_type=password&password=s3cret\
                 &scope=repository%3At%2Fone%3Apull&service=ghcr.io&username=kube";
@@ -343,7 +343,7 @@ fn client_certificate(case: &Case) -> Result<(), Failed> {
     let mirror = "https://mirror.test:5000/v2/c/one/manifests/1?ns=ghcr.io sni=mirror.test";
     let upstream = "https://ghcr.io:443/v2/c/one/manifests/1 host=ghcr.io sni=ghcr.io";
     assert_eq!(asked(&reports[0], image, tag("1")), [format!("{mirror} cert=client")]);
-    // Without the certificate the mirror says no, and without its authority containerd never asks.
+    // Without the certificate the mirror refuses, and without its authority containerd does not connect.
     assert_eq!(asked(&reports[1], image, tag("1")), [mirror, upstream]);
     assert_eq!(asked(&reports[2], image, tag("1")), [upstream]);
     assert_eq!(
@@ -437,7 +437,7 @@ fn ipv6_address(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
-fn how_it_boots(case: &Case) -> Result<(), Failed> {
+fn boot_result_is_reported(case: &Case) -> Result<(), Failed> {
     let both = format!(
         "{}[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n",
         mirror("ghcr.io", "http://mirror.test:5000")

@@ -1,7 +1,8 @@
-//! What a route means for the registries of a scene: who must see which request, in order.
+//! Derives the expected requests from a route: which registry of a scene must receive which request, in order.
 //!
-//! A pull looks a tag up at the hosts that resolve (a digest at those that pull), then fetches the manifest by digest and
-//! the blobs from all hosts, each time from the first that gives it (`Resolve` and `Fetch` of core/remotes/docker).
+//! A pull resolves a tag at the hosts with the capability `resolve` (a digest at those with `pull`), then fetches the
+//! manifest by digest and the blobs from all hosts, each from the first that has it (`Resolve` and `Fetch` of
+//! core/remotes/docker).
 
 use std::collections::BTreeMap;
 
@@ -10,31 +11,31 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mirrorshift_containerd::{Config, Image as Reference, RegistryHost, Route, Scheme, Tree};
 use mirrorshift_tests::lab::{Asked, Behaviour, Cert, Guard, Host, Image, Login, Pki, Scene, Wire, by_digest};
 
-/// What the hosts of a case are like, and what the node knows of them.
+/// The hosts of a case, and what the node knows of them.
 pub(crate) struct World<'w> {
     pub(crate) scene: &'w Scene,
     pub(crate) logins: &'w BTreeMap<String, Login>,
     pub(crate) pki: &'w Pki,
 }
 
-/// Everything that the registries of a scene must see of one pull.
+/// The requests that the registries of a scene must receive in one pull.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    /// Of the manifest by tag.
+    /// For the manifest by tag.
     pub(crate) tag: Vec<Asked>,
-    /// Of the manifest by digest.
+    /// For the manifest by digest.
     pub(crate) digest: Vec<Asked>,
-    /// Of each blob, with the path up to the digest.
+    /// For each blob, with the path up to the digest.
     pub(crate) blob: Vec<Asked>,
-    /// TLS attempts that come to nothing.
+    /// TLS attempts that fail.
     pub(crate) handshakes: Vec<Asked>,
-    /// Hosts whose token server is asked, each with the login that it is shown at last.
+    /// The hosts whose token server is contacted, each with the last login that it receives.
     pub(crate) tokens: BTreeMap<String, Option<String>>,
-    /// Whether the image arrives.
+    /// True if the pull succeeds.
     pub(crate) pulled: bool,
 }
 
-/// A request that was challenged and then repeated with an answer to the challenge is one request with that answer.
+/// Merges a request that was challenged with its repetition, which has the answer to the challenge.
 pub(crate) fn settled(asked: Vec<Asked>) -> Vec<Asked> {
     let mut settled: Vec<Asked> = Vec::new();
     for asked in asked {
@@ -54,7 +55,7 @@ pub(crate) fn settled(asked: Vec<Asked>) -> Vec<Asked> {
     settled
 }
 
-/// One image on its way.
+/// A pull in progress.
 pub(crate) struct Pulling<'p> {
     pub(crate) world: &'p World<'p>,
     pub(crate) config: &'p Config,
@@ -63,30 +64,30 @@ pub(crate) struct Pulling<'p> {
     pub(crate) reference: Reference,
 }
 
-/// What trying one host came to.
+/// The result of trying one host.
 enum Tried {
-    /// It gave what was asked for.
+    /// The host had what was requested.
     Given,
-    /// It did not, and the next one is tried.
+    /// The host did not have it, and the next host is tried.
     Passed,
-    /// It never answered, until containerd gave the pull up.
+    /// The host never answered, until containerd ended the pull.
     Stuck,
 }
 
-/// What TLS with a host came to.
+/// The result of a TLS handshake with a host.
 enum Greeting {
-    /// Nobody is there.
+    /// The host does not listen.
     Nobody,
-    /// The host speaks plain HTTP.
+    /// The host uses plain HTTP.
     Plain,
     /// Client and host do not trust each other.
     Distrusted,
-    /// A connection.
+    /// The handshake succeeded.
     Spoken,
 }
 
 impl Pulling<'_> {
-    /// What the registries must see of it.
+    /// Returns the expected requests.
     pub(crate) fn expected(&self) -> Expected {
         let mut expected = Expected::default();
         let Route::Hosts(asks) = self.config.route(self.tree, &self.reference.registry) else {
@@ -130,7 +131,7 @@ impl Pulling<'_> {
         expected
     }
 
-    /// Asks one host after the other until one gives it.
+    /// Tries one host after the other until one has the thing.
     fn walk<'a>(
         &self,
         asks: impl Iterator<Item = &'a RegistryHost>,
@@ -153,7 +154,8 @@ impl Pulling<'_> {
             Scheme::Http => self.request(ask, "http", thing, asked, expected),
             Scheme::Https | Scheme::HttpsThenHttp => match self.greet(ask, expected) {
                 Greeting::Spoken => self.request(ask, "https", thing, asked, expected),
-                // Without a port HTTPS and HTTP go to different ports, so a refused connection tells nothing of the other.
+                // Without a port HTTPS and HTTP use different ports, so a refused connection does not show whether
+                // the other works.
                 Greeting::Plain if ask.scheme == Scheme::HttpsThenHttp => {
                     self.request(ask, "http", thing, asked, expected)
                 }
@@ -244,7 +246,7 @@ impl Pulling<'_> {
         }
     }
 
-    /// Whether a host gives what it is asked for, and the authorization that it is shown at last.
+    /// Returns whether a host has what is requested, and the authorization that it receives last.
     fn answer(&self, ask: &RegistryHost, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
         if matches!(
             host.behaviour,
@@ -253,7 +255,7 @@ impl Pulling<'_> {
             return (false, None);
         }
         let login = self.login(ask);
-        // An identity token has no user, and is never shown in a header.
+        // An identity token has no user, and is never sent in a header.
         let named = login.filter(|login| !login.user.is_empty());
         let basic = named.map(|login| format!("Basic {}", BASE64.encode(format!("{}:{}", login.user, login.password))));
         match &host.guard {
@@ -274,7 +276,7 @@ impl Pulling<'_> {
         }
     }
 
-    /// Whose login a host is shown: that of the pull secret, or else that of the files (`ParseAuth`).
+    /// Returns the login that a host receives: the pull secret, or else the login in the files (`ParseAuth`).
     fn login(&self, ask: &RegistryHost) -> Option<&Login> {
         let Some(secret) = &self.image.auth else {
             return ask.credentials.as_ref().and_then(|key| self.world.logins.get(key));
@@ -334,7 +336,7 @@ fn endpoint(host: &str, port: u16) -> String {
     }
 }
 
-/// The name that a client sends in TLS: a host's, never an address.
+/// Returns the server name that a client sends in TLS: a name, never an address.
 fn sni(host: &str) -> Option<String> {
     let name = if has_port(host) {
         host.rsplit_once(':').map_or(host, |(name, _)| name)

@@ -1,4 +1,4 @@
-//! What the registries recorded, held against what the model says.
+//! Compares the recorded requests with the model.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -9,7 +9,7 @@ use mirrorshift_tests::lab::{Asked, Boot, Image, RoundReport, Thing, normalise};
 use crate::expected::{Expected, Pulling, World, settled};
 use crate::migrate::Node;
 
-/// The differences found so far, for people.
+/// The differences found so far, as text.
 #[derive(Default)]
 struct Differences(String);
 
@@ -33,7 +33,7 @@ impl Differences {
     }
 }
 
-/// Holds a round against the model's reading of its files. An error lists the differences.
+/// Compares a round with the model's reading of its files. An error lists the differences.
 pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &RoundReport) -> Result<(), String> {
     let config = match (&node.config, &report.boot) {
         (Ok(config), Boot::CriOk) if matches!(config.cri, Cri::Loads) => config,
@@ -42,9 +42,12 @@ pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &R
         (Err(_), Boot::Refuses(_)) => return Ok(()),
         (Ok(config), boot) => {
             let cri = &config.cri;
-            return Err(format!("the model says {cri:?}, and it is: {boot}\n{}", report.log));
+            return Err(format!(
+                "the model predicts {cri:?}, and the result is: {boot}\n{}",
+                report.log
+            ));
         }
-        (Err(error), boot) => return Err(format!("the model says {error}, and it is: {boot}")),
+        (Err(error), boot) => return Err(format!("the model predicts {error}, and the result is: {boot}")),
     };
     let mut differences = Differences::default();
     if images.len() != report.pulls.len() {
@@ -81,7 +84,7 @@ pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &R
     }
 }
 
-/// The requests of one pull.
+/// Compares the requests of one pull.
 fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differences {
     let mut differences = Differences::default();
     let (mut tag, mut digest, mut handshakes, mut blobs) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -100,7 +103,7 @@ fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differe
                     *shown = asked.authorization.or(shown.take());
                 }
             }
-            // Where no host has a manifest by digest, some releases look for it among the blobs.
+            // If no host has a manifest by digest, some releases request it as a blob.
             Thing::Blob(_) if !expected.pulled && expected.blob.is_empty() && expected.tag.is_empty() => {}
             Thing::Blob(name) => {
                 blobs += 1;
@@ -124,7 +127,7 @@ fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differe
     }
     // A configuration and a layer.
     if expected.pulled && blobs != 2 {
-        differences.add(format_args!("{blobs} blobs were asked for"));
+        differences.add(format_args!("{blobs} blobs were requested"));
     }
     differences
 }

@@ -1,9 +1,9 @@
-//! A change of a running node, killed, stopped or cut off by a reset at every system call that changes something or is
-//! heard by somebody. Two files hold mirrors. Whatever was going on: CRI serves, the files are old or new as a whole, no
-//! guard is left, and the next `migrate` succeeds.
+//! A change of a running node, killed, stopped or reset at every system call that changes something or that reaches
+//! systemd. Two files have mirrors. Afterwards CRI serves, all files are old or all are new, no boot guard is left,
+//! and the next `migrate` succeeds.
 //!
-//! A run takes a sample that is another one each day; `MIRRORSHIFT_SEED` repeats one. With `MIRRORSHIFT_CAMPAIGN` every
-//! point is tried, and the file that it names keeps what was tried: `tests/campaign/kills`.
+//! A run takes a sample that differs each day; `MIRRORSHIFT_SEED` repeats one. With `MIRRORSHIFT_CAMPAIGN` every
+//! point is tested, and the file that it names has the results: see `tests/campaign/kills`.
 
 #![expect(
     clippy::print_stdout,
@@ -11,10 +11,11 @@
     reason = "a test program's output is its report"
 )]
 
-mod tried;
+mod campaign_results;
 
+use campaign_results::CampaignResults;
 use libtest_mimic::Failed;
-use mirrorshift_tests::node_trials::{CRI, NodeTrial, ReleaseLines, TestNode, TrialContext, run_node_trials};
+use mirrorshift_tests::node_tests::{CRI, NodeTest, NodeTestContext, ReleaseLines, TestNode, run_node_tests};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -22,16 +23,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, io, thread};
-use tried::Tried;
 
-/// On this release every call counts, on the others those that write the journal and exchange files.
+/// On this release all calls are tested, on the others those that write the journal and rename files.
 const WHOLE: &str = "2.4";
-/// Points of each kind that a sample takes, on [`WHOLE`] and on the others.
+/// The number of points of each kind in a sample, on [`WHOLE`] and on the others.
 const SAMPLE: (usize, usize) = (2, 1);
-/// How many of them a campaign strikes at once.
+/// The number of nodes that a campaign uses at the same time.
 const NODES: usize = 6;
-/// What changes a file or is heard by systemd. What containerd is asked goes by `writev` and changes nothing: a kill before
-/// such a question leaves what a kill before the next of these leaves.
+/// System calls that change a file or reach systemd. Requests to containerd use `writev` and change nothing: a kill
+/// before one leaves the same state as a kill before the next of these.
 const CALLS: [&str; 16] = [
     "exit_group",
     "fallocate",
@@ -53,20 +53,20 @@ const CALLS: [&str; 16] = [
 const BOUNDARIES: [&str; 2] = ["renameat", "renameat2"];
 
 fn main() -> ExitCode {
-    let entry: NodeTrial = ("kills", ReleaseLines::All, kills);
-    run_node_trials(env!("CARGO_BIN_EXE_lab-run"), "systemd_kill_points", &[entry])
+    let entry: NodeTest = ("kills", ReleaseLines::All, kills);
+    run_node_tests(env!("CARGO_BIN_EXE_lab-run"), "systemd_kill_points", &[entry])
 }
 
-/// What happens at a point, and who comes after it.
+/// The action at a point, and what undoes the change after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Killed: systemd starts the owner that undoes it.
+    /// Killed: systemd starts the undo.
     LeftAlone,
-    /// Killed with nobody to undo it but the next run.
+    /// Killed without an undo unit; the next run undoes it.
     RunAgain,
-    /// Killed, and the node reset: the guard is left.
+    /// Killed, and the node reset: the boot guard is left.
     Reset,
-    /// Stopped: systemd's time runs out.
+    /// Stopped until systemd's time limit is reached.
     Stopped,
 }
 
@@ -85,32 +85,33 @@ impl fmt::Display for Point {
     }
 }
 
-/// A node to kill changes on, and its two allowed sets of files.
-struct Bench<'c> {
-    context: &'c TrialContext,
+/// A node whose changes are killed, and its two allowed sets of files.
+struct ChangeBench<'c> {
+    context: &'c NodeTestContext,
     test_node: TestNode,
     old: String,
     new: String,
-    /// Lines that were lost of the container's output, and restarts of containerd that may have lost them.
+    /// Lines of the container's output that were lost, and restarts of containerd that may have lost them.
     lost: Lost,
     points: usize,
 }
 
-/// Lines that a restart of containerd lost: those that it had read and not yet written. A bare restart loses some as well.
+/// Lines that restarts of containerd lost because it had read and not yet written them. A plain restart loses some as
+/// well.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lost {
     lines: u64,
     restarts: u64,
 }
 
-/// So many points are tried on a node before it is exchanged: its log grows all the time.
+/// The number of points on one node before it is replaced, because its log keeps growing.
 const POINTS_OF_A_NODE: usize = 60;
 
-impl<'c> Bench<'c> {
-    fn new(context: &'c TrialContext) -> Result<Self, Failed> {
-        // A trial restarts containerd more often than an operator would.
+impl<'c> ChangeBench<'c> {
+    fn new(context: &'c NodeTestContext) -> Result<Self, Failed> {
+        // A test restarts containerd more often than an operator would.
         let often = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=200ms\n";
-        let test_node = context.boot(&TrialContext::two_files().drop_in("containerd.service", "often", often))?;
+        let test_node = context.boot(&NodeTestContext::two_files().drop_in("containerd.service", "often", often))?;
         let old = files(&test_node)?;
         test_node.migrate(0, &[])?;
         let new = files(&test_node)?;
@@ -128,16 +129,16 @@ impl<'c> Bench<'c> {
         })
     }
 
-    /// Every call of one run that goes well, by the number that strace counts it with.
+    /// Returns every call of a run that settles, by the number that strace counts.
     fn points(&self) -> Result<BTreeMap<&'static str, BTreeSet<usize>>, Failed> {
         let trace = format!("--trace={}", CALLS.join(","));
         let run = self.test_node.traced(&["--decode-fds=path", &trace], &[], true)?;
         let code = self.test_node.wait_for_traced_exit_code(&run)?;
-        assert_eq!(code, 0, "a traced run does not end well");
+        assert_eq!(code, 0, "a traced run does not settle");
         assert_eq!(files(&self.test_node)?, self.new);
         let text = String::from_utf8_lossy(&self.test_node.node.read("/root/trace")?).into_owned();
         self.test_node.run(&["rollback", "--yes"])?.ok()?;
-        // strace counts for each thread by itself.
+        // strace counts per thread.
         let mut counts = BTreeMap::<(&str, &str), usize>::new();
         let mut points = BTreeMap::<&str, BTreeSet<usize>>::new();
         for line in text.lines() {
@@ -152,7 +153,7 @@ impl<'c> Bench<'c> {
             };
             let count = counts.entry((thread, name)).or_default();
             *count += 1;
-            // A thread that wakes another one changes nothing.
+            // A write to an eventfd only resumes another thread.
             let wakes = rest.split(',').next().is_some_and(|file| file.contains("[eventfd"));
             if !wakes {
                 points.entry(name).or_default().insert(*count);
@@ -161,7 +162,8 @@ impl<'c> Bench<'c> {
         Ok(points)
     }
 
-    /// Lets it happen at a point, and sees what is left; whether the files were `old` or `new` once its owner was done.
+    /// Performs the action at a point and checks the state after it. Returns whether the files were `old` or `new`
+    /// after the undo.
     fn at(&mut self, point: &Point) -> Result<&'static str, Failed> {
         let Point { kind, call, when } = *point;
         let signal = if kind == Kind::Stopped { "STOP" } else { "KILL" };
@@ -173,7 +175,7 @@ impl<'c> Bench<'c> {
             &[]
         };
         let owned = matches!(kind, Kind::LeftAlone | Kind::Stopped);
-        // With its filter in the kernel strace injects nothing.
+        // With `--seccomp-bpf` strace injects nothing.
         let run = self.test_node.traced(&[&trace, &inject], limit, owned)?;
         let ended = self.test_node.wait_until_unit_ended()?;
         let struck = ended == if kind == Kind::Stopped { "timeout" } else { "signal" };
@@ -183,20 +185,20 @@ impl<'c> Bench<'c> {
         }
         let mut found = "again";
         if !struck {
-            // A run that asks less often than the one that was counted.
+            // This run made fewer calls than the counted one.
             assert_eq!(ended, "success", "{}", self.test_node.unit_log()?);
             found = "missed";
         }
-        // Killed in the middle of a restart, containerd comes up by itself, whichever files it finds.
+        // If it is killed during a restart, containerd starts with whichever files it finds.
         self.test_node.node.wait_cri(CRI)?;
         if kind != Kind::RunAgain {
-            // Copies beside the files, of a change that was armed and not begun, are for the next run to take away.
+            // Staged files of a change that was armed and not begun are removed by the next run.
             let begun = kind != Kind::Reset || self.test_node.phase()? != "armed";
             let taken_away = || {
-                self.test_node.no_guard_is_left("after its owner")?;
-                self.test_node.nothing_is_left("after its owner")
+                self.test_node.no_guard_is_left("after the undo")?;
+                self.test_node.nothing_is_left("after the undo")
             };
-            // The same goes for a guard's unit that nothing has started, as its link was gone.
+            // The same applies to a boot guard's unit that was not started because its link was missing.
             match begun.then(taken_away) {
                 Some(Err(left)) if kind == Kind::Reset && self.looked()? => return Err(left),
                 Some(Err(left)) if kind != Kind::Reset => return Err(left),
@@ -208,11 +210,11 @@ impl<'c> Bench<'c> {
                 }
             }
             let which = self.which()?;
-            // Who is ended tells nothing; whoever comes after it tells what became of it.
+            // A killed run reports nothing; the undo reports the result.
             if struck && owned {
                 let told = self.test_node.reported_exit_code(&run)?;
                 let so: &[i64] = if which == "new" { &[0, 1] } else { &[3, 4] };
-                assert!(so.contains(&told), "{which}, and {told} was told");
+                assert!(so.contains(&told), "{which}, and exit code {told} was reported");
             }
             found = if struck { which } else { found };
         }
@@ -224,36 +226,39 @@ impl<'c> Bench<'c> {
             assert_eq!(
                 self.test_node.node.pids()?,
                 self.test_node.pids,
-                "containers have other processes"
+                "the processes of containers changed"
             );
         }
         self.test_node.migrate(0, &[])?;
         assert_eq!(self.which()?, "new", "the next run");
         self.serves("the next run")?;
         self.test_node.run(&["rollback", "--yes"])?.ok()?;
-        assert_eq!(self.which()?, "old", "the way back");
+        assert_eq!(self.which()?, "old", "after the rollback");
         self.points += 1;
-        // A reset begins another log. The others have two restarts at least.
+        // A reset starts another log. The other kinds have at least two restarts.
         self.lost.restarts += if kind == Kind::Reset { 0 } else { 2 };
         Ok(found)
     }
 
-    /// CRI is ready, containers have their processes, their output comes, and nothing is left of a change.
+    /// Checks that CRI is ready, that containers have their processes and their output continues, and that nothing of
+    /// the change is left.
     fn serves(&self, why: &str) -> Result<(), Failed> {
         self.test_node.node.wait_cri(CRI)?;
         assert_eq!(
             self.test_node.node.pids()?,
             self.test_node.pids,
-            "{why}: containers have other processes"
+            "{why}: the processes of containers changed"
         );
         let before = self.last_number()?;
-        self.test_node.node.until("the log does not flow", CRI, || {
-            Ok((self.last_number()? > before + 5).then_some(()))
-        })?;
+        self.test_node
+            .node
+            .until("the container logs no further number", CRI, || {
+                Ok((self.last_number()? > before + 5).then_some(()))
+            })?;
         self.test_node.nothing_is_left(why)
     }
 
-    /// Whether the guard's second unit was started in this boot.
+    /// Returns whether the boot guard's second unit was started in this boot.
     fn looked(&self) -> io::Result<bool> {
         let said = ["journalctl", "-b", "-q", "-o", "cat", "-u", "mirrorshift-look"];
         Ok(!self.test_node.node.run(&said)?.stdout.is_empty())
@@ -268,7 +273,7 @@ impl<'c> Bench<'c> {
         Ok(numbers(&tail).last().unwrap_or(0))
     }
 
-    /// Adds up what this node's log lacks, before the node goes.
+    /// Adds up the lines that this node's log lacks, before the node is removed.
     fn end(self) -> Result<Lost, Failed> {
         let log = self.test_node.node.read(self.log())?;
         let log = String::from_utf8_lossy(&log);
@@ -288,20 +293,20 @@ impl<'c> Bench<'c> {
     }
 }
 
-/// The numbers that a container has counted to, in whole lines of its log.
+/// Returns the numbers that a container has counted, from complete lines of its log.
 fn numbers(log: &str) -> impl Iterator<Item = u64> + '_ {
     let whole = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
     whole.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok())
 }
 
-/// Everything below containerd's folder: kinds, modes, owners and digests.
+/// Returns everything in containerd's configuration folder: kinds, modes, owners and digests.
 fn files(test_node: &TestNode) -> Result<String, Failed> {
     let script = "cd /etc/containerd; find . ! -name '*.new' -printf '%y %m %U %G %p\\n' | sort; find . -type f ! -name '*.new' -exec sha256sum {} + | sort";
     Ok(test_node.node.run(&["sh", "-ec", script])?.ok()?.stdout)
 }
 
-fn kills(context: &TrialContext) -> Result<(), Failed> {
-    let bench = Bench::new(context)?;
+fn kills(context: &NodeTestContext) -> Result<(), Failed> {
+    let bench = ChangeBench::new(context)?;
     let whole = context.containerd.version.starts_with(WHOLE);
     let counted = bench.points()?;
     if whole {
@@ -314,14 +319,14 @@ fn kills(context: &TrialContext) -> Result<(), Failed> {
         if !whole && !BOUNDARIES.contains(&call) {
             continue;
         }
-        // Once more than there are: nothing happens, and the change ends well.
+        // One more than the number of calls: nothing happens, and the change settles.
         let beyond = numbers.last().map(|last| last + 1);
         for kind in KINDS {
             let numbers = numbers.iter().copied().chain(beyond);
             points.extend(numbers.map(|when| Point { kind, call, when }));
         }
     }
-    let (tried, report) = Tried::of(context);
+    let (tried, report) = CampaignResults::of(context);
     let todo: Vec<Point> = if report {
         points.iter().filter(|point| !tried.has(point)).cloned().collect()
     } else {
@@ -349,7 +354,7 @@ fn kills(context: &TrialContext) -> Result<(), Failed> {
     tried.table(&version);
     assert!(
         todo.is_empty() || tried.lines.iter().any(|line| !line.ends_with("missed")),
-        "nothing was struck"
+        "no point was reached"
     );
     if broken.is_empty() {
         return Ok(());
@@ -357,11 +362,11 @@ fn kills(context: &TrialContext) -> Result<(), Failed> {
     Err(broken.join("\n").into())
 }
 
-/// Points that nobody has taken yet.
+/// The points that no node has taken yet.
 type Left<'p> = Mutex<std::slice::Iter<'p, Point>>;
 
-/// Every point that is left, in turn; those that were broken.
-fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
+/// Tests every remaining point, and returns the broken ones.
+fn each(mut bench: ChangeBench<'_>, left: &Left<'_>, tried: &Mutex<CampaignResults>) -> Result<Vec<String>, Failed> {
     let version = &bench.context.containerd.version;
     let mut broken = Vec::new();
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -370,10 +375,10 @@ fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<V
             let context = bench.context;
             let lost = bench.end()?;
             println!("containerd {version}: {lost:?}");
-            bench = Bench::new(context)?;
+            bench = ChangeBench::new(context)?;
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| bench.at(point)))
-            .unwrap_or_else(|_| Err("a check failed, as told above".into()));
+            .unwrap_or_else(|_| Err("a check failed, as printed above".into()));
         let told = outcome.as_ref().map_or("broken", |found| found);
         println!("containerd {version}: {point}: {told}");
         tried
@@ -384,8 +389,8 @@ fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<V
             let why = failed.message().unwrap_or("").to_owned();
             eprintln!("containerd {version}: {point}: {why}");
             broken.push(format!("{point}: {why}"));
-            // What is left may spoil the next one.
-            bench = Bench::new(bench.context)?;
+            // The state of this node may affect the next point.
+            bench = ChangeBench::new(bench.context)?;
         }
     }
     let lost = bench.end()?;
@@ -393,28 +398,28 @@ fn each(mut bench: Bench<'_>, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<V
     Ok(broken)
 }
 
-/// The same on several nodes at once: a campaign waits more than it works.
-fn at_once(context: &TrialContext, left: &Left<'_>, tried: &Mutex<Tried>) -> Result<Vec<String>, Failed> {
+/// Tests points on several nodes at the same time, because a campaign mostly waits.
+fn at_once(context: &NodeTestContext, left: &Left<'_>, tried: &Mutex<CampaignResults>) -> Result<Vec<String>, Failed> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let started = [(); NODES].map(|()| scope.spawn(|| each(Bench::new(context)?, left, tried)));
+        let started = [(); NODES].map(|()| scope.spawn(|| each(ChangeBench::new(context)?, left, tried)));
         let mut broken = Vec::new();
         let bare = scope.spawn(|| bare_restarts(context, &over));
         for node in started {
             broken.extend(node.join().map_err(|_| "a part of the campaign panicked")??);
         }
         over.store(true, Ordering::Relaxed);
-        let lost = bare.join().map_err(|_| "the bare restarts panicked")??;
-        println!("containerd {}: bare restarts: {lost:?}", context.containerd.version);
+        let lost = bare.join().map_err(|_| "the plain restarts panicked")??;
+        println!("containerd {}: plain restarts: {lost:?}", context.containerd.version);
         Ok(broken)
     })
 }
 
-/// What a restart loses by itself, on a node beside the others, as long as they are tried.
-fn bare_restarts(context: &TrialContext, over: &AtomicBool) -> Result<Lost, Failed> {
+/// Measures what plain restarts lose on a separate node, as long as the campaign runs.
+fn bare_restarts(context: &NodeTestContext, over: &AtomicBool) -> Result<Lost, Failed> {
     let mut sum = Lost::default();
     while !over.load(Ordering::Relaxed) {
-        let mut bench = Bench::new(context)?;
+        let mut bench = ChangeBench::new(context)?;
         while bench.lost.restarts < 200 && !over.load(Ordering::Relaxed) {
             bench
                 .test_node
@@ -429,14 +434,14 @@ fn bare_restarts(context: &TrialContext, over: &AtomicBool) -> Result<Lost, Fail
         sum.lines += lost.lines;
         sum.restarts += lost.restarts;
         println!(
-            "containerd {}: bare restarts until now: {sum:?}",
+            "containerd {}: plain restarts until now: {sum:?}",
             context.containerd.version
         );
     }
     Ok(sum)
 }
 
-/// Some of each kind, others every day.
+/// Returns some points of each kind, others every day.
 fn sample(points: &[Point], each: usize) -> Vec<Point> {
     let days = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -450,11 +455,11 @@ fn sample(points: &[Point], each: usize) -> Vec<Point> {
     for (number, kind) in KINDS.into_iter().enumerate() {
         let of_kind: Vec<&Point> = points.iter().filter(|point| point.kind == kind).collect();
         for at in 0..each.min(of_kind.len()) {
-            // A step that shares no factor with most lengths walks through all of them in time.
+            // A step without a common factor with most lengths reaches all points over time.
             let index = usize::try_from(seed)
                 .unwrap_or(0)
                 .wrapping_mul(7919)
-                // Not the same call for each kind.
+                // The kinds do not get the same calls.
                 .wrapping_add((at * KINDS.len() + number) * of_kind.len() / (each * KINDS.len()))
                 % of_kind.len();
             chosen.insert(of_kind[index].clone());

@@ -1,5 +1,4 @@
-//! The lab's clusters against themselves: before the suite rolls something out in one, its parts must work, fail as they are
-//! told to, and go without a trace.
+//! Tests of the lab's clusters: their parts must work, fail as requested, and leave nothing behind.
 
 mod nodes; // clusters with nodes, pods and registries
 mod plane; // control planes without nodes
@@ -17,20 +16,29 @@ use mirrorshift_tests::lab::Clusters;
 type Run = fn(&Clusters) -> Result<(), Failed>;
 
 const CASES: [(&str, Run); 6] = [
-    ("a_control_plane_keeps_what_it_is_told", plane::keeps_what_it_is_told),
-    ("a_control_plane_writes_down_who_asked", plane::writes_down_who_asked),
-    ("a_front_is_what_it_is_told", plane::front_is_what_it_is_told),
     (
-        "nothing_is_left_of_a_control_plane",
-        plane::nothing_is_left_of_a_control_plane,
+        "control_plane_keeps_objects_over_a_crash",
+        plane::control_plane_keeps_objects_over_a_crash,
     ),
     (
-        "nodes_run_pods_that_come_by_caches",
-        nodes::run_pods_that_come_by_caches,
+        "audit_log_names_the_client_of_each_request",
+        plane::audit_log_names_the_client_of_each_request,
     ),
     (
-        "a_dead_test_is_cleaned_up_after",
-        nodes::are_cleaned_up_after_a_dead_test,
+        "proxy_has_the_requested_behaviour",
+        plane::proxy_has_the_requested_behaviour,
+    ),
+    (
+        "dropped_control_plane_leaves_nothing",
+        plane::dropped_control_plane_leaves_nothing,
+    ),
+    (
+        "nodes_run_pods_with_images_from_caches",
+        nodes::nodes_run_pods_with_images_from_caches,
+    ),
+    (
+        "cluster_of_a_killed_test_is_cleaned_up",
+        nodes::cluster_of_a_killed_test_is_cleaned_up,
     ),
 ];
 
@@ -52,7 +60,7 @@ fn figure(what: &str, since: Instant) {
     eprintln!("{what} in {:.1} s", since.elapsed().as_secs_f32());
 }
 
-/// What the machine has of a cluster: mounts, control groups, processes, and its folder.
+/// Returns what the machine still has of a cluster: mounts, control groups, processes and its folder.
 fn traces(folder: &Path, groups: &[PathBuf], processes: &[u32]) -> io::Result<Vec<String>> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -68,7 +76,7 @@ fn traces(folder: &Path, groups: &[PathBuf], processes: &[u32]) -> io::Result<Ve
             .map(|path| path.display().to_string()),
     );
     for process in processes {
-        // One that has ended is there until its parent looks, and an abandoned one's is this test.
+        // A process that has ended exists until its parent waits for it. The parent of an abandoned one is this test.
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         if !stat.is_empty() && !stat.contains(") Z ") {
             found.push(format!("process {process}"));

@@ -17,7 +17,7 @@ use super::{figure, traces};
 /// Longer than anything has ever taken.
 const WAIT: Duration = Duration::from_mins(1);
 
-/// What the machine has of a whole cluster.
+/// Everything that the machine has of a cluster.
 struct Belongings {
     folders: Vec<PathBuf>,
     groups: Vec<PathBuf>,
@@ -46,7 +46,7 @@ impl Belongings {
     }
 }
 
-/// The counting container of a workload on each node, in the nodes' order.
+/// Returns the counting container of a workload on each node, in the order of the nodes.
 fn counting_containers(cluster: &Cluster, workload: &str) -> io::Result<Vec<PodContainer>> {
     let one = |node: &Node| -> io::Result<PodContainer> {
         let all = containers(node)?;
@@ -62,7 +62,7 @@ fn counting_containers(cluster: &Cluster, workload: &str) -> io::Result<Vec<PodC
     cluster.members().map(|(_, node)| one(node)).collect()
 }
 
-/// Everything that a node asked a registry for, each thing once.
+/// Returns the requests of a node to the registries, without repetitions.
 fn asked(cluster: &Cluster, since: &Seen, by: &str) -> io::Result<BTreeSet<(String, String)>> {
     let accesses = cluster.accesses(since)?;
     let of_the_node = accesses.iter().filter(|access| access.by == by);
@@ -74,7 +74,7 @@ fn asked(cluster: &Cluster, since: &Seen, by: &str) -> io::Result<BTreeSet<(Stri
         .collect())
 }
 
-pub(super) fn run_pods_that_come_by_caches(clusters: &Clusters) -> Result<(), Failed> {
+pub(super) fn nodes_run_pods_with_images_from_caches(clusters: &Clusters) -> Result<(), Failed> {
     let began = Instant::now();
     let mut cluster = clusters.up(&ClusterOptions::default())?;
     figure("a cluster of four nodes", began);
@@ -87,23 +87,23 @@ pub(super) fn run_pods_that_come_by_caches(clusters: &Clusters) -> Result<(), Fa
         assert!(version.starts_with(&member.line), "{versions:?}");
     }
 
-    images_come_by_caches(&cluster)?;
+    images_are_pulled_from_caches(&cluster)?;
     pulls_fall_back(&mut cluster)?;
-    images_come_by_archives(&cluster)?;
+    images_are_imported_from_archives(&cluster)?;
     pods_reach_the_api_server(&cluster)?;
     pods_do_not_need_the_api_server(&mut cluster)?;
-    pods_come_back_after_a_reset(&mut cluster)?;
+    pods_run_again_after_a_reset(&mut cluster)?;
 
     let belongings = Belongings::of(&cluster)?;
     let began = Instant::now();
     drop(cluster);
-    figure("a cluster was gone", began);
+    figure("a cluster was removed", began);
     assert_eq!(belongings.left()?, Vec::<String>::new());
     Ok(())
 }
 
-/// A workload on each node, from an image that none has.
-fn images_come_by_caches(cluster: &Cluster) -> Result<(), Failed> {
+/// Starts a workload on each node from an image that no node has.
+fn images_are_pulled_from_caches(cluster: &Cluster) -> Result<(), Failed> {
     let image = cluster.push("library/one", "1", "one")?;
     let seen = cluster.seen()?;
     let began = Instant::now();
@@ -122,13 +122,13 @@ fn images_come_by_caches(cluster: &Cluster) -> Result<(), Failed> {
         assert!(asked.is_superset(&things.into()), "{}", why()?);
         assert!(asked.iter().all(|(at, _)| at == cache), "{}", why()?);
     }
-    // The caches had it from the upstream.
+    // The caches pulled it from the upstream.
     let upstream = asked(cluster, &seen, "cache")?;
     assert!(upstream.contains(&(UPSTREAM.into(), image.layer)), "{upstream:#?}");
     Ok(())
 }
 
-/// Nothing of a node's work is the API server's, and kubelets find it again.
+/// Checks that pods run without the API server, and that kubelets reconnect to it.
 fn pods_do_not_need_the_api_server(cluster: &mut Cluster) -> Result<(), Failed> {
     let before = counting_containers(cluster, "one")?;
     cluster.plane.stop(Part::ApiServer);
@@ -148,11 +148,11 @@ fn pods_do_not_need_the_api_server(cluster: &mut Cluster) -> Result<(), Failed> 
     };
     cluster
         .node("n24")?
-        .until("kubelets do not come back", WAIT, by_kubelets)?;
+        .until("kubelets do not reconnect", WAIT, by_kubelets)?;
     Ok(())
 }
 
-fn pods_come_back_after_a_reset(cluster: &mut Cluster) -> Result<(), Failed> {
+fn pods_run_again_after_a_reset(cluster: &mut Cluster) -> Result<(), Failed> {
     let old = counting_containers(cluster, "one")?.pop().ok_or("no container")?;
     let began = Instant::now();
     cluster.node_mut("n24")?.reset()?;
@@ -161,14 +161,14 @@ fn pods_come_back_after_a_reset(cluster: &mut Cluster) -> Result<(), Failed> {
         let new = |one: &PodContainer| one.pod == old.pod && one.process.is_some() && one.id != old.id;
         Ok(containers(node)?.iter().any(new).then_some(()))
     };
-    node.until("the pod does not come back", WAIT, again)?;
+    node.until("the pod does not run again", WAIT, again)?;
     figure("a pod was back after its node was reset", began);
     cluster.ready()?;
     Ok(())
 }
 
-/// Past all registries, as the agent's own image comes to nodes here.
-fn images_come_by_archives(cluster: &Cluster) -> Result<(), Failed> {
+/// Imports without a registry, as for the agent's own image.
+fn images_are_imported_from_archives(cluster: &Cluster) -> Result<(), Failed> {
     const NAME: &str = "lab.test/imported:1";
     let folder = tempfile::tempdir()?;
     let node = cluster.node("n16")?;
@@ -201,7 +201,7 @@ fn images_come_by_archives(cluster: &Cluster) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What is not behind a node's mirrors comes from the upstream itself, and so does what is while its cache is away.
+/// An image that no mirror of the node serves is pulled from the upstream, and so is an image whose cache is down.
 fn pulls_fall_back(cluster: &mut Cluster) -> Result<(), Failed> {
     let seen = cluster.seen()?;
     cluster.push("team/two", "2", "two")?;
@@ -221,7 +221,7 @@ fn pulls_fall_back(cluster: &mut Cluster) -> Result<(), Failed> {
     Ok(())
 }
 
-/// From a pod, by the address of its service and with its own token.
+/// Checks the connection from a pod, at the address of the service and with the pod's token.
 fn pods_reach_the_api_server(cluster: &Cluster) -> Result<(), Failed> {
     let names = ["get", "pods", "-l", "app=one", "-o", "name"];
     let pods = cluster.plane.kubectl(&names)?.ok()?.stdout;
@@ -243,7 +243,7 @@ fn pods_reach_the_api_server(cluster: &Cluster) -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn are_cleaned_up_after_a_dead_test(clusters: &Clusters) -> Result<(), Failed> {
+pub(super) fn cluster_of_a_killed_test_is_cleaned_up(clusters: &Clusters) -> Result<(), Failed> {
     for holders_too in [false, true] {
         let members = vec![
             Member::new("one", "2.4", Mirrors::Wildcard),
@@ -257,7 +257,10 @@ pub(super) fn are_cleaned_up_after_a_dead_test(clusters: &Clusters) -> Result<()
         let belongings = Belongings::of(&cluster)?;
         cluster.abandon(holders_too)?;
         if holders_too {
-            assert!(!belongings.left()?.is_empty(), "nobody was there to clean up");
+            assert!(
+                !belongings.left()?.is_empty(),
+                "the cluster was cleaned up although its holder was killed"
+            );
             Nodes::clean()?;
         }
         let deadline = Instant::now() + WAIT;

@@ -11,7 +11,7 @@ use mirrorshift_tests::lab::{Clusters, ControlOptions, ControlPlane, Front};
 
 use super::{figure, traces};
 
-/// A control plane of etcd and the API server alone.
+/// A control plane with only etcd and the API server.
 fn bare(clusters: &Clusters) -> io::Result<ControlPlane> {
     let began = Instant::now();
     let plane = clusters.planes().up(&ControlOptions::default())?;
@@ -19,7 +19,7 @@ fn bare(clusters: &Clusters) -> io::Result<ControlPlane> {
     Ok(plane)
 }
 
-/// A namespace with a service account that may do anything to leases and to nothing else, and the account's token.
+/// A namespace with a service account that may only access leases, and the account's token.
 const LOCKER: &str = "apiVersion: v1
 kind: Namespace
 metadata: {name: lab}
@@ -52,21 +52,21 @@ fn token(plane: &ControlPlane) -> io::Result<String> {
     Ok(token.stdout.trim().to_owned())
 }
 
-pub(super) fn keeps_what_it_is_told(clusters: &Clusters) -> Result<(), Failed> {
+pub(super) fn control_plane_keeps_objects_over_a_crash(clusters: &Clusters) -> Result<(), Failed> {
     let mut plane = clusters.planes().up(&ControlOptions {
         controllers: true,
         ..ControlOptions::default()
     })?;
     let version = plane.kubectl(&["version"])?.ok()?.stdout;
     assert_eq!(version.matches("v1.34.").count(), 2, "{version}");
-    // A folder, as a user would apply it.
+    // Manifests are applied from a folder, as a user does.
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("lease.yaml"), LEASE)?;
     let kustomization = "namespace: default\nresources: [lease.yaml]\n";
     fs::write(folder.path().join("kustomization.yaml"), kustomization)?;
     plane.apply(folder.path())?;
 
-    // Without its API server there is nobody to ask, and with it all is as before.
+    // Without the API server requests fail, and after its restart all objects are there.
     plane.stop(Part::ApiServer);
     assert!(plane.pid(Part::ApiServer).is_err());
     assert_ne!(plane.kubectl(&["get", "lease", "slot-0"])?.code, 0);
@@ -75,14 +75,14 @@ pub(super) fn keeps_what_it_is_told(clusters: &Clusters) -> Result<(), Failed> {
     figure("the API server again", began);
     plane.kubectl(&["get", "lease", "slot-0"])?.ok()?;
 
-    // One that is held takes connections and says nothing.
+    // A frozen API server accepts connections and does not answer.
     plane.freeze(Part::ApiServer)?;
     let silent = plane.kubectl(&["get", "lease", "slot-0", "--request-timeout=1s"])?;
     assert_ne!(silent.code, 0, "{}", silent.stdout);
     plane.thaw(Part::ApiServer)?;
     plane.kubectl(&["get", "lease", "slot-0"])?.ok()?;
 
-    // The controllers found it again: they make what every namespace has.
+    // The controllers reconnected: they create the default objects of a namespace.
     plane.kubectl(&["create", "namespace", "late"])?.ok()?;
     let wait = [
         "wait",
@@ -96,7 +96,7 @@ pub(super) fn keeps_what_it_is_told(clusters: &Clusters) -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn writes_down_who_asked(clusters: &Clusters) -> Result<(), Failed> {
+pub(super) fn audit_log_names_the_client_of_each_request(clusters: &Clusters) -> Result<(), Failed> {
     let plane = bare(clusters)?;
     let token = token(&plane)?;
     let mark = plane.audit().mark()?;
@@ -119,10 +119,13 @@ pub(super) fn writes_down_who_asked(clusters: &Clusters) -> Result<(), Failed> {
         return Err(format!("{events:#?}").into());
     };
     assert_eq!(listed.code(), Some(403));
-    assert!(listed.request_object.is_null(), "bodies of what is no lock");
+    assert!(
+        listed.request_object.is_null(),
+        "the log has the body of a request that is not for a lease"
+    );
     assert!(plane.audit().since(Mark::default())?.len() > events.len());
 
-    // The admission policy that the project stands on is there.
+    // The admission policy that the project needs is available.
     let kinds = plane.kubectl(&[
         "api-resources",
         "--api-group=admissionregistration.k8s.io",
@@ -133,7 +136,7 @@ pub(super) fn writes_down_who_asked(clusters: &Clusters) -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn front_is_what_it_is_told(clusters: &Clusters) -> Result<(), Failed> {
+pub(super) fn proxy_has_the_requested_behaviour(clusters: &Clusters) -> Result<(), Failed> {
     let mut plane = bare(clusters)?;
     let token = token(&plane)?;
     let ask = |plane: &ControlPlane| {
@@ -144,33 +147,29 @@ pub(super) fn front_is_what_it_is_told(clusters: &Clusters) -> Result<(), Failed
     ask(&plane)?.0.ok()?;
     plane.front(Front::Answers(500))?;
     let (ran, _) = ask(&plane)?;
-    assert!(ran.stderr.contains("the lab says so"), "{}", ran.stderr);
-    assert_ne!(
-        plane.front(Front::Answers(429))?,
-        0,
-        "nothing was answered by the front"
-    );
+    assert!(ran.stderr.contains("the lab specifies this status"), "{}", ran.stderr);
+    assert_ne!(plane.front(Front::Answers(429))?, 0, "the proxy answered no request");
     assert_ne!(ask(&plane)?.0.code, 0);
-    // It was told to come again, and did.
+    // The answer had `Retry-After`, and the client retried.
     assert!(
         plane.front(Front::Open)? > 1,
-        "a client that was told to wait asked once"
+        "the client did not retry after `Retry-After`"
     );
     for silent in [Front::Hangs, Front::Refuses] {
         plane.front(silent)?;
         let (ran, _) = ask(&plane)?;
         assert_ne!(ran.code, 0, "{silent:?}");
-        // Everybody else is served.
+        // All other clients are served.
         plane.kubectl(&["get", "leases", "-n", "lab"])?.ok()?;
     }
     plane.front(Front::Slow(300))?;
     let (ran, took) = ask(&plane)?;
-    // At least a greeting and an answer.
+    // A TLS handshake and an answer are delayed.
     assert!(took > Duration::from_millis(600) || ran.code != 0, "{took:?}");
     assert_eq!(plane.front(Front::Open)?, 0);
     ask(&plane)?.0.ok()?;
 
-    // A client in a test finds the API server too: in the cluster's network, which leads nowhere else.
+    // A client in a test reaches the API server in the cluster's network, which has no route to the outside.
     let address: SocketAddr = plane.server().trim_start_matches("https://").parse()?;
     assert!(plane.inside(|| TcpStream::connect(address).is_ok())?);
     let links = plane.command(Path::new("ip")).args(["-o", "link"]).output()?.stdout;
@@ -180,7 +179,7 @@ pub(super) fn front_is_what_it_is_told(clusters: &Clusters) -> Result<(), Failed
     Ok(())
 }
 
-pub(super) fn nothing_is_left_of_a_control_plane(clusters: &Clusters) -> Result<(), Failed> {
+pub(super) fn dropped_control_plane_leaves_nothing(clusters: &Clusters) -> Result<(), Failed> {
     let plane = clusters.planes().up(&ControlOptions {
         controllers: true,
         scheduler: true,
@@ -192,12 +191,12 @@ pub(super) fn nothing_is_left_of_a_control_plane(clusters: &Clusters) -> Result<
         .into_iter()
         .collect::<io::Result<Vec<u32>>>()?;
     let (folder, groups) = (plane.folder(), plane.cgroups().to_vec());
-    // Its groups, its folder, its processes, and no mount even now.
+    // The groups, the folder and the processes are found now; a mount never is.
     let now = traces(&folder, &groups, &processes)?;
     assert_eq!(now.len(), groups.len() + 1 + processes.len(), "{now:#?}");
     let began = Instant::now();
     drop(plane);
-    figure("a control plane was gone", began);
+    figure("a control plane was removed", began);
     assert_eq!(traces(&folder, &groups, &processes)?, Vec::<String>::new());
     Ok(())
 }

@@ -1,26 +1,26 @@
-//! What was tried of a campaign, kept in a file so that it goes on where it was ended.
+//! The results of a campaign, in a file so that it can continue after an interruption.
 
 use super::{KINDS, Point};
-use mirrorshift_tests::node_trials::TrialContext;
+use mirrorshift_tests::node_tests::NodeTestContext;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// What was tried, in a file when a campaign keeps one: version, kind, call, count, outcome.
-pub(crate) struct Tried {
+/// The results, in a file for a campaign: version, kind, call, number, outcome.
+pub(crate) struct CampaignResults {
     file: Option<String>,
     pub(crate) lines: Vec<String>,
 }
 
-impl Tried {
-    pub(crate) fn of(context: &TrialContext) -> (Self, bool) {
+impl CampaignResults {
+    pub(crate) fn of(context: &NodeTestContext) -> (Self, bool) {
         let file = std::env::var("MIRRORSHIFT_CAMPAIGN").ok();
         let text = file
             .as_ref()
             .and_then(|path| std::fs::read_to_string(path).ok())
             .unwrap_or_default();
         let version = format!("{}\t", context.containerd.version);
-        // The last word on each point counts.
+        // The last result of each point is used.
         let of_point = |line: &str| line.rsplit_once('\t').map(|(point, _)| point.to_owned());
         let lines: BTreeMap<_, _> = text
             .lines()
@@ -47,7 +47,7 @@ impl Tried {
                 eprintln!("cannot write {path}: {error}");
             }
         }
-        // What was broken before and was tried again is no longer.
+        // A point that was broken before and is tested again loses its old result.
         let of_point = format!("{version}\t{point}\t");
         self.lines.retain(|line| !line.starts_with(&of_point));
         self.lines.push(line);

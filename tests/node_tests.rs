@@ -17,14 +17,14 @@ use std::time::Duration;
 pub const CRI: Duration = Duration::from_secs(30);
 /// The root file of containerd's configuration.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
-/// The drop-in of [`TrialContext::two_files`].
+/// The drop-in of [`NodeTestContext::two_files`].
 pub const DROP_IN: &str = "/etc/containerd/conf.d/mirrors.toml";
 /// The path of the program in a node.
 pub const PROGRAM: &str = "/usr/local/bin/mirrorshift";
 /// The unit that changes a node.
 pub const UNIT: &str = "mirrorshift-change.service";
 
-/// While this file exists, containerd does not start on a node of [`TrialContext::with_held_start`].
+/// While this file exists, containerd does not start on a node of [`NodeTestContext::with_held_start`].
 const HOLD: &str = "/run/hold";
 
 /// Mirrors that are in use: of the wildcard and of one registry.
@@ -36,15 +36,15 @@ endpoint = ["http://mirror.test:5000"]
 endpoint = ["http://10.0.20.10:5000"]
 "#;
 
-/// The release lines on which a trial runs.
+/// The release lines on which a test runs.
 #[derive(Clone, Copy, Debug)]
 pub enum ReleaseLines {
     All,
     Only(&'static [&'static str]),
 }
 
-/// The input of a trial.
-pub struct TrialContext {
+/// The input of a test.
+pub struct NodeTestContext {
     pub nodes: Arc<Nodes>,
     /// The containerd of its nodes.
     pub containerd: Containerd,
@@ -52,15 +52,15 @@ pub struct TrialContext {
 }
 
 /// The number of nodes that are tested at the same time. A node waits half of the time. With more nodes, two
-/// processors would be too slow for trials that must act at a certain moment.
+/// processors would be too slow for tests that must act at a certain moment.
 const AT_A_TIME: usize = 3;
 
-/// A trial: its name, its release lines, its function.
-pub type NodeTrial = (&'static str, ReleaseLines, fn(&TrialContext) -> Result<(), Failed>);
+/// A test: its name, its release lines, its function.
+pub type NodeTest = (&'static str, ReleaseLines, fn(&NodeTestContext) -> Result<(), Failed>);
 
 /// The main function of a test of the program on nodes. `helper` is the program `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
-pub fn run_node_trials(helper: &str, test: &str, entries: &[NodeTrial]) -> ExitCode {
+pub fn run_node_tests(helper: &str, test: &str, entries: &[NodeTest]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
     let nodes = match Nodes::open(helper) {
@@ -83,7 +83,7 @@ pub fn run_node_trials(helper: &str, test: &str, entries: &[NodeTrial]) -> ExitC
             let name = format!("{test}::{line}::{name}");
             trials.push(match Nodes::containerd(line) {
                 Ok(containerd) => {
-                    let case = TrialContext {
+                    let case = NodeTestContext {
                         nodes: Arc::clone(&nodes),
                         containerd,
                         program: Arc::clone(&program),
@@ -99,10 +99,6 @@ pub fn run_node_trials(helper: &str, test: &str, entries: &[NodeTrial]) -> ExitC
 
 /// Returns a copy of the program without debug information, because it is copied to every node and copies itself once
 /// more.
-///
-/// # Errors
-///
-/// When it cannot be made.
 pub fn small(program: &Path) -> io::Result<PathBuf> {
     let small = program.with_extension("small");
     let new = program.with_extension(format!("small-{}", std::process::id()));
@@ -114,7 +110,7 @@ pub fn small(program: &Path) -> io::Result<PathBuf> {
     Ok(small)
 }
 
-impl TrialContext {
+impl NodeTestContext {
     /// Options for a node whose configuration has [`MIRRORS`], with the registries of both.
     pub fn legacy() -> NodeOptions {
         NodeOptions::new(MIRRORS).scene(Self::registries())
@@ -142,20 +138,12 @@ impl TrialContext {
     }
 
     /// Boots a node with the program and a container that counts.
-    ///
-    /// # Errors
-    ///
-    /// When it does not come up.
     pub fn boot(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
         let test_node = self.boot_bare(options)?;
         Ok(test_node.with_workload("counts")?)
     }
 
     /// Boots a node with the program and without a container, for a node whose CRI may not serve.
-    ///
-    /// # Errors
-    ///
-    /// When it does not boot.
     pub fn boot_bare(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
         let node = self.nodes.boot(&self.containerd, options)?;
         node.copy_in(&self.program, PROGRAM)?;
@@ -182,20 +170,12 @@ pub struct TestNode {
 
 impl TestNode {
     /// Starts the container that counts, once CRI is ready. The container of an earlier boot keeps its name.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start.
     pub fn with_workload(mut self, name: &str) -> io::Result<Self> {
         self.start_workload(name)?;
         Ok(self)
     }
 
     /// Like [`TestNode::with_workload`], for a node that is borrowed.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start.
     pub fn start_workload(&mut self, name: &str) -> io::Result<()> {
         self.node.wait_cri(CRI)?;
         let workload = self.node.start_workload(name)?;
@@ -205,31 +185,19 @@ impl TestNode {
         Ok(())
     }
 
-    /// Keeps containerd from starting on a node of [`TrialContext::with_held_start`], until [`TestNode::let_start`] or a
-    /// reset. Until then a change that restarts it has not settled, however slow the trial is.
-    ///
-    /// # Errors
-    ///
-    /// When that cannot be said.
+    /// Keeps containerd from starting on a node of [`NodeTestContext::with_held_start`], until [`TestNode::let_start`] or a
+    /// reset. Until then a change that restarts it has not settled, however slow the test is.
     pub fn hold_start(&self) -> io::Result<()> {
         self.node.write(HOLD, "")
     }
 
     /// Ends [`TestNode::hold_start`].
-    ///
-    /// # Errors
-    ///
-    /// When that cannot be said.
     pub fn let_start(&self) -> Result<(), Failed> {
         self.node.run(&["rm", HOLD])?.ok()?;
         Ok(())
     }
 
     /// Waits until config.toml has new contents.
-    ///
-    /// # Errors
-    ///
-    /// When it gets none.
     pub fn wait_until_files_are_new(&self) -> io::Result<()> {
         self.node.until("the new files are never in force", CRI, || {
             Ok((self.node.read(CONFIG)? != self.old).then_some(()))
@@ -237,19 +205,11 @@ impl TestNode {
     }
 
     /// Runs the program.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be run at all.
     pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
         self.node.run(&[&[PROGRAM], arguments].concat())
     }
 
     /// Runs `migrate --yes`, and fails unless its exit code is `code`. The error contains the output and the journal.
-    ///
-    /// # Errors
-    ///
-    /// With all that was written.
     pub fn migrate(&self, code: i32, more: &[&str]) -> Result<Ran, Failed> {
         let ran = self.run(&[&["migrate", "--yes"], more].concat())?;
         if ran.code == code {
@@ -264,10 +224,6 @@ impl TestNode {
     }
 
     /// Migrates and rolls back, so that the change request can be run again under `strace`.
-    ///
-    /// # Errors
-    ///
-    /// When either fails.
     pub fn record_request(&self) -> Result<(), Failed> {
         self.migrate(0, &[])?;
         self.keep_request()?;
@@ -277,10 +233,6 @@ impl TestNode {
     }
 
     /// Keeps the change request of the last run.
-    ///
-    /// # Errors
-    ///
-    /// When there was none.
     pub fn keep_request(&self) -> Result<(), Failed> {
         let keep = "cp /run/mirrorshift/$(cat /run/mirrorshift/last)/order.json /root/order.json";
         self.node.run(&["sh", "-ec", keep])?.ok()?;
@@ -290,10 +242,6 @@ impl TestNode {
     /// Runs the change request of [`TestNode::record_request`] again like its unit does, but under `strace` with these
     /// arguments. With `owned`, systemd undoes the change if it fails. `properties` are properties of the unit.
     /// Returns the run's name.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started.
     pub fn traced(&self, arguments: &[&str], properties: &[&str], owned: bool) -> Result<String, Failed> {
         let run = format!(
             "traced-{}",
@@ -329,10 +277,6 @@ impl TestNode {
 
     /// Waits until the unit of a change and its undo have ended, and resets the unit. Returns systemd's `Result` of
     /// the unit.
-    ///
-    /// # Errors
-    ///
-    /// When it does not end.
     pub fn wait_until_unit_ended(&self) -> Result<String, Failed> {
         self.node.until("the change does not end", CRI * 4, || {
             let state = self.node.show(UNIT, "ActiveState")?;
@@ -344,20 +288,12 @@ impl TestNode {
     }
 
     /// Waits for the end of a traced run, and returns the reported exit code.
-    ///
-    /// # Errors
-    ///
-    /// When it does not end, or tells nothing.
     pub fn wait_for_traced_exit_code(&self, run: &str) -> Result<i64, Failed> {
         self.wait_until_unit_ended()?;
         self.reported_exit_code(run)
     }
 
     /// Returns the exit code that a run that has ended, or its undo, has reported.
-    ///
-    /// # Errors
-    ///
-    /// When nothing was told.
     pub fn reported_exit_code(&self, run: &str) -> Result<i64, Failed> {
         let end = self.node.read(&format!("/run/mirrorshift/{run}/end.json"))?;
         let end: serde_json::Value = serde_json::from_slice(&end)?;
@@ -366,10 +302,6 @@ impl TestNode {
 
     /// Checks that CRI is ready, that the processes of all containers are the same, that the container that counts
     /// continues, and that no boot guard, unit or staged file is left.
-    ///
-    /// # Errors
-    ///
-    /// With what is not so.
     pub fn serves(&self, why: &str) -> Result<(), Failed> {
         self.node.wait_cri(CRI).map_err(|error| format!("{why}: {error}"))?;
         if self.node.pids()? != self.pids {
@@ -384,20 +316,12 @@ impl TestNode {
     }
 
     /// Checks that no boot guard is left.
-    ///
-    /// # Errors
-    ///
-    /// When it stays.
     pub fn no_guard_is_left(&self, why: &str) -> Result<(), Failed> {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants /run/mirrorshift-armed";
         self.wait_until_empty(&format!("{why}: a guard is left"), look)
     }
 
     /// Returns the last lines of the log of the change's unit.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be read.
     pub fn unit_log(&self) -> io::Result<String> {
         let words = ["journalctl", "-q", "-o", "cat", "-n", "30", "-u", "mirrorshift-change"];
         Ok(self.node.run(&words)?.stdout)
@@ -414,10 +338,6 @@ impl TestNode {
     }
 
     /// Checks that no boot guard, unit or staged file is left. The package's unit is not part of a change.
-    ///
-    /// # Errors
-    ///
-    /// With what is left.
     pub fn nothing_is_left(&self, why: &str) -> Result<(), Failed> {
         let look = "ls -d /etc/systemd/system/mirrorshift* /etc/systemd/system/containerd.service.wants 2>/dev/null; \
             ls -A /etc/containerd | grep '[.]new$'; \
@@ -426,10 +346,6 @@ impl TestNode {
     }
 
     /// Checks that config.toml is the original file.
-    ///
-    /// # Errors
-    ///
-    /// With what it holds.
     pub fn is_old(&self, why: &str) -> Result<(), Failed> {
         let now = self.node.read(CONFIG)?;
         if now == self.old {
@@ -439,10 +355,6 @@ impl TestNode {
     }
 
     /// Checks that config.toml has `config_path` and no mirrors.
-    ///
-    /// # Errors
-    ///
-    /// With what it holds.
     pub fn is_new(&self, why: &str) -> Result<(), Failed> {
         let now = String::from_utf8_lossy(&self.node.read(CONFIG)?).into_owned();
         if now.contains("config_path") && !now.contains("mirrors") {
@@ -452,10 +364,6 @@ impl TestNode {
     }
 
     /// Returns the phase in the journal, as `status` prints it.
-    ///
-    /// # Errors
-    ///
-    /// When `status` fails.
     pub fn phase(&self) -> Result<String, Failed> {
         let ran = self.run(&["status", "--output", "json"])?;
         let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
@@ -463,10 +371,6 @@ impl TestNode {
     }
 
     /// Pulls an image that the node does not have, and returns the requests for its manifest.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be pulled.
     pub fn asked(&mut self, image: &str) -> Result<Vec<String>, Failed> {
         let (pulled, requests) = self.node.pull(&Image::new(image))?;
         pulled?;

@@ -1,4 +1,4 @@
-//! Runs an example program on nodes, with one trial per release.
+//! Runs an example program on nodes, with one test per release.
 
 use crate::lab::node::NODE_LINES;
 use crate::lab::{Containerd, Nodes};
@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The function of a trial, with the release and the program.
-pub type NodeTest = fn(&Nodes, &Containerd, &Path) -> Result<(), Failed>;
+/// The function of a test, with the release and the program.
+pub type ExampleTest = fn(&Nodes, &Containerd, &Path) -> Result<(), Failed>;
 
 /// The main function of the test `test`, which runs the example `example` on nodes. `helper` is the program
 /// `lab-run`.
 #[expect(clippy::print_stderr, reason = "a test program's output is its report")]
-pub fn run_on_nodes(helper: &str, test: &str, example: &str, run: NodeTest) -> ExitCode {
+pub fn run_example_on_nodes(helper: &str, test: &str, example: &str, run: ExampleTest) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A node waits half of the time.
     arguments.test_threads.get_or_insert(NODE_LINES.len());
