@@ -2,7 +2,7 @@
 //! a node after a change.
 
 use crate::lab::node::{BASE, NODE_LINES, Process, Workload};
-use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
+use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, RequestTarget, Scene, normalise};
 use crate::skip::{all_skipped, skipped};
 use crate::tool::{Ran, Tool};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -375,7 +375,7 @@ impl TestNode {
         let (pulled, requests) = self.node.pull(&Image::new(image))?;
         pulled?;
         let asks = normalise(&requests);
-        let asked = asks.get(&(image.to_owned(), Thing::Tag("1".into())));
+        let asked = asks.get(&(image.to_owned(), RequestTarget::Tag("1".into())));
         Ok(asked.into_iter().flatten().map(ToString::to_string).collect())
     }
 

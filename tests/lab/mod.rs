@@ -33,7 +33,7 @@ pub use self::content::{by_digest, repository};
 pub use self::cri::Ready;
 pub use self::machine::{CutOff, Ended, Frozen, Machine, MachineOptions, Machines};
 pub use self::node::{Node, NodeOptions, Nodes};
-pub use self::normalise::{Asked, Asks, Thing, compare, normalise};
+pub use self::normalise::{RequestSummary, RequestTarget, RequestsByTarget, compare, normalise};
 pub use self::pki::Pki;
 pub use self::scene::{
     Behaviour, Boot, Cert, Files, Front, Guard, Host, Http, Image, Login, Pull, Request, Round, RoundReport, Scene,

@@ -14,7 +14,7 @@ use super::scene::{Request, RoundReport, What};
 
 /// The object of a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Thing {
+pub enum RequestTarget {
     /// TLS attempts that failed, whatever they were for.
     Handshake,
     /// `/v2/`.
@@ -28,7 +28,7 @@ pub enum Thing {
     Other(String),
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handshake => f.write_str("failed TLS"),
@@ -49,7 +49,7 @@ fn short(digest: &str) -> &str {
 
 /// A request to a host. Two of these are equal if containerd's requests were equivalent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestSummary {
     /// The scene's host, `name:port`.
     pub at: String,
     /// `http`, `https`, or `tls` for a failed attempt.
@@ -68,7 +68,7 @@ pub struct Asked {
     pub form: String,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme, self.at, self.path)?;
         if !self.query.is_empty() {
@@ -97,30 +97,30 @@ impl fmt::Display for Asked {
 }
 
 /// The requests for each image and thing, in order.
-pub type Asks = BTreeMap<(String, Thing), Vec<Asked>>;
+pub type RequestsByTarget = BTreeMap<(String, RequestTarget), Vec<RequestSummary>>;
 
 /// Returns the requests of a round in a form that can be compared.
-pub fn normalise(requests: &[Request]) -> Asks {
-    let mut asks = Asks::new();
+pub fn normalise(requests: &[Request]) -> RequestsByTarget {
+    let mut asks = RequestsByTarget::new();
     for request in requests {
-        let (thing, asked) = read(request);
+        let (thing, sent) = read(request);
         let list = asks.entry((request.image.clone(), thing.clone())).or_default();
         // Blobs are fetched in parallel, so the attempts of several may interleave. Only the order of their first
         // occurrence is compared.
-        let known = if thing == Thing::Handshake {
-            list.contains(&asked)
+        let known = if thing == RequestTarget::Handshake {
+            list.contains(&sent)
         } else {
-            list.last() == Some(&asked)
+            list.last() == Some(&sent)
         };
         if !known {
-            list.push(asked);
+            list.push(sent);
         }
     }
     asks
 }
 
-fn read(request: &Request) -> (Thing, Asked) {
-    let mut asked = Asked {
+fn read(request: &Request) -> (RequestTarget, RequestSummary) {
+    let mut sent = RequestSummary {
         at: request.at.clone(),
         scheme: "tls".into(),
         sni: request.sni.clone(),
@@ -133,32 +133,32 @@ fn read(request: &Request) -> (Thing, Asked) {
         form: String::new(),
     };
     let What::Http(http) = &request.what else {
-        return (Thing::Handshake, asked);
+        return (RequestTarget::Handshake, sent);
     };
-    asked.scheme.clone_from(&http.scheme);
-    asked.host.clone_from(&http.host);
-    asked.path.clone_from(&http.path);
-    asked.query.clone_from(&http.query);
-    asked.authorization.clone_from(&http.authorization);
-    asked.headers.clone_from(&http.headers);
-    asked.form.clone_from(&http.form);
+    sent.scheme.clone_from(&http.scheme);
+    sent.host.clone_from(&http.host);
+    sent.path.clone_from(&http.path);
+    sent.query.clone_from(&http.query);
+    sent.authorization.clone_from(&http.authorization);
+    sent.headers.clone_from(&http.headers);
+    sent.form.clone_from(&http.form);
     let path = &http.path;
     let thing = if let Some((_, reference)) = path.rsplit_once("/manifests/") {
         if reference.contains(':') {
-            Thing::Digest(reference.into())
+            RequestTarget::Digest(reference.into())
         } else {
-            Thing::Tag(reference.into())
+            RequestTarget::Tag(reference.into())
         }
     } else if let Some((_, digest)) = path.rsplit_once("/blobs/") {
-        Thing::Blob(digest.into())
+        RequestTarget::Blob(digest.into())
     } else if path == "/token" {
-        Thing::Token
+        RequestTarget::Token
     } else if path.trim_end_matches('/').ends_with("/v2") {
-        Thing::Ping
+        RequestTarget::Ping
     } else {
-        Thing::Other(path.clone())
+        RequestTarget::Other(path.clone())
     };
-    (thing, asked)
+    (thing, sent)
 }
 
 /// Returns `None` when two rounds started the same way, had the same pull results and sent the same requests;
@@ -210,17 +210,17 @@ fn push(text: &mut String, line: fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
-fn list(asked: &[Asked]) -> String {
-    if asked.is_empty() {
+fn list(sent: &[RequestSummary]) -> String {
+    if sent.is_empty() {
         return "    nobody\n".into();
     }
-    let lines: Vec<String> = asked.iter().map(|asked| format!("    {asked}\n")).collect();
+    let lines: Vec<String> = sent.iter().map(|sent| format!("    {sent}\n")).collect();
     lines.concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Thing, compare, normalise};
+    use super::{RequestSummary, RequestTarget, compare, normalise};
     use crate::lab::scene::{Boot, Http, Pull, Request, RoundReport, What};
 
     fn request(method: &str, at: &str, path: &str) -> Request {
@@ -257,8 +257,8 @@ mod tests {
         }
     }
 
-    fn hosts(requests: &[Request], thing: Thing) -> Vec<String> {
-        let at = |asked: &Asked| asked.at.clone();
+    fn hosts(requests: &[Request], thing: RequestTarget) -> Vec<String> {
+        let at = |sent: &RequestSummary| sent.at.clone();
         normalise(requests)[&("r/i:1".to_owned(), thing)]
             .iter()
             .map(at)
@@ -274,7 +274,7 @@ mod tests {
             request("HEAD", "b", tag),
             request("HEAD", "a", tag),
         ];
-        assert_eq!(hosts(&requests, Thing::Tag("1".into())), ["a", "b", "a"]);
+        assert_eq!(hosts(&requests, RequestTarget::Tag("1".into())), ["a", "b", "a"]);
     }
 
     #[test]

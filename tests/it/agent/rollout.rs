@@ -79,7 +79,7 @@ fn one_at_a_time(world: &World) -> Result<(), Failed> {
 }
 
 /// The requests for an image to each registry, by node.
-type Asked = BTreeMap<String, BTreeSet<(String, String)>>;
+type RequestSummary = BTreeMap<String, BTreeSet<(String, String)>>;
 
 /// Pulls an image that no node has; the contacted registries must not depend on which image it is.
 fn pulled(world: &World, tag: &str) -> Result<BTreeMap<String, BTreeSet<String>>, Failed> {
@@ -92,8 +92,8 @@ fn pulled(world: &World, tag: &str) -> Result<BTreeMap<String, BTreeSet<String>>
         .collect())
 }
 
-fn pull(world: &World, image: &str) -> Result<Asked, Failed> {
-    let mut all = Asked::new();
+fn pull(world: &World, image: &str) -> Result<RequestSummary, Failed> {
+    let mut all = RequestSummary::new();
     for (Member { name, .. }, node) in world.cluster.members() {
         let seen = world.cluster.seen()?;
         node.cri()?.pull(&Image::new(image))?;

@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::{NODE_LINES, Workload};
-use mirrorshift_tests::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, Scene, Thing, normalise};
+use mirrorshift_tests::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, RequestTarget, Scene, normalise};
 use mirrorshift_tests::{all_skipped, skipped};
 
 /// The input of a case.
@@ -301,7 +301,7 @@ fn pulls_are_recorded(case: &Case) -> Result<(), Failed> {
         let (pulled, requests) = node.pull(&Image::new(image))?;
         pulled?;
         let asks = normalise(&requests);
-        let asked = asks.get(&(image.to_owned(), Thing::Tag("1".into())));
+        let asked = asks.get(&(image.to_owned(), RequestTarget::Tag("1".into())));
         Ok(asked.into_iter().flatten().map(ToString::to_string).collect())
     };
     let by_mirror = |name: &str| [format!("http://mirror.test:5000/v2/{name}/manifests/1?ns=quay.io")];

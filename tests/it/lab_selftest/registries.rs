@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::{
-    Behaviour, Boot, Containerd, Files, Guard, Host, Image, Job, Lab, Login, Round, RoundReport, Scene, Thing,
+    Behaviour, Boot, Containerd, Files, Guard, Host, Image, Job, Lab, Login, RequestTarget, Round, RoundReport, Scene,
     by_digest, compare, normalise,
 };
 
@@ -116,7 +116,7 @@ fn hosts(folders: &[(&str, &str)]) -> Files {
 }
 
 /// Returns the requests for a thing as text.
-fn asked(report: &RoundReport, image: &str, thing: Thing) -> Vec<String> {
+fn asked(report: &RoundReport, image: &str, thing: RequestTarget) -> Vec<String> {
     let asks = normalise(&report.requests);
     asks.get(&(image.to_owned(), thing))
         .into_iter()
@@ -130,8 +130,8 @@ fn blobs(report: &RoundReport, image: &str) -> Vec<String> {
     let asks = normalise(&report.requests);
     let mut lists = asks
         .iter()
-        .filter(|((of, thing), _)| of == image && matches!(thing, Thing::Blob(_)));
-    let at = |(_, list): (_, &Vec<mirrorshift_tests::lab::Asked>)| -> Vec<String> {
+        .filter(|((of, thing), _)| of == image && matches!(thing, RequestTarget::Blob(_)));
+    let at = |(_, list): (_, &Vec<mirrorshift_tests::lab::RequestSummary>)| -> Vec<String> {
         list.iter()
             .map(|asked| format!("{}://{}", asked.scheme, asked.at))
             .collect()
@@ -156,8 +156,8 @@ fn pulled(report: &RoundReport) {
     }
 }
 
-fn tag(tag: &str) -> Thing {
-    Thing::Tag(tag.into())
+fn tag(tag: &str) -> RequestTarget {
+    RequestTarget::Tag(tag.into())
 }
 
 fn legacy_wildcard(case: &Case) -> Result<(), Failed> {
@@ -177,7 +177,7 @@ fn legacy_wildcard(case: &Case) -> Result<(), Failed> {
     assert_eq!(blobs(&reports[0], "ghcr.io/w/one:1"), ["http://mirror.test:5000"]);
     let sha = digest.split('@').nth(1).unwrap_or_default();
     assert_eq!(
-        asked(&reports[0], &digest, Thing::Digest(sha.into())),
+        asked(&reports[0], &digest, RequestTarget::Digest(sha.into())),
         [format!("http://mirror.test:5000/v2/w/two/manifests/{sha}?ns=quay.io")]
     );
     Ok(())
@@ -307,7 +307,7 @@ fn token_for_a_pull_secret(case: &Case) -> Result<(), Failed> {
     let by_get = "https://ghcr.io:443/token?scope=repository%3At%2Fone%3Apull&service=ghcr.io \
                   host=ghcr.io sni=ghcr.io authorization=Basic a3ViZTpzM2NyZXQ=";
     assert_eq!(
-        asked(&reports[0], image, Thing::Token),
+        asked(&reports[0], image, RequestTarget::Token),
         [&by_form, by_get, &by_form, by_get]
     );
     assert!(reports[1].pulls[0].error.is_some(), "pulled without the secret");
@@ -347,7 +347,7 @@ fn client_certificate(case: &Case) -> Result<(), Failed> {
     assert_eq!(asked(&reports[1], image, tag("1")), [mirror, upstream]);
     assert_eq!(asked(&reports[2], image, tag("1")), [upstream]);
     assert_eq!(
-        asked(&reports[2], image, Thing::Handshake),
+        asked(&reports[2], image, RequestTarget::Handshake),
         ["tls://mirror.test:5000 sni=mirror.test"]
     );
     Ok(())
@@ -365,7 +365,7 @@ fn tls_to_a_plain_server(case: &Case) -> Result<(), Failed> {
     let reports = case.run(&scene, &[(files, &images)])?;
     pulled(&reports[0]);
     assert_eq!(
-        asked(&reports[0], "ghcr.io/p/one:1", Thing::Handshake),
+        asked(&reports[0], "ghcr.io/p/one:1", RequestTarget::Handshake),
         ["tls://mirror.test:5000 sni=mirror.test"]
     );
     assert_eq!(
@@ -382,7 +382,7 @@ fn tls_to_a_plain_server(case: &Case) -> Result<(), Failed> {
     } else {
         &[]
     };
-    assert_eq!(asked(&reports[0], local, Thing::Handshake), tried);
+    assert_eq!(asked(&reports[0], local, RequestTarget::Handshake), tried);
     Ok(())
 }
 

@@ -56,9 +56,9 @@ pub(crate) struct Case {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Differs {
     /// The operator requests the difference.
-    Asked,
+    Requested,
     /// The difference cannot be avoided, as `about` explains.
-    Known,
+    Unavoidable,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -74,8 +74,8 @@ pub(crate) struct Pull {
     secret_for: Option<String>,
     /// The hosts that must be contacted for the manifest, in order, whatever the model predicts. Other requests of a
     /// release are left to the model.
-    pub(crate) asked: Option<Vec<String>>,
-    /// Like `asked`, for layers.
+    pub(crate) contacted: Option<Vec<String>>,
+    /// Like `contacted`, for layers.
     pub(crate) layers: Option<Vec<String>>,
 }
 

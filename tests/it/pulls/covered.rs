@@ -14,13 +14,13 @@ const LEAST_ODD: usize = 12;
 /// The values of `covers`; each must occur in a case.
 pub(crate) const FEATURES: &[&str] = &[
     "docker.io by each of its names",
-    "wildcard alone",
-    "wildcard beside named registries",
-    "wildcard beside an empty list",
+    "only a wildcard",
+    "wildcard with named registries",
+    "wildcard with an empty list",
     "wildcard's own host",
     "wildcard with several endpoints",
     "registry on the node",
-    "named mirror alone",
+    "only a named mirror",
     "upstream first",
     "upstream in the middle",
     "upstream last",
@@ -38,7 +38,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "endpoint with a lone slash",
     "endpoint in upper case",
     "endpoint twice",
-    "endpoint that is no URL",
+    "endpoint that is not a URL",
     "endpoint with a user",
     "endpoint with a query",
     "endpoint of another scheme",
@@ -46,7 +46,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "key that never matches",
     "private CA of a mirror",
     "private CA of an upstream",
-    "private CA beside a wildcard",
+    "private CA with a wildcard",
     "client certificate",
     "bad certificate file",
     "skip_verify",
@@ -59,7 +59,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "auths by URL",
     "pull secret",
     "pull secret for one server",
-    "auth beside config_path",
+    "auth with config_path",
     "headers",
     "drop-in by glob",
     "drop-in by relative path",
@@ -70,13 +70,13 @@ pub(crate) const FEATURES: &[&str] = &[
     "schema 4",
     "no schema",
     "new names in an old schema",
-    "dormant settings",
+    "inactive settings",
     "stale certs.d",
     "stale _default",
     "stale host_port_ folder",
     "stale folder of certificates",
     "both settings",
-    "dead mirror",
+    "mirror that is down",
     "slow mirror",
     "mirror that hangs",
     "404",
@@ -85,7 +85,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "429",
     "500",
     "503",
-    "404 from everybody",
+    "404 from every host",
     "list in config_path",
     "certs.d in force",
     "broken hosts.toml",
@@ -104,9 +104,9 @@ pub(crate) const FEATURES: &[&str] = &[
     "comments",
     "CRLF",
     "tabs",
-    "TOML spelled otherwise",
+    "TOML in another notation",
     "keys in another case",
-    "keys that nobody knows",
+    "unknown keys",
     "byte order mark",
     "refused",
 ];
@@ -157,13 +157,14 @@ fn readable(case: &Case) -> Result<(), String> {
         return Err(format!("{name}: nothing is pulled"));
     }
     // Otherwise only the model would determine whether the difference is the requested one.
-    if case.differs.is_some() && pulls.iter().any(|(pull, _)| pull.asked.is_none()) {
+    if case.differs.is_some() && pulls.iter().any(|(pull, _)| pull.contacted.is_none()) {
         return Err(format!(
             "{name}: pulls differ, and the case does not specify the contacted hosts"
         ));
     }
-    let asked = case.differs == Some(Differs::Asked);
-    if asked && case.wishes().is_empty() || case.differs == Some(Differs::Known) && !case.wishes().is_empty() {
+    let requested = case.differs == Some(Differs::Requested);
+    if requested && case.wishes().is_empty() || case.differs == Some(Differs::Unavoidable) && !case.wishes().is_empty()
+    {
         return Err(format!("{name}: the kind of difference is wrong"));
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use mirrorshift_containerd::Cri;
-use mirrorshift_tests::lab::{Asked, Boot, Image, RoundReport, Thing, normalise};
+use mirrorshift_tests::lab::{Boot, Image, RequestSummary, RequestTarget, RoundReport, normalise};
 
 use crate::expected::{Expected, Pulling, World, settled};
 use crate::migrate::Node;
@@ -19,15 +19,15 @@ impl Differences {
         let _ = writeln!(self.0, "{line}");
     }
 
-    fn lists(&mut self, what: impl Display, model: &[Asked], containerd: &[Asked]) {
+    fn lists(&mut self, what: impl Display, model: &[RequestSummary], containerd: &[RequestSummary]) {
         if model == containerd {
             return;
         }
         self.add(what);
         for (whose, list) in [("model", model), ("containerd", containerd)] {
             self.add(format_args!("  {whose}:"));
-            for asked in list {
-                self.add(format_args!("    {asked}"));
+            for sent in list {
+                self.add(format_args!("    {sent}"));
             }
         }
     }
@@ -92,28 +92,28 @@ fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differe
     let mine = normalise(&report.requests)
         .into_iter()
         .filter(|((of, _), _)| *of == image.reference);
-    for ((_, thing), asked) in mine {
+    for ((_, thing), sent) in mine {
         match &thing {
-            Thing::Handshake => handshakes = asked,
-            Thing::Tag(_) => tag = settled(asked),
-            Thing::Digest(_) => digest = settled(asked),
-            Thing::Token => {
-                for asked in asked {
-                    let shown = tokens.entry(asked.at).or_default();
-                    *shown = asked.authorization.or(shown.take());
+            RequestTarget::Handshake => handshakes = sent,
+            RequestTarget::Tag(_) => tag = settled(sent),
+            RequestTarget::Digest(_) => digest = settled(sent),
+            RequestTarget::Token => {
+                for sent in sent {
+                    let shown = tokens.entry(sent.at).or_default();
+                    *shown = sent.authorization.or(shown.take());
                 }
             }
             // If no host has a manifest by digest, some releases request it as a blob.
-            Thing::Blob(_) if !expected.pulled && expected.blob.is_empty() && expected.tag.is_empty() => {}
-            Thing::Blob(name) => {
+            RequestTarget::Blob(_) if !expected.pulled && expected.blob.is_empty() && expected.tag.is_empty() => {}
+            RequestTarget::Blob(name) => {
                 blobs += 1;
                 let mut model = expected.blob.clone();
-                for asked in &mut model {
-                    asked.path.push_str(name);
+                for sent in &mut model {
+                    sent.path.push_str(name);
                 }
-                differences.lists(&thing, &model, &settled(asked));
+                differences.lists(&thing, &model, &settled(sent));
             }
-            Thing::Ping | Thing::Other(_) => differences.lists(&thing, &[], &asked),
+            RequestTarget::Ping | RequestTarget::Other(_) => differences.lists(&thing, &[], &sent),
         }
     }
     differences.lists("manifest by tag", &expected.tag, &tag);

@@ -34,9 +34,9 @@ struct Tally {
     /// Requests that registries recorded in them.
     requests: usize,
     /// Cases whose pulls differ because the operator requests it.
-    asked: usize,
+    requested: usize,
     /// Cases whose pulls differ unavoidably, as the case explains.
-    known: usize,
+    unavoidable: usize,
     /// Cases that are refused, as expected.
     refused: usize,
     /// Wrong migrations that were detected.
@@ -121,8 +121,8 @@ fn totals(tallies: &BTreeMap<String, Tally>) -> String {
             cases,
             pulls,
             requests,
-            asked,
-            known,
+            requested,
+            unavoidable,
             refused,
             caught,
             different,
@@ -131,7 +131,7 @@ fn totals(tallies: &BTreeMap<String, Tally>) -> String {
         let _ = writeln!(
             text,
             "containerd {version}: {cases} cases, {pulls} pulls, {requests} requests, {different} different; \
-             {asked} changed as asked, {known} known limits, {refused} refused, {caught} mistakes caught"
+             {requested} differ as requested, {unavoidable} differ unavoidably, {refused} refused, {caught} mistakes caught"
         );
     }
     text

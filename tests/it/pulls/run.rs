@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use libtest_mimic::Failed;
 use mirrorshift_containerd::{Cri, Version};
-use mirrorshift_tests::lab::{Boot, Containerd, Files, Image, Job, Lab, Round, RoundReport, Thing, compare, normalise};
+use mirrorshift_tests::lab::{
+    Boot, Containerd, Files, Image, Job, Lab, RequestTarget, Round, RoundReport, compare, normalise,
+};
 
 use crate::case::{Case, Differs, Pull};
 use crate::expected::World;
@@ -131,7 +133,7 @@ impl Run {
         // Nothing was pulled while CRI did not serve. So the migrated node is compared with the meaning of its old
         // files, or else with the hosts that the case specifies.
         let old = if dead { reports.get(2) } else { Some(first) };
-        if old.is_none() && given.pulls.iter().any(|pull| pull.asked.is_none()) {
+        if old.is_none() && given.pulls.iter().any(|pull| pull.contacted.is_none()) {
             return Err("CRI does not serve before, and the case does not specify the contacted hosts".into());
         }
         if new.boot != Boot::CriOk && given.files != after {
@@ -147,8 +149,8 @@ impl Run {
         hold_all_literally(&given, new)?;
         self.count(|tally| {
             tally.cases += 1;
-            tally.asked += usize::from(self.case.differs == Some(Differs::Asked));
-            tally.known += usize::from(self.case.differs == Some(Differs::Known));
+            tally.requested += usize::from(self.case.differs == Some(Differs::Requested));
+            tally.unavoidable += usize::from(self.case.differs == Some(Differs::Unavoidable));
         });
         Ok(())
     }
@@ -189,31 +191,31 @@ fn hold_all_literally(given: &Given, report: &RoundReport) -> Result<(), Failed>
 /// Compares the requests with the hosts that the case specifies, whatever the model predicts.
 fn hold_literally((pull, image): (&Pull, &Image), report: &RoundReport) -> Result<(), Failed> {
     let asks = normalise(&report.requests);
-    let of = |wanted: fn(&Thing) -> bool| {
+    let of = |wanted: fn(&RequestTarget) -> bool| {
         let mut lists = asks
             .iter()
             .filter(|((of, thing), _)| *of == image.reference && wanted(thing));
         let mut hosts: Vec<String> = lists
             .next()
             .into_iter()
-            .flat_map(|(_, list)| list.iter().map(|asked| asked.at.clone()))
+            .flat_map(|(_, list)| list.iter().map(|sent| sent.at.clone()))
             .collect();
         hosts.dedup();
         hosts
     };
     let by_name = if image.reference.contains('@') {
         // Looked up by its digest and then fetched by it from the same hosts.
-        let mut hosts = of(|thing| matches!(thing, Thing::Digest(_)));
+        let mut hosts = of(|thing| matches!(thing, RequestTarget::Digest(_)));
         let half = hosts.len() / 2;
         if hosts[..half] == hosts[half..] {
             hosts.truncate(half);
         }
         hosts
     } else {
-        of(|thing| matches!(thing, Thing::Tag(_)))
+        of(|thing| matches!(thing, RequestTarget::Tag(_)))
     };
-    let blobs = of(|thing| matches!(thing, Thing::Blob(_)));
-    for (what, said, seen) in [("manifest", &pull.asked, by_name), ("layers", &pull.layers, blobs)] {
+    let blobs = of(|thing| matches!(thing, RequestTarget::Blob(_)));
+    for (what, said, seen) in [("manifest", &pull.contacted, by_name), ("layers", &pull.layers, blobs)] {
         if said.as_ref().is_some_and(|said| *said != seen) {
             return Err(format!(
                 "{}: {what}: the case specifies {said:?}, containerd contacted {seen:?}",
