@@ -1,7 +1,7 @@
 //! Tests of the program on nodes, as an operator has it there: nodes with mirrors that are in use, and the checks of
 //! a node after a change.
 
-use crate::lab::node::{BASE, NODE_LINES, Process, Workload};
+use crate::lab::node::{BASE, ContainerProcess, NODE_LINES, Workload};
 use crate::lab::{Containerd, Host, Image, Node, NodeOptions, Nodes, RequestTarget, Scene, normalise};
 use crate::skip::{all_skipped, skipped};
 use crate::tool::{Ran, Tool};
@@ -137,7 +137,7 @@ impl NodeTestContext {
         files.iter().fold(Self::legacy(), with)
     }
 
-    /// Boots a node with the program and a container that counts.
+    /// Boots a node with the program and a counting container.
     pub fn boot(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
         let test_node = self.boot_bare(options)?;
         Ok(test_node.with_workload("counts")?)
@@ -163,13 +163,13 @@ pub struct TestNode {
     /// The original contents of config.toml.
     pub old: Vec<u8>,
     /// The processes of its containers before the change.
-    pub pids: BTreeMap<String, Process>,
-    /// The container that counts.
+    pub pids: BTreeMap<String, ContainerProcess>,
+    /// The counting container.
     pub workload: Option<Workload>,
 }
 
 impl TestNode {
-    /// Starts the container that counts, once CRI is ready. The container of an earlier boot keeps its name.
+    /// Starts the counting container, once CRI is ready. The container of an earlier boot keeps its name.
     pub fn with_workload(mut self, name: &str) -> io::Result<Self> {
         self.start_workload(name)?;
         Ok(self)

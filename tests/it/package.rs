@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 }
 
 impl Packaged {
-    /// Boots a node with mirrors that are in use, a container that counts, and the package.
+    /// Boots a node with mirrors that are in use, a counting container, and the package.
     fn boot(&self) -> Result<TestNode, Failed> {
         Ok(self.boot_bare(&NodeTestContext::legacy())?.with_workload("counts")?)
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, Machine, MachineOptions, Machines, Nodes};
+use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, MachineOptions, Nodes, VirtualMachine, VirtualMachines};
 use mirrorshift_tests::node_tests::{CONFIG, DROP_IN, PROGRAM, TestNode, small};
 use mirrorshift_tests::{Ran, all_skipped, skipped, static_program};
 use sha2::{Digest, Sha256};
@@ -60,7 +60,7 @@ const KINDS: [Kind; 2] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let machines = match Machines::open(env!("CARGO_BIN_EXE_lab-run")) {
+    let machines = match VirtualMachines::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(machines) => Arc::new(machines),
         Err(why) => return all_skipped("power_cuts", &why.to_string()),
     };
@@ -111,7 +111,7 @@ impl Campaign {
         })
     }
 
-    fn run(&self, machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+    fn run(&self, machines: &VirtualMachines, containerd: &Containerd) -> Result<(), Failed> {
         let version = &containerd.version;
         let name = |kind: &Kind, number| format!("{version}\t{}\t{number}", kind.name);
         let left = |kind: &Kind| -> Vec<u64> {
@@ -218,7 +218,7 @@ struct Uncut<'k> {
 }
 
 impl CutBench {
-    fn new(machines: &Machines, containerd: &Containerd, program: &Path) -> io::Result<Self> {
+    fn new(machines: &VirtualMachines, containerd: &Containerd, program: &Path) -> io::Result<Self> {
         let mut options = MachineOptions::default();
         options.programs.insert(PROGRAM.into(), program.to_owned());
         for (path, text) in TestNode::mirrors_in_two_files() {
@@ -314,7 +314,12 @@ impl CutBench {
         (run.rehearsed + after, cut)
     }
 
-    fn cut_in(&self, kind: &Kind, mut machine: Machine, after: Duration) -> io::Result<(&'static str, String, String)> {
+    fn cut_in(
+        &self,
+        kind: &Kind,
+        mut machine: VirtualMachine,
+        after: Duration,
+    ) -> io::Result<(&'static str, String, String)> {
         let CutOff { code, said } = machine.cut_in(after)?;
         if code.is_some_and(|code| code != kind.code) {
             return Err(io::Error::other(format!("it ended with {code:?}: {said}")));
@@ -333,14 +338,14 @@ impl CutBench {
     }
 
     /// Returns the result of [`CutBench::look`], or its error with the state of the machine.
-    fn found(&self, machine: &mut Machine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
+    fn found(&self, machine: &mut VirtualMachine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
         self.look(machine, kind, reported)
             .map_err(|error| with_scene(machine, &error))
     }
 
     /// Checks that CRI is ready, that the files are old or new and match a reported result, and that nothing of the
     /// change is left.
-    fn look(&self, machine: &mut Machine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
+    fn look(&self, machine: &mut VirtualMachine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
         machine.wait_cri(CRI)?;
         no_guard_is_left(machine)?;
         let Journal { last, serves_not } = journal(machine)?;
@@ -379,7 +384,7 @@ impl CutBench {
     }
 
     /// Checks that the next command settles, and leaves only what it reports.
-    fn next(&self, machine: &mut Machine, found: &Found) -> io::Result<()> {
+    fn next(&self, machine: &mut VirtualMachine, found: &Found) -> io::Result<()> {
         let mut next = machine.run(&MIGRATE)?;
         if found.serves_not {
             let refused = next.code == 3 && next.stderr.contains("undone");
@@ -426,7 +431,7 @@ struct Found {
 const SCENE: &str = "find /etc/containerd /etc/systemd/system/*mirrorshift* /etc/systemd/system/containerd* /var/lib/mirrorshift \
     -ls; cat /var/lib/mirrorshift/journal.json; journalctl -b --no-pager -o cat -u 'mirrorshift*' -u containerd | tail -n 40";
 
-fn with_scene(machine: &mut Machine, error: &io::Error) -> io::Error {
+fn with_scene(machine: &mut VirtualMachine, error: &io::Error) -> io::Error {
     let scene = machine.run(&["sh", "-c", SCENE]).map(|ran| ran.stdout);
     let scene = scene.unwrap_or_else(|error| error.to_string());
     io::Error::other(format!("{error}\n{scene}"))
@@ -437,26 +442,26 @@ fn failed(what: &str, Ran { code, stdout, stderr }: Ran) -> io::Error {
 }
 
 /// Returns everything in containerd's configuration folder except staged files: kinds, modes, owners and digests.
-fn files(machine: &mut Machine) -> io::Result<String> {
+fn files(machine: &mut VirtualMachine) -> io::Result<String> {
     let script = "cd /etc/containerd; find . ! -name '*.new' ! -name '*.part' -printf '%y %m %U %G %p\\n' | sort; \
         find . -type f ! -name '*.new' ! -name '*.part' -exec sha256sum {} + | sort";
     Ok(machine.run(&["sh", "-ec", script])?.ok()?.stdout)
 }
 
-fn beside(machine: &mut Machine) -> io::Result<String> {
+fn beside(machine: &mut VirtualMachine) -> io::Result<String> {
     let copies = ["find", "/etc/containerd", "-name", "*.new", "-o", "-name", "*.part"];
     Ok(machine.run(&copies)?.ok()?.stdout)
 }
 
 /// Returns whether hosts directories are in force and nothing is left to do. On 1.x the root file keeps its mirrors,
 /// because the drop-in's table replaces the root's.
-fn is_migrated(machine: &mut Machine) -> io::Result<bool> {
+fn is_migrated(machine: &mut VirtualMachine) -> io::Result<bool> {
     let text = machine.read(CONFIG)? + &machine.read(DROP_IN)?;
     let planned = machine.run(&[PROGRAM, "plan", "--exit-code"])?;
     Ok(text.contains("config_path") && planned.code == 0)
 }
 
-fn no_guard_is_left(machine: &mut Machine) -> io::Result<()> {
+fn no_guard_is_left(machine: &mut VirtualMachine) -> io::Result<()> {
     machine.until("a guard is left", CRI, |machine| {
         let units = "ls /etc/systemd/system | grep -e mirrorshift -e containerd.service.wants";
         Ok(machine.run(&["sh", "-c", units])?.stdout.is_empty().then_some(()))
@@ -470,7 +475,7 @@ struct Journal {
     serves_not: bool,
 }
 
-fn journal(machine: &mut Machine) -> io::Result<Journal> {
+fn journal(machine: &mut VirtualMachine) -> io::Result<Journal> {
     let ran = machine.run(&["cat", "/var/lib/mirrorshift/journal.json"])?;
     if ran.code != 0 {
         return Ok(Journal {

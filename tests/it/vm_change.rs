@@ -5,8 +5,8 @@
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use mirrorshift_tests::lab::node::Process;
-use mirrorshift_tests::lab::{Containerd, Frozen, Machine, MachineOptions, Machines, Nodes};
+use mirrorshift_tests::lab::node::ContainerProcess;
+use mirrorshift_tests::lab::{Containerd, Frozen, MachineOptions, Nodes, VirtualMachine, VirtualMachines};
 use mirrorshift_tests::node_tests::{CONFIG, MIRRORS, PROGRAM, TestNode, UNIT, small};
 use mirrorshift_tests::{Ran, Tool, all_skipped, skipped};
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ const TRIALS: [(&str, Run); 4] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let machines = match Machines::open(env!("CARGO_BIN_EXE_lab-run")) {
+    let machines = match VirtualMachines::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(machines) => Arc::new(machines),
         Err(why) => return all_skipped("vm_change", &why.to_string()),
     };
@@ -80,16 +80,16 @@ fn main() -> ExitCode {
 
 /// A machine with mirrors that are in use, and a running container.
 struct VmBench {
-    machine: Machine,
+    machine: VirtualMachine,
     old: String,
-    pids: BTreeMap<String, Process>,
+    pids: BTreeMap<String, ContainerProcess>,
 }
 
 impl VmBench {
     /// Boots the machine of the first test; every test continues from its saved state.
     fn new(
         shared: &Mutex<Option<Arc<Frozen>>>,
-        machines: &Machines,
+        machines: &VirtualMachines,
         containerd: &Containerd,
         program: &Arc<PathBuf>,
     ) -> Result<Self, Failed> {
@@ -165,7 +165,8 @@ impl VmBench {
 
     fn no_guard_is_left(&mut self, why: &str) -> Result<(), Failed> {
         let look = ["sh", "-c", "ls /etc/systemd/system | grep mirrorshift"];
-        let gone = |machine: &mut Machine| -> io::Result<_> { Ok(machine.run(&look)?.stdout.is_empty().then_some(())) };
+        let gone =
+            |machine: &mut VirtualMachine| -> io::Result<_> { Ok(machine.run(&look)?.stdout.is_empty().then_some(())) };
         Ok(self.machine.until(&format!("{why}: a guard is left"), CRI, gone)?)
     }
 

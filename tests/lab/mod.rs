@@ -31,7 +31,7 @@ pub use self::cluster::{Cluster, ClusterOptions, Clusters, ControlOptions, Contr
 pub use self::containerd::{Containerd, LINES, cache};
 pub use self::content::{by_digest, repository};
 pub use self::cri::Ready;
-pub use self::machine::{CutOff, Ended, Frozen, Machine, MachineOptions, Machines};
+pub use self::machine::{CutOff, Ended, Frozen, MachineOptions, VirtualMachine, VirtualMachines};
 pub use self::node::{Node, NodeOptions, Nodes};
 pub use self::normalise::{RequestSummary, RequestTarget, RequestsByTarget, compare, normalise};
 pub use self::pki::Pki;

@@ -255,7 +255,7 @@ impl Image {
 /// The result of one round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoundReport {
-    /// How containerd started.
+    /// The result of containerd's start.
     pub boot: Boot,
     /// One entry per image; empty unless CRI answered.
     pub pulls: Vec<Pull>,

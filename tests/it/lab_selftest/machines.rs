@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::node::BASE;
-use mirrorshift_tests::lab::{Containerd, CutOff, Ended, Frozen, Machine, MachineOptions, Machines, Nodes};
+use mirrorshift_tests::lab::{
+    Containerd, CutOff, Ended, Frozen, MachineOptions, Nodes, VirtualMachine, VirtualMachines,
+};
 use mirrorshift_tests::{Ran, all_skipped, skipped};
 
-type Run = fn(&Machines, &Containerd) -> Result<(), Failed>;
+type Run = fn(&VirtualMachines, &Containerd) -> Result<(), Failed>;
 
 const CASES: [(&str, &str, Run); 5] = [
     ("1.6", "boots", boots),
@@ -30,7 +32,7 @@ const CRI: Duration = Duration::from_mins(3);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let machines = match Machines::open(env!("CARGO_BIN_EXE_lab-run")) {
+    let machines = match VirtualMachines::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(machines) => Arc::new(machines),
         Err(why) => return all_skipped("machines", &why.to_string()),
     };
@@ -53,7 +55,7 @@ fn figure(containerd: &Containerd, what: &str, since: Instant) {
     eprintln!("containerd {}: {what} in {took:.1} s", containerd.version);
 }
 
-fn boot(machines: &Machines, containerd: &Containerd) -> io::Result<Machine> {
+fn boot(machines: &VirtualMachines, containerd: &Containerd) -> io::Result<VirtualMachine> {
     let mut options = MachineOptions::default();
     options.files.insert("/etc/containerd/config.toml".into(), BASE.into());
     let mut machine = machines.boot(containerd, &options)?;
@@ -62,11 +64,11 @@ fn boot(machines: &Machines, containerd: &Containerd) -> io::Result<Machine> {
 }
 
 /// Returns the output of a script that must succeed.
-fn output_of(machine: &mut Machine, script: &str) -> io::Result<String> {
+fn output_of(machine: &mut VirtualMachine, script: &str) -> io::Result<String> {
     Ok(machine.run(&["sh", "-c", script])?.ok()?.stdout.trim().to_owned())
 }
 
-fn boots(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn boots(machines: &VirtualMachines, containerd: &Containerd) -> Result<(), Failed> {
     let began = Instant::now();
     let mut machine = boot(machines, containerd)?;
     figure(containerd, "booted, with CRI,", began);
@@ -109,7 +111,7 @@ const READ: &str = "for at in /etc /var/lib; do
     unsynced=$(cat unsynced 2> /dev/null) replaced=$(cat replaced)
 done";
 
-fn power_cut_loses_what_is_not_synced(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn power_cut_loses_what_is_not_synced(machines: &VirtualMachines, containerd: &Containerd) -> Result<(), Failed> {
     let mut machine = boot(machines, containerd)?;
     output_of(&mut machine, OLD)?;
     // The lower layer of a disk is complete, so each block from here on is written for the first time.
@@ -147,7 +149,7 @@ fn power_cut_loses_what_is_not_synced(machines: &Machines, containerd: &Containe
     Ok(())
 }
 
-fn frozen_machine_continues(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn frozen_machine_continues(machines: &VirtualMachines, containerd: &Containerd) -> Result<(), Failed> {
     let mut machine = boot(machines, containerd)?;
     let facts = "cat /proc/sys/kernel/random/boot_id; systemctl show -p MainPID containerd";
     let before = output_of(&mut machine, facts)?;
@@ -206,7 +208,7 @@ fn in_the_middle_of_a_program(frozen: &Arc<Frozen>) -> Result<(), Failed> {
     Ok(())
 }
 
-fn dropped_machine_leaves_nothing(machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+fn dropped_machine_leaves_nothing(machines: &VirtualMachines, containerd: &Containerd) -> Result<(), Failed> {
     let machine = boot(machines, containerd)?;
     let process = format!("/proc/{}", machine.pid().ok_or("QEMU does not run")?);
     let folder = machine.folder().to_owned();

@@ -15,8 +15,8 @@ use super::audit::{
 use super::keys::Keys;
 use super::network;
 use super::programs::Programs;
-use super::site::{Process, Site};
-use crate::lab::node::{Folder, clean, until};
+use super::site::{ClusterProcess, Site};
+use crate::lab::node::{LabFolder, clean, until};
 use crate::lab::scene::Front;
 use crate::lab::{Lab, Missing, installed};
 use crate::tool::Ran;
@@ -64,7 +64,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct ControlPlane {
     // In the order in which they must end.
-    pub(super) running: BTreeMap<Part, Process>,
+    pub(super) running: BTreeMap<Part, ClusterProcess>,
     pub(super) site: Site,
     pub(super) keys: Keys,
     pub(super) programs: Programs,
@@ -91,7 +91,7 @@ impl ControlPlanes {
 
     /// Like [`ControlPlanes::up`], with addresses for this number of registries.
     pub(super) fn among(&self, options: &ControlOptions, registries: u8) -> io::Result<ControlPlane> {
-        let folder = Folder::make("cluster")?;
+        let folder = LabFolder::make("cluster")?;
         let keys = Keys::make(folder.path.join("keys"))?;
         fs::write(folder.path.join("audit.yaml"), audit::POLICY)?;
         let front = keys.server(&[&network::SERVICE.to_string(), "kubernetes.default.svc"])?;
@@ -123,7 +123,7 @@ impl ControlPlane {
         self.spawn(part)?;
         let what = format!("{part:?} is not ready");
         let answered = until(&what, (STEP, READY), || {
-            if let Some(Err(ended)) = self.running.get_mut(&part).map(Process::lives) {
+            if let Some(Err(ended)) = self.running.get_mut(&part).map(ClusterProcess::lives) {
                 return Ok(Some(Err(ended)));
             }
             Ok(self.answers(part)?.then_some(Ok(())))
@@ -238,7 +238,7 @@ impl ControlPlane {
         self.site.cgroups()
     }
 
-    fn process(&self, part: Part) -> io::Result<&Process> {
+    fn process(&self, part: Part) -> io::Result<&ClusterProcess> {
         let running = self.running.get(&part);
         running.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, format!("{part:?} is not running")))
     }

@@ -28,7 +28,7 @@ pub use self::pods::{PodContainer, containers, counting};
 pub use self::programs::kubectl;
 use self::registries::Registries;
 pub use self::registries::{Access, CACHES, Seen, UPSTREAM, UPSTREAMS, endpoint};
-use self::site::Process;
+use self::site::ClusterProcess;
 use super::{Missing, Node, Nodes};
 
 /// The ability to run clusters on this machine.
@@ -210,7 +210,7 @@ impl Cluster {
     /// Leaves the cluster running, as a killed test does; see [`Node::abandon`]. Only for the lab's own tests.
     pub fn abandon(mut self, holders_too: bool) -> io::Result<()> {
         self.registries.leave();
-        self.plane.running.into_values().for_each(Process::leave);
+        self.plane.running.into_values().for_each(ClusterProcess::leave);
         self.plane.site.abandon(holders_too)?;
         for (_, node) in self.members.0.drain(..) {
             node.abandon(holders_too)?;

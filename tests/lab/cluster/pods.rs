@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use crate::lab::Node;
-use crate::lab::node::{COUNT, Process, Workload};
+use crate::lab::node::{COUNT, ContainerProcess, Workload};
 
 /// A container of a pod, as the kubelet recorded it on its node.
 #[derive(Clone, Debug)]
@@ -16,11 +16,11 @@ pub struct PodContainer {
     /// The path of its log in the node.
     pub log: String,
     /// Its main process while it runs.
-    pub process: Option<Process>,
+    pub process: Option<ContainerProcess>,
 }
 
 impl PodContainer {
-    /// A handle for [`Node::counted`] and [`Node::log_flows`], for a container that counts.
+    /// A handle for [`Node::counted`] and [`Node::log_flows`], for a counting container.
     pub fn workload(&self) -> Workload {
         Workload {
             sandbox: String::new(),
@@ -63,7 +63,7 @@ fn parts(file: &str) -> Option<(&str, &str, &str, &str)> {
     Some((namespace, pod, name, id))
 }
 
-/// A `DaemonSet` in the namespace `default` whose container counts like the one of [`Node::start_workload`]. It pulls
+/// A `DaemonSet` in the namespace `default` whose container counts like that of [`Node::start_workload`]. It pulls
 /// the image again for each pod.
 pub fn counting(name: &str, image: &str) -> String {
     serde_json::json!({

@@ -14,7 +14,7 @@ use super::audit::text_since;
 use super::images::{Pushed, Store};
 use super::keys::keep;
 use super::network;
-use super::site::{Process, Site};
+use super::site::{ClusterProcess, Site};
 use crate::lab::node::until;
 use crate::lab::pki::{Pki, server_of};
 
@@ -34,7 +34,7 @@ const READY: Duration = Duration::from_secs(30);
 /// The registries of a cluster.
 #[derive(Debug)]
 pub(super) struct Registries {
-    running: BTreeMap<&'static str, Process>,
+    running: BTreeMap<&'static str, ClusterProcess>,
     store: Store,
     /// The client's name for each address.
     names: BTreeMap<Ipv4Addr, String>,
@@ -180,7 +180,7 @@ impl Registries {
 
     /// Leaves all processes running, for another process to end.
     pub(super) fn leave(self) {
-        self.running.into_values().for_each(Process::leave);
+        self.running.into_values().for_each(ClusterProcess::leave);
     }
 
     fn access(&self, at: &str, line: &str) -> Option<Access> {

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::network;
-use crate::lab::inside::site::{Site as Wanted, SiteOrder};
-use crate::lab::node::{Folder, Holder};
+use crate::lab::inside::site::{SiteOrder, SiteSpec};
+use crate::lab::node::{Holder, LabFolder};
 use crate::lab::pki::Pair;
 use crate::lab::scene::Front;
 use crate::tool::Ran;
@@ -25,7 +25,7 @@ const RUN: &str = "180";
 #[derive(Debug)]
 pub(super) struct Site {
     // In the order in which they must end.
-    folder: Option<Folder>,
+    folder: Option<LabFolder>,
     holder: Option<Holder>,
     path: PathBuf,
     pid: u32,
@@ -33,7 +33,7 @@ pub(super) struct Site {
 
 impl Site {
     /// Creates the place around a folder. `front` is the certificate of the proxy in front of the API server.
-    pub(super) fn make(helper: &Path, folder: Folder, front: Pair, registries: u8) -> io::Result<Self> {
+    pub(super) fn make(helper: &Path, folder: LabFolder, front: Pair, registries: u8) -> io::Result<Self> {
         folder.make_groups()?;
         fs::create_dir(folder.path.join("log"))?;
         let mut addresses = vec![
@@ -41,7 +41,7 @@ impl Site {
             format!("{}/32", network::SERVICE),
         ];
         addresses.extend((0..registries).map(|i| format!("{}/{}", network::registry(i), network::LENGTH)));
-        let wanted = Wanted {
+        let wanted = SiteSpec {
             folder: folder.path.clone(),
             bridge: (network::BRIDGE.into(), addresses),
             front: (
@@ -98,7 +98,7 @@ impl Site {
     }
 
     /// Starts a program in the cluster's network and control groups, with its output in `log/NAME`.
-    pub(super) fn start(&self, name: &str, command: &Command) -> io::Result<Process> {
+    pub(super) fn start(&self, name: &str, command: &Command) -> io::Result<ClusterProcess> {
         let folder = self.folder.as_ref().ok_or_else(gone)?;
         let log = self.path("log").join(name);
         let output = File::options().create(true).append(true).open(&log)?;
@@ -115,7 +115,7 @@ impl Site {
         for (name, value) in command.get_envs() {
             started.env(name, value.unwrap_or_default());
         }
-        Ok(Process {
+        Ok(ClusterProcess {
             child: started.spawn()?,
             log,
         })
@@ -134,7 +134,10 @@ impl Site {
     /// Changes the behaviour of the proxy; see [`Front`]. Returns the number of requests that it has answered itself
     /// since the last change.
     pub(super) fn front(&mut self, front: Front) -> io::Result<u64> {
-        self.holder.as_mut().ok_or_else(gone)?.tell(&SiteOrder::Front(front))
+        self.holder
+            .as_mut()
+            .ok_or_else(gone)?
+            .send_order(&SiteOrder::Front(front))
     }
 
     /// Leaves everything running, as a killed test does; see [`crate::lab::Node::abandon`].
@@ -157,12 +160,12 @@ impl Site {
 
 /// A long-running program of the cluster. When it is dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ClusterProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl ClusterProcess {
     /// Its process id, as the test's machine sees it.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
@@ -196,7 +199,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ClusterProcess {
     fn drop(&mut self) {
         // It needs no clean end: its data are removed too, or it starts from them as after a crash.
         drop(self.child.kill());

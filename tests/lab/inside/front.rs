@@ -26,10 +26,10 @@ use crate::lab::scene::Front;
 
 /// A handle to the proxy.
 #[derive(Clone)]
-pub(super) struct Counter(Arc<Mutex<State>>);
+pub(super) struct Counter(Arc<Mutex<ProxyState>>);
 
 #[derive(Default)]
-struct State {
+struct ProxyState {
     behaviour: Front,
     /// Connections that were accepted under the current behaviour.
     connections: Vec<AbortHandle>,

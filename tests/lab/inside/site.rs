@@ -15,7 +15,7 @@ use crate::lab::scene::Front;
 
 /// A cluster's network before anything runs in it.
 #[derive(Serialize, Deserialize)]
-pub(in crate::lab) struct Site {
+pub(in crate::lab) struct SiteSpec {
     pub(in crate::lab) folder: PathBuf,
     /// The bridge, and its addresses with prefix lengths.
     pub(in crate::lab) bridge: (String, Vec<String>),
@@ -37,7 +37,7 @@ pub(in crate::lab) enum SiteOrder {
 pub(super) fn main() -> io::Result<()> {
     let mut lines = io::stdin().lines();
     let first = lines.next().ok_or_else(|| io::Error::other("no site"))??;
-    let site: Site = serde_json::from_str(&first)?;
+    let site: SiteSpec = serde_json::from_str(&first)?;
     let (bridge, addresses) = &site.bridge;
     let addresses: Vec<String> = addresses
         .iter()

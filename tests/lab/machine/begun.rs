@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Machine, port};
+use super::{VirtualMachine, port};
 use crate::tool::Ran;
 
 /// The folder of the program's output.
@@ -29,7 +29,7 @@ pub struct CutOff {
     pub said: String,
 }
 
-impl Machine {
+impl VirtualMachine {
     /// Starts a program in the background. Only one can run at a time.
     pub fn begin(&mut self, command: &[&str]) -> io::Result<()> {
         // A pipe is used to wait for its end, because polling would cost time of the only processor.

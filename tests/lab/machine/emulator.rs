@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::disks::{DISKS, drive};
-use super::image::Image;
+use super::image::MachineImage;
 use super::late;
 use super::monitor::Monitor;
 use super::port::Port;
@@ -44,7 +44,7 @@ pub(super) enum Start {
 
 /// The parts of a machine.
 pub(super) struct Parts<'a> {
-    pub(super) image: &'a Image,
+    pub(super) image: &'a MachineImage,
     pub(super) folder: &'a Path,
     pub(super) seed: &'a Path,
 }

@@ -14,12 +14,12 @@ use crate::lab::cache;
 /// A folder that belongs to this test while it holds the lock, which the kernel releases however the test ends. The
 /// emulator ends with the test, so only files can be left behind.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct MachineFolder {
     pub(super) path: PathBuf,
     _lock: File,
 }
 
-impl Folder {
+impl MachineFolder {
     /// Creates a folder with a unique name.
     pub(super) fn make() -> io::Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
@@ -34,7 +34,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for MachineFolder {
     fn drop(&mut self) {
         // A folder that cannot be removed now is left for the next run, which reports it.
         drop(fs::remove_dir_all(&self.path));

@@ -11,11 +11,11 @@ pub(super) const IMAGE: &str = "bookworm-3";
 
 /// The files, which are never written to.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
+pub(super) struct MachineImage {
     folder: PathBuf,
 }
 
-impl Image {
+impl MachineImage {
     pub(super) fn open() -> Result<Self, Missing> {
         let folder = cache().join("machine").join(IMAGE);
         if folder.is_dir() {

@@ -1,7 +1,7 @@
 //! Virtual machines: systems with their own kernel, whose power can be cut.
 //!
-//! A [`Machine`] is a Debian with systemd and containerd in QEMU: control groups of version 2, `/etc` on an ext4 disk
-//! and `/var` on an XFS disk. [`Machine::cut`] kills the emulator, and with it everything that no program had synced:
+//! A [`VirtualMachine`] is a Debian with systemd and containerd in QEMU: control groups of version 2, `/etc` on an ext4 disk
+//! and `/var` on an XFS disk. [`VirtualMachine::cut`] kills the emulator, and with it everything that no program had synced:
 //! the guest's page cache, and what was written to its disks since the last flush. Its disks are overlays, which are
 //! removed with it.
 //!
@@ -27,9 +27,9 @@ use std::{fs, io};
 
 pub use self::begun::{CutOff, Ended};
 use self::emulator::{Emulator, Parts, Start};
-use self::folder::Folder;
-use self::image::Image;
-use super::node::Process;
+use self::folder::MachineFolder;
+use self::image::MachineImage;
+use super::node::ContainerProcess;
 use super::{Containerd, Files, Missing, Ready};
 use crate::tool::Ran;
 
@@ -47,8 +47,8 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// The ability to boot virtual machines on this machine.
 #[derive(Debug)]
-pub struct Machines {
-    image: Image,
+pub struct VirtualMachines {
+    image: MachineImage,
     helper: PathBuf,
 }
 
@@ -63,11 +63,11 @@ pub struct MachineOptions {
 
 /// A virtual machine. When it is dropped, it ends and its files are removed.
 #[derive(Debug)]
-pub struct Machine {
+pub struct VirtualMachine {
     // In the order in which they must end.
     emulator: Option<Emulator>,
-    folder: Folder,
-    image: Image,
+    folder: MachineFolder,
+    image: MachineImage,
     /// The disk that the test gave the first machine; a saved state needs it.
     seed: PathBuf,
     /// The saved state that its disks and memory are copies of.
@@ -77,32 +77,32 @@ pub struct Machine {
 /// A stopped machine: its disks and its memory. Any number of machines can continue from it independently.
 #[derive(Debug)]
 pub struct Frozen {
-    folder: Folder,
-    image: Image,
+    folder: MachineFolder,
+    image: MachineImage,
     seed: PathBuf,
     /// The saved state that its disks are copies of.
     _of: Option<Arc<Frozen>>,
 }
 
-impl Machines {
+impl VirtualMachines {
     /// Checks that machines can be booted here, and removes those that earlier tests left behind. `helper` is the
     /// program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
     pub fn open(helper: impl Into<PathBuf>) -> Result<Self, Missing> {
         super::installed(&["qemu-system-x86_64", "qemu-img", "setpriv", "tar"])?;
-        let image = Image::open()?;
+        let image = MachineImage::open()?;
         folder::clean().map_err(|error| Missing::Machine(error.to_string()))?;
         let helper = helper.into();
         Ok(Self { image, helper })
     }
 
     /// Boots a new machine, and returns when systemd has finished starting units. An error contains the console.
-    pub fn boot(&self, containerd: &Containerd, options: &MachineOptions) -> io::Result<Machine> {
-        let folder = Folder::make()?;
+    pub fn boot(&self, containerd: &Containerd, options: &MachineOptions) -> io::Result<VirtualMachine> {
+        let folder = MachineFolder::make()?;
         let mut options = options.clone();
         options.programs.insert(HELPER.into(), self.helper.clone());
         seed::write(&folder.path, containerd, &options)?;
         disks::over(&folder.path, |disk| (self.image.disk(disk), "raw"))?;
-        let mut machine = Machine {
+        let mut machine = VirtualMachine {
             emulator: None,
             seed: folder.path.join(seed::NAME),
             folder,
@@ -115,7 +115,7 @@ impl Machines {
     }
 }
 
-impl Machine {
+impl VirtualMachine {
     /// Runs a program in the machine as root, for at most two minutes. The exit code is 124 after a timeout.
     pub fn run(&mut self, command: &[&str]) -> io::Result<Ran> {
         self.answer(&port::script(command))
@@ -154,7 +154,7 @@ impl Machine {
     }
 
     /// The main process of every running sandbox and container, by id.
-    pub fn pids(&mut self) -> io::Result<BTreeMap<String, Process>> {
+    pub fn pids(&mut self) -> io::Result<BTreeMap<String, ContainerProcess>> {
         let ran = self.run(&[HELPER, "pids", SOCKET])?.ok()?;
         Ok(serde_json::from_str(&ran.stdout)?)
     }
@@ -188,7 +188,7 @@ impl Machine {
         self.booted()
     }
 
-    /// Like [`Machine::boot_again`], with this time on its clock, such as `2001-02-03T04:05:06`.
+    /// Like [`VirtualMachine::boot_again`], with this time on its clock, such as `2001-02-03T04:05:06`.
     pub fn boot_again_at(&mut self, time: &str) -> io::Result<()> {
         self.start(Start::Again(Some(time.to_owned())))?;
         self.booted()
@@ -274,10 +274,10 @@ impl Machine {
 
 impl Frozen {
     /// Starts a machine that continues from here. An error contains its console.
-    pub fn thaw(self: &Arc<Self>) -> io::Result<Machine> {
-        let folder = Folder::make()?;
+    pub fn thaw(self: &Arc<Self>) -> io::Result<VirtualMachine> {
+        let folder = MachineFolder::make()?;
         disks::over(&folder.path, |disk| (self.folder.path.join(disks::file(disk)), "qcow2"))?;
-        let mut machine = Machine {
+        let mut machine = VirtualMachine {
             emulator: None,
             folder,
             image: self.image.clone(),

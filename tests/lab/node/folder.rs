@@ -16,14 +16,14 @@ use crate::lab::cache;
 /// A folder with control groups. It belongs to this test while the test holds the lock, which the kernel releases
 /// however the test ends.
 #[derive(Debug)]
-pub(in crate::lab) struct Folder {
+pub(in crate::lab) struct LabFolder {
     pub(in crate::lab) path: PathBuf,
     pub(super) name: String,
     pub(in crate::lab) cgroups: Vec<PathBuf>,
     lock: Option<File>,
 }
 
-impl Folder {
+impl LabFolder {
     /// Creates a folder with a unique name.
     pub(in crate::lab) fn make(kind: &str) -> io::Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
@@ -62,7 +62,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for LabFolder {
     fn drop(&mut self) {
         if self.lock.is_some() {
             // A folder that cannot be removed now is left for the next run, which reports it.

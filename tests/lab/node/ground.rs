@@ -43,7 +43,7 @@ impl Holder {
             orders: Some(orders),
             answers: BufReader::new(answers),
         };
-        holder.tell::<IgnoredAny>(ground)?;
+        holder.send_order::<IgnoredAny>(ground)?;
         Ok(holder)
     }
 
@@ -53,7 +53,7 @@ impl Holder {
     }
 
     /// Sends an order and returns the answer.
-    pub(in crate::lab) fn tell<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> io::Result<T> {
+    pub(in crate::lab) fn send_order<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> io::Result<T> {
         let line = serde_json::to_string(order)?;
         let mut answer = String::new();
         let sent = match &mut self.orders {

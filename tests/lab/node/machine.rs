@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cgroups;
-use super::folder::Folder;
+use super::folder::LabFolder;
 
 /// The pause between two checks.
 const STEP: Duration = Duration::from_millis(10);
@@ -28,16 +28,16 @@ pub(super) const DENIED: &str = "-sys_time,-sys_module";
 
 /// A node's processes. They are killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct NodeProcesses {
     nspawn: Child,
     /// `Pid::INIT` until the node's init is known.
     init: Pid,
     groups: Vec<PathBuf>,
 }
 
-impl Machine {
+impl NodeProcesses {
     /// Starts the node's init in the namespaces of `holder`.
-    pub(super) fn start(folder: &Folder, holder: u32) -> io::Result<Self> {
+    pub(super) fn start(folder: &LabFolder, holder: u32) -> io::Result<Self> {
         folder.make_groups()?;
         let console = File::options()
             .create(true)
@@ -159,7 +159,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for NodeProcesses {
     fn drop(&mut self) {
         // Any remaining process is in the folder's groups, which are killed next.
         drop(self.end());

@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-pub(in crate::lab) use self::folder::{Folder, clean, end_if_left};
+pub(in crate::lab) use self::folder::{LabFolder, clean, end_if_left};
 pub(in crate::lab) use self::ground::Holder;
-use self::machine::Machine;
+use self::machine::NodeProcesses;
 pub(in crate::lab) use self::options::Link;
 pub use self::options::{BASE, NodeOptions};
 pub(in crate::lab) use self::reach::until;
 pub(in crate::lab) use self::workload::COUNT;
-pub use self::workload::{Counted, IMAGE, NodeCri, Process, Workload};
+pub use self::workload::{ContainerProcess, Counted, IMAGE, NodeCri, Workload};
 use super::inside::hold::{Ground, Order};
 use super::{Containerd, Lab, Missing, Pki, Request};
 
@@ -50,9 +50,9 @@ pub struct Nodes {
 #[derive(Debug)]
 pub struct Node {
     // In the order in which they must end.
-    machine: Option<Machine>,
+    machine: Option<NodeProcesses>,
     holder: Option<Holder>,
-    folder: Option<Folder>,
+    folder: Option<LabFolder>,
     path: PathBuf,
 }
 
@@ -92,7 +92,7 @@ impl Nodes {
     /// Boots a new node, and returns when systemd has finished starting units. containerd may have failed. An error
     /// contains the console.
     pub fn boot(&self, containerd: &Containerd, options: &NodeOptions) -> io::Result<Node> {
-        let folder = Folder::make("node")?;
+        let folder = LabFolder::make("node")?;
         let path = folder.path.clone();
         for name in ["programs", "upper", "work", "root", "folders"] {
             fs::create_dir(path.join(name))?;
@@ -143,7 +143,7 @@ impl Node {
         let (Some(folder), Some(holder)) = (&self.folder, &self.holder) else {
             return Err(io::Error::other("the node was removed"));
         };
-        self.machine = Some(Machine::start(folder, holder.pid())?);
+        self.machine = Some(NodeProcesses::start(folder, holder.pid())?);
         self.booted()
     }
 
@@ -204,7 +204,7 @@ impl Node {
     }
 
     fn order(&mut self, order: &Order) -> io::Result<Vec<Request>> {
-        self.holder.as_mut().ok_or_else(down)?.tell(order)
+        self.holder.as_mut().ok_or_else(down)?.send_order(order)
     }
 }
 

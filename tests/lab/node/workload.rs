@@ -35,7 +35,7 @@ pub struct NodeCri {
     cri: Cri,
 }
 
-/// A sandbox with one container, which counts.
+/// A sandbox with one counting container.
 #[derive(Clone, Debug)]
 pub struct Workload {
     pub sandbox: String,
@@ -56,7 +56,7 @@ pub struct Counted {
 
 /// The main process of a sandbox or container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Process {
+pub struct ContainerProcess {
     /// The process id in the node.
     pub pid: i32,
     /// The start time in ticks since the machine's boot, because process ids are reused.
@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// The main process of every running sandbox and container, by id.
-    pub fn pids(&self) -> io::Result<BTreeMap<String, Process>> {
+    pub fn pids(&self) -> io::Result<BTreeMap<String, ContainerProcess>> {
         let mut cri = self.cri()?;
         let (sandboxes, containers) = cri.ids()?;
         let mut pids = BTreeMap::new();
@@ -190,12 +190,12 @@ impl Node {
         })
     }
 
-    fn process(&self, pid: i32) -> io::Result<Process> {
-        Process::parse(pid, &String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?))
+    fn process(&self, pid: i32) -> io::Result<ContainerProcess> {
+        ContainerProcess::parse(pid, &String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?))
     }
 }
 
-impl Process {
+impl ContainerProcess {
     /// Parses `/proc/PID/stat`.
     pub(in crate::lab) fn parse(pid: i32, stat: &str) -> io::Result<Self> {
         // The name may contain any character, and ends at the last bracket.
