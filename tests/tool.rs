@@ -1,4 +1,4 @@
-//! The binary under test, as an operator runs it, and the files that it works on.
+//! The program under test, run as an operator does, and the files that it changes.
 
 use crate::lab::Files;
 use std::collections::BTreeMap;
@@ -9,29 +9,23 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::{fs, io};
 
-/// `mirrorshift` for one offline root.
+/// Runs `mirrorshift` for one offline root.
 pub struct Tool {
     root: PathBuf,
     version: String,
 }
 
-/// What one run came to.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// The exit code; -1 when a signal ended it.
+    /// The exit code; -1 when a signal ended the program.
     pub code: i32,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
 }
 
 impl Ran {
-    /// Itself, when the exit code is 0.
-    ///
-    /// # Errors
-    ///
-    /// With what was written otherwise.
+    /// Returns itself if the exit code is 0, and an error with the output otherwise.
     pub fn ok(self) -> io::Result<Self> {
         if self.code == 0 {
             return Ok(self);
@@ -42,7 +36,7 @@ impl Ran {
 }
 
 impl From<Output> for Ran {
-    /// A program that a signal ended has the code -1.
+    /// A program that was ended by a signal has the code -1.
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
@@ -53,7 +47,7 @@ impl From<Output> for Ran {
 }
 
 impl Tool {
-    /// For the files below `root` and a containerd of `version`.
+    /// For the files under `root` and a containerd of `version`.
     pub fn new(root: &Path, version: &str) -> Self {
         Self {
             root: root.to_owned(),
@@ -61,11 +55,7 @@ impl Tool {
         }
     }
 
-    /// The program itself, built as its sources are now, or the one that `MIRRORSHIFT_PROGRAM` names.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be built.
+    /// Returns the program, built from the current sources, or the program that `MIRRORSHIFT_PROGRAM` names.
     pub fn program() -> io::Result<&'static Path> {
         static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
         match GIVEN.get_or_init(|| std::env::var_os("MIRRORSHIFT_PROGRAM").map(PathBuf::from)) {
@@ -74,11 +64,7 @@ impl Tool {
         }
     }
 
-    /// The program as its sources are now, linked as cargo does by itself.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be built.
+    /// Returns the program, built from the current sources and linked dynamically, as cargo does by default.
     pub fn built() -> io::Result<&'static Path> {
         static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         match BUILT.get_or_init(|| build("--bin", "mirrorshift")) {
@@ -88,10 +74,6 @@ impl Tool {
     }
 
     /// Runs a command with `--root` and `--containerd-version`.
-    ///
-    /// # Errors
-    ///
-    /// When the program cannot be built or started.
     pub fn run(&self, arguments: &[&str]) -> io::Result<Ran> {
         let program = Self::program()?;
         let output = Command::new(program)
@@ -105,12 +87,9 @@ impl Tool {
     }
 }
 
-/// The program as one static executable, as it is shipped: the one that `MIRRORSHIFT_PROGRAM` names, or one that is built here
-/// without the optimisations that take minutes, with the settings of the stage `package` of `tests/run`.
-///
-/// # Errors
-///
-/// When it cannot be built.
+/// Returns the program as a static executable, as it is shipped: the file that `MIRRORSHIFT_PROGRAM` names, or one
+/// that is built with the settings of the stage `package` of `tests/run`, without the optimisations that take
+/// minutes.
 pub fn static_program() -> io::Result<PathBuf> {
     if let Some(given) = std::env::var_os("MIRRORSHIFT_PROGRAM") {
         return Ok(given.into());
@@ -144,17 +123,13 @@ pub fn static_program() -> io::Result<PathBuf> {
     Ok(folder.join("package").join(target).join("release/mirrorshift"))
 }
 
-/// An example program of the workspace, built as its sources are now.
-///
-/// # Errors
-///
-/// When it cannot be built.
+/// Returns an example program of the workspace, built from the current sources.
 pub fn built_example(name: &str) -> io::Result<PathBuf> {
     build("--example", name).map_err(io::Error::other)
 }
 
-/// Cargo, without what it tells a test about its package: build scripts that ask for such variables would run again, and all that
-/// depends on them would be compiled again, here and at the next run of the suite.
+/// A cargo command without the variables that cargo sets for a test. Build scripts that depend on them would run
+/// again, and everything that depends on those would be compiled again, now and at the next run of the suite.
 fn cargo(program: OsString) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -169,8 +144,8 @@ fn cargo(program: OsString) -> Command {
     command
 }
 
-/// A program beside the suite's own, as its sources are now: cargo builds the programs of the package under test alone, so
-/// without this an old one would be tested. Run by hand, without cargo, it is taken as it is.
+/// Builds a program from the current sources. Cargo only builds the programs of the package under test, so without
+/// this an outdated program would be tested. If the test was not started by cargo, the existing program is used.
 fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
@@ -178,7 +153,7 @@ fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     if let Some(program) = std::env::var_os("CARGO") {
         let folder = profile.file_name().unwrap_or_default();
         let named = if folder == "debug" { "dev".as_ref() } else { folder };
-        // Of the whole workspace, as `tests/run` has it, so that dependencies get the same features.
+        // The whole workspace is selected as in `tests/run`, so that dependencies get the same features.
         let built = cargo(program)
             .args(["build", "--quiet", "--workspace", kind, name, "--profile"])
             .arg(named)
@@ -193,16 +168,12 @@ fn build(kind: &str, name: &str) -> Result<PathBuf, String> {
     Ok(profile.join(folder).join(name))
 }
 
-/// The folder that a file stands in.
+/// The folder of a file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// Everything below a folder: kind, mode, size, modification time, inode and content or target.
-///
-/// # Errors
-///
-/// When something cannot be read.
+/// Returns everything under a folder: kind, mode, size, modification time, inode, and contents or target.
 pub fn snapshot(root: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     walk(root, &mut |path, metadata| {
@@ -228,11 +199,7 @@ pub fn snapshot(root: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
     Ok(found)
 }
 
-/// The regular files below `folder` of `root`, by the path that the node sees.
-///
-/// # Errors
-///
-/// When something cannot be read.
+/// Returns the regular files in `folder` under `root`, by their path in the node.
 pub fn files_below(root: &Path, folder: &str) -> io::Result<Files> {
     let mut files = Files::new();
     walk(&root.join(folder.trim_start_matches('/')), &mut |path, metadata| {

@@ -1,9 +1,10 @@
-//! What the agent costs a node and its cluster: what `benches/agent-figures` runs.
+//! Measures what the agent costs a node and its cluster; `benches/agent-figures` runs it.
 //!
-//! A measurement and no test: it judges nothing. In a real cluster of four nodes, each with another release of containerd, the
-//! agents are left alone for a while, then given the policy to migrate, then one that changes a single hosts.toml.
+//! This is a measurement and not a test. In a real cluster of four nodes, each with another release of containerd,
+//! the agents first have nothing to do for a while. Then they get the policy to migrate, and then one that changes a
+//! single hosts.toml.
 
-mod process; // an agent's process, as the kernel sees it
+mod process; // the process of an agent
 
 use mirrorshift_tests::agents::{AgentImage, NAMESPACE, World};
 use mirrorshift_tests::lab::Clusters;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What an agent does when it begins is over by then.
+/// Longer than the work of an agent at its start.
 const SETTLE: Duration = Duration::from_secs(30);
-/// No node of the lab has a mirror for it by name, so each gets a file for it.
+/// No node of the lab has a mirror for this registry by name, so each gets a new file for it.
 const REGISTRY: &str = "quay.io";
 
 fn main() -> ExitCode {
@@ -33,16 +34,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// `SECONDS`, beside what cargo adds.
+/// Reads `SECONDS`, and ignores the arguments that cargo adds.
 fn run() -> Outcome<()> {
     let seconds = std::env::args().skip(1).find(|word| word != "--bench");
     let rest = Duration::from_secs(seconds.ok_or("SECONDS are missing")?.parse()?);
     let clusters = Clusters::open(env!("CARGO_BIN_EXE_lab-run")).map_err(|missing| missing.to_string())?;
     let image = AgentImage::made()?;
     let names = ["n16", "n17", "n21", "n24"];
-    let world = World::of(&clusters, &image, &names).map_err(told)?;
-    world.apply("observe").map_err(told)?;
-    world.all("Pending").map_err(told)?;
+    let world = World::of(&clusters, &image, &names).map_err(to_error)?;
+    world.apply("observe").map_err(to_error)?;
+    world.all("Pending").map_err(to_error)?;
     sleep(SETTLE);
 
     let mut out = stdout();
@@ -56,8 +57,8 @@ fn run() -> Outcome<()> {
 
     let figures = Figures::begin(&world, &names)?;
     let began = Instant::now();
-    world.apply("migrate").map_err(told)?;
-    world.all("Migrated").map_err(told)?;
+    world.apply("migrate").map_err(to_error)?;
+    world.all("Migrated").map_err(to_error)?;
     let migrated = began.elapsed();
     figures.end(&world, "in a rollout", &mut out)?;
     writeln!(
@@ -71,7 +72,7 @@ fn run() -> Outcome<()> {
             "mode: migrate\nregistries:\n  - host: {REGISTRY}\n    mirrors: [{{url: \"{}\"}}]\n    tags: upstream\n",
             endpoint("all")
         ))
-        .map_err(told)?;
+        .map_err(to_error)?;
     for name in names {
         let (brought, written) = in_force(&world, name)?;
         writeln!(
@@ -83,7 +84,7 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// When a node's kubelet brought a policy, and when the file that it asks for was there; seconds of one clock.
+/// Returns when a node's kubelet delivered a policy and when the resulting file existed, in seconds of one clock.
 fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
     let look = format!(
         "grep -q '{}' /etc/containerd/certs.d/{REGISTRY}/hosts.toml && \
@@ -94,7 +95,7 @@ fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
         let ran = world.cluster.node(name)?.run(&["sh", "-c", &look])?;
         Ok((ran.code == 0).then_some(ran.stdout))
     });
-    let there = there.map_err(told)?;
+    let there = there.map_err(to_error)?;
     let times: Vec<f64> = there.lines().map(str::parse).collect::<Result<_, _>>()?;
     match times[..] {
         [brought, written] => Ok((brought, written)),
@@ -102,7 +103,7 @@ fn in_force(world: &World, name: &str) -> Outcome<(f64, f64)> {
     }
 }
 
-/// A measurement that goes on.
+/// A measurement that is in progress.
 struct Figures {
     mark: Mark,
     began: Instant,
@@ -121,13 +122,13 @@ impl Figures {
 
     fn end(&self, world: &World, when: &str, out: &mut impl Write) -> Outcome<()> {
         let seconds = self.began.elapsed().as_secs();
-        // The log is written a moment after the answer.
+        // The audit log is written a moment after the answer.
         sleep(Duration::from_millis(500));
         let by = format!("system:serviceaccount:{NAMESPACE}:");
         let mut requests = BTreeMap::<&str, BTreeMap<String, u32>>::new();
         let events = world.cluster.plane.audit().since(self.mark)?;
         for event in events.iter().filter(|event| event.user.username.starts_with(&by)) {
-            // A watch counts when it begins.
+            // A watch is counted when it begins.
             if let Some(node) = event
                 .node()
                 .filter(|_| (event.stage == "ResponseComplete") != (event.verb == "watch"))
@@ -163,6 +164,6 @@ fn mebibytes(kibibytes: u32) -> f64 {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
-fn told(failed: libtest_mimic::Failed) -> Box<dyn Error> {
+fn to_error(failed: libtest_mimic::Failed) -> Box<dyn Error> {
     failed.message().unwrap_or("it failed").into()
 }

@@ -1,4 +1,4 @@
-//! An agent's process, as the kernel of its node sees it.
+//! The resource usage of an agent's process, as the kernel of its node reports it.
 
 use crate::Outcome;
 use mirrorshift_tests::lab::Node;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 /// Memory in KiB.
 pub(crate) struct Process {
-    /// All that is in memory, of the program's file too.
+    /// All resident memory, including the program's file.
     pub(crate) resident: u32,
-    /// Of that, what is in no file and so nobody else's.
+    /// The part of it that is not backed by a file, and so is not shared.
     pub(crate) private: u32,
-    /// The most that was ever resident.
+    /// The peak of the resident memory.
     pub(crate) most: u32,
-    /// In the program and in the kernel for it, since it began.
+    /// User and system time since the start.
     pub(crate) processor: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Process {
             resident: size("VmRSS:")?,
             private: size("RssAnon:")?,
             most: size("VmHWM:")?,
-            // Hundredths of a second on every Linux.
+            // The unit is 10 ms on every Linux.
             processor: Duration::from_millis((ticks(11)? + ticks(12)?) * 10),
         })
     }

@@ -1,34 +1,34 @@
-//! What was measured, as tables.
+//! Prints the measurements as tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long CRI may be away, in bare restarts.
+/// The limit for the time without CRI, as a multiple of a plain restart.
 const BUDGET: f64 = 1.1;
 
-/// All that was measured on a node with a number of sandboxes.
+/// The measurements on a node with a number of sandboxes.
 #[derive(Default)]
 pub(super) struct Figures {
-    /// Such as `1.7.24`.
+    /// The version, such as `1.7.24`.
     pub(super) version: String,
     pub(super) sandboxes: usize,
     pub(super) bare: Kind,
     pub(super) migrate: Kind,
     pub(super) rollback: Kind,
-    /// Of the change's process, in KiB.
+    /// The peak memory of the change's process, in KiB.
     pub(super) peak_kib: u64,
-    /// How long each step of a migration took, in the order of the names.
+    /// The duration of each step of a migration, in the order of the names.
     pub(super) steps: BTreeMap<String, Vec<Duration>>,
 }
 
-/// One way to restart containerd, once for each round.
+/// The measurements of one way to restart containerd, one per round.
 #[derive(Default)]
 pub(super) struct Kind {
-    /// How long CRI was away.
+    /// The time without CRI.
     pub(super) away: Vec<Duration>,
-    /// How long of that systemd had no process of containerd.
+    /// The part of that time in which systemd had no process of containerd.
     pub(super) no_process: Vec<Duration>,
-    /// How long the command took.
+    /// The duration of the command.
     pub(super) whole: Vec<Duration>,
 }
 
@@ -47,15 +47,15 @@ impl Figures {
             spread(&self.rollback.away),
             ratio(&self.rollback, &self.bare),
             spread(&self.migrate.whole),
-            // Of some thousands of KiB nothing is lost.
+            // The conversion is exact for some thousands of KiB.
             f64::from(u32::try_from(self.peak_kib).unwrap_or(u32::MAX)) / 1024.0,
         )
     }
 
-    /// Where the time went.
+    /// Returns where the time was spent.
     pub(super) fn details(&self) -> String {
         let gaps = [
-            ("a bare restart", &self.bare),
+            ("a plain restart", &self.bare),
             ("`migrate`", &self.migrate),
             ("`rollback`", &self.rollback),
         ];
@@ -75,7 +75,7 @@ impl Figures {
         )
     }
 
-    /// What of it is over the budget.
+    /// Returns the changes that exceed the limit.
     fn over(&self) -> Option<String> {
         let (migrate, rollback) = (ratio(&self.migrate, &self.bare), ratio(&self.rollback, &self.bare));
         (migrate.max(rollback) > BUDGET).then(|| {
@@ -87,7 +87,7 @@ impl Figures {
     }
 }
 
-/// Whether the budget is kept.
+/// States whether the limit is kept.
 pub(super) fn verdict(all: &[Figures]) -> String {
     let over: Vec<String> = all.iter().filter_map(Figures::over).collect();
     if over.is_empty() {
@@ -104,7 +104,7 @@ fn ratio(kind: &Kind, bare: &Kind) -> f64 {
     median(&kind.away) / median(&bare.away)
 }
 
-/// The median, and the least and the most, in ms.
+/// Returns the median, the minimum and the maximum, in ms.
 fn spread(times: &[Duration]) -> String {
     let least = times.iter().min().copied().unwrap_or_default();
     let most = times.iter().max().copied().unwrap_or_default();

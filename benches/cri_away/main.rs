@@ -1,16 +1,18 @@
-//! How long CRI is away when a node is migrated, against a bare restart of its containerd: what `benches/cri-away` runs.
+//! Measures how long CRI is not available when a node is migrated, compared with a plain restart of containerd;
+//! `benches/cri-away` runs it.
 //!
-//! A measurement and no test: it judges nothing. On one node, with more and more sandboxes, rounds of a bare restart, a
-//! migration, another bare restart and a rollback follow each other, while CRI's `Status` is asked every few milliseconds
-//! over its socket. Away is the time from the last answer that it is ready until the next.
+//! This is a measurement and not a test. On one node with an increasing number of sandboxes, each round is a plain
+//! restart, a migration, another plain restart and a rollback, while a client calls CRI's `Status` every few
+//! milliseconds. The time without CRI is the time from the last answer that reports it as ready to the next such
+//! answer.
 
 mod figures; // medians and tables
-mod watch; // asks CRI all the time
+mod watch; // calls CRI continuously
 
 use figures::{Figures, Kind};
 use mirrorshift_tests::lab::node::NODE_LINES;
 use mirrorshift_tests::lab::{Node, Nodes};
-use mirrorshift_tests::live::{CRI, Case, PROGRAM, UNIT};
+use mirrorshift_tests::node_tests::{CRI, NodeTestContext, PROGRAM, UNIT};
 use std::error::Error;
 use std::io::{
     Write, stderr, stdout, {self},
@@ -22,12 +24,12 @@ use watch::away_during;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Between two restarts, so that one does not slow down the next.
+/// The pause between two restarts, so that they do not slow each other down.
 const REST: Duration = Duration::from_millis(500);
-/// Between two looks at the process of a change.
+/// The pause between two reads of the memory usage of a change.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What is measured.
+/// The parameters of the measurement.
 struct Plan {
     program: PathBuf,
     rounds: usize,
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `PROGRAM ROUNDS SANDBOXES,… [LINE…]`, beside what cargo adds.
+/// Reads `PROGRAM ROUNDS SANDBOXES,… [LINE…]`, and ignores the arguments that cargo adds.
 fn plan() -> Outcome<Plan> {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let mut next = |what: &'static str| words.next().ok_or(what);
@@ -72,7 +74,7 @@ fn run(plan: &Plan) -> Outcome<()> {
     let mut all = Vec::new();
     for line in &plan.lines {
         let containerd = Nodes::containerd(line)?;
-        let node = nodes.boot(&containerd, &Case::legacy())?;
+        let node = nodes.boot(&containerd, &NodeTestContext::legacy())?;
         node.copy_in(&plan.program, PROGRAM)?;
         node.wait_cri(CRI)?;
         let mut there = 0;
@@ -86,7 +88,7 @@ fn run(plan: &Plan) -> Outcome<()> {
                 sandboxes: count,
                 ..Figures::default()
             };
-            // The first change of a node makes folders, and its first restart fills caches.
+            // The first change of a node creates folders, and its first restart fills caches.
             round(&node, &mut Figures::default())?;
             for _ in 0..plan.rounds {
                 round(&node, &mut figures)?;
@@ -118,9 +120,10 @@ fn change(command: &str) -> [&str; 5] {
     [PROGRAM, command, "--yes", "--output", "json"]
 }
 
-/// Runs a command that restarts containerd, on a node at rest. What it said, and the peak of the memory of a change in KiB.
+/// Runs a command that restarts containerd on an idle node. Returns its output and the peak memory of the change in
+/// KiB.
 fn measured(node: &Node, command: &[&str], kind: &mut Kind) -> Outcome<(Vec<u8>, u64)> {
-    // Restarts that follow each other as here would run into systemd's limit of starts.
+    // The restarts follow each other so quickly that systemd's start limit would be reached.
     node.run(&["systemctl", "reset-failed", "containerd"])?.ok()?;
     node.wait_cri(CRI)?;
     std::thread::sleep(REST);
@@ -138,8 +141,8 @@ fn measured(node: &Node, command: &[&str], kind: &mut Kind) -> Outcome<(Vec<u8>,
     Ok((output.stdout, peak))
 }
 
-/// Runs a command; how long it took, and the most memory that the process of a change had meanwhile. The same is done for a
-/// bare restart, so that looking costs both the same.
+/// Runs a command, and returns its duration and the peak memory of the change's process. A plain restart is observed
+/// in the same way, so that the observation costs both the same.
 fn looked_at(node: &Node, command: &[&str]) -> io::Result<(Output, Duration, u64)> {
     let began = Instant::now();
     let mut child = node
@@ -149,7 +152,7 @@ fn looked_at(node: &Node, command: &[&str]) -> io::Result<(Output, Duration, u64
         .stderr(Stdio::piped())
         .spawn()?;
     let mut peak = 0;
-    // What it says is less than a pipe holds.
+    // The output is smaller than a pipe's buffer.
     while child.try_wait()?.is_none() {
         peak = peak.max(peak_kib(node));
         std::thread::sleep(LOOK);
@@ -157,18 +160,18 @@ fn looked_at(node: &Node, command: &[&str]) -> io::Result<(Output, Duration, u64
     Ok((child.wait_with_output()?, began.elapsed(), peak))
 }
 
-/// The most memory that a process of the change has had so far, in KiB, as long as there is one.
+/// Returns the peak memory of the change's process until now in KiB; 0 without a process.
 fn peak_kib(node: &Node) -> u64 {
     let of = |pid: &str| -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        // Before it becomes the program it is a copy of systemd.
+        // Before it executes the program, the process is a copy of systemd.
         let program = status.lines().next()?.ends_with("mirrorshift");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         program.then(|| peak.split_whitespace().next()?.parse().ok())?
     };
     let groups = node.cgroups().iter();
     let pids = groups.filter_map(|group| {
-        // Where nspawn puts the node's init.
+        // nspawn puts the node's init into this group.
         let slice = group.join("payload/system.slice");
         std::fs::read_to_string(slice.join(UNIT).join("cgroup.procs")).ok()
     });
@@ -177,7 +180,7 @@ fn peak_kib(node: &Node) -> u64 {
         .unwrap_or(0)
 }
 
-/// From the end of containerd's old process until the start of the new one, in the last restart.
+/// Returns the time from the end of containerd's old process to the start of the new one in the last restart.
 fn no_process(node: &Node) -> Outcome<Duration> {
     let moment = |property| -> Outcome<u64> { Ok(node.show("containerd.service", property)?.parse()?) };
     let ended = moment("InactiveEnterTimestampMonotonic")?;
@@ -185,7 +188,7 @@ fn no_process(node: &Node) -> Outcome<Duration> {
     Ok(Duration::from_micros(started.saturating_sub(ended)))
 }
 
-/// How long each step of a migration took. They are numbered, as one name may come twice.
+/// Records the duration of each step of a migration. The names are numbered, because a name may occur twice.
 fn steps(document: &serde_json::Value, figures: &mut Figures) {
     let told = document["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     let at = |step: &serde_json::Value| Duration::from_millis(step["atMs"].as_u64().unwrap_or_default());

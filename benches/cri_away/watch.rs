@@ -1,26 +1,23 @@
-//! Asks CRI all the time whether it is ready, as kubelet does each few seconds.
+//! Calls CRI continuously to find out whether it is ready, as the kubelet does every few seconds.
 
 use mirrorshift_tests::lab::Node;
 use mirrorshift_tests::lab::node::NodeCri;
-use mirrorshift_tests::live::CRI;
+use mirrorshift_tests::node_tests::CRI;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-/// Between an answer and the next question.
+/// The pause between an answer and the next call.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long CRI is asked before and after, so that the first and the last answer are of a node at rest.
+/// The time in which CRI is called before and after the action, so that the first and the last answer are from an idle node.
 const AROUND: Duration = Duration::from_millis(50);
 
-/// An answer: when it came, and whether it was that CRI is ready.
+/// The time of an answer, and whether it reported CRI as ready.
 type Answer = (Instant, bool);
 
-/// How long CRI was away while something was done to the node, and what that gave.
-///
-/// # Errors
-///
-/// When CRI was never away, or does not come back.
+/// Runs `act`, and returns its result and the time during which CRI was not available. It is an error if CRI was
+/// always available, or does not become available again.
 pub(super) fn away_during<T>(node: &Node, act: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
     let over = AtomicBool::new(false);
     let (done, answers) = scope(|scope| {
@@ -31,8 +28,8 @@ pub(super) fn away_during<T>(node: &Node, act: impl FnOnce() -> io::Result<T>) -
         over.store(true, Ordering::Relaxed);
         (done, asking.join())
     });
-    let answers = answers.map_err(|_| io::Error::other("whoever asks CRI has ended"))?;
-    let away = away(&answers).ok_or_else(|| io::Error::other("CRI was never away, or never there"));
+    let answers = answers.map_err(|_| io::Error::other("the thread that calls CRI has ended"))?;
+    let away = away(&answers).ok_or_else(|| io::Error::other("CRI was always or never available"));
     Ok((done?, away?))
 }
 
@@ -53,7 +50,7 @@ fn ask(node: &Node, over: &AtomicBool) -> Vec<Answer> {
     answers
 }
 
-/// From the last answer that it is ready until the next, in each gap, summed up. Nothing without a whole gap.
+/// Returns the sum of the gaps, each from the last ready answer to the next one; `None` without a complete gap.
 fn away(answers: &[Answer]) -> Option<Duration> {
     let (mut ready_at, mut gone, mut sum) = (None, false, None);
     for &(at, ready) in answers {

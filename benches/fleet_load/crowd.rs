@@ -1,4 +1,4 @@
-//! Nodes of no machine, tokens that are bound to them, and an agent for each.
+//! Simulated nodes, tokens that are bound to them, and an agent for each.
 
 use crate::{NAMESPACE, Outcome};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -25,16 +25,16 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 const ACCOUNT: &str = "mirrorshift-agent";
-/// As the manifests have it.
+/// The interval in the manifests.
 const HEARTBEAT: Duration = Duration::from_mins(10);
-/// How long a change takes.
+/// The duration of a simulated change.
 const CHANGE: Duration = Duration::from_secs(1);
-/// Nodes that are made at one time.
+/// The number of nodes that are created at the same time.
 const AT_ONCE: usize = 32;
-/// Agents that begin in a second: the pods of a cluster do not all start at once either.
+/// The number of agents that start per second, because the pods of a cluster do not start all at once either.
 const A_SECOND: u32 = 100;
 
-/// Agents that run until this is dropped.
+/// A set of agents that run until this is dropped.
 pub(crate) struct Crowd {
     folder: TempDir,
     wakes: Vec<Sender<()>>,
@@ -43,7 +43,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Makes nodes and starts an agent for each; all have told of their node when this returns.
+    /// Creates nodes and starts an agent for each. Returns when every agent has created its `NodeMirror`.
     pub(crate) fn gather(plane: &ControlPlane, size: u32) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("policy"))?;
@@ -66,7 +66,7 @@ impl Crowd {
         let (tell, told) = channel();
         let path = folder.path().to_owned();
         let of_all = access(plane, &path)?;
-        // The thread stays in the network that it was started in.
+        // The thread stays in the network in which it was started.
         let runs = plane.inside(|| {
             thread::Builder::new().name("agents".to_owned()).spawn(move || {
                 let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
@@ -104,14 +104,14 @@ impl Crowd {
         })
     }
 
-    /// Waits until every node has its object.
+    /// Waits until every node has its `NodeMirror`.
     fn wait(&self, plane: &ControlPlane, size: u32) -> Outcome<()> {
         for _ in 0..300 {
             let names = plane.kubectl(&["get", "--raw", "/apis/mirrorshift.dev/v1alpha1/nodemirrors?limit=1"])?;
             let list: serde_json::Value = serde_json::from_str(&names.ok()?.stdout)?;
             let there = list["items"].as_array().map_or(0, Vec::len) as u64;
             if there + list["metadata"]["remainingItemCount"].as_u64().unwrap_or(0) >= u64::from(size) {
-                // What was begun for the last of them comes to an end.
+                // Requests for the last nodes may still be in progress.
                 sleep(Duration::from_secs(10));
                 return Ok(());
             }
@@ -120,7 +120,7 @@ impl Crowd {
         Err(format!("of {} agents not all have told of their node", self.wakes.len()).into())
     }
 
-    /// Puts another policy in force, as kubelets do: on all nodes within some seconds.
+    /// Writes another policy, and delivers it to all nodes within some seconds, as kubelets do.
     pub(crate) fn policy(&self, rest: &str) -> Outcome<()> {
         write_policy(self.folder.path(), rest)?;
         for few in self.wakes.chunks(A_SECOND as usize) {
@@ -149,8 +149,8 @@ fn write_policy(folder: &Path, rest: &str) -> io::Result<()> {
     fs::rename(folder.join("new"), folder.join("policy.yaml"))
 }
 
-/// What all pods have. They ask the API server itself and not its service's address, where a process of the lab would hold two
-/// files for each connection.
+/// The connection settings of all agents. They use the API server's own address, because at the service's address a
+/// process of the lab would need two file descriptors per connection.
 fn access(plane: &ControlPlane, folder: &Path) -> Outcome<InClusterConfig> {
     Ok(InClusterConfig {
         server: plane.server().parse()?,
@@ -163,7 +163,7 @@ fn token(folder: &Path, node: &str) -> PathBuf {
     folder.join(format!("token-{node}"))
 }
 
-/// An administrator with a token.
+/// Returns an administrator's client configuration with a token.
 fn admin(plane: &ControlPlane, folder: &Path) -> Outcome<Config> {
     plane.kubectl(&["create", "serviceaccount", "crowd"])?.ok()?;
     let binding = [
@@ -191,7 +191,7 @@ async fn nodes(admin: Config, folder: &Path, size: u32) -> Outcome<Vec<NodeIdent
     owners.buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// A Node, and the token of the agent on it.
+/// Creates a Node, and the token of its agent.
 async fn node(client: Client, folder: &Path, number: u32) -> Outcome<NodeIdentity> {
     let name = format!("n{number:04}");
     let node = Node {

@@ -1,4 +1,4 @@
-//! What the API server was asked between two moments, by its own audit log, and what it took for that.
+//! The requests to the API server between two moments, from its audit log, and the resources that it used for them.
 
 use crate::{NAMESPACE, Outcome};
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use std::io::{
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The first line of the table.
+/// Writes the header of the table.
 pub(crate) fn heading(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
@@ -21,7 +21,7 @@ pub(crate) fn heading(out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-/// A measurement that goes on, or has ended.
+/// A measurement that is in progress or has ended.
 pub(crate) struct Figures {
     mark: Mark,
     began: Instant,
@@ -45,11 +45,11 @@ impl Figures {
 
     pub(crate) fn end(self, plane: &ControlPlane) -> Outcome<Self> {
         let span = self.began.elapsed();
-        // One that was started again meanwhile has used what it has used since.
+        // If the API server was restarted meanwhile, its processor time starts at 0 again.
         let now = processor(plane)?;
         let processor = now.checked_sub(self.processor).unwrap_or(now);
         let memory = memory(plane)?;
-        // The log is written a moment after the answer.
+        // The audit log is written a moment after the answer.
         sleep(Duration::from_millis(500));
         let by = format!("system:serviceaccount:{NAMESPACE}:");
         let mut events = plane.audit().since(self.mark)?;
@@ -64,7 +64,7 @@ impl Figures {
     }
 
     pub(crate) fn row(&self, out: &mut impl Write, agents: u32, when: &str) -> io::Result<()> {
-        // A watch counts when it begins.
+        // A watch is counted when it begins.
         let counted = |event: &&AuditEvent| (event.stage == "ResponseComplete") != (event.verb == "watch");
         let (mut by_second, mut by_verb, mut failed) = (BTreeMap::new(), BTreeMap::new(), 0);
         for event in self.events.iter().filter(counted) {
@@ -73,7 +73,7 @@ impl Figures {
             *by_verb
                 .entry(format!("{} {}", event.verb, event.object_ref.resource))
                 .or_insert(0_u32) += 1;
-            // A slot that another node was given a moment before is asked for in vain, as it should be.
+            // A conflict is expected: another node has acquired the slot a moment before.
             failed += u32::from(event.code().is_some_and(|code| code >= 400 && code != 409));
         }
         let verbs: Vec<String> = by_verb.iter().map(|(verb, count)| format!("{count} {verb}")).collect();
@@ -91,7 +91,8 @@ impl Figures {
         )
     }
 
-    /// Slots that were taken, how many were held at one time, and the median time from giving one back until it is taken.
+    /// Returns the number of acquired slots, the maximum that was held at the same time, and the median time from the
+    /// release of a slot to its next acquisition.
     fn slots(&self) -> (usize, usize, String) {
         let (mut taken, mut held, mut most) = (0, 0_usize, 0);
         let mut free: BTreeMap<&str, Timestamp> = BTreeMap::new();
@@ -132,16 +133,16 @@ fn is_of_a_slot(event: &AuditEvent) -> bool {
         && event.stage == "ResponseComplete"
 }
 
-/// The processor time of the API server so far.
+/// Returns the processor time of the API server until now.
 fn processor(plane: &ControlPlane) -> Outcome<Duration> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", plane.pid(Part::ApiServer)?))?;
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| -> Outcome<u64> { Ok(fields.get(at).ok_or("a short stat")?.parse()?) };
-    // Hundredths of a second on every Linux.
+    // The unit is 10 ms on every Linux.
     Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
 }
 
-/// Its resident memory now, in bytes.
+/// Returns its resident memory in bytes.
 fn memory(plane: &ControlPlane) -> Outcome<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", plane.pid(Part::ApiServer)?))?;
     let line = status

@@ -1,11 +1,11 @@
-//! What thousands of agents are to one API server: what `benches/fleet-load` runs.
+//! Measures the load of thousands of agents on one API server; `benches/fleet-load` runs it.
 //!
-//! A measurement and no test: it judges nothing. The agents are the real ones, with everything that they say to a cluster; only
-//! their nodes are made up, and a change of such a node takes a second. The API server and its etcd are real, with the project's
-//! manifests, admission and audit. All share one machine.
+//! This is a measurement and not a test. The agents are real, with all of their API requests; only their nodes are
+//! simulated, and a change of such a node takes a second. The API server and its etcd are real, with the project's
+//! manifests, admission policy and audit log. All share one machine.
 
-mod crowd; // Nodes, tokens and agents
-mod figures; // what the API server was asked, and what it took
+mod crowd; // simulated nodes, tokens and agents
+mod figures; // the requests to the API server, and its resources
 
 use crowd::Crowd;
 use figures::{Figures, heading};
@@ -23,7 +23,7 @@ use std::time::Duration;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub(crate) const NAMESPACE: &str = "mirrorshift-system";
-/// An API server that was away for so long.
+/// The time for which the API server is stopped.
 const OUTAGE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `SECONDS SLOTS AGENTS…`, beside what cargo adds.
+/// Reads `SECONDS SLOTS AGENTS…`, and ignores the arguments that cargo adds.
 fn run() -> Outcome<()> {
     let words: Vec<u32> = std::env::args()
         .skip(1)

@@ -1,27 +1,29 @@
-//! The agent's image: the one that was built from the Dockerfile, or one as it makes it, a program and nothing else.
+//! The agent's image: the one that was built from the Dockerfile, or an equivalent one that contains only the
+//! program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-use crate::live::small;
+use crate::node_tests::small;
 use crate::{Tool, folder_of, static_program};
 
-/// Names an image of the Dockerfile: `tests/run package` has `packaging/image` build it, and says where it is.
+/// The variable that names the archive of the built image: `tests/run package` builds it with `packaging/image` and
+/// sets the variable.
 pub const BUILT: &str = "MIRRORSHIFT_IMAGE";
 
-/// An archive that containerd imports.
+/// An image archive that containerd can import.
 #[derive(Debug)]
 pub struct AgentImage {
     archive: PathBuf,
     _folder: Option<tempfile::TempDir>,
 }
 
-/// The name of it that the manifests have.
+/// The image's name in the manifests.
 pub(super) const NAME: &str = "docker.io/library/mirrorshift:0.1.0";
 
 impl AgentImage {
-    /// Takes the one that was built, or makes one of the static program.
+    /// Returns the built image, or creates one with the static program.
     pub fn made() -> io::Result<Self> {
         match std::env::var_os(BUILT) {
             Some(archive) => Ok(Self {
@@ -39,8 +41,8 @@ impl AgentImage {
         })
     }
 
-    /// Another program of the same sources, whose clock is an hour ahead: it is not static, as only a library before its C library
-    /// can tell it another time.
+    /// Creates an image whose program has a clock that is an hour ahead. The program is linked dynamically, because
+    /// the clock is changed by a library that is loaded before the C library.
     pub fn an_hour_ahead() -> io::Result<Self> {
         Self::of(&ahead("/libfaketime.so.1"), |root| {
             let (program, shim) = (small(Tool::built()?)?, another_time()?);
@@ -55,7 +57,7 @@ impl AgentImage {
         })
     }
 
-    /// An image of what `fill` puts into its root, with these variables of the environment.
+    /// Creates an image with the files that `fill` writes to its root, and these environment variables.
     fn of(variables: &[String], fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path().join("root");
@@ -84,7 +86,8 @@ impl AgentImage {
     }
 }
 
-/// The variables with which a program that is not static runs an hour ahead, by the library at this path.
+/// The environment variables with which a dynamically linked program runs an hour ahead, with the library at this
+/// path.
 pub(super) fn ahead(library: &str) -> Vec<String> {
     vec![
         format!("LD_PRELOAD={library}"),
@@ -93,7 +96,7 @@ pub(super) fn ahead(library: &str) -> Vec<String> {
     ]
 }
 
-/// The library that tells programs another time, of Debian's package `libfaketime`.
+/// Returns the library that changes a program's clock, from Debian's package `libfaketime`.
 pub(super) fn another_time() -> io::Result<PathBuf> {
     let library = format!(
         "/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1",
@@ -105,7 +108,7 @@ pub(super) fn another_time() -> io::Result<PathBuf> {
     Err(io::Error::other(format!("no {library} (Debian: libfaketime)")))
 }
 
-/// What a program is linked with, its loader included.
+/// Returns the libraries of a program, including its loader.
 fn libraries(program: &Path) -> io::Result<Vec<String>> {
     let ran = Command::new("ldd").arg(program).output()?;
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();

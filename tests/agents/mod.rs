@@ -1,4 +1,4 @@
-//! A cluster with a workload, and the agent's image on every node: as an operator has it before anything is applied.
+//! A cluster with a workload and the agent's image on every node, before an operator applies the manifests.
 
 #![expect(clippy::print_stdout, reason = "how long a rollout took is what its tests report")]
 #![expect(
@@ -6,7 +6,7 @@
     reason = "each fails when the cluster or a node does not answer, or with what did not come in time"
 )]
 
-mod image; // the agent's, as the Dockerfile makes it
+mod image; // the agent's image
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,22 +22,21 @@ use libtest_mimic::Failed;
 /// Longer than a rollout has ever taken.
 const ROLLOUT: Duration = Duration::from_mins(5);
 const WORKLOAD: &str = "works";
-/// Where the agents are.
+/// The agents' namespace.
 pub const NAMESPACE: &str = "mirrorshift-system";
-/// Between two looks.
+/// The pause between two checks.
 const STEP: Duration = Duration::from_millis(200);
 
 /// A cluster with a workload on each node.
 #[derive(Debug)]
 pub struct World {
-    /// The cluster.
     pub cluster: Cluster,
-    /// The workload's containers before, by node.
+    /// The workload's containers before the rollout, by node.
     works: BTreeMap<String, PodContainer>,
 }
 
 impl World {
-    /// With the nodes of these names.
+    /// Starts a cluster with the nodes of these names.
     pub fn of(clusters: &Clusters, image: &AgentImage, nodes: &[&str]) -> Result<Self, Failed> {
         let mut options = ClusterOptions::default();
         options
@@ -63,13 +62,14 @@ impl World {
         Ok(world)
     }
 
-    /// Gives a node another image under the name that the manifests have. Before they are applied: what runs goes on.
+    /// Imports another image on a node under the name that the manifests use. Must be called before the manifests are
+    /// applied, because running pods keep their image.
     pub fn exchange_image(&self, node: &str, image: &AgentImage) -> Result<(), Failed> {
         self.cluster.import(node, image.archive(), NAME)?;
         Ok(())
     }
 
-    /// Gives the agent's image another name on every node: the image of the next release.
+    /// Gives the agent's image another name on every node, as the image of the next release.
     pub fn next_image(&self) -> Result<String, Failed> {
         let next = "docker.io/library/mirrorshift:next";
         for (_, node) in self.cluster.members() {
@@ -79,7 +79,7 @@ impl World {
         Ok(next.to_owned())
     }
 
-    /// Sets what a node's systemd starts from now on an hour ahead, unless it is static.
+    /// Sets the clock of all dynamically linked programs that a node's systemd starts from now on an hour ahead.
     pub fn an_hour_ahead(&self, node: &str) -> Result<(), Failed> {
         let there = "/usr/local/lib/libfaketime.so.1";
         let node = self.cluster.node(node)?;
@@ -91,7 +91,7 @@ impl World {
         Ok(())
     }
 
-    /// The digest of the program that a node's changes run from.
+    /// Returns the digest of the program that changes of a node run.
     pub fn program(&self, node: &str) -> Result<String, Failed> {
         let digest = ["sha256sum", "/var/lib/mirrorshift/bin/mirrorshift"];
         Ok(self.cluster.node(node)?.run(&digest)?.ok()?.stdout)
@@ -106,7 +106,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until every node's object is in a phase; how long that took.
+    /// Waits until every `NodeMirror` is in a phase, and returns how long that took.
     pub fn all(&self, phase: &str) -> Result<Duration, Failed> {
         let began = Instant::now();
         self.until(&format!("not all are {phase}"), |world| {
@@ -118,7 +118,7 @@ impl World {
         Ok(began.elapsed())
     }
 
-    /// Looks until there is something to see.
+    /// Repeats `look` until it returns a value.
     pub fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> io::Result<Option<T>>) -> Result<T, Failed> {
         let began = Instant::now();
         loop {
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    /// By node. Nothing while the API server does not answer.
+    /// Returns the phase of each node; nothing while the API server does not answer.
     pub fn phases(&self) -> io::Result<BTreeMap<String, String>> {
         let phases = "jsonpath={range .items[*]}{.metadata.name} {.status.phase}{\"\\n\"}{end}";
         let ran = self.cluster.plane.kubectl(&["get", "nodemirrors", "-o", phases])?;
@@ -140,8 +140,13 @@ impl World {
         Ok(pairs.map(|(name, phase)| (name.to_owned(), phase.to_owned())).collect())
     }
 
-    /// Waits until a condition of every node has this status and reason; the messages, by node.
-    pub fn told(&self, condition: &str, status: &str, reason: &str) -> Result<BTreeMap<String, String>, Failed> {
+    /// Waits until a condition of every node has this status and reason, and returns the messages by node.
+    pub fn wait_for_condition(
+        &self,
+        condition: &str,
+        status: &str,
+        reason: &str,
+    ) -> Result<BTreeMap<String, String>, Failed> {
         let what = format!("not all have {condition} {status} {reason}");
         self.until(&what, |world| {
             let mut all = BTreeMap::new();
@@ -155,7 +160,7 @@ impl World {
         })
     }
 
-    /// The message of a node's condition, when it has this status and reason.
+    /// Returns the message of a node's condition if it has this status and reason.
     pub fn condition(&self, node: &str, condition: &str, status: &str, reason: &str) -> io::Result<Option<String>> {
         let path = format!(
             "jsonpath={{range .status.conditions[?(@.type==\"{condition}\")]}}{{.status}} {{.reason}} {{.message}}{{end}}"
@@ -165,7 +170,7 @@ impl World {
         Ok(ran.stdout.strip_prefix(&prefix).map(str::to_owned))
     }
 
-    /// Puts another policy in force: what follows its kind.
+    /// Writes another policy: the text after its kind.
     pub fn policy(&self, rest: &str) -> Result<(), Failed> {
         let text = format!("apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\n{rest}");
         let map = serde_json::json!({
@@ -177,13 +182,13 @@ impl World {
         Ok(())
     }
 
-    /// kubectl in the agents' namespace.
+    /// Runs kubectl in the agents' namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
         let ran = self.cluster.plane.kubectl(&[&["-n", NAMESPACE], arguments].concat())?;
         Ok(ran.ok()?.stdout)
     }
 
-    /// Waits until there is an Event of this reason about every node, or about the one that is named.
+    /// Waits until an Event of this reason exists for every node, or for the named node.
     pub fn event(&self, reason: &str, node: Option<&str>) -> Result<(), Failed> {
         let path = "jsonpath={range .items[*]}{.regarding.name} {.reason}{\"\\n\"}{end}";
         self.until(&format!("no Event {reason}"), |world| {
@@ -199,8 +204,8 @@ impl World {
         })
     }
 
-    /// Has every start of containerd take this long, and as long again until its network is ready, so that a restart and
-    /// what comes after it can be seen; 0 is as before.
+    /// Delays every start of containerd by this time, and its pod network by the same time again, so that the phases
+    /// of a restart can be observed. 0 removes the delay.
     pub fn starts_take(&self, seconds: u32) -> Result<(), Failed> {
         let slow = format!(
             "ExecStartPre=/bin/sh -c 'sleep {seconds}; mkdir -p /run/away; mv /etc/cni/net.d/* /run/away/ || :'\n\
@@ -209,7 +214,7 @@ impl World {
         self.spoil(if seconds == 0 { "" } else { &slow })
     }
 
-    /// Puts lines into containerd's unit on every node, or takes them out.
+    /// Adds lines to containerd's unit on every node, or removes them.
     pub fn spoil(&self, lines: &str) -> Result<(), Failed> {
         for (_, node) in self.cluster.members() {
             let folder = "/etc/systemd/system/containerd.service.d";
@@ -220,7 +225,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until some node's change is in this phase, as its journal says; that node.
+    /// Waits until the journal of a node has a change in this phase, and returns the node.
     pub fn during(&self, phase: &str) -> Result<String, Failed> {
         self.until(&format!("no change is {phase}"), |world| {
             for (Member { name, .. }, node) in world.cluster.members() {
@@ -232,7 +237,7 @@ impl World {
         })
     }
 
-    /// Waits until the node's change is over, as its own journal says, without asking the API server; how it ended.
+    /// Waits until the journal of a node has no open change, without the API server. Returns the last phase.
     pub fn over(&self, node: &str) -> Result<String, Failed> {
         let node = self.cluster.node(node)?;
         let ended = node.until("the change is not over", ROLLOUT, || {
@@ -244,7 +249,7 @@ impl World {
         Ok(ended?)
     }
 
-    /// Kills the agent of a node, as the kernel does when memory runs out.
+    /// Kills the agent of a node, as the kernel does when memory is exhausted.
     pub fn kill_agent(&self, node: &str) -> Result<(), Failed> {
         let script = "for process in /proc/[0-9]*; do \
             case $(tr '\\0' ' ' < $process/cmdline 2> /dev/null) in '/mirrorshift agent '*) kill -KILL ${process#/proc/} && echo killed;; esac; done";
@@ -255,7 +260,7 @@ impl World {
         Ok(())
     }
 
-    /// What the agent of a node tells Prometheus.
+    /// Returns the agent's metrics on a node.
     pub fn metrics(&self, node: &str) -> Result<String, Failed> {
         let field = format!("--field-selector=spec.nodeName={node}");
         let ip = "jsonpath={.items[0].status.podIP}";
@@ -265,19 +270,19 @@ impl World {
         Ok(self.cluster.node(node)?.run(&["bash", "-c", script, &ip])?.ok()?.stdout)
     }
 
-    /// One value of them.
+    /// Returns one of the agent's metrics.
     pub fn metric(&self, node: &str, name: &str) -> Result<Option<f64>, Failed> {
         let text = self.metrics(node)?;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         Ok(line.and_then(|value| value.trim().parse().ok()))
     }
 
-    /// The run of containerd on a node: another one after each start.
+    /// Returns the invocation id of containerd on a node, which changes at each start.
     pub fn invocation(&self, node: &str) -> Result<String, Failed> {
         Ok(self.cluster.node(node)?.show("containerd.service", "InvocationID")?)
     }
 
-    /// Who holds which slot.
+    /// Returns the holder of each slot.
     pub fn slots(&self) -> io::Result<BTreeMap<String, String>> {
         let path = "jsonpath={range .items[*]}{.metadata.name} {.spec.holderIdentity}{\"\\n\"}{end}";
         let said = self.kubectl(&["get", "leases", "-o", path])?;
@@ -285,7 +290,7 @@ impl World {
         Ok(pairs.map(|(slot, node)| (slot.to_owned(), node.to_owned())).collect())
     }
 
-    /// `kubectl get nodemirrors`.
+    /// Returns the output of `kubectl get nodemirrors`.
     pub fn progress(&self) -> io::Result<String> {
         Ok(self
             .cluster
@@ -315,7 +320,7 @@ impl World {
         Ok(scene)
     }
 
-    /// The lines in which agents that run now complain.
+    /// Returns the warnings in the logs of the running agents.
     pub fn warnings(&self) -> io::Result<String> {
         let logs = [
             "logs",
@@ -330,7 +335,7 @@ impl World {
         Ok(lines.join("\n"))
     }
 
-    /// What containerd's folder holds, by node: every file with its text.
+    /// Returns the files in containerd's configuration folder with their text, by node.
     pub fn files(&self) -> io::Result<BTreeMap<String, String>> {
         let script =
             "cd /etc/containerd; find . -type f | sort | while read -r file; do echo \"== $file\"; cat \"$file\"; done";
@@ -353,7 +358,8 @@ impl World {
         Ok(all)
     }
 
-    /// The same processes, whose lines are all there but for what restarts of containerd themselves lose: see `Counted::lost`.
+    /// Checks that the workload has the same processes, and that its output is complete except for what restarts of
+    /// containerd lose: see `Counted::lost`.
     pub fn workload_is_unbroken(&self) -> Result<(), Failed> {
         let now = self.workload()?;
         for (member, node) in self.cluster.members() {
@@ -366,7 +372,8 @@ impl World {
         Ok(())
     }
 
-    /// How many slots were held at one time, at most, and how many were taken, by the API server's own record.
+    /// Returns how many slots were held at the same time at most, and how many were acquired, according to the audit
+    /// log.
     pub fn held_at_once(&self, since: Mark) -> io::Result<(usize, usize)> {
         let (mut held, mut most, mut taken) = (0_usize, 0, 0);
         for event in self.cluster.plane.audit().since(since)? {
@@ -394,7 +401,8 @@ fn journal(node: &Node) -> io::Result<serde_json::Value> {
     )?)
 }
 
-/// The phase of the change that is not over. The journal is replaced whole, and is not there before the first change.
+/// Returns the phase of the open change. The journal is replaced atomically, and does not exist before the first
+/// change.
 fn open_phase(node: &Node) -> Option<String> {
     Some(journal(node).ok()?["body"]["open"]["phase"].as_str()?.to_owned())
 }

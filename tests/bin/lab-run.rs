@@ -1,4 +1,4 @@
-//! Runs one task of the lab in the namespaces that it is started in. See `mirrorshift_tests::lab`.
+//! Runs one task of the lab in the namespaces of this process. See `mirrorshift_tests::lab`.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match inside::main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // With nobody to read it there is nothing left to do but the exit status.
+            // If standard error is closed, only the exit status is left.
             drop(writeln!(std::io::stderr(), "lab-run: {error}"));
             ExitCode::from(inside::FAILED)
         }

@@ -1,5 +1,5 @@
-//! Real files of other people, where that corpus stands beside the project: the binary plans, migrates, migrates again and
-//! rolls back each, and real containerd loads the result.
+//! Configuration files from public repositories, if the corpus is next to the project: the program plans, migrates,
+//! migrates again and rolls back each, and real containerd loads the result.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::lab::{Boot, Containerd, Files, LINES, Lab};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-/// What became of the files on one release.
+/// The results for the files on one release.
 #[derive(Default)]
 struct Row {
     planned: usize,
@@ -25,7 +25,7 @@ type Table = Arc<Mutex<BTreeMap<String, Row>>>;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let Some(corpus) = mirrorshift_tests::corpus() else {
-        return mirrorshift_tests::all_skipped("corpus", "the corpus is not beside the project");
+        return mirrorshift_tests::all_skipped("corpus", "the corpus is not next to the project");
     };
     let table = Table::default();
     let mut trials = Vec::new();
@@ -81,7 +81,7 @@ fn one_release(corpus: &Path, containerd: &Containerd, lab: &Lab, table: &Table)
     for (((new, old), name), files) in booted.zip(&names).zip(before.iter().zip(&after)) {
         match (new?, old?) {
             (Boot::CriOk, _) => row.loads += 1,
-            // What keeps CRI down here kept it down before: a plugin, an address or a file that this machine lacks.
+            // If CRI did not load before for the same reason, this machine lacks a plugin, an address or a file.
             (new, old) if same_trouble(&new, &old) || is_by_chance(lab, containerd, files, &new) => row.as_before += 1,
             (new, old) => dead.push(format!("{name}: {new}; before: {old}")),
         }
@@ -96,8 +96,8 @@ fn one_release(corpus: &Path, containerd: &Containerd, lab: &Lab, table: &Table)
     }
 }
 
-/// Whether the old files meet the same trouble, or the new ones none, when they are tried again: a daemon that ends by itself may
-/// have answered for CRI a moment before, or not.
+/// Tries both files again, and returns whether the old files have the same error, or the new files none. A containerd
+/// that ends may or may not have answered for CRI a moment before.
 fn is_by_chance(lab: &Lab, containerd: &Containerd, (old, new): (&Files, &Files), trouble: &Boot) -> bool {
     let again = |files: &Files| lab.boots(containerd, &vec![files.clone(); 5]);
     let had = again(old).iter().flatten().any(|old| same_trouble(trouble, old));
@@ -109,7 +109,7 @@ fn same_trouble(new: &Boot, old: &Boot) -> bool {
     std::mem::discriminant(new) == std::mem::discriminant(old) && !about_registries(new)
 }
 
-/// Plans, migrates twice and rolls back one file. The files before and after, when something was migrated.
+/// Plans, migrates twice and rolls back one file. Returns the files before and after, if it was migrated.
 fn one_file(file: &Path, version: &str, row: &mut Row) -> Result<Option<(Files, Files)>, Failed> {
     let root = tempfile::tempdir()?;
     let config = root.path().join("etc/containerd/config.toml");

@@ -1,26 +1,26 @@
-//! How containerd serves against what it did before, told on real nodes: after a restart, after each way of breaking it, and
-//! after it was mended.
+//! The comparison of containerd's health with a baseline, on nodes: after a restart, after each way to break
+//! containerd, and after its repair.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::node::Workload;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_example_on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Longer than CRI has ever taken.
+/// Longer than CRI has ever taken to become ready.
 const CRI: Duration = Duration::from_secs(20);
 const PROGRAM: &str = "/usr/local/bin/health";
 const BASELINE: &str = "/run/baseline.json";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "health", on)
+    run_example_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "health", "health", run)
 }
 
-/// What is done to the node, and what is then said: the health, and a part of the first difference.
+/// The action on the node, the expected health, and a part of the first difference.
 const STATES: [(&str, &str, &str); 7] = [
     ("true", "Serves", ""),
     ("systemctl restart containerd", "Serves", ""),
@@ -39,7 +39,7 @@ const STATES: [(&str, &str, &str); 7] = [
         "Serves",
         "",
     ),
-    // As a unit that kills its control group does to them.
+    // As a unit with `KillMode=control-group` does.
     (
         "systemctl stop containerd; for shim in $(pidof containerd-shim-runc-v2); do kill -KILL $shim; done; \
          for task in $(cat /run/tasks); do kill -KILL $task; done; systemctl start containerd",
@@ -48,7 +48,7 @@ const STATES: [(&str, &str, &str); 7] = [
     ),
 ];
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let node = nodes.boot(containerd, &NodeOptions::new(""))?;
     node.wait_cri(CRI)?;
     let workload = node.start_workload("one")?;
@@ -60,7 +60,7 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     node.run(&[PROGRAM, "keep", BASELINE])?.ok()?;
     reads_outputs(&node, &workload)?;
     for (script, health, difference) in STATES {
-        // So many starts in a row run into systemd's limit.
+        // So many starts in a row reach systemd's start limit.
         node.run(&["systemctl", "reset-failed", "containerd"])?.ok()?;
         node.run(&["sh", "-c", script])?.ok()?;
         let said = settled(&node)?;
@@ -69,16 +69,17 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
             return Err(format!("wanted {health} and `{difference}` after `{script}`:\n{said}").into());
         }
     }
-    eprintln!("containerd {}: {} states told", containerd.version, STATES.len());
+    eprintln!("containerd {}: {} states reported", containerd.version, STATES.len());
     Ok(())
 }
 
-/// The daemon reads what the container prints; one that would not is told, and waited for.
+/// Checks that containerd reads the container's output, and that an output that it does not read is reported and
+/// waited for.
 fn reads_outputs(node: &Node, workload: &Workload) -> Result<(), Failed> {
     let baseline = String::from_utf8(node.read(BASELINE)?)?;
     let (read, unread) = (
         format!("\"{}-stdout\"", workload.container),
-        // A sandbox has no output to read.
+        // A sandbox has no output.
         format!("\"{}-stdout\"", workload.sandbox),
     );
     assert!(baseline.contains(&read) && !baseline.contains(&unread), "{baseline}");
@@ -89,7 +90,7 @@ fn reads_outputs(node: &Node, workload: &Workload) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What is said once it is no longer that containerd is coming up.
+/// Returns the report once containerd is no longer starting.
 fn settled(node: &Node) -> std::io::Result<String> {
     let mut last = String::new();
     let ended = node.until("containerd does not come up", CRI, || {

@@ -1,8 +1,9 @@
-//! `migrate` and `rollback` of the binary, killed at every system call that changes something, then run again.
+//! `migrate` and `rollback` of the program, killed at every system call that changes something, then run again.
 //!
-//! One run is traced and every (call, k-th of that call) from the first that names the root on is listed, as strace counts
-//! `when` for each call by itself. A signal at a call's entry prevents the call. What lies in /etc after each kill must be
-//! old or new file by file, must be loaded by a real containerd, and must be finished by the next run, forward and back.
+//! One run is traced, and every pair of a system call and its number is listed from the first that names the root on,
+//! because strace's `when` counts each system call separately. A signal at the entry of a call prevents the call.
+//! After each kill, every file in /etc must be the original or the new file, real containerd must load the files, and
+//! the next run must finish both a migration and a rollback.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,10 +23,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VERSION: &str = "1.7.24";
-/// As many runs at a time as small machines have processors.
+/// The number of runs at the same time: the number of processors of small machines.
 const LANES: usize = 2;
-/// Calls that change what lies on a disk, and the last one of all. A kill before any other call leaves what a kill before
-/// the next of these leaves; the node's own suite kills at those as well.
+/// System calls that change a disk, and the last call of all. A kill before any other call leaves the same state as a
+/// kill before the next of these; the tests of crates/node cover those as well.
 const CALLS: [&str; 16] = [
     "exit_group",
     "fallocate",
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         let name = format!("kill_points::{command}");
         trials.push(match &strace {
             Ok(status) if status.success() => Trial::test(name, move || killed_everywhere(command)),
-            _ => skipped(&name, "strace is not there or may not trace"),
+            _ => skipped(&name, "strace is not installed or not permitted"),
         });
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -67,17 +68,17 @@ struct Point {
     when: usize,
 }
 
-/// Roots to kill a run on: the node before, the node after, and copies.
-struct Bench {
+/// The roots of the test: the node before, the node after, and copies.
+struct KillBench {
     dir: tempfile::TempDir,
-    /// A copy of the program, so that a build beside the test changes no count.
+    /// A copy of the program, so that a build at the same time does not change it.
     program: PathBuf,
     old: Files,
     new: Files,
     next: AtomicUsize,
 }
 
-impl Bench {
+impl KillBench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/node");
@@ -89,7 +90,8 @@ impl Bench {
         assert_eq!(done.code, 0, "{}", done.stderr);
         let etc = |name: &str| files_below(&dir.path().join(name), "/etc").unwrap();
         let program = dir.path().join("mirrorshift");
-        // By another process: were it open for writing here while another thread starts one, the kernel would not run it yet.
+        // `cp` writes the copy. If this process had it open for writing while another thread starts a process, the
+        // kernel would refuse to run it.
         let copied = Command::new("cp").arg(Tool::program().unwrap()).arg(&program).status();
         assert!(copied.unwrap().success());
         Self {
@@ -101,7 +103,7 @@ impl Bench {
         }
     }
 
-    /// A copy of the node on which `command` has something to do.
+    /// Returns a copy of the node on which `command` has something to do.
     fn start(&self, command: &str) -> PathBuf {
         let from = if command == "migrate" { "old" } else { "new" };
         let to = self
@@ -153,7 +155,7 @@ impl Bench {
         points
     }
 
-    /// Kills `command` at `point`. What lies in /etc then, or what is wrong.
+    /// Kills `command` at `point`. Returns the files in /etc, or the violated condition.
     fn kill(&self, command: &str, point: &Point) -> Result<Files, String> {
         let root = self.start(command);
         let inject = format!("inject={}:signal=KILL:when={}", point.call, point.when);
@@ -199,7 +201,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn killed_everywhere(command: &str) -> Result<(), Failed> {
-    let bench = Bench::new();
+    let bench = KillBench::new();
     let points = bench.points(command);
     let (at, broken, states) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
     std::thread::scope(|scope| {
@@ -240,7 +242,7 @@ fn killed_everywhere(command: &str) -> Result<(), Failed> {
         return Err(broken.join("\n").into());
     }
     for call in ["renameat2", "linkat", "fsync", "fchmod", "unlinkat"] {
-        // A rollback swaps what lies ready: it writes and links no new files.
+        // A rollback renames existing files: it writes and links no new ones.
         if !table.contains_key(call) && command == "migrate" {
             return Err(format!("no point at {call}").into());
         }
@@ -248,7 +250,7 @@ fn killed_everywhere(command: &str) -> Result<(), Failed> {
     loaded(&states)
 }
 
-/// Every state must be one that a real containerd loads CRI with.
+/// Checks that real containerd loads CRI with every state.
 fn loaded(states: &[Files]) -> Result<(), Failed> {
     let lab = Lab::open(env!("CARGO_BIN_EXE_lab-run")).map_err(|missing| missing.to_string());
     let containerd = Containerd::line("1.7").map_err(|missing| missing.to_string());

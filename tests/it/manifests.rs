@@ -1,4 +1,4 @@
-//! The manifests as kustomize renders them: what they promise is in the text that is applied.
+//! The manifests as kustomize renders them: their guarantees are checked in the text that is applied.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -16,28 +16,25 @@ use serde_json::{Value, json};
 const CASES: [(&str, fn()); 7] = [
     ("all_overlays_have_the_same_objects", all_overlays_have_the_same_objects),
     (
-        "overlays_differ_in_policy_and_nodes_alone",
-        overlays_differ_in_policy_and_nodes_alone,
+        "overlays_differ_only_in_policy_and_nodes",
+        overlays_differ_only_in_policy_and_nodes,
     ),
     (
-        "the_pod_is_root_without_anything_else",
-        the_pod_is_root_without_anything_else,
+        "pod_is_root_without_further_privileges",
+        pod_is_root_without_further_privileges,
     ),
     (
-        "the_pod_sees_four_folders_of_the_host",
-        the_pod_sees_four_folders_of_the_host,
+        "pod_mounts_four_folders_of_the_host",
+        pod_mounts_four_folders_of_the_host,
+    ),
+    ("agent_is_not_ended_during_a_change", agent_is_not_ended_during_a_change),
+    (
+        "admission_policy_binds_the_account_of_the_agents",
+        admission_policy_binds_the_account_of_the_agents,
     ),
     (
-        "nothing_ends_the_agent_in_the_middle_of_a_change",
-        nothing_ends_the_agent_in_the_middle_of_a_change,
-    ),
-    (
-        "the_admission_policy_holds_the_account_that_the_agents_have",
-        the_admission_policy_holds_the_account_that_the_agents_have,
-    ),
-    (
-        "the_quota_is_for_the_priority_that_the_pods_have",
-        the_quota_is_for_the_priority_that_the_pods_have,
+        "quota_is_for_the_priority_of_the_pods",
+        quota_is_for_the_priority_of_the_pods,
     ),
 ];
 
@@ -61,7 +58,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every object of a kustomization, by kind and name.
+/// Returns every object of a kustomization, by kind and name.
 fn rendered(folder: &str) -> BTreeMap<String, Value> {
     rendered_at(&root().join("manifests").join(folder))
 }
@@ -96,12 +93,12 @@ fn all_overlays_have_the_same_objects() {
     let base = rendered("base").into_keys().collect::<Vec<_>>();
     assert_eq!(base.len(), 13, "{base:?}");
     for overlay in OVERLAYS {
-        // So that each can follow any other and leaves nothing of it.
+        // So each overlay can follow any other and leaves no object behind.
         assert_eq!(names(overlay), base, "{overlay}");
     }
 }
 
-fn overlays_differ_in_policy_and_nodes_alone() {
+fn overlays_differ_only_in_policy_and_nodes() {
     let observe = rendered("overlays/observe");
     for (overlay, mode) in [
         ("observe", "observe"),
@@ -135,7 +132,7 @@ fn overlays_differ_in_policy_and_nodes_alone() {
     }
 }
 
-fn the_pod_is_root_without_anything_else() {
+fn pod_is_root_without_further_privileges() {
     let objects = rendered("base");
     let pod = daemon(&objects);
     for absent in [
@@ -175,7 +172,7 @@ fn the_pod_is_root_without_anything_else() {
     );
 }
 
-fn the_pod_sees_four_folders_of_the_host() {
+fn pod_mounts_four_folders_of_the_host() {
     let objects = rendered("base");
     let pod = daemon(&objects);
     let mut folders = BTreeMap::new();
@@ -194,7 +191,7 @@ fn the_pod_sees_four_folders_of_the_host() {
             .find(|mount| mount["name"] == volume["name"])
             .unwrap();
         assert_eq!(mount["mountPath"], path["path"]);
-        // A file that is replaced by another would stay the old one in the pod.
+        // With a `subPath` the pod would keep the old file after it is replaced.
         assert!(mount.get("subPath").is_none());
         let read_only = mount.get("readOnly") == Some(&json!(true));
         folders.insert(
@@ -211,7 +208,7 @@ fn the_pod_sees_four_folders_of_the_host() {
     assert_eq!(folders, expected);
 }
 
-fn nothing_ends_the_agent_in_the_middle_of_a_change() {
+fn agent_is_not_ended_during_a_change() {
     let objects = rendered("base");
     let pod = daemon(&objects);
     let agent = &pod["containers"][0];
@@ -243,7 +240,7 @@ fn nothing_ends_the_agent_in_the_middle_of_a_change() {
     assert_eq!(environment, expected);
 }
 
-fn the_admission_policy_holds_the_account_that_the_agents_have() {
+fn admission_policy_binds_the_account_of_the_agents() {
     let objects = rendered("base");
     let daemon_set = &objects["DaemonSet mirrorshift-agent"];
     let namespace = daemon_set["metadata"]["namespace"].as_str().unwrap();
@@ -256,7 +253,7 @@ fn the_admission_policy_holds_the_account_that_the_agents_have() {
     );
     assert_eq!(policy["failurePolicy"], "Fail");
     for validation in policy["validations"].as_array().unwrap() {
-        // Else it is told as 422, as if the object were at fault.
+        // The default is 422, which means that the object is invalid.
         assert_eq!(validation["reason"], "Forbidden");
         assert!(
             validation
@@ -279,8 +276,8 @@ fn the_admission_policy_holds_the_account_that_the_agents_have() {
     }
 }
 
-fn the_quota_is_for_the_priority_that_the_pods_have() {
-    // As somebody would who has a copy of the manifests.
+fn quota_is_for_the_priority_of_the_pods() {
+    // As for a user with a copy of the manifests.
     let copy = tempfile::tempdir().unwrap();
     let copied = Command::new("cp")
         .arg("-r")

@@ -1,5 +1,5 @@
-//! The model against what seven real containerd releases said of 168 real files, where that corpus stands beside the
-//! project.
+//! The model, compared with the answers of seven real containerd releases to 168 real files, if the corpus is next to
+//! the project.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,12 +15,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     mirrorshift_tests::with_corpus(&[(
-        "model::liveness_and_merged_values_equal_what_real_containerd_reports",
-        liveness_and_merged_values_equal_what_real_containerd_reports,
+        "model::load_result_and_merged_values_equal_those_of_containerd",
+        load_result_and_merged_values_equal_those_of_containerd,
     )])
 }
 
-/// What the model makes of one file alone, in the shape of the measured answers.
+/// Returns the model's result for one file, in the form of the recorded answers.
 fn answer(version: &str, bytes: &[u8]) -> Result<Value, LoadFault> {
     let version = version.parse().unwrap();
     let mut tree = Tree::new();
@@ -76,7 +76,7 @@ fn answer(version: &str, bytes: &[u8]) -> Result<Value, LoadFault> {
     }))
 }
 
-fn liveness_and_merged_values_equal_what_real_containerd_reports(corpus: &Path) {
+fn load_result_and_merged_values_equal_those_of_containerd(corpus: &Path) {
     let measured: BTreeMap<String, BTreeMap<String, Value>> =
         serde_json::from_slice(&std::fs::read(corpus.join("EFFECTIVE.json")).unwrap()).unwrap();
     let (mut compared, mut different) = (0, Vec::new());
@@ -88,7 +88,7 @@ fn liveness_and_merged_values_equal_what_real_containerd_reports(corpus: &Path) 
             let same = match (&model, real.get("error")) {
                 (Ok(model), None) => {
                     let mut model = model.clone();
-                    // Since 2.2.2 the default is filled in after the point at which a dump is made.
+                    // Since 2.2.2 the default is filled in after the configuration is dumped.
                     if real["config_path"] == ""
                         && model["config_path"] == "/etc/containerd/certs.d:/etc/docker/certs.d"
                     {
@@ -108,9 +108,9 @@ fn liveness_and_merged_values_equal_what_real_containerd_reports(corpus: &Path) 
                         .all(|key| model[*key] == real[*key])
                         && sorted(&model["configs"]) == sorted(&real["configs"])
                 }
-                // A dump of 2.x shrugs at a missing import, on which the daemon does not start.
+                // `config dump` of 2.x ignores a missing import, with which containerd does not start.
                 (Err(_), Some(_)) | (Err(LoadFault::MissingImport(_)), None) => true,
-                // What only 1.x takes is refused by this tool on purpose.
+                // Syntax that only 1.x accepts is refused by this tool on purpose.
                 (Err(LoadFault::Syntax(error)), None) => {
                     version.starts_with("v1") && error.taken_by == mirrorshift_containerd::toml::AcceptedBy::V1Only
                 }

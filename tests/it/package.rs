@@ -1,12 +1,13 @@
-//! What is shipped. The Debian package on whole nodes: what it installs, the unit that migrates once, and what is left without
-//! it. The image: what is in it; the tests of the agent run it.
+//! The shipped artefacts. The Debian package on nodes: what it installs, the unit that migrates once, and what is
+//! left after its removal. The image: its contents; the agent's tests run it.
 //!
-//! Which package is in `MIRRORSHIFT_DEB`, which image in `MIRRORSHIFT_IMAGE`: `tests/run package` builds them and says so.
+//! `MIRRORSHIFT_DEB` names the package and `MIRRORSHIFT_IMAGE` the image: `tests/run package` builds them and sets
+//! the variables.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mirrorshift_tests::agents::BUILT;
 use mirrorshift_tests::lab::{Containerd, NodeOptions, Nodes};
-use mirrorshift_tests::live::{CONFIG, CRI, Case, Live};
+use mirrorshift_tests::node_tests::{CONFIG, CRI, NodeTestContext, TestNode};
 use mirrorshift_tests::{Ran, all_skipped, skipped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,14 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
-/// The release line of the nodes: nothing here depends on it.
+/// The release line of the nodes; nothing here depends on it.
 const LINE: &str = "1.7";
 const PACKAGE: &str = "MIRRORSHIFT_DEB";
 const ONCE: &str = "mirrorshift-migrate.service";
 const POLICY: &str = "/etc/mirrorshift/policy.yaml";
-/// A program header of this type names the dynamic linker.
+/// The type of the program header that names the dynamic linker.
 const INTERPRETER: usize = 3;
-/// The node's root was made without manuals and documentation, and dpkg remembers.
+/// The dpkg configuration with which the node's root was built without manuals and documentation.
 const LEAVES_OUT: &str = "/etc/dpkg/dpkg.cfg.d/99mmdebstrap";
 
 struct Packaged {
@@ -36,18 +37,21 @@ struct Packaged {
 type Run = fn(&Packaged) -> Result<(), Failed>;
 
 const TRIALS: [(&str, Run); 7] = [
-    ("installs_and_touches_nothing", installs_and_touches_nothing),
-    ("asks_on_a_terminal", asks_on_a_terminal),
-    ("migrates_once", migrates_once),
-    ("migrates_at_boot", migrates_at_boot),
-    ("takes_a_policy", takes_a_policy),
-    ("fails_with_a_bad_policy", fails_with_a_bad_policy),
-    ("leaves_the_node_working", leaves_the_node_working),
+    ("installation_changes_nothing", installation_changes_nothing),
+    ("consent_is_requested_on_a_terminal", consent_is_requested_on_a_terminal),
+    ("unit_migrates_once", unit_migrates_once),
+    ("enabled_unit_migrates_at_boot", enabled_unit_migrates_at_boot),
+    ("unit_applies_the_policy", unit_applies_the_policy),
+    ("unit_fails_with_an_invalid_policy", unit_fails_with_an_invalid_policy),
+    (
+        "removed_package_leaves_the_node_working",
+        removed_package_leaves_the_node_working,
+    ),
 ];
 
 fn main() -> ExitCode {
     let Some(package) = std::env::var_os(PACKAGE) else {
-        let why = format!("{PACKAGE} names no package: `tests/run package` builds one");
+        let why = format!("{PACKAGE} is not set: `tests/run package` builds a package");
         return all_skipped("package", &why);
     };
     let nodes = match Nodes::open(env!("CARGO_BIN_EXE_lab-run")) {
@@ -66,28 +70,28 @@ fn main() -> ExitCode {
         let packaged = Arc::clone(&packaged);
         Trial::test(format!("package::{name}"), move || run(&packaged))
     }));
-    let name = "package::the_image_is_the_program_alone";
+    let name = "package::image_contains_only_the_program";
     trials.push(match std::env::var_os(BUILT) {
-        Some(archive) => Trial::test(name, move || the_image_is_the_program_alone(archive.as_ref())),
-        None => skipped(name, &format!("{BUILT} names no image: `packaging/image` builds one")),
+        Some(archive) => Trial::test(name, move || image_contains_only_the_program(archive.as_ref())),
+        None => skipped(name, &format!("{BUILT} is not set: `packaging/image` builds an image")),
     });
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 impl Packaged {
-    /// A node with live mirrors, a container that counts, and the package.
-    fn boot(&self) -> Result<Live, Failed> {
-        Ok(self.boot_bare(&Case::legacy())?.with_workload("counts")?)
+    /// Boots a node with mirrors that are in use, a counting container, and the package.
+    fn boot(&self) -> Result<TestNode, Failed> {
+        Ok(self.boot_bare(&NodeTestContext::legacy())?.with_workload("counts")?)
     }
 
-    fn boot_bare(&self, options: &NodeOptions) -> Result<Live, Failed> {
+    fn boot_bare(&self, options: &NodeOptions) -> Result<TestNode, Failed> {
         let node = self
             .nodes
             .boot(&self.containerd, &options.clone().file(LEAVES_OUT, ""))?;
         node.copy_in(&self.package, "/root/mirrorshift.deb")?;
         node.run(&["dpkg", "--install", "/root/mirrorshift.deb"])?.ok()?;
         let old = node.read(CONFIG)?;
-        Ok(Live {
+        Ok(TestNode {
             node,
             old,
             pids: BTreeMap::new(),
@@ -96,39 +100,42 @@ impl Packaged {
     }
 }
 
-/// Which start of containerd it is.
-fn invocation(live: &Live) -> Result<String, Failed> {
-    Ok(live.node.show("containerd.service", "InvocationID")?)
+/// Returns the invocation id of containerd.
+fn invocation(test_node: &TestNode) -> Result<String, Failed> {
+    Ok(test_node.node.show("containerd.service", "InvocationID")?)
 }
 
-/// What a unit wrote, for a failure.
-fn journal(live: &Live) -> Result<String, Failed> {
-    Ok(live.node.run(&["journalctl", "-b", "-n", "60", "--no-pager"])?.stdout)
+/// Returns the log of the unit, for a failure.
+fn journal(test_node: &TestNode) -> Result<String, Failed> {
+    Ok(test_node
+        .node
+        .run(&["journalctl", "-b", "-n", "60", "--no-pager"])?
+        .stdout)
 }
 
-/// `systemctl VERB` of the unit that migrates once, which must end well.
-fn once(live: &Live, verb: &str) -> Result<(), Failed> {
-    let ran = live.node.run(&["systemctl", verb, ONCE])?;
+/// Runs `systemctl VERB` for the unit that migrates once, which must succeed.
+fn once(test_node: &TestNode, verb: &str) -> Result<(), Failed> {
+    let ran = test_node.node.run(&["systemctl", verb, ONCE])?;
     if ran.code == 0 {
         return Ok(());
     }
-    Err(format!("systemctl {verb}: {}{}", ran.stderr, journal(live)?).into())
+    Err(format!("systemctl {verb}: {}{}", ran.stderr, journal(test_node)?).into())
 }
 
-/// The phase, as a copy of the program has it.
-fn phase(live: &Live, program: &str) -> Result<String, Failed> {
-    let ran = live.node.run(&[program, "status", "--output", "json"])?.ok()?;
+/// Returns the phase that a copy of the program reports.
+fn phase(test_node: &TestNode, program: &str) -> Result<String, Failed> {
+    let ran = test_node.node.run(&[program, "status", "--output", "json"])?.ok()?;
     let document: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     Ok(document["phase"].as_str().unwrap_or_default().to_owned())
 }
 
-fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot_bare(&Case::legacy())?;
-    let run = |command: &[&str]| -> Result<Ran, Failed> { Ok(live.node.run(command)?.ok()?) };
+fn installation_changes_nothing(packaged: &Packaged) -> Result<(), Failed> {
+    let test_node = packaged.boot_bare(&NodeTestContext::legacy())?;
+    let run = |command: &[&str]| -> Result<Ran, Failed> { Ok(test_node.node.run(command)?.ok()?) };
     let version = run(&["mirrorshift", "--version"])?.stdout;
     assert_eq!(version.trim(), concat!("mirrorshift ", env!("CARGO_PKG_VERSION")));
-    let program = live.node.read("/usr/bin/mirrorshift")?;
-    assert!(is_static(&program), "the program asks for a dynamic linker");
+    let program = test_node.node.read("/usr/bin/mirrorshift")?;
+    assert!(is_static(&program), "the program needs a dynamic linker");
 
     for file in [
         "/usr/share/bash-completion/completions/mirrorshift",
@@ -138,10 +145,10 @@ fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
         "/usr/share/doc/mirrorshift/docs/findings.md",
         "/usr/share/doc/mirrorshift/copyright",
     ] {
-        let text = String::from_utf8(live.node.read(file)?)?;
+        let text = String::from_utf8(test_node.node.read(file)?)?;
         assert!(text.to_lowercase().contains("mirrorshift"), "{file}: {text}");
     }
-    // A page for each command that a person types or writes into a manifest, and none for those that units run.
+    // There is a man page for each command that people use, and none for those that only units run.
     let pages = run(&["ls", "/usr/share/man/man1"])?.stdout;
     let ours: Vec<&str> = pages.lines().filter(|page| page.starts_with("mirrorshift")).collect();
     let commands = [
@@ -160,27 +167,27 @@ fn installs_and_touches_nothing(packaged: &Packaged) -> Result<(), Failed> {
     assert!(page.contains("Exit codes"), "{page}");
     for policy in ["air-gapped", "fresh-tags", "pull-through-caches"] {
         let path = format!("/usr/share/doc/mirrorshift/examples/policies/{policy}.yaml");
-        // One that cannot be read would be a usage error.
-        let ran = live.node.run(&["mirrorshift", "plan", "--policy", &path])?;
+        // An invalid policy would be a usage error.
+        let ran = test_node.node.run(&["mirrorshift", "plan", "--policy", &path])?;
         assert!(ran.code == 0 || ran.code == 3, "{policy}: {ran:?}");
     }
     run(&["dpkg", "--verify", "mirrorshift"])?;
-    // The node has pages, and no program to show them.
+    // The node has man pages, and no program to show them.
     run(&["systemd-analyze", "verify", "--man=no", ONCE])?;
     let depends = run(&["dpkg-query", "--show", "--showformat=${Depends}", "mirrorshift"])?;
     assert_eq!(depends.stdout, "");
 
-    // Nothing was done by installing.
+    // The installation changed nothing.
     assert_eq!(
-        live.node.run(&["systemctl", "is-enabled", ONCE])?.stdout.trim(),
+        test_node.node.run(&["systemctl", "is-enabled", ONCE])?.stdout.trim(),
         "disabled"
     );
-    assert_eq!(live.node.show(ONCE, "ActiveState")?, "inactive");
-    assert!(!live.node.path("/var/lib/mirrorshift").exists());
-    live.is_old("installed")
+    assert_eq!(test_node.node.show(ONCE, "ActiveState")?, "inactive");
+    assert!(!test_node.node.path("/var/lib/mirrorshift").exists());
+    test_node.is_old("installed")
 }
 
-/// Whether a program for 64 bits, least byte first, is started without a dynamic linker.
+/// Returns whether a 64-bit little-endian program has no dynamic linker.
 fn is_static(elf: &[u8]) -> bool {
     let number = |at: usize, bytes: usize| {
         elf[at..at + bytes]
@@ -194,8 +201,8 @@ fn is_static(elf: &[u8]) -> bool {
     (0..count).all(|index| number(table + index * size, 4) != INTERPRETER)
 }
 
-/// What the Dockerfile makes, on this machine's own processor: a static program that runs, no other file, and no user but root.
-fn the_image_is_the_program_alone(archive: &Path) -> Result<(), Failed> {
+/// Checks the image of the Dockerfile: a static program that runs, no other file, and only the user root.
+fn image_contains_only_the_program(archive: &Path) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let tar = |arguments: &[&OsStr]| -> Result<String, Failed> {
         let ran = Command::new("tar").current_dir(&folder).args(arguments).output()?;
@@ -227,11 +234,11 @@ fn the_image_is_the_program_alone(archive: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Types a word and runs a command on a terminal of so many columns: its exit code and all that came up there.
-fn typed(live: &Live, word: &str, columns: usize, command: &str) -> Result<(i32, String), Failed> {
+/// Types a word and runs a command on a terminal with this number of columns. Returns the exit code and the output.
+fn typed(test_node: &TestNode, word: &str, columns: usize, command: &str) -> Result<(i32, String), Failed> {
     let command = format!("stty -echo cols {columns}; mirrorshift {command}");
     let terminal = ["script", "--quiet", "--return", "--command", &command, "/dev/null"];
-    let mut child = live
+    let mut child = test_node
         .node
         .command(&terminal)?
         .env("TERM", "xterm")
@@ -246,20 +253,20 @@ fn typed(live: &Live, word: &str, columns: usize, command: &str) -> Result<(i32,
     Ok((output.status.code().unwrap_or(-1), text))
 }
 
-fn asks_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot()?;
-    let (code, text) = typed(&live, "n", 80, "migrate")?;
+fn consent_is_requested_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
+    let test_node = packaged.boot()?;
+    let (code, text) = typed(&test_node, "n", 80, "migrate")?;
     assert!(code == 3 && text.contains("[y/N]"), "{code}: {text}");
-    live.serves("declined")?;
-    live.is_old("declined")?;
-    assert!(!live.node.path("/var/lib/mirrorshift").exists());
+    test_node.serves("declined")?;
+    test_node.is_old("declined")?;
+    assert!(!test_node.node.path("/var/lib/mirrorshift").exists());
 
     let columns = 40;
-    let (code, text) = typed(&live, "y", columns, "migrate")?;
+    let (code, text) = typed(&test_node, "y", columns, "migrate")?;
     assert_eq!(code, 0, "{text}");
     let diff = text.split("[y/N]").next().unwrap_or_default();
     assert!(diff.contains("config_path") && diff.contains("\x1b[3"), "{text}");
-    // The line of a step is written over itself with the time that it takes, so it must not be broken in two.
+    // The line of a step is overwritten with the step's duration, so it must not wrap.
     let lines = text.split('\r').filter_map(|line| line.split_once("\x1b[K"));
     let lines: Vec<&str> = lines.map(|(line, _)| line).collect();
     assert!(lines.iter().any(|line| line.contains("verifying")), "{text}");
@@ -267,98 +274,104 @@ fn asks_on_a_terminal(packaged: &Packaged) -> Result<(), Failed> {
     for line in &lines {
         assert!(line.chars().count() < columns, "{line}");
     }
-    live.serves("agreed")?;
-    live.is_new("agreed")
+    test_node.serves("agreed")?;
+    test_node.is_new("agreed")
 }
 
-fn migrates_once(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot()?;
-    let before = invocation(&live)?;
-    once(&live, "start")?;
-    live.serves("started")?;
-    live.is_new("started")?;
-    let after = invocation(&live)?;
+fn unit_migrates_once(packaged: &Packaged) -> Result<(), Failed> {
+    let test_node = packaged.boot()?;
+    let before = invocation(&test_node)?;
+    once(&test_node, "start")?;
+    test_node.serves("started")?;
+    test_node.is_new("started")?;
+    let after = invocation(&test_node)?;
     assert_ne!(after, before);
-    assert_eq!(live.node.show(ONCE, "ActiveState")?, "active");
+    assert_eq!(test_node.node.show(ONCE, "ActiveState")?, "active");
 
-    // Neither does a second start anything, nor one that really runs the program again.
-    once(&live, "start")?;
-    once(&live, "restart")?;
-    assert_eq!(invocation(&live)?, after);
-    let said = live
+    // A second start changes nothing, and neither does a restart, which runs the program again.
+    once(&test_node, "start")?;
+    once(&test_node, "restart")?;
+    assert_eq!(invocation(&test_node)?, after);
+    let said = test_node
         .node
         .run(&["journalctl", "-b", "--unit", ONCE, "--output=cat", "--no-pager"])?
         .stdout;
     assert!(said.contains("nothing to do"), "{said}");
-    live.serves("started again")?;
-    live.is_new("started again")
+    test_node.serves("after the second start")?;
+    test_node.is_new("after the second start")
 }
 
-/// Enabled, it waits for containerd, changes the node and is no part of it that a restart would take along.
-fn migrates_at_boot(packaged: &Packaged) -> Result<(), Failed> {
-    let mut live = packaged.boot_bare(&Case::legacy())?;
-    once(&live, "enable")?;
-    live.node.reboot()?;
-    live.node.until("the unit does not end", CRI, || {
-        let state = live.node.show(ONCE, "ActiveState")?;
+/// Checks that the enabled unit waits for containerd, changes the node, and is not stopped by containerd's restart.
+fn enabled_unit_migrates_at_boot(packaged: &Packaged) -> Result<(), Failed> {
+    let mut test_node = packaged.boot_bare(&NodeTestContext::legacy())?;
+    once(&test_node, "enable")?;
+    test_node.node.reboot()?;
+    test_node.node.until("the unit does not end", CRI, || {
+        let state = test_node.node.show(ONCE, "ActiveState")?;
         Ok((state != "inactive" && state != "activating").then_some(()))
     })?;
-    let state = live.node.show(ONCE, "ActiveState")?;
-    assert_eq!(state, "active", "{}", journal(&live)?);
-    live.node.wait_cri(CRI)?;
-    live.nothing_is_left("booted")?;
-    live.is_new("booted")?;
+    let state = test_node.node.show(ONCE, "ActiveState")?;
+    assert_eq!(state, "active", "{}", journal(&test_node)?);
+    test_node.node.wait_cri(CRI)?;
+    test_node.nothing_is_left("booted")?;
+    test_node.is_new("booted")?;
 
     // The next boot finds nothing to do.
-    live.node.reboot()?;
-    live.node.wait_cri(CRI)?;
-    assert_eq!(live.node.show(ONCE, "ActiveState")?, "active", "{}", journal(&live)?);
-    assert_eq!(phase(&live, "mirrorshift")?, "settled");
-    live.is_new("booted again")
+    test_node.node.reboot()?;
+    test_node.node.wait_cri(CRI)?;
+    assert_eq!(
+        test_node.node.show(ONCE, "ActiveState")?,
+        "active",
+        "{}",
+        journal(&test_node)?
+    );
+    assert_eq!(phase(&test_node, "mirrorshift")?, "settled");
+    test_node.is_new("booted again")
 }
 
-fn takes_a_policy(packaged: &Packaged) -> Result<(), Failed> {
+fn unit_applies_the_policy(packaged: &Packaged) -> Result<(), Failed> {
     let policy = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nwildcard: drop\n";
-    let live = packaged
-        .boot_bare(&Case::legacy().file(POLICY, policy))?
+    let test_node = packaged
+        .boot_bare(&NodeTestContext::legacy().file(POLICY, policy))?
         .with_workload("counts")?;
-    once(&live, "start")?;
-    live.serves("with a policy")?;
-    live.is_new("with a policy")?;
-    let folders = live.node.run(&["ls", "/etc/containerd/certs.d"])?.ok()?.stdout;
+    once(&test_node, "start")?;
+    test_node.serves("with a policy")?;
+    test_node.is_new("with a policy")?;
+    let folders = test_node.node.run(&["ls", "/etc/containerd/certs.d"])?.ok()?.stdout;
     assert!(folders.contains("quay.io"), "{folders}");
     assert!(!folders.contains("_default"), "the wildcard was kept: {folders}");
     Ok(())
 }
 
-/// One that is there and cannot be read is not left out.
-fn fails_with_a_bad_policy(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged
-        .boot_bare(&Case::legacy().file(POLICY, "kind: Nothing\n"))?
+/// Checks that an invalid policy is not ignored.
+fn unit_fails_with_an_invalid_policy(packaged: &Packaged) -> Result<(), Failed> {
+    let test_node = packaged
+        .boot_bare(&NodeTestContext::legacy().file(POLICY, "kind: Nothing\n"))?
         .with_workload("counts")?;
-    let before = invocation(&live)?;
-    assert_ne!(live.node.run(&["systemctl", "start", ONCE])?.code, 0);
-    assert_eq!(live.node.show(ONCE, "ExecMainStatus")?, "2");
-    assert_eq!(invocation(&live)?, before);
-    live.serves("with a bad policy")?;
-    live.is_old("with a bad policy")
+    let before = invocation(&test_node)?;
+    assert_ne!(test_node.node.run(&["systemctl", "start", ONCE])?.code, 0);
+    assert_eq!(test_node.node.show(ONCE, "ExecMainStatus")?, "2");
+    assert_eq!(invocation(&test_node)?, before);
+    test_node.serves("with an invalid policy")?;
+    test_node.is_old("with an invalid policy")
 }
 
-/// Without the package the node stays migrated, and the copy that the change was made from still knows of it.
-fn leaves_the_node_working(packaged: &Packaged) -> Result<(), Failed> {
-    let live = packaged.boot()?;
-    once(&live, "start")?;
-    live.node.run(&["dpkg", "--remove", "mirrorshift"])?.ok()?;
-    assert!(!live.node.path("/usr/bin/mirrorshift").exists());
-    live.serves("removed")?;
-    live.is_new("removed")?;
-    // Not only as it runs: as it starts.
-    live.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
-    live.serves("removed and restarted")?;
+/// Checks that the node stays migrated without the package, and that the copy of the program that made the change
+/// still knows it.
+fn removed_package_leaves_the_node_working(packaged: &Packaged) -> Result<(), Failed> {
+    let test_node = packaged.boot()?;
+    once(&test_node, "start")?;
+    test_node.node.run(&["dpkg", "--remove", "mirrorshift"])?.ok()?;
+    assert!(!test_node.node.path("/usr/bin/mirrorshift").exists());
+    test_node.serves("removed")?;
+    test_node.is_new("removed")?;
+    // The files also work after a restart.
+    test_node.node.run(&["systemctl", "restart", "containerd"])?.ok()?;
+    test_node.serves("removed and restarted")?;
 
     let copy = "/var/lib/mirrorshift/bin/mirrorshift";
-    assert_eq!(phase(&live, copy)?, "settled");
-    live.node.run(&[copy, "rollback", "--yes"])?.ok()?;
-    live.serves("rolled back")?;
-    live.is_old("rolled back")
+    assert_eq!(phase(&test_node, copy)?, "settled");
+    test_node.node.run(&[copy, "rollback", "--yes"])?.ok()?;
+    test_node.serves("rolled back")?;
+    test_node.is_old("rolled back")
 }

@@ -1,12 +1,13 @@
-//! `migrate` on a running node with mirrors in two files, cut off with the power of its machine at a random moment. After a
-//! boot from what the disks kept, CRI is ready, the files are the old ones or the new ones as a whole and what was reported
-//! holds, no guard is left, the journal is closed, and the next `migrate` succeeds.
+//! `migrate` on a running node with mirrors in two files, whose power is cut at a random moment. After a boot from
+//! its disks, CRI is ready, all files are the original ones or all are the new ones, the reported result is true, no
+//! boot guard is left, the journal is closed, and the next `migrate` succeeds.
 //!
-//! Each cut begins with the same machine, thawed, with `/etc` and `/var` on different file systems: one in three as it was
-//! before the command, the others as it was when the command had rehearsed, so that most moments lie where something may
-//! break. Moments are of the machine's own time. `MIRRORSHIFT_CUTS` is how many of each kind a release gets; without it each
-//! gets one, of one kind and the other of the other. `MIRRORSHIFT_SEED` repeats the kinds and moments of an earlier run; `MIRRORSHIFT_CUTS_LOG` names a file that has a line for each cut
-//! and whose cuts are not done again.
+//! Each cut begins with the same machine, which continues from a saved state, with `/etc` and `/var` on different
+//! file systems. One in three continues from before the command, the others from the end of the rehearsal, so that
+//! most moments are where a cut may do harm. Moments are times of the machine's clock. `MIRRORSHIFT_CUTS` is the
+//! number of cuts of each kind on each release; without it each release gets one cut, of different kinds.
+//! `MIRRORSHIFT_SEED` repeats the kinds and moments of an earlier run. `MIRRORSHIFT_CUTS_LOG` names a file with a
+//! line for each cut, whose cuts are not repeated.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
@@ -22,21 +23,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, Machine, MachineOptions, Machines, Nodes};
-use mirrorshift_tests::live::{CONFIG, DROP_IN, Live, PROGRAM, small};
+use mirrorshift_tests::lab::{Containerd, CutOff, Frozen, MachineOptions, Nodes, VirtualMachine, VirtualMachines};
+use mirrorshift_tests::node_tests::{CONFIG, DROP_IN, PROGRAM, TestNode, small};
 use mirrorshift_tests::{Ran, all_skipped, skipped, static_program};
 use sha2::{Digest, Sha256};
 
 /// The oldest release and the newest.
 const LINES: [&str; 2] = ["1.6", "2.4"];
-/// Longer than CRI has ever taken, on processors that others use first.
+/// Longer than CRI has ever taken to become ready on a busy machine.
 const CRI: Duration = Duration::from_mins(20);
-/// An emulated processor needs more time than the usual deadline gives.
+/// An emulated processor needs more time than the default limit.
 const MIGRATE: [&str; 5] = [PROGRAM, "migrate", "--yes", "--serve-within", "2m"];
-/// What is told once nothing but the change itself is left to do.
+/// The step after which only the change itself is left.
 const REHEARSED: &str = "rehearsed";
 
-/// A change, and how it ends when nobody cuts it off.
+/// A kind of change, and its exit code without a cut.
 struct Kind {
     name: &'static str,
     more: &'static [&'static str],
@@ -49,7 +50,7 @@ const KINDS: [Kind; 2] = [
         more: &[],
         code: 0,
     },
-    // No rehearsal pulls that image, and in the machine nobody serves it.
+    // No rehearsal pulls this image, and no registry serves it in the machine.
     Kind {
         name: "undone",
         more: &["--verify-image", "nowhere.invalid/none:1"],
@@ -59,7 +60,7 @@ const KINDS: [Kind; 2] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let machines = match Machines::open(env!("CARGO_BIN_EXE_lab-run")) {
+    let machines = match VirtualMachines::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(machines) => Arc::new(machines),
         Err(why) => return all_skipped("power_cuts", &why.to_string()),
     };
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
     {
         Ok(campaign) => Arc::new(campaign),
         Err(error) => {
-            eprintln!("no power is cut: {error}");
+            eprintln!("no machine can be booted: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -87,10 +88,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
 
-/// How many cuts, and when.
+/// The number of cuts, and their moments.
 struct Campaign {
     program: PathBuf,
-    /// Of each kind; without a number one of one kind.
+    /// The number of each kind; without it, one of one kind.
     cuts: Option<u64>,
     seed: String,
     log: Option<PathBuf>,
@@ -110,7 +111,7 @@ impl Campaign {
         })
     }
 
-    fn run(&self, machines: &Machines, containerd: &Containerd) -> Result<(), Failed> {
+    fn run(&self, machines: &VirtualMachines, containerd: &Containerd) -> Result<(), Failed> {
         let version = &containerd.version;
         let name = |kind: &Kind, number| format!("{version}\t{}\t{number}", kind.name);
         let left = |kind: &Kind| -> Vec<u64> {
@@ -121,7 +122,7 @@ impl Campaign {
         if kinds.iter().all(|kind| left(kind).is_empty()) {
             return Ok(());
         }
-        let mut bench = Bench::new(machines, containerd, &self.program)?;
+        let mut bench = CutBench::new(machines, containerd, &self.program)?;
         if version.starts_with(LINES[0]) {
             bench
                 .without_syncs()
@@ -165,7 +166,7 @@ impl Campaign {
         Err(broken.join("\n").into())
     }
 
-    /// All kinds when a number was asked for, else one of them, which is another one for the other release.
+    /// Returns all kinds if a number was given, else one of them, which differs between the releases.
     fn kinds(&self, oldest: bool) -> &'static [Kind] {
         if self.cuts.is_some() {
             return &KINDS;
@@ -179,7 +180,7 @@ impl Campaign {
         text.is_some_and(|text| text.lines().any(|line| line.starts_with(&format!("{name}\t"))))
     }
 
-    /// One call for one line, as several trials write.
+    /// One call for a whole line, because several tests write.
     fn write(&self, line: &str) -> io::Result<()> {
         eprintln!("{}", line.replace('\t', "  "));
         match &self.log {
@@ -193,22 +194,22 @@ impl Campaign {
     }
 }
 
-/// A number from 0 to 1 that a name stands for.
+/// Returns a number from 0 to 1 that depends only on the name.
 fn fraction(name: &str) -> f64 {
     let digest = Sha256::digest(name);
     let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
     f64::from(number) / f64::from(u32::MAX)
 }
 
-/// A machine that serves, and what its files may be.
-struct Bench {
+/// A machine that serves, and its allowed files.
+struct CutBench {
     frozen: Arc<Frozen>,
     old: String,
     /// Known once a change has settled.
     new: Option<String>,
 }
 
-/// A run that nobody cut off, and the machine in the middle of it.
+/// A run without a cut, and the machine's state during it.
 struct Uncut<'k> {
     kind: &'k Kind,
     midway: Arc<Frozen>,
@@ -216,11 +217,11 @@ struct Uncut<'k> {
     rehearsed: Duration,
 }
 
-impl Bench {
-    fn new(machines: &Machines, containerd: &Containerd, program: &Path) -> io::Result<Self> {
+impl CutBench {
+    fn new(machines: &VirtualMachines, containerd: &Containerd, program: &Path) -> io::Result<Self> {
         let mut options = MachineOptions::default();
         options.programs.insert(PROGRAM.into(), program.to_owned());
-        for (path, text) in Live::in_two_files() {
+        for (path, text) in TestNode::mirrors_in_two_files() {
             options.files.insert(path.into(), text.into());
         }
         let mut machine = machines.boot(containerd, &options)?;
@@ -233,8 +234,8 @@ impl Bench {
         })
     }
 
-    /// Freezes a change once it has rehearsed, and cuts the power of what goes on from there when it has ended, as early as
-    /// one can know: what it said must hold after a boot.
+    /// Saves a machine's state once the change has rehearsed, and cuts the power of a machine that continues from
+    /// there immediately after the change has ended. The reported result must be true after a boot.
     fn uncut<'k>(&mut self, kind: &'k Kind) -> io::Result<Uncut<'k>> {
         let mut machine = self.frozen.thaw()?;
         machine.begin(&[&MIGRATE, kind.more].concat())?;
@@ -252,7 +253,7 @@ impl Bench {
             machine.wait_cri(CRI)?;
             let new = files(&mut machine)?;
             if new == self.old || !is_migrated(&mut machine)? {
-                return Err(io::Error::other(format!("what it reported is gone: {new}")));
+                return Err(io::Error::other(format!("the reported result was lost: {new}")));
             }
             self.new = Some(new);
         }
@@ -265,10 +266,10 @@ impl Bench {
         })
     }
 
-    /// The same for a change whose every sync is taken away: it must not hold, or nothing here would show one that is missing.
+    /// Runs a change without any sync. It must be lost, because otherwise this test could not detect a missing sync.
     fn without_syncs(&self) -> io::Result<()> {
         let mut machine = self.frozen.thaw()?;
-        // The kernel answers in its place that all is well.
+        // The kernel returns success without executing the call.
         let filter = "folder=/run/systemd/system/mirrorshift-change.service.d; mkdir -p $folder; \
             printf '[Service]\\nSystemCallFilter=~fsync:0 fdatasync:0 syncfs:0\\n' > $folder/filter.conf; \
             systemctl daemon-reload";
@@ -278,12 +279,12 @@ impl Bench {
         machine.boot_again()?;
         machine.wait_cri(CRI)?;
         if is_migrated(&mut machine)? {
-            return Err(io::Error::other("a change without a sync outlives a cut"));
+            return Err(io::Error::other("a change without syncs was kept over a power cut"));
         }
         Ok(())
     }
 
-    /// What files a change leaves whose power nobody cuts, where no [`Bench::uncut`] of a good one finds out.
+    /// Learns the files after a change, if no [`CutBench::uncut`] has settled.
     fn learn_new(&mut self) -> io::Result<()> {
         let mut machine = self.frozen.thaw()?;
         machine.run(&MIGRATE)?.ok()?;
@@ -291,10 +292,11 @@ impl Bench {
         Ok(())
     }
 
-    /// Cuts the power in a part of the time that a change takes, or a little later, boots again and looks. How long after the
-    /// command that was, and what was found: old or new, what the journal said, and what was told last before the cut.
+    /// Cuts the power after a part of the change's duration, or slightly after its end, boots again and inspects the
+    /// machine. Returns the time since the command, and the result: old or new, the journal's phase, and the last
+    /// step that was reported before the cut.
     fn cut(&self, run: &Uncut<'_>, whole: bool, part: f64) -> (Duration, io::Result<(&'static str, String, String)>) {
-        // A little more, as no run takes as long as the last.
+        // Slightly more, because the duration varies.
         let most = run.whole.mul_f64(1.1);
         if whole {
             let after = most.mul_f64(part);
@@ -312,7 +314,12 @@ impl Bench {
         (run.rehearsed + after, cut)
     }
 
-    fn cut_in(&self, kind: &Kind, mut machine: Machine, after: Duration) -> io::Result<(&'static str, String, String)> {
+    fn cut_in(
+        &self,
+        kind: &Kind,
+        mut machine: VirtualMachine,
+        after: Duration,
+    ) -> io::Result<(&'static str, String, String)> {
         let CutOff { code, said } = machine.cut_in(after)?;
         if code.is_some_and(|code| code != kind.code) {
             return Err(io::Error::other(format!("it ended with {code:?}: {said}")));
@@ -330,32 +337,35 @@ impl Bench {
         ))
     }
 
-    /// What [`Bench::look`] finds, or what is wrong with the machine and how it looks.
-    fn found(&self, machine: &mut Machine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
+    /// Returns the result of [`CutBench::look`], or its error with the state of the machine.
+    fn found(&self, machine: &mut VirtualMachine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
         self.look(machine, kind, reported)
             .map_err(|error| with_scene(machine, &error))
     }
 
-    /// CRI is ready; the files are old or new, and those that were reported, if an end was; nothing of the change is left.
-    fn look(&self, machine: &mut Machine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
+    /// Checks that CRI is ready, that the files are old or new and match a reported result, and that nothing of the
+    /// change is left.
+    fn look(&self, machine: &mut VirtualMachine, kind: &Kind, reported: Option<i32>) -> io::Result<Found> {
         machine.wait_cri(CRI)?;
         no_guard_is_left(machine)?;
         let Journal { last, serves_not } = journal(machine)?;
-        // Armed and not begun is what a cut leaves between the journal and the guard. Nobody is there to close it, and nothing
-        // needs it: the next command does, and takes away the copies beside the files.
+        // A change that is armed and has not begun is the result of a cut between the journal and the boot guard.
+        // Nothing closes it at the boot, and nothing needs to: the next command does, and removes the staged files.
         let begun = last != "open, armed";
         let files = files(machine)?;
         let old = self.is_old(&files)?;
         if let Some(code) = reported.filter(|code| old != (*code != 0)) {
-            return Err(io::Error::other(format!("the files are not what {code} reported")));
+            return Err(io::Error::other(format!(
+                "the files do not match the reported exit code {code}"
+            )));
         }
-        // What containerd did not serve with is never what a node is left with.
+        // A node must never keep files with which containerd did not serve.
         if !old && kind.code != 0 {
-            return Err(io::Error::other("the files are what was to be undone"));
+            return Err(io::Error::other("the files are those that were to be undone"));
         }
         let beside = beside(machine)?;
         if begun && !beside.is_empty() {
-            return Err(io::Error::other(format!("copies are left: {beside}")));
+            return Err(io::Error::other(format!("staged files are left: {beside}")));
         }
         let may = if old {
             &["none", "open, armed", "undone"][..]
@@ -363,7 +373,7 @@ impl Bench {
             &["settled"]
         };
         if !may.contains(&last.as_str()) || (!begun && reported.is_some()) {
-            return Err(io::Error::other(format!("the journal says `{last}`, old is {old}")));
+            return Err(io::Error::other(format!("the journal has `{last}`, old is {old}")));
         }
         let failed = machine.run(&["systemctl", "--failed", "--no-legend", "--plain"])?;
         let failed = failed.ok()?.stdout;
@@ -373,8 +383,8 @@ impl Bench {
         Ok(Found { old, last, serves_not })
     }
 
-    /// The next command settles, and leaves nothing but what it reports.
-    fn next(&self, machine: &mut Machine, found: &Found) -> io::Result<()> {
+    /// Checks that the next command settles, and leaves only what it reports.
+    fn next(&self, machine: &mut VirtualMachine, found: &Found) -> io::Result<()> {
         let mut next = machine.run(&MIGRATE)?;
         if found.serves_not {
             let refused = next.code == 3 && next.stderr.contains("undone");
@@ -398,7 +408,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Old or new, as a whole.
+    /// Returns whether all files are old; it is an error if they are neither all old nor all new.
     fn is_old(&self, files: &String) -> io::Result<bool> {
         if *files == self.old {
             return Ok(true);
@@ -410,18 +420,18 @@ impl Bench {
     }
 }
 
-/// What a machine was found with.
+/// The state of a machine after the boot.
 struct Found {
     old: bool,
     last: String,
     serves_not: bool,
 }
 
-/// What a person would want to see of a machine that is not as it should be.
+/// A script that prints what a person needs to see of a machine with a failure.
 const SCENE: &str = "find /etc/containerd /etc/systemd/system/*mirrorshift* /etc/systemd/system/containerd* /var/lib/mirrorshift \
     -ls; cat /var/lib/mirrorshift/journal.json; journalctl -b --no-pager -o cat -u 'mirrorshift*' -u containerd | tail -n 40";
 
-fn with_scene(machine: &mut Machine, error: &io::Error) -> io::Error {
+fn with_scene(machine: &mut VirtualMachine, error: &io::Error) -> io::Error {
     let scene = machine.run(&["sh", "-c", SCENE]).map(|ran| ran.stdout);
     let scene = scene.unwrap_or_else(|error| error.to_string());
     io::Error::other(format!("{error}\n{scene}"))
@@ -431,42 +441,41 @@ fn failed(what: &str, Ran { code, stdout, stderr }: Ran) -> io::Error {
     io::Error::other(format!("{what}: ends with {code}: {stdout}{stderr}"))
 }
 
-/// Everything below containerd's folder but copies of a change: kinds, modes, owners and digests.
-fn files(machine: &mut Machine) -> io::Result<String> {
+/// Returns everything in containerd's configuration folder except staged files: kinds, modes, owners and digests.
+fn files(machine: &mut VirtualMachine) -> io::Result<String> {
     let script = "cd /etc/containerd; find . ! -name '*.new' ! -name '*.part' -printf '%y %m %U %G %p\\n' | sort; \
         find . -type f ! -name '*.new' ! -name '*.part' -exec sha256sum {} + | sort";
     Ok(machine.run(&["sh", "-ec", script])?.ok()?.stdout)
 }
 
-fn beside(machine: &mut Machine) -> io::Result<String> {
+fn beside(machine: &mut VirtualMachine) -> io::Result<String> {
     let copies = ["find", "/etc/containerd", "-name", "*.new", "-o", "-name", "*.part"];
     Ok(machine.run(&copies)?.ok()?.stdout)
 }
 
-/// Hosts directories are in force, and there is nothing left to do. On 1.x the root file keeps mirrors, as the drop-in's table
-/// takes the place of the root's.
-fn is_migrated(machine: &mut Machine) -> io::Result<bool> {
+/// Returns whether hosts directories are in force and nothing is left to do. On 1.x the root file keeps its mirrors,
+/// because the drop-in's table replaces the root's.
+fn is_migrated(machine: &mut VirtualMachine) -> io::Result<bool> {
     let text = machine.read(CONFIG)? + &machine.read(DROP_IN)?;
     let planned = machine.run(&[PROGRAM, "plan", "--exit-code"])?;
     Ok(text.contains("config_path") && planned.code == 0)
 }
 
-fn no_guard_is_left(machine: &mut Machine) -> io::Result<()> {
+fn no_guard_is_left(machine: &mut VirtualMachine) -> io::Result<()> {
     machine.until("a guard is left", CRI, |machine| {
         let units = "ls /etc/systemd/system | grep -e mirrorshift -e containerd.service.wants";
         Ok(machine.run(&["sh", "-c", units])?.stdout.is_empty().then_some(()))
     })
 }
 
-/// The last change that the journal remembers.
+/// The last change in the journal.
 struct Journal {
-    /// Its phase.
     last: String,
-    /// It was undone because containerd did not serve with it.
+    /// True if it was undone because containerd did not serve with it.
     serves_not: bool,
 }
 
-fn journal(machine: &mut Machine) -> io::Result<Journal> {
+fn journal(machine: &mut VirtualMachine) -> io::Result<Journal> {
     let ran = machine.run(&["cat", "/var/lib/mirrorshift/journal.json"])?;
     if ran.code != 0 {
         return Ok(Journal {

@@ -1,25 +1,25 @@
-//! Whether a change may begin, asked on real nodes: a node that is fit, and each way to spoil it that systemd, containerd
-//! and the kernel can show.
+//! The checks before a change, on nodes: a node that is ready, and each obstacle that systemd, containerd and the
+//! kernel can show.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_example_on_nodes;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Longer than CRI has ever taken.
+/// Longer than CRI has ever taken to become ready.
 const CRI: Duration = Duration::from_secs(20);
 const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/preflight";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "preflight", on)
+    run_example_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "preflight", "preflight", run)
 }
 
-/// A way to spoil a node, the names of what is then said, and the way back.
+/// An obstacle, the names that the checks report, and its removal.
 struct Spoil {
     what: &'static str,
     /// A script for the node's shell.
@@ -27,7 +27,7 @@ struct Spoil {
     flags: &'static [&'static str],
     said: &'static [&'static str],
     /// Another script, after which CRI serves again.
-    mend: &'static str,
+    repair: &'static str,
 }
 
 const BACK: &str = "systemctl reset-failed; systemctl restart containerd";
@@ -40,35 +40,35 @@ const SPOILS: [Spoil; 10] = [
                 systemctl daemon-reload",
         flags: &[],
         said: &["kills-containers"],
-        mend: "true",
+        repair: "true",
     },
     Spoil {
-        what: "the operator accepts that",
+        what: "the operator accepts the loss",
         script: "true",
         flags: &["--accept"],
         said: &["go"],
-        mend: "rm /run/systemd/system/containerd.service.d/kill.conf; systemctl daemon-reload",
+        repair: "rm /run/systemd/system/containerd.service.d/kill.conf; systemctl daemon-reload",
     },
     Spoil {
         what: "the file was edited since the daemon started",
         script: "sleep 0.1; echo '# edited' >> /etc/containerd/config.toml",
         flags: &[],
         said: &["newer-than-daemon"],
-        mend: BACK,
+        repair: BACK,
     },
     Spoil {
         what: "the file is a mount of its own",
         script: "mount --bind /etc/containerd/config.toml /etc/containerd/config.toml",
         flags: &[],
         said: &["mounted"],
-        mend: "umount /etc/containerd/config.toml",
+        repair: "umount /etc/containerd/config.toml",
     },
     Spoil {
         what: "the file cannot be written",
         script: "mount --bind /etc/containerd /etc/containerd; mount -o remount,bind,ro /etc/containerd",
         flags: &[],
         said: &["read-only"],
-        mend: "umount /etc/containerd",
+        repair: "umount /etc/containerd",
     },
     Spoil {
         what: "a second containerd runs",
@@ -77,21 +77,21 @@ const SPOILS: [Spoil; 10] = [
                 until [ -S /run/second/second.sock ]; do sleep 0.05; done",
         flags: &[],
         said: &["many-daemons"],
-        mend: "systemctl stop second; systemctl reset-failed",
+        repair: "systemctl stop second; systemctl reset-failed",
     },
     Spoil {
         what: "containerd is stopped",
         script: "systemctl stop containerd",
         flags: &[],
         said: &["no-daemon", "unit-down", "unknown"],
-        mend: BACK,
+        repair: BACK,
     },
     Spoil {
         what: "containerd hangs",
         script: "kill -STOP $(systemctl show -p MainPID --value containerd)",
         flags: &[],
         said: &["unknown"],
-        mend: "kill -CONT $(systemctl show -p MainPID --value containerd)",
+        repair: "kill -CONT $(systemctl show -p MainPID --value containerd)",
     },
     Spoil {
         what: "containerd failed a moment ago",
@@ -100,21 +100,21 @@ const SPOILS: [Spoil; 10] = [
                 systemctl is-active --quiet containerd; do sleep 0.1; done; sleep 1",
         flags: &[],
         said: &["unit-troubled"],
-        mend: BACK,
+        repair: BACK,
     },
     Spoil {
-        what: "CRI died of both settings",
+        what: "CRI does not load because of both settings",
         script: "cp /etc/containerd/config.toml /run/good.toml; printf '%s\\n' \
                 '[plugins.\"io.containerd.grpc.v1.cri\".registry]' 'config_path = \"/etc/containerd/certs.d\"' \
                 '[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]' 'endpoint = [\"http://m.test\"]' \
                 >> /etc/containerd/config.toml; systemctl restart containerd; sleep 1",
         flags: &[],
         said: &["cri-dead"],
-        mend: "true",
+        repair: "true",
     },
 ];
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let began = Instant::now();
     let node = nodes.boot(containerd, &NodeOptions::new(""))?;
     node.wait_cri(CRI)?;
@@ -122,26 +122,26 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     node.log_flows(&workload, 20, CRI)?;
     let before = node.pids()?;
     node.copy_in(program, PROGRAM)?;
-    expect(&node, "a node that is fit", &[], &["go"])?;
+    expect(&node, "a node without obstacles", &[], &["go"])?;
     for spoil in &SPOILS {
         node.run(&["sh", "-c", spoil.script])?.ok()?;
         expect(&node, spoil.what, spoil.flags, spoil.said)?;
-        node.run(&["sh", "-c", spoil.mend])?.ok()?;
-        if spoil.mend != "true" {
+        node.run(&["sh", "-c", spoil.repair])?.ok()?;
+        if spoil.repair != "true" {
             node.wait_cri(CRI)?;
             expect(&node, &format!("no longer: {}", spoil.what), &[], &["go"])?;
         }
     }
-    // The plan that mends it may go on.
-    expect(&node, "CRI that the plan heals", &["--heals"], &["go"])?;
+    // A plan that repairs CRI may begin.
+    expect(&node, "CRI that the plan repairs", &["--heals"], &["go"])?;
     node.run(&["cp", "/run/good.toml", CONFIG])?.ok()?;
     node.run(&["sh", "-c", BACK])?.ok()?;
     node.wait_cri(CRI)?;
-    // Asking has cost no container anything.
+    // The checks have ended no container.
     assert_eq!(node.pids()?, before);
     let seconds = began.elapsed().as_secs_f32();
     eprintln!(
-        "containerd {}: {} states in {seconds:.1} s",
+        "containerd {}: {} obstacles in {seconds:.1} s",
         containerd.version,
         SPOILS.len() + 2
     );

@@ -1,26 +1,27 @@
-//! A change rehearsed on real nodes: systemd starts each node's own containerd in a sandbox, and says who it asks. What is wrong
-//! with the new files is seen, and whatever is tried, nothing of the node changes.
+//! The rehearsal of a change on nodes: systemd starts each node's own containerd in a sandbox, which reports the
+//! hosts that it contacts. Mistakes in the new files are detected, and nothing on the node changes.
 
 #![expect(clippy::print_stderr, reason = "a test program's output is its report")]
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::lab::{Containerd, Node, NodeOptions, Nodes};
-use mirrorshift_tests::on_nodes;
+use mirrorshift_tests::run_example_on_nodes;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Longer than CRI has ever taken.
+/// Longer than CRI has ever taken to become ready.
 const CRI: Duration = Duration::from_secs(20);
 const CONFIG: &str = "/etc/containerd/config.toml";
 const PROGRAM: &str = "/usr/local/bin/rehearse";
-/// Where a test puts what it wants staged.
+/// The path of the file that the test stages.
 const FILE: &str = "/root/staged";
-/// Written by a plugin of NRI wherever it is run: of what a sandbox sees, this alone can be written and seen outside.
+/// An NRI plugin writes this file wherever it runs. It is the only file that a sandbox can write and that is visible
+/// outside.
 const CANARY: &str = "/dev/shm/canary";
-/// Must be seen nowhere.
+/// A secret that must not appear anywhere.
 const PASSWORD: &str = "hunter2";
 
 /// A wildcard, a named registry with a path and a password, a runtime and a folder of drop-ins.
@@ -39,28 +40,28 @@ endpoint = ["http://m.test:5010/v2/proxy", "https://s.test", "http://[fd00::7]:5
 username = "user"
 password = "hunter2"
 "#;
-/// IPv6 endpoints cannot be moved to hosts.toml on 1.x, and are left out there.
+/// IPv6 endpoints, which cannot be moved to hosts.toml on 1.x and are left out there.
 const IPV6: &str = ", \"http://[fd00::7]:5020\"";
 
-/// Asked in place of every registry by a containerd that has it, and its password may be nowhere.
+/// A proxy that containerd would contact instead of every registry, with a password that must not appear anywhere.
 const PROXY: &str =
     "[Service]\nEnvironment=HTTP_PROXY=http://user:hunter2@proxy.test:5000 HTTPS_PROXY=http://proxy.test:5000\n";
 
-/// Imports come first: keys at the top stand before tables.
+/// Imports are the first line, because keys of the root table precede tables.
 const IMPORTS: &str = "imports = [\"/etc/containerd/conf.d/*.toml\"]\n";
-/// Leaves the unit active and CRI dead.
+/// With this table and `mirrors`, the unit is active and CRI does not load.
 const CONFIG_PATH: &str =
     "\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
-/// Takes the whole table of CRI with it on 1.x, and changes one key of a runtime on 2.x.
+/// A drop-in that replaces the whole CRI table on 1.x, and changes one key of a runtime on 2.x.
 const SWALLOWS: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.gpu.options]\n\
     BinaryName = \"/usr/bin/another\"\n";
 const OTHERS: &str = "server = \"https://ghcr.io\"\n[host.\"http://other.test:7777\"]\n";
 
 fn main() -> ExitCode {
-    on_nodes(env!("CARGO_BIN_EXE_lab-run"), "rehearse", on)
+    run_example_on_nodes(env!("CARGO_BIN_EXE_lab-run"), "rehearsal", "rehearse", run)
 }
 
-fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
+fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Failed> {
     let began = Instant::now();
     let two = containerd.version.starts_with("2.");
     let tables = if two {
@@ -90,29 +91,25 @@ fn on(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fail
     let config = node.read(CONFIG)?;
     let with = |more: &str| [&config[..], more.as_bytes()].concat();
 
-    agreed(&node, two)?;
-    wrong(&node, &with(CONFIG_PATH))?;
-    between(&node, &config, two)?;
-    healed(&node, &with(CONFIG_PATH))?;
+    right_plan_agrees(&node, two)?;
+    wrong_files_disagree(&node, &with(CONFIG_PATH))?;
+    state_between_two_files_is_rehearsed(&node, &config, two)?;
+    plan_that_repairs_cri_is_accepted(&node, &with(CONFIG_PATH))?;
     node.write(CONFIG, &config)?;
-    not_rehearsed(&node)?;
-    leftovers(&node)?;
+    failed_rehearsal_has_no_verdict(&node)?;
+    leftovers_are_removed(&node)?;
 
-    // All of it has cost no container anything.
-    assert_eq!(
-        node.counted(&workload)?.lost,
-        0,
-        "a rehearsal held up what it is not to touch"
-    );
-    assert!(node.read(CANARY).is_err(), "a plugin of NRI was run in a sandbox");
-    elsewhere(&node, &config, two)?;
+    // No rehearsal interrupted a container.
+    assert_eq!(node.counted(&workload)?.lost, 0, "a rehearsal interrupted a container");
+    assert!(node.read(CANARY).is_err(), "an NRI plugin ran in a sandbox");
+    other_data_folder_is_followed(&node, &config, two)?;
     let seconds = began.elapsed().as_secs_f32();
     eprintln!("containerd {}: rehearsed in {seconds:.1} s", containerd.version);
     Ok(())
 }
 
-/// A plan that is good, with the table of who is asked.
-fn agreed(node: &Node, two: bool) -> Result<(), Failed> {
+/// Checks a right plan, with the table of contacted hosts.
+fn right_plan_agrees(node: &Node, two: bool) -> Result<(), Failed> {
     let said = rehearse(node, &[], 0)?;
     let mut ghcr = vec!["http://m.test:5010/v2/proxy for ghcr.io", "https://s.test:443"];
     if two {
@@ -145,8 +142,8 @@ fn agreed(node: &Node, two: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// New files that are wrong, each in one of the three answers.
-fn wrong(node: &Node, both: &[u8]) -> Result<(), Failed> {
+/// Checks new files with mistakes, each with one of the three answers.
+fn wrong_files_disagree(node: &Node, both: &[u8]) -> Result<(), Failed> {
     node.write(FILE, both)?;
     let said = rehearse(node, &["stage", CONFIG, FILE], 3)?;
     disagrees(&said, "cri-dead", "with the new files CRI does not come up")?;
@@ -171,9 +168,10 @@ fn wrong(node: &Node, both: &[u8]) -> Result<(), Failed> {
     disagrees(&said, "setting", "runtimes.gpu")
 }
 
-/// Mirrors in the root file and in a drop-in: what a crash leaves between the two is tried as well.
-fn between(node: &Node, config: &[u8], two: bool) -> Result<(), Failed> {
-    // On 1.x the drop-in's table replaces that of the root file, whose mirrors are not in force then.
+/// Mirrors in the root file and in a drop-in: the state between the replacement of the two files is rehearsed as
+/// well.
+fn state_between_two_files_is_rehearsed(node: &Node, config: &[u8], two: bool) -> Result<(), Failed> {
+    // On 1.x the drop-in's table replaces that of the root file, whose mirrors are ignored.
     if !two {
         return Ok(());
     }
@@ -192,20 +190,20 @@ fn between(node: &Node, config: &[u8], two: bool) -> Result<(), Failed> {
     shell(node, &format!("rm {drop_in}"))
 }
 
-/// A CRI that the old files leave dead is no reason to refuse the plan that heals it.
-fn healed(node: &Node, both: &[u8]) -> Result<(), Failed> {
+/// Checks that a plan is not refused because CRI does not load with the old files, if it repairs that.
+fn plan_that_repairs_cri_is_accepted(node: &Node, both: &[u8]) -> Result<(), Failed> {
     node.write(CONFIG, both)?;
     let said = rehearse(node, &[], 0)?;
     let cri = |at: usize| said["variants"][at]["cri"].as_bool();
     assert_eq!((cri(0), cri(1)), (Some(false), Some(true)));
-    // And one that stays dead is.
+    // A plan that does not repair it is refused.
     node.write(FILE, both)?;
     let said = rehearse(node, &["stage", CONFIG, FILE], 3)?;
     disagrees(&said, "cri-dead", "with the new files")
 }
 
-/// What keeps a rehearsal from being one has its own words and no verdict.
-fn not_rehearsed(node: &Node) -> Result<(), Failed> {
+/// Checks that a failure of the rehearsal itself is reported as such, without a verdict.
+fn failed_rehearsal_has_no_verdict(node: &Node) -> Result<(), Failed> {
     let script = |path: &str, text: &str| {
         node.write(path, format!("#!/bin/sh\n{text}\n"))?;
         shell(node, &format!("chmod 755 {path}"))
@@ -228,14 +226,14 @@ fn not_rehearsed(node: &Node) -> Result<(), Failed> {
         }
         unchanged(node, &before, program)?;
     }
-    // By hand it would cut the node off its network.
+    // Started by hand, it would disconnect the node from its network.
     let ran = node.run(&[PROGRAM, "inside", "/root"])?;
     assert!(ran.code == 1 && ran.stderr.contains("not a sandbox"), "{}", ran.stderr);
     Ok(())
 }
 
-/// What a killed rehearsal has left goes with the next one, and what somebody else keeps there stays.
-fn leftovers(node: &Node) -> Result<(), Failed> {
+/// Checks that the next rehearsal removes what a killed one left, and keeps the files of other programs.
+fn leftovers_are_removed(node: &Node) -> Result<(), Failed> {
     shell(
         node,
         "mkdir -p /run/mirrorshift/rehearsal-1-1/0; echo x > /run/mirrorshift/rehearsal-1-1/0/x; \
@@ -248,14 +246,14 @@ fn leftovers(node: &Node) -> Result<(), Failed> {
     shell(node, "rm -r /run/mirrorshift")
 }
 
-/// A containerd with its data elsewhere: in a sandbox that did not follow it, it would wait for the lock of the running one.
-/// Restarted, it runs NRI's plugin where its release has NRI on by default, so the canary can sing.
-fn elsewhere(node: &Node, config: &[u8], two: bool) -> Result<(), Failed> {
+/// A containerd with another data folder: a sandbox that ignored it would wait for the lock of the running one. Its
+/// restart runs the NRI plugin on releases with NRI enabled, which shows that the plugin works.
+fn other_data_folder_is_followed(node: &Node, config: &[u8], two: bool) -> Result<(), Failed> {
     node.write(CONFIG, [b"root = \"/data/containerd\"\n", config].concat())?;
     shell(node, "systemctl restart containerd")?;
     node.wait_cri(CRI)?;
     assert_eq!(node.read(CANARY).is_ok(), two, "whether a restart runs NRI's plugins");
-    // As where systemd resolves names: in the sandbox the link leads to nothing, and is made to lead to something.
+    // As on a node with systemd-resolved: in the sandbox the link has no target until one is created.
     shell(node, "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")?;
     let sung = node.read(CANARY).unwrap_or_default();
     let said = rehearse(node, &[], 0)?;
@@ -263,12 +261,12 @@ fn elsewhere(node: &Node, config: &[u8], two: bool) -> Result<(), Failed> {
     assert_eq!(
         node.read(CANARY).unwrap_or_default(),
         sung,
-        "a plugin of NRI was run in a sandbox"
+        "an NRI plugin ran in a sandbox"
     );
     Ok(())
 }
 
-/// Rehearses, and holds that nothing of the node is another than before.
+/// Rehearses, and checks that nothing on the node has changed.
 fn rehearse(node: &Node, words: &[&str], code: i32) -> Result<Value, Failed> {
     let before = state(node)?;
     let command: Vec<&str> = [PROGRAM].iter().chain(words).copied().collect();
@@ -288,8 +286,8 @@ fn rehearse(node: &Node, words: &[&str], code: i32) -> Result<Value, Failed> {
     Ok(said)
 }
 
-/// All that a rehearsal must leave alone, a line each: containerd and its containers, sockets below /run with their inodes,
-/// every file in /etc with its inode, mounts, routes, units, and no folder of its own.
+/// Everything that a rehearsal must not change, one line each: containerd and its containers, sockets under /run and
+/// files in /etc with their inodes, mounts, routes, units, and the rehearsal's folder.
 fn state(node: &Node) -> Result<BTreeSet<String>, Failed> {
     let looked = node
         .run(&[
@@ -308,7 +306,7 @@ fn state(node: &Node) -> Result<BTreeSet<String>, Failed> {
     Ok(state)
 }
 
-/// The lines that were there before, or are there now, and not at both times.
+/// Returns the lines that were added or removed.
 fn unchanged(node: &Node, before: &BTreeSet<String>, after: &str) -> Result<(), Failed> {
     let now = state(node)?;
     let changed: Vec<&String> = before.symmetric_difference(&now).collect();
@@ -326,7 +324,7 @@ fn variants(said: &Value) -> Vec<String> {
     said["variants"].as_array().into_iter().flatten().map(name).collect()
 }
 
-/// Who was asked for a registry's images, with the files `variant`.
+/// Returns the hosts that were contacted for a registry's images with the files `variant`.
 fn asked(said: &Value, variant: &str, registry: &str) -> Vec<String> {
     let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let texts = |value: &Value| {

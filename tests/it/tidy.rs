@@ -1,7 +1,8 @@
-//! Rules of the house that no compiler knows: how long files are, which words do not occur, who may compare versions, and
-//! papers that must name what is there.
+//! Rules of the repository that no compiler checks: the length of files, forbidden words, the place of version
+//! comparisons, and documents that must match the sources.
 //!
-//! Each rule is a function from text to complaints, tried on bad text first: a rule that cannot fail is none.
+//! Each rule is a function from text to complaints. The module `can_fail` tests each with bad text, because a rule that
+//! cannot fail proves nothing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
@@ -9,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a rule has against a file.
+/// The violations of a rule.
 type Complaints = Vec<String>;
 
 /// A file of the project: its path from the root with `/`, and its text.
@@ -24,7 +25,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every text file of the project, builds and history left out.
+/// Returns every text file of the project, without builds and history.
 fn files() -> Vec<File> {
     let root = root();
     let (mut found, mut folders) = (Vec::new(), vec![root.clone()]);
@@ -49,7 +50,7 @@ fn files() -> Vec<File> {
     found.sort_by(|one, two| one.path.cmp(&two.path));
     assert!(
         found.iter().any(|file| file.path == "tests/it/tidy.rs"),
-        "looked in the wrong place"
+        "the root of the project is wrong"
     );
     found
 }
@@ -58,14 +59,14 @@ fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
-/// Whether a source file is shipped: not a test of its crate.
+/// Returns whether a source file is part of a shipped crate and not a test.
 fn is_shipped(path: &str) -> bool {
     let of_a_crate = (path.starts_with("crates/") || path.starts_with("agent/")) && path.contains("/src/");
     let test = path.split('/').any(|part| part == "tests" || part == "tests.rs") || path.ends_with("_tests.rs");
     of_a_crate && is_rust(path) && !test
 }
 
-/// The part of a shipped file before its tests.
+/// Returns the part of a shipped file before its tests.
 fn shipped(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
 }
@@ -79,15 +80,15 @@ fn shape(file: &File) -> Complaints {
     }
     let drawer = |part: &str| ["utils", "util", "helpers", "misc"].contains(&part.trim_end_matches(".rs"));
     if is_rust(path) && path.split('/').any(drawer) {
-        complaints.push(format!("{path}: a name that says nothing of what is inside"));
+        complaints.push(format!("{path}: the name does not say what is inside"));
     }
     if is_rust(path) && is_shipped(path) && !text.starts_with("//! ") {
-        complaints.push(format!("{path}: does not begin with the reason why it exists"));
+        complaints.push(format!("{path}: does not begin with a `//!` comment"));
     }
     complaints
 }
 
-/// Words that belong to no file. Written in two halves, so that this file has none of them.
+/// Words that no file may contain. They are written in two halves, so that this file does not contain them.
 fn forbidden() -> Vec<String> {
     [
         ["to", "do!"],
@@ -107,7 +108,7 @@ fn forbidden() -> Vec<String> {
     .collect()
 }
 
-/// Where every node of GKE has its programs: a fact about nodes, not a path of the machine that this was written on.
+/// The folder of programs on every node of GKE: a fact about nodes, and not a path of a developer's machine.
 const OF_NODES: [&str; 2] = ["/ho", "me/kubernetes/"];
 
 fn vocabulary(file: &File) -> Complaints {
@@ -115,7 +116,7 @@ fn vocabulary(file: &File) -> Complaints {
     for (number, line) in file.text.lines().enumerate() {
         let line = line.replace(&OF_NODES.concat(), "");
         for word in forbidden() {
-            // `framework/` is no machine's path.
+            // `framework/` is not a path of a machine.
             let alone = |at: usize| !line[..at].ends_with(|before: char| before.is_alphanumeric());
             if line.match_indices(&word).any(|(at, _)| alone(at)) {
                 complaints.push(format!("{}:{}: `{word}`", file.path, number + 1));
@@ -125,7 +126,7 @@ fn vocabulary(file: &File) -> Complaints {
     complaints
 }
 
-/// Versions are compared by the table of rules and by the type that asks it; everybody else asks for a rule by name.
+/// Only the table of rules and the type `Version` compare versions; all other code uses a rule by name.
 fn versions(file: &File) -> Complaints {
     let File { path, text } = file;
     let owners = ["crates/containerd/src/rules.rs", "crates/containerd/src/version.rs"];
@@ -142,7 +143,7 @@ fn versions(file: &File) -> Complaints {
         }
         for (at, _) in compact.match_indices("rules::") {
             let used = compact[at + "rules::".len()..].trim_start_matches('{');
-            // What is loaded alike is the rules' own; naming it compares nothing.
+            // These names are public, and using them compares nothing.
             if !["Rule", "LINES", "Line"].iter().any(|known| used.starts_with(known)) {
                 complain("a private part of the rules");
             }
@@ -160,7 +161,7 @@ fn versions(file: &File) -> Complaints {
     complaints
 }
 
-/// Whether `(1,6,20)` stands in a line without blanks, or `(2,2)` in one that compares.
+/// Returns whether a line without blanks contains `(1,6,20)`, or compares and contains `(2,2)`.
 fn release_tuple(compact: &str) -> bool {
     let compares = ["==", "!=", "<", ">", "matches!"]
         .iter()
@@ -180,7 +181,7 @@ fn release_tuple(compact: &str) -> bool {
     })
 }
 
-/// Every dependency of the workspace has its reason above it; one reason may serve a few that belong together.
+/// Every dependency of the workspace has a reason above it. One reason may serve a few related ones.
 fn reasons(manifest: &str) -> Complaints {
     const TOGETHER: usize = 6;
     let mut complaints = Vec::new();
@@ -193,7 +194,7 @@ fn reasons(manifest: &str) -> Complaints {
         } else if line.is_empty() {
             since = TOGETHER;
         } else if line.contains("path = ") {
-            // A crate of the project says itself what it is for.
+            // A crate of the project has its own documentation.
         } else if line.contains(" = ") {
             if since >= TOGETHER {
                 complaints.push(format!("no reason above `{line}`"));
@@ -207,10 +208,10 @@ fn reasons(manifest: &str) -> Complaints {
     complaints
 }
 
-/// The code map has a section for each crate, which names every source file of it, and none that is not there.
-fn map(architecture: &str, sources: &BTreeSet<(String, String)>) -> Complaints {
+/// The code map has a section for each crate, which names every folder of its sources, and no folder that does not exist.
+fn map(architecture: &str, folders: &BTreeSet<(String, String)>) -> Complaints {
     let mut complaints = Vec::new();
-    let crates: BTreeSet<&String> = sources.iter().map(|(of, _)| of).collect();
+    let crates: BTreeSet<&String> = folders.iter().map(|(of, _)| of).collect();
     for name in crates {
         let heading = format!("### `{name}`");
         let Some(section) = architecture.split(&heading).nth(1) else {
@@ -218,53 +219,82 @@ fn map(architecture: &str, sources: &BTreeSet<(String, String)>) -> Complaints {
             continue;
         };
         let section = section.split("\n#").next().unwrap_or_default();
-        let named = named_files(section);
-        let there: BTreeSet<String> = sources
+        // In code, a word that ends in a slash is a folder.
+        let named: BTreeSet<String> = section
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter_map(|word| word.strip_suffix('/'))
+            .map(|folder| folder.trim_start_matches(name.as_str()).trim_start_matches("/src/"))
+            .map(|folder| folder.trim_start_matches("src/").to_owned())
+            .collect();
+        let present: BTreeSet<String> = folders
             .iter()
             .filter(|(of, _)| of == name)
-            .map(|(_, file)| file.clone())
+            .map(|(_, folder)| folder.clone())
             .collect();
         complaints.extend(
-            there
+            present
                 .difference(&named)
-                .map(|file| format!("{name}: `{file}` is not named")),
+                .map(|folder| format!("{name}: `{folder}/` is not named")),
         );
         complaints.extend(
             named
-                .difference(&there)
-                .map(|file| format!("{name}: `{file}` is not there")),
+                .difference(&present)
+                .map(|folder| format!("{name}: `{folder}/` does not exist")),
         );
     }
     complaints
 }
 
-/// The files that a section names: `` `a.rs` ``, and behind `` `folder/` `` in the same entry those in it.
-fn named_files(section: &str) -> BTreeSet<String> {
-    let mut named = BTreeSet::new();
-    for entry in section.split("\n- ") {
-        let mut folder = "";
-        for word in entry.split('`').skip(1).step_by(2) {
-            if word.ends_with('/') {
-                folder = word;
-            } else if is_rust(word) {
-                named.insert(format!("{folder}{word}"));
-            }
-        }
-    }
-    named
-}
-
-/// The sources that a code map must name: every module but the roots of folders and tests.
-fn sources(files: &[File]) -> BTreeSet<(String, String)> {
+/// Returns the folders that the code map must name: those under `src` that have shipped Rust files.
+fn source_folders(files: &[File]) -> BTreeSet<(String, String)> {
     let shipped = files.iter().filter(|file| is_shipped(&file.path));
     shipped
         .filter_map(|file| file.path.split_once("/src/"))
-        .filter(|(_, file)| !file.ends_with("mod.rs"))
-        .map(|(of, file)| (of.to_owned(), file.to_owned()))
+        .filter_map(|(of, file)| Some((of.to_owned(), file.rsplit_once('/')?.0.to_owned())))
         .collect()
 }
 
-/// README's table of exit codes has the codes of the program, each with a row.
+/// The table of tests/README.md has every target of tests/Cargo.toml and every stage of tests/run, and no others.
+fn test_index(readme: &str, manifest: &str, script: &str) -> Complaints {
+    let mut complaints = Vec::new();
+    let targets: BTreeSet<String> = manifest
+        .split("[[test]]\n")
+        .skip(1)
+        .filter_map(|target| Some(target.split("name = \"").nth(1)?.split('"').next()?.to_owned()))
+        .collect();
+    let stages: BTreeSet<String> = script
+        .lines()
+        .find_map(|line| line.strip_prefix("stages=(")?.strip_suffix(')'))
+        .map(|stages| stages.split(' ').map(str::to_owned).collect())
+        .unwrap_or_default();
+    if targets.is_empty() || stages.is_empty() {
+        complaints.push("no targets or no stages found".to_owned());
+    }
+    let column = |number: usize| -> BTreeSet<String> {
+        let rows = readme.lines().filter(|line| line.starts_with("| "));
+        let cells = rows.filter_map(|row| row.split(" | ").nth(number));
+        let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        // A path is not a target.
+        words.filter(|word| !word.contains('/')).map(str::to_owned).collect()
+    };
+    for (what, present, listed) in [("target", targets, column(1)), ("stage", stages, column(2))] {
+        complaints.extend(
+            present
+                .difference(&listed)
+                .map(|name| format!("the {what} `{name}` is not listed")),
+        );
+        complaints.extend(
+            listed
+                .difference(&present)
+                .map(|name| format!("there is no {what} `{name}`")),
+        );
+    }
+    complaints
+}
+
+/// README's table of exit codes has one row for each code of the program.
 fn exit_codes(readme: &str, program: &str) -> Complaints {
     let codes = program
         .lines()
@@ -285,12 +315,12 @@ fn exit_codes(readme: &str, program: &str) -> Complaints {
     complaints
 }
 
-fn none(complaints: &Complaints) {
+fn assert_none(complaints: &Complaints) {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-fn each(rule: fn(&File) -> Complaints) {
-    none(&files().iter().flat_map(rule).collect());
+fn check_each_file(rule: fn(&File) -> Complaints) {
+    assert_none(&files().iter().flat_map(rule).collect());
 }
 
 fn read(path: &str) -> String {
@@ -298,33 +328,42 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn files_are_short_and_named_for_what_they_hold() {
-    each(shape);
+fn files_are_short_and_have_descriptive_names() {
+    check_each_file(shape);
 }
 
 #[test]
-fn no_file_has_words_of_a_machine_or_of_unfinished_work() {
-    each(vocabulary);
+fn no_file_contains_forbidden_words() {
+    check_each_file(vocabulary);
 }
 
 #[test]
 fn only_the_rules_compare_versions() {
-    each(versions);
+    check_each_file(versions);
 }
 
 #[test]
 fn every_dependency_has_a_reason() {
-    none(&reasons(&read("Cargo.toml")));
+    assert_none(&reasons(&read("Cargo.toml")));
 }
 
 #[test]
-fn the_code_map_names_every_source_file() {
-    none(&map(&read("ARCHITECTURE.md"), &sources(&files())));
+fn code_map_names_every_source_folder() {
+    assert_none(&map(&read("ARCHITECTURE.md"), &source_folders(&files())));
+}
+
+#[test]
+fn test_index_lists_every_target_and_stage() {
+    assert_none(&test_index(
+        &read("tests/README.md"),
+        &read("tests/Cargo.toml"),
+        &read("tests/run"),
+    ));
 }
 
 #[test]
 fn readme_has_the_exit_codes() {
-    none(&exit_codes(&read("README.md"), &read("agent/src/exit.rs")));
+    assert_none(&exit_codes(&read("README.md"), &read("agent/src/exit.rs")));
 }
 
 mod can_fail {
@@ -338,7 +377,7 @@ mod can_fail {
     }
 
     #[test]
-    fn shape_of_bad_files() {
+    fn bad_shape_is_rejected() {
         let long = format!("//! Long.\n{}", "\n".repeat(LONGEST));
         assert_eq!(shape(&file("crates/plan/src/a.rs", &long)).len(), 1);
         assert_eq!(shape(&file("crates/plan/src/utils.rs", "//! Things.\n")).len(), 1);
@@ -349,7 +388,7 @@ mod can_fail {
     }
 
     #[test]
-    fn vocabulary_of_bad_files() {
+    fn forbidden_word_is_rejected() {
         for word in forbidden() {
             assert_eq!(
                 vocabulary(&file("docs/a.md", &format!("see {word} there"))).len(),
@@ -362,7 +401,7 @@ mod can_fail {
     }
 
     #[test]
-    fn versions_compared_elsewhere() {
+    fn version_comparison_elsewhere_is_rejected() {
         for line in [
             "if release >= (1, 7, 24) {",
             "matches!(line, (2, 2))",
@@ -388,7 +427,7 @@ mod can_fail {
     }
 
     #[test]
-    fn dependencies_without_reasons() {
+    fn dependency_without_reason_is_rejected() {
         let manifest = |body: &str| format!("[workspace.dependencies]\n{body}\n[workspace.lints]\n");
         assert_eq!(reasons(&manifest("serde = \"1\"")).len(), 1);
         assert_eq!(reasons(&manifest("# Reads.\nserde = \"1\"\n\ntoml = \"1\"")).len(), 1);
@@ -397,19 +436,29 @@ mod can_fail {
     }
 
     #[test]
-    fn maps_that_miss_or_invent() {
-        let there = BTreeSet::from([
-            ("agent".to_owned(), "a.rs".to_owned()),
-            ("agent".to_owned(), "b/c.rs".to_owned()),
+    fn map_with_missing_and_unknown_folders_is_rejected() {
+        let folders = BTreeSet::from([
+            ("agent".to_owned(), "a".to_owned()),
+            ("agent".to_owned(), "a/b".to_owned()),
         ]);
-        assert!(map("### `agent`\n\n- `a.rs`: a\n- `b/`: all\n  of `c.rs`\n", &there).is_empty());
-        assert_eq!(map("### `agent`\n- `a.rs`\n\n## More\n`b/` `c.rs`\n", &there).len(), 1);
-        assert_eq!(map("### `agent`\n- `a.rs`, `b/` `c.rs`, `d.rs`\n", &there).len(), 1);
-        assert_eq!(map("## Nothing\n", &there).len(), 1);
+        assert!(map("### `agent`\n\n- `a/`: a\n- `a/b/`: b\n", &folders).is_empty());
+        assert_eq!(map("### `agent`\n- `a/`\n\n## More\n`a/b/`\n", &folders).len(), 1);
+        assert_eq!(map("### `agent`\n- `a/`, `a/b/`, `c/`\n", &folders).len(), 1);
+        assert_eq!(map("## Nothing\n", &folders).len(), 1);
     }
 
     #[test]
-    fn exit_codes_that_differ() {
+    fn test_index_with_missing_and_unknown_rows_is_rejected() {
+        let (manifest, script) = ("[[test]]\nname = \"a\"\n", "stages=(fmt test)\n");
+        let index = |rows: &str| test_index(rows, manifest, script).len();
+        assert_eq!(index("| good | `a`, `crates/b` | `fmt`, `test` | | 1 |\n"), 0);
+        assert_eq!(index("| good | `crates/b` | `fmt`, `test` | | 1 |\n"), 1);
+        assert_eq!(index("| good | `a`, `b` | `fmt` | | 1 |\n"), 2);
+        assert_eq!(test_index("", "", "").len(), 1);
+    }
+
+    #[test]
+    fn missing_and_unknown_exit_codes_are_rejected() {
         let program = "enum Exit {\n    Done = 0,\n    Stuck = 5,\n}";
         assert!(exit_codes("| 0 | done |\n| 5 | stuck |\n", program).is_empty());
         assert_eq!(exit_codes("| 0 | done |\n", program).len(), 1);

@@ -1,20 +1,19 @@
-//! Which real containerds the cache holds.
+//! Finds the real containerds in the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Missing;
 
-/// The release lines that `tests/lab/prepare` fetches: the four that every case runs on, then the two whose reading of
-/// mirrors differs from their neighbours'.
+/// The release lines that `tests/lab/prepare` installs: first the four that every case runs on, then the two that
+/// read mirrors differently from the lines before and after them.
 pub const LINES: [&str; 6] = ["1.6", "1.7", "2.1", "2.4", "2.2", "2.3"];
 
-/// A containerd of the cache.
+/// A containerd in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Containerd {
-    /// The program.
     pub program: PathBuf,
-    /// `1.6.20`: the folder's name.
+    /// The version: `1.6.20`. It is also the name of the folder.
     pub version: String,
     /// The version as the program prints it: `1.6.20~ds1`, `v2.4.2`, `2.1.9+unknown`.
     pub printed: String,
@@ -34,16 +33,12 @@ pub fn cache() -> PathBuf {
 }
 
 impl Containerd {
-    /// The newest containerd of a release line (`1.7`) in the cache.
-    ///
-    /// # Errors
-    ///
-    /// When there is none.
+    /// Returns the newest containerd of a release line (`1.7`) in the cache.
     pub fn line(line: &str) -> Result<Self, Missing> {
         Self::line_in(&cache(), line)
     }
 
-    /// Each of [`LINES`], with a reason for those that are not there.
+    /// Returns each of [`LINES`], or the reason why it is missing.
     pub fn all() -> Vec<Result<Self, Missing>> {
         LINES.into_iter().map(Self::line).collect()
     }
@@ -56,7 +51,7 @@ impl Containerd {
             .filter_map(|entry| {
                 let version = entry.file_name().into_string().ok()?;
                 let patch: u32 = version.strip_prefix(line)?.strip_prefix('.')?.parse().ok()?;
-                // `prepare` writes the banner last, so a folder without one is half made.
+                // `prepare` writes the banner last, so a folder without one is incomplete.
                 let banner = fs::read_to_string(entry.path().join("banner")).ok()?;
                 let printed = banner.split_whitespace().nth(2)?.to_owned();
                 Some((

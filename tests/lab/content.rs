@@ -1,24 +1,24 @@
-//! The images that the lab's registries serve: one for each repository, a pure function of its name, so that a digest
-//! is known before anything runs and no two repositories share a blob.
+//! The images that the lab's registries serve. The image of a repository is a pure function of its name, so that
+//! digests are known before anything runs and no two repositories share a blob.
 
 use sha2::{Digest, Sha256};
 
-/// Media type of the manifests.
+/// The media type of the manifests.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Media type of layers that are not compressed.
+/// The media type of uncompressed layers.
 pub(super) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A one-layer image.
 pub(super) struct Content {
-    /// Manifest and its digest.
+    /// The manifest and its digest.
     pub(super) manifest: (String, Vec<u8>),
-    /// Configuration and layer, each with its digest.
+    /// The configuration and the layer, each with its digest.
     pub(super) blobs: [(String, Vec<u8>); 2],
 }
 
 impl Content {
-    /// The image of a repository (`library/nginx`).
+    /// Returns the image of a repository (`library/nginx`).
     pub(super) fn of(repository: &str) -> Self {
         let layer = named(archive(repository));
         let config = named(
@@ -54,12 +54,13 @@ impl Content {
     }
 }
 
-/// The reference by digest of a repository's image: `ghcr.io/a/b` gives `ghcr.io/a/b@sha256:…`.
+/// Returns the reference by digest of a repository's image: `ghcr.io/a/b` gives `ghcr.io/a/b@sha256:…`.
 pub fn by_digest(name: &str) -> String {
     format!("{name}@{}", Content::of(&repository(name)).manifest.0)
 }
 
-/// The repository that a reference means, without registry, tag and digest, as containerd completes short names.
+/// Returns the repository of a reference, without registry, tag and digest; short names are completed as containerd
+/// does.
 pub fn repository(reference: &str) -> String {
     let name = reference.split('@').next().unwrap_or(reference);
     let (registry, path) = match name.split_once('/') {
@@ -74,7 +75,7 @@ pub fn repository(reference: &str) -> String {
     }
 }
 
-/// This machine's, as images have it.
+/// This machine's architecture, as images name it.
 pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -83,7 +84,7 @@ pub(super) fn architecture() -> &'static str {
     }
 }
 
-/// Bytes with their digest.
+/// Returns the content with its digest.
 pub(super) fn named(bytes: Vec<u8>) -> (String, Vec<u8>) {
     let digest = Sha256::digest(&bytes)
         .iter()
@@ -91,7 +92,7 @@ pub(super) fn named(bytes: Vec<u8>) -> (String, Vec<u8>) {
     (digest, bytes)
 }
 
-/// A tar archive with one file, `repository`, that names it.
+/// A tar archive with one file, `repository`, which contains the name.
 pub(super) fn archive(repository: &str) -> Vec<u8> {
     let mut header = [0_u8; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -109,7 +110,7 @@ pub(super) fn archive(repository: &str) -> Vec<u8> {
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let mut bytes = header.to_vec();
     bytes.extend_from_slice(repository.as_bytes());
-    // A member is padded to whole blocks, and two empty blocks end the archive.
+    // A tar entry is padded to whole blocks, and two empty blocks end the archive.
     bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
     bytes
 }
@@ -119,7 +120,7 @@ mod tests {
     use super::{Content, by_digest, repository};
 
     #[test]
-    fn references_are_completed_as_containerd_does() {
+    fn short_references_are_completed_like_containerd_does() {
         for (reference, expected) in [
             ("busybox", "library/busybox"),
             ("busybox:1.36", "library/busybox"),
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn repositories_share_nothing() {
+    fn two_repositories_share_no_blob() {
         let (one, two, again) = (Content::of("a/one"), Content::of("a/two"), Content::of("a/one"));
         assert_ne!(one.manifest.0, two.manifest.0);
         assert!(one.blobs.iter().all(|blob| !two.blobs.contains(blob)));

@@ -1,18 +1,19 @@
-//! The lab: real containerds that pull from registries that write down who asked them for what.
+//! The lab: real containerds that pull from registries that record every request.
 //!
-//! A [`Round`] is a node's files and images to pull; rounds of one [`Scene`] run in one set of namespaces, each with a
-//! containerd that starts from an empty disk. `before == after` is `compare(&rounds[0], &rounds[1])`. The containerds
-//! come from `tests/lab/prepare`; registries, names, certificates and file systems are the lab's own. It never touches
-//! the machine's `/etc`, `/run`, `/var` or network, and asks nothing of the outside.
+//! A [`Round`] is a node's files and the images to pull. The rounds of one [`Scene`] run in one set of namespaces,
+//! each with a containerd that starts with an empty disk. `compare(&rounds[0], &rounds[1])` shows the difference
+//! between before and after. `tests/lab/prepare` installs the containerds; registries, names, certificates and file
+//! systems belong to the lab. The lab never changes the machine's `/etc`, `/run`, `/var` or network, and contacts no
+//! host outside.
 
-pub mod cluster; // a whole Kubernetes
-pub mod containerd; // which containerds the cache holds
+pub mod cluster; // Kubernetes clusters
+pub mod containerd; // the containerds in the cache
 pub mod content; // the images that registries serve
-mod cri; // CRI's calls
+mod cri; // CRI requests
 pub mod inside; // the part that runs in namespaces
-pub mod machine; // whole systems with a kernel, whose power can be cut
-pub mod node; // whole systems with containerd in them
-pub mod normalise; // what of the requests counts
+pub mod machine; // virtual machines, whose power can be cut
+pub mod node; // nodes: containers with systemd and containerd
+pub mod normalise; // the comparison of recorded requests
 pub mod pki; // authorities and certificates
 pub mod scene; // jobs and reports as values
 
@@ -30,88 +31,86 @@ pub use self::cluster::{Cluster, ClusterOptions, Clusters, ControlOptions, Contr
 pub use self::containerd::{Containerd, LINES, cache};
 pub use self::content::{by_digest, repository};
 pub use self::cri::Ready;
-pub use self::machine::{CutOff, Ended, Frozen, Machine, MachineOptions, Machines};
+pub use self::machine::{CutOff, Ended, Frozen, MachineOptions, VirtualMachine, VirtualMachines};
 pub use self::node::{Node, NodeOptions, Nodes};
-pub use self::normalise::{Asked, Asks, Thing, compare, normalise};
+pub use self::normalise::{RequestSummary, RequestTarget, RequestsByTarget, compare, normalise};
 pub use self::pki::Pki;
 pub use self::scene::{
     Behaviour, Boot, Cert, Files, Front, Guard, Host, Http, Image, Login, Pull, Request, Round, RoundReport, Scene,
     What, Wire,
 };
 
-/// How many tasks run at a time: more than the processors of a small machine would make starts slow enough to look like
-/// failures.
+/// The number of tasks that run at the same time. On a small machine, more would make starts so slow that they look
+/// like failures.
 const AT_A_TIME: usize = 3;
 
-/// Why the lab cannot run here. For a test this is a reason to say that it was skipped, never to pass.
+/// The reason why the lab cannot run here. A test is then reported as skipped, never as passed.
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
-    /// Namespaces and mounts need it.
+    /// Namespaces and mounts need root.
     #[error("not root")]
     Root,
-    /// A program of iproute2 or util-linux.
+    /// A program of iproute2 or util-linux is missing.
     #[error("`{0}` is not installed")]
     Program(&'static str),
-    /// The system forbids it, as containers often do.
+    /// The system does not allow namespaces, as in many containers.
     #[error("no namespaces here: {0}")]
     Namespaces(String),
-    /// A container with an init, as containers in containers often are.
+    /// The system does not allow a container with an init, as in many nested containers.
     #[error("no nodes here: {0}")]
     Nspawn(String),
-    /// `tests/lab/prepare` was not run, or could not make it.
-    #[error("no root for nodes at `{0}` (`tests/lab/prepare` makes it)")]
+    /// `tests/lab/prepare` was not run, or could not build the root.
+    #[error("no root file system for nodes at `{0}` (`tests/lab/prepare` builds it)")]
     NodeRoot(PathBuf),
-    /// Files of earlier machines, which cannot be removed.
-    #[error("no machines here: {0}")]
+    /// The files of earlier machines cannot be removed.
+    #[error("no virtual machines here: {0}")]
     Machine(String),
-    /// `tests/lab/prepare` was not run, or could not make it.
-    #[error("no machine at `{0}` (`tests/lab/prepare` makes it)")]
+    /// `tests/lab/prepare` was not run, or could not build the image.
+    #[error("no image of virtual machines at `{0}` (`tests/lab/prepare` builds it)")]
     MachineImage(PathBuf),
-    /// The cache is from before nodes.
-    #[error("`{0}` is missing (`tests/lab/prepare` fetches it)")]
+    /// The cache is older than the lab's nodes.
+    #[error("`{0}` is missing (`tests/lab/prepare` installs it)")]
     Part(PathBuf),
-    /// `tests/lab/prepare` was not run, or could not get this one.
-    #[error("no containerd {line} in `{cache}` (`tests/lab/prepare` fetches it)")]
+    /// `tests/lab/prepare` was not run, or could not install this release.
+    #[error("no containerd {line} in `{cache}` (`tests/lab/prepare` installs it)")]
     Containerd {
-        /// The release line.
         line: String,
         /// The cache folder that was searched.
         cache: PathBuf,
     },
 }
 
-/// Why a run tells nothing: the lab's own failures. What containerd does wrong is in the report.
+/// A failure of the lab. A failure of containerd is part of the report instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Two images of one repository in a round.
     #[error("`{0}` is pulled twice in one round, and its blobs would be fetched once")]
     Repository(String),
-    /// The certificates could not be made.
+    /// The certificates could not be created.
     #[error("cannot make certificates")]
     Pki(#[from] rcgen::Error),
-    /// The program in the namespaces could not be started or spoken to.
+    /// `lab-run` could not be started, or its pipes failed.
     #[error("cannot talk to `lab-run`")]
     Io(#[from] io::Error),
-    /// What it says is no report.
-    #[error("`lab-run` answers something that is no report")]
+    /// The output of `lab-run` is not a report.
+    #[error("the answer of `lab-run` is not a report")]
     Report(#[from] serde_json::Error),
-    /// It ended with an error of its own.
+    /// `lab-run` ended with an error.
     #[error("`lab-run` failed: {0}")]
     Inside(String),
 }
 
-/// What to run: one containerd, one scene, and rounds that differ by their files.
+/// A job: one containerd, one scene, and rounds with different files.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The containerd.
     pub containerd: Containerd,
-    /// The world around the node.
+    /// The registries around the node.
     pub scene: Scene,
-    /// The node's files and pulls, each time on an empty disk.
+    /// The node's files and pulls. Each round starts with an empty disk.
     pub rounds: Vec<Round>,
 }
 
-/// A lab that can run here.
+/// The ability to run jobs on this machine.
 #[derive(Debug)]
 pub struct Lab {
     helper: PathBuf,
@@ -119,11 +118,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A lab with fresh certificates. `helper` is the program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
-    ///
-    /// # Errors
-    ///
-    /// With the reason why nothing can run here.
+    /// Creates a lab with new certificates. `helper` is the program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a
+    /// test.
     pub fn open(helper: impl Into<PathBuf>) -> Result<Self, Missing> {
         if !rustix::process::geteuid().is_root() {
             return Err(Missing::Root);
@@ -144,16 +140,13 @@ impl Lab {
         })
     }
 
-    /// The certificates that files may name; see [`Pki::fill`].
+    /// The certificates that files may refer to; see [`Pki::fill`].
     pub fn pki(&self) -> &Pki {
         &self.pki
     }
 
-    /// Runs a job: a report for each round, in order.
-    ///
-    /// # Errors
-    ///
-    /// When the lab fails, never for what containerd does.
+    /// Runs a job, and returns a report for each round in order. An error is a failure of the lab, never of
+    /// containerd.
     pub fn run(&self, job: &Job) -> Result<Vec<RoundReport>, Error> {
         for round in &job.rounds {
             let mut seen = BTreeSet::new();
@@ -182,7 +175,7 @@ impl Lab {
             .stderr(Stdio::piped())
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // It reads all of its task before it writes anything, so this cannot wait for each other.
+            // `lab-run` reads all of its task before it writes, so the two cannot block each other.
             stdin.write_all(&serde_json::to_vec(&task)?)?;
         }
         let output = child.wait_with_output()?;
@@ -192,7 +185,7 @@ impl Lab {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Runs many jobs, some at a time. Results are in the order of the jobs.
+    /// Runs many jobs, several at the same time. The results are in the order of the jobs.
     pub fn run_all(&self, jobs: &[Job]) -> Vec<Result<Vec<RoundReport>, Error>> {
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::new());
@@ -216,11 +209,8 @@ impl Lab {
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// How a containerd takes each of several sets of files, without a pull. Results are in the order of the sets.
-    ///
-    /// # Errors
-    ///
-    /// A set that the lab itself cannot run has the error in its own place.
+    /// Starts a containerd with each set of files, without a pull. The results are in the order of the sets; a set
+    /// that the lab cannot run has the error in its place.
     pub fn boots(&self, containerd: &Containerd, sets: &[Files]) -> Vec<Result<Boot, Error>> {
         let jobs: Vec<Job> = sets
             .iter()
@@ -247,7 +237,7 @@ impl Lab {
     }
 }
 
-/// Whether these programs are where a system has them.
+/// Checks that these programs are in the system's folders.
 fn installed(programs: &[&'static str]) -> Result<(), Missing> {
     let there = |program: &str| {
         ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
@@ -260,8 +250,8 @@ fn installed(programs: &[&'static str]) -> Result<(), Missing> {
     }
 }
 
-/// A program in mount, network and process namespaces of its own. It is the first process of its namespace, so whatever
-/// it started ends with it.
+/// A command in new mount, network and process namespaces. The program is the first process of its namespace, so
+/// whatever it started ends with it.
 fn namespaced(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("unshare");
     command.args([

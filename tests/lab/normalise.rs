@@ -1,8 +1,9 @@
-//! What of the recorded requests counts when two rounds are compared.
+//! The parts of the recorded requests that are compared between two rounds.
 //!
-//! For each image and each thing asked for: who was asked, in order, and how. The method does not count (containerd asks
-//! for a manifest by HEAD and by GET), nor does asking the same host for the same thing twice in a row. Blobs are fetched
-//! side by side, so each has a list of its own and their order among each other is lost.
+//! For each image and each requested thing: which hosts were contacted, in order, and with which request. Two
+//! differences are ignored: the method (containerd requests a manifest with HEAD and with GET), and the same request
+//! to the same host twice in a row. Blobs are fetched in parallel, so each has its own list and their relative order
+//! is not compared.
 
 use std::collections::BTreeMap;
 use std::fmt::{
@@ -11,18 +12,15 @@ use std::fmt::{
 
 use super::scene::{Request, RoundReport, What};
 
-/// What was asked for.
+/// The object of a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Thing {
-    /// TLS attempts that came to nothing, for whatever they were.
+pub enum RequestTarget {
+    /// TLS attempts that failed, whatever they were for.
     Handshake,
     /// `/v2/`.
     Ping,
-    /// A bearer token.
     Token,
-    /// A manifest by this tag.
     Tag(String),
-    /// A manifest by this digest.
     Digest(String),
     /// A configuration or layer.
     Blob(String),
@@ -30,7 +28,7 @@ pub enum Thing {
     Other(String),
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handshake => f.write_str("failed TLS"),
@@ -44,37 +42,33 @@ impl fmt::Display for Thing {
     }
 }
 
-/// Enough of a digest to tell the few of a case apart.
+/// Shortens a digest. The few digests of a case stay distinct.
 fn short(digest: &str) -> &str {
     digest.get(..15).unwrap_or(digest)
 }
 
-/// How a host was asked. Two of these are equal when containerd meant the same.
+/// A request to a host. Two of these are equal if containerd's requests were equivalent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestSummary {
     /// The scene's host, `name:port`.
     pub at: String,
-    /// `http`, `https`, or `tls` for an attempt.
+    /// `http`, `https`, or `tls` for a failed attempt.
     pub scheme: String,
-    /// The server name sent in TLS.
+    /// The server name that the client sent in TLS.
     pub sni: Option<String>,
-    /// The Host header.
     pub host: String,
-    /// The path.
     pub path: String,
-    /// The query.
     pub query: String,
-    /// The Authorization header.
     pub authorization: Option<String>,
-    /// Headers beside those that every client sends.
+    /// Headers that not every client sends.
     pub headers: Vec<(String, String)>,
-    /// Common name of the client certificate.
+    /// The common name of the client certificate.
     pub client_cert: Option<String>,
     /// The form of a token request.
     pub form: String,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme, self.at, self.path)?;
         if !self.query.is_empty() {
@@ -102,30 +96,31 @@ impl fmt::Display for Asked {
     }
 }
 
-/// For each image and thing, the hosts asked for it, in order.
-pub type Asks = BTreeMap<(String, Thing), Vec<Asked>>;
+/// The requests for each image and thing, in order.
+pub type RequestsByTarget = BTreeMap<(String, RequestTarget), Vec<RequestSummary>>;
 
-/// The requests of a round, as far as they count.
-pub fn normalise(requests: &[Request]) -> Asks {
-    let mut asks = Asks::new();
+/// Returns the requests of a round in a form that can be compared.
+pub fn normalise(requests: &[Request]) -> RequestsByTarget {
+    let mut asks = RequestsByTarget::new();
     for request in requests {
-        let (thing, asked) = read(request);
+        let (thing, sent) = read(request);
         let list = asks.entry((request.image.clone(), thing.clone())).or_default();
-        // Blobs are fetched side by side, so attempts of several may interleave: only their first order is meant.
-        let known = if thing == Thing::Handshake {
-            list.contains(&asked)
+        // Blobs are fetched in parallel, so the attempts of several may interleave. Only the order of their first
+        // occurrence is compared.
+        let known = if thing == RequestTarget::Handshake {
+            list.contains(&sent)
         } else {
-            list.last() == Some(&asked)
+            list.last() == Some(&sent)
         };
         if !known {
-            list.push(asked);
+            list.push(sent);
         }
     }
     asks
 }
 
-fn read(request: &Request) -> (Thing, Asked) {
-    let mut asked = Asked {
+fn read(request: &Request) -> (RequestTarget, RequestSummary) {
+    let mut sent = RequestSummary {
         at: request.at.clone(),
         scheme: "tls".into(),
         sni: request.sni.clone(),
@@ -138,35 +133,36 @@ fn read(request: &Request) -> (Thing, Asked) {
         form: String::new(),
     };
     let What::Http(http) = &request.what else {
-        return (Thing::Handshake, asked);
+        return (RequestTarget::Handshake, sent);
     };
-    asked.scheme.clone_from(&http.scheme);
-    asked.host.clone_from(&http.host);
-    asked.path.clone_from(&http.path);
-    asked.query.clone_from(&http.query);
-    asked.authorization.clone_from(&http.authorization);
-    asked.headers.clone_from(&http.headers);
-    asked.form.clone_from(&http.form);
+    sent.scheme.clone_from(&http.scheme);
+    sent.host.clone_from(&http.host);
+    sent.path.clone_from(&http.path);
+    sent.query.clone_from(&http.query);
+    sent.authorization.clone_from(&http.authorization);
+    sent.headers.clone_from(&http.headers);
+    sent.form.clone_from(&http.form);
     let path = &http.path;
     let thing = if let Some((_, reference)) = path.rsplit_once("/manifests/") {
         if reference.contains(':') {
-            Thing::Digest(reference.into())
+            RequestTarget::Digest(reference.into())
         } else {
-            Thing::Tag(reference.into())
+            RequestTarget::Tag(reference.into())
         }
     } else if let Some((_, digest)) = path.rsplit_once("/blobs/") {
-        Thing::Blob(digest.into())
+        RequestTarget::Blob(digest.into())
     } else if path == "/token" {
-        Thing::Token
+        RequestTarget::Token
     } else if path.trim_end_matches('/').ends_with("/v2") {
-        Thing::Ping
+        RequestTarget::Ping
     } else {
-        Thing::Other(path.clone())
+        RequestTarget::Other(path.clone())
     };
-    (thing, asked)
+    (thing, sent)
 }
 
-/// `None` when two rounds started alike, pulled alike and asked alike; otherwise the differences, for a person to read.
+/// Returns `None` when two rounds started the same way, had the same pull results and sent the same requests;
+/// otherwise a description of the differences.
 pub fn compare(before: &RoundReport, after: &RoundReport) -> Option<String> {
     let mut text = String::new();
     if before.boot != after.boot {
@@ -176,7 +172,7 @@ pub fn compare(before: &RoundReport, after: &RoundReport) -> Option<String> {
         );
     }
     for (old, new) in before.pulls.iter().zip(&after.pulls) {
-        // The words of an error name URLs and differ between ways of pulling; who was asked is compared below.
+        // The texts of errors contain URLs and differ between kinds of pulls. The contacted hosts are compared below.
         if old.image != new.image || old.error.is_some() != new.error.is_some() {
             let ended = |error: &Option<String>| error.clone().unwrap_or_else(|| "pulled".into());
             let (old_end, new_end) = (ended(&old.error), ended(&new.error));
@@ -214,17 +210,17 @@ fn push(text: &mut String, line: fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
-fn list(asked: &[Asked]) -> String {
-    if asked.is_empty() {
+fn list(sent: &[RequestSummary]) -> String {
+    if sent.is_empty() {
         return "    nobody\n".into();
     }
-    let lines: Vec<String> = asked.iter().map(|asked| format!("    {asked}\n")).collect();
+    let lines: Vec<String> = sent.iter().map(|sent| format!("    {sent}\n")).collect();
     lines.concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Thing, compare, normalise};
+    use super::{RequestSummary, RequestTarget, compare, normalise};
     use crate::lab::scene::{Boot, Http, Pull, Request, RoundReport, What};
 
     fn request(method: &str, at: &str, path: &str) -> Request {
@@ -261,8 +257,8 @@ mod tests {
         }
     }
 
-    fn hosts(requests: &[Request], thing: Thing) -> Vec<String> {
-        let at = |asked: &Asked| asked.at.clone();
+    fn hosts(requests: &[Request], thing: RequestTarget) -> Vec<String> {
+        let at = |sent: &RequestSummary| sent.at.clone();
         normalise(requests)[&("r/i:1".to_owned(), thing)]
             .iter()
             .map(at)
@@ -270,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_and_repetitions_fold_and_returns_do_not() {
+    fn methods_and_repetitions_are_merged_but_not_a_later_return() {
         let tag = "/v2/i/manifests/1";
         let requests = [
             request("HEAD", "a", tag),
@@ -278,11 +274,11 @@ mod tests {
             request("HEAD", "b", tag),
             request("HEAD", "a", tag),
         ];
-        assert_eq!(hosts(&requests, Thing::Tag("1".into())), ["a", "b", "a"]);
+        assert_eq!(hosts(&requests, RequestTarget::Tag("1".into())), ["a", "b", "a"]);
     }
 
     #[test]
-    fn blobs_that_cross_do_not_differ() {
+    fn order_of_parallel_blobs_is_ignored() {
         let (one, two) = ("/v2/i/blobs/sha256:1", "/v2/i/blobs/sha256:2");
         let straight = [
             request("GET", "a", one),
@@ -300,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_cross_do_not_differ() {
+    fn order_of_parallel_attempts_is_ignored() {
         let attempt = |at: &str| Request {
             what: What::TlsAttempt,
             ..request("", at, "")
@@ -313,9 +309,9 @@ mod tests {
         assert!(compare(&report(&straight), &report(&["b", "a"].map(attempt))).is_some());
     }
 
-    /// One change at a time to what is compared: each must show.
+    /// Changes each compared field separately; each change must be found.
     #[test]
-    fn every_field_counts() {
+    fn change_of_each_field_is_a_difference() {
         let base = request("GET", "a", "/v2/i/manifests/1");
         let http = |change: fn(&mut Http)| {
             let mut changed = base.clone();

@@ -1,40 +1,34 @@
-//! Authorities, certificates and keys that no system knows, and the placeholders by which files name them.
+//! Authorities, certificates and keys that no system trusts, and the placeholders with which files refer to them.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde::{Deserialize, Serialize};
 
-/// The authorities and client certificates of a lab. Made anew for each lab, so no key is worth stealing.
+/// The authorities and client certificates of a lab. They are new for each lab, so the keys need no protection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pki {
-    /// In the node's system pool; signs the hosts with [`super::Cert::Trusted`].
+    /// In the node's system pool; signs hosts with [`super::Cert::Trusted`].
     pub trusted: Pair,
-    /// Known only to files that name it; signs the hosts with [`super::Cert::Private`].
+    /// Known only to files that name it; signs hosts with [`super::Cert::Private`].
     pub private: Pair,
     /// Signs the client certificates; TLS hosts accept no others.
     pub clients: Pair,
-    /// A client certificate, common name `client`.
+    /// The client certificate with common name `client`.
     pub client: Pair,
-    /// Another, common name `other-client`.
+    /// Another client certificate, with common name `other-client`.
     pub other_client: Pair,
 }
 
-/// A certificate and its key, PEM.
+/// A certificate and its key in PEM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pair {
-    /// Certificate.
     pub cert: String,
-    /// Key.
     pub key: String,
 }
 
 impl Pki {
-    /// A fresh set.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no randomness.
+    /// Creates new certificates.
     pub fn generate() -> Result<Self, rcgen::Error> {
         let clients = authority("lab clients")?;
         Ok(Self {
@@ -46,8 +40,8 @@ impl Pki {
         })
     }
 
-    /// `text` with `${TRUSTED_CA}`, `${PRIVATE_CA}`, `${CLIENT_CERT}`, `${CLIENT_KEY}`, `${OTHER_CLIENT_CERT}` and
-    /// `${OTHER_CLIENT_KEY}` replaced by PEM. Bytes that are not UTF-8 stay as they are.
+    /// Returns `text` with `${TRUSTED_CA}`, `${PRIVATE_CA}`, `${CLIENT_CERT}`, `${CLIENT_KEY}`,
+    /// `${OTHER_CLIENT_CERT}` and `${OTHER_CLIENT_KEY}` replaced by PEM. Bytes that are not UTF-8 are unchanged.
     pub fn fill(&self, text: &[u8]) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(text) else {
             return text.to_vec();
@@ -66,12 +60,12 @@ impl Pki {
     }
 }
 
-/// A server's certificate for one name or address, signed by `authority` or, without one, by itself.
+/// Creates a server certificate for one name or address, signed by `authority`, or self-signed without one.
 pub(super) fn server(name: &str, authority: Option<(&str, &Pair)>) -> Result<Pair, rcgen::Error> {
     server_of(&[name], authority)
 }
 
-/// The same for several names and addresses, the first of which is its common name.
+/// Like [`server`], for several names and addresses; the first is the common name.
 pub(super) fn server_of(names: &[&str], authority: Option<(&str, &Pair)>) -> Result<Pair, rcgen::Error> {
     let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
     params
@@ -89,7 +83,7 @@ pub(super) fn server_of(names: &[&str], authority: Option<(&str, &Pair)>) -> Res
     })
 }
 
-/// A client's certificate: its name, and the group that it is of.
+/// Creates a client certificate for a user in a group.
 pub(super) fn client(
     name: &str,
     group: Option<&str>,
@@ -110,7 +104,7 @@ pub(super) fn client(
     })
 }
 
-/// An authority that signs by this name.
+/// Creates an authority with this name.
 pub(super) fn authority(name: &str) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
     let cert = authority_params(name).self_signed(&key)?;
@@ -120,7 +114,7 @@ pub(super) fn authority(name: &str) -> Result<Pair, rcgen::Error> {
     })
 }
 
-/// The authority as a signer again. Its parameters are a function of its name, so only the key has to be read.
+/// Returns the authority as a signer. Its parameters are a function of its name, so only the key is parsed.
 fn issuer(name: &str, pair: &Pair) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
     Ok(Issuer::new(authority_params(name), KeyPair::from_pem(&pair.key)?))
 }

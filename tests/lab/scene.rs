@@ -1,4 +1,4 @@
-//! What a job says and what comes back: the values that travel between the suite and the program in the namespaces.
+//! Jobs and reports: the values that the suite and the program in the namespaces exchange.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,27 +8,28 @@ use serde::{Deserialize, Serialize};
 
 use super::pki::Pki;
 
-/// Files of the node by absolute path. `${…}` placeholders of [`Pki::fill`] are filled in before containerd sees them.
+/// Files of the node by absolute path. The placeholders `${…}` of [`Pki::fill`] are filled in before containerd reads
+/// them.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// The world around the node: every host that the files or the images may lead to.
+/// The registries around a node: every host that the files or the images may refer to.
 ///
-/// A host that the scene does not name cannot be resolved, as if DNS knew nothing of it.
+/// A host that the scene does not name cannot be resolved, as if it were not in DNS.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Scene {
-    /// Hosts in any order; a name may occur with several ports.
+    /// In any order; a name may occur with several ports.
     pub hosts: Vec<Host>,
 }
 
 impl Scene {
-    /// A scene in which docker.io, ghcr.io, quay.io and registry.k8s.io serve over TLS that the node trusts.
+    /// Returns a scene in which docker.io, ghcr.io, quay.io and registry.k8s.io serve over TLS that the node trusts.
     pub fn upstreams() -> Self {
         ["registry-1.docker.io", "ghcr.io", "quay.io", "registry.k8s.io"]
             .into_iter()
             .fold(Self::default(), |scene, name| scene.with(Host::https(name)))
     }
 
-    /// The scene with one more host. A host of the same name and port that is there already is replaced.
+    /// Adds a host, or replaces the host with the same name and port.
     #[must_use]
     pub fn with(mut self, host: Host) -> Self {
         self.hosts.retain(|other| other.endpoint() != host.endpoint());
@@ -37,21 +38,20 @@ impl Scene {
     }
 }
 
-/// One host and port, and how it behaves.
+/// One host and port, and its behaviour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
-    /// Name or address, with a port unless it is the wire's usual one: `ghcr.io`, `10.0.20.10:5000`, `[fd00::1]:5000`.
+    /// Name or address, with a port unless it is the default port of the protocol: `ghcr.io`, `10.0.20.10:5000`,
+    /// `[fd00::1]:5000`.
     pub name: String,
-    /// Plain or TLS.
     pub wire: Wire,
-    /// What it does with a request.
     pub behaviour: Behaviour,
-    /// Whom it lets in.
+    /// The authentication that it requires.
     pub guard: Guard,
 }
 
 impl Host {
-    /// A registry that serves everything over plain HTTP.
+    /// Returns a registry that serves everything over plain HTTP.
     pub fn http(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -61,7 +61,7 @@ impl Host {
         }
     }
 
-    /// A registry that serves everything over TLS with a certificate that the node trusts.
+    /// Returns a registry that serves everything over TLS with a certificate that the node trusts.
     pub fn https(name: &str) -> Self {
         Self {
             wire: Wire::Tls(Cert::Trusted),
@@ -69,7 +69,8 @@ impl Host {
         }
     }
 
-    /// A registry that serves everything over TLS with a certificate of an authority that the system does not know.
+    /// Returns a registry that serves everything over TLS with a certificate of an authority that the system does not
+    /// trust.
     pub fn private(name: &str) -> Self {
         Self {
             wire: Wire::Tls(Cert::Private),
@@ -77,29 +78,29 @@ impl Host {
         }
     }
 
-    /// The same host with another behaviour.
+    /// Sets the behaviour.
     #[must_use]
     pub fn that(self, behaviour: Behaviour) -> Self {
         Self { behaviour, ..self }
     }
 
-    /// The same host behind a guard.
+    /// Sets the required authentication.
     #[must_use]
     pub fn guarded(self, guard: Guard) -> Self {
         Self { guard, ..self }
     }
 
-    /// Name or address without port and without brackets.
+    /// Name or address without port and brackets.
     pub fn address(&self) -> &str {
         self.split().0
     }
 
-    /// The port, from the name or the wire.
+    /// The port of the name, or the default port of the protocol.
     pub fn port(&self) -> u16 {
         self.split().1.unwrap_or(if self.wire == Wire::Http { 80 } else { 443 })
     }
 
-    /// `name:port`, always with a port: what [`Request::at`] says.
+    /// `name:port`, always with a port, as in [`Request::at`].
     pub fn endpoint(&self) -> String {
         let (address, port) = (self.address(), self.port());
         if address.contains(':') {
@@ -120,85 +121,79 @@ impl Host {
     }
 }
 
-/// How a host is spoken to. Either kind answers the other as real servers do: plain HTTP sends a 400 to a TLS client,
-/// TLS sends a 400 to a plain one, and both are recorded.
+/// The protocol of a host. A host answers a client of the other protocol as real servers do: a plain host sends a 400
+/// to a TLS client, a TLS host sends a 400 to a plain client, and both are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wire {
-    /// Plain HTTP.
     Http,
-    /// TLS.
     Tls(Cert),
 }
 
-/// Whose certificate a TLS host shows.
+/// The signer of a TLS host's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cert {
-    /// Signed by the authority in the node's system pool.
+    /// The authority in the node's system pool.
     Trusted,
-    /// Signed by the authority `${PRIVATE_CA}`, which only a `ca` setting makes known.
+    /// The authority `${PRIVATE_CA}`, which only a `ca` setting makes known.
     Private,
-    /// Signed by itself: good only with `skip_verify`.
+    /// Self-signed: accepted only with `skip_verify`.
     SelfSigned,
 }
 
-/// What a host does with requests that its guard lets in.
+/// The behaviour of a host for requests with the required authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Behaviour {
     /// Serves the image that is being pulled, under any prefix of its repository.
     Serve,
     /// Answers every request with this status.
     Status(u16),
-    /// Resolves, and refuses connections. Attempts leave no record.
+    /// Resolves, and refuses connections. Attempts are not recorded.
     Dead,
-    /// Serves after this many milliseconds a request.
+    /// Delays each answer by this many milliseconds.
     Slow(u64),
-    /// Takes every request and never answers.
+    /// Accepts every request and never answers.
     Hangs,
 }
 
-/// What a cluster's API server is like to those that reach it by the address of its service, as pods do. Everybody else has
-/// an address of it that is always open.
+/// The behaviour of a cluster's API server towards clients that use the address of its service, as pods do. All other
+/// clients use an address that always works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Front {
-    /// Itself.
+    /// Passes everything through.
     #[default]
     Open,
-    /// Answers every request with this status. With 429 and 503 it wants to be asked again after a second.
+    /// Answers every request with this status. With 429 and 503 it sends `Retry-After: 1`.
     Answers(u16),
-    /// Itself, but each piece of an answer takes this many milliseconds more.
+    /// Passes everything through, but delays each piece of an answer by this many milliseconds.
     Slow(u64),
-    /// Takes connections and says nothing.
+    /// Accepts connections and never answers.
     Hangs,
-    /// Ends every connection at once.
+    /// Closes every connection at once.
     Refuses,
 }
 
-/// What a host asks of its clients before it serves.
+/// The authentication that a host requires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Guard {
-    /// Nothing.
     Open,
     /// This user, by basic authentication.
     Basic(Login),
-    /// A bearer token from `/token` on the same host; with a login only that user gets one.
+    /// A bearer token from `/token` on the same host; with a login, only that user gets one.
     Token(Option<Login>),
-    /// A bearer token from `/token` on the same host, for this identity token by POST.
+    /// A bearer token from `/token` on the same host, in exchange for this identity token by POST.
     Identity(String),
-    /// A client certificate; without one it answers 400, as nginx does.
+    /// A client certificate; without one the host answers 400, as nginx does.
     ClientCert,
 }
 
 /// A user's name and password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
-    /// Name.
     pub user: String,
-    /// Password.
     pub password: String,
 }
 
 impl Login {
-    /// A login.
     pub fn new(user: &str, password: &str) -> Self {
         Self {
             user: user.into(),
@@ -207,7 +202,7 @@ impl Login {
     }
 }
 
-/// One run in namespaces of its own: one containerd, one scene, and rounds that each start from an empty node.
+/// The input of `lab-run`: one containerd, one scene, and rounds that each start with an empty node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Task {
     pub(super) program: PathBuf,
@@ -216,29 +211,29 @@ pub(super) struct Task {
     pub(super) rounds: Vec<Round>,
 }
 
-/// One start of containerd: the node's files and what is pulled, in order. No two images of a round may be of one
-/// repository, as the second would find its blobs on the node.
+/// One start of containerd: the node's files and the images to pull, in order. A repository occurs only once in a
+/// round, because a second image would find its blobs on the node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Round {
-    /// The node's files.
     pub files: Files,
-    /// What is pulled. None asks only whether CRI loads.
+    /// If empty, the round only checks whether CRI loads.
     pub images: Vec<Image>,
 }
 
-/// An image to pull, as kubelet would ask for it.
+/// An image to pull, as in a request of the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// Reference with tag or digest. [`super::content::by_digest`] knows the digest of a repository's image.
+    /// Reference with tag or digest. [`super::content::by_digest`] returns the digest of a repository's image.
     pub reference: String,
     /// The pull secret.
     pub auth: Option<Login>,
-    /// The registry that the pull secret is for, as a URL; without one containerd shows it to every host that asks.
+    /// The registry of the pull secret, as a URL. Without one, containerd sends the secret to every host that
+    /// requires it.
     pub server_address: Option<String>,
 }
 
 impl Image {
-    /// An image without a pull secret.
+    /// Returns an image without a pull secret.
     pub fn new(reference: &str) -> Self {
         Self {
             reference: reference.into(),
@@ -247,7 +242,7 @@ impl Image {
         }
     }
 
-    /// The image with kubelet's pull secret.
+    /// Adds the kubelet's pull secret.
     #[must_use]
     pub fn with_secret(self, login: Login) -> Self {
         Self {
@@ -257,29 +252,29 @@ impl Image {
     }
 }
 
-/// What one round came to.
+/// The result of one round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoundReport {
-    /// How containerd started.
+    /// The result of containerd's start.
     pub boot: Boot,
-    /// One entry an image; empty unless CRI answered.
+    /// One entry per image; empty unless CRI answered.
     pub pulls: Vec<Pull>,
-    /// Everything that arrived at a host, in order of arrival.
+    /// All requests to the hosts, in order of arrival.
     pub requests: Vec<Request>,
-    /// The end of containerd's log, for a person to read.
+    /// The end of containerd's log, for people to read.
     pub log: String,
 }
 
-/// How a containerd took its files.
+/// The result of a start of containerd with some files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Boot {
     /// CRI answers `Status`.
     CriOk,
-    /// containerd serves and CRI is not there, or not well; the reason is from the log or from CRI.
+    /// containerd serves, and CRI is missing or not ready; the reason is from the log or from CRI.
     CriDead(String),
-    /// containerd ended by itself; the reason is its last words.
+    /// containerd ended; the reason is the last line of its log.
     Refuses(String),
-    /// Neither within the time allowed. Tells nothing about the files.
+    /// containerd neither served nor ended within the time limit, so nothing is known about its files.
     NoAnswer(String),
 }
 
@@ -294,59 +289,57 @@ impl fmt::Display for Boot {
     }
 }
 
-/// How one pull ended.
+/// The result of one pull.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
-    /// The reference as it was asked for.
+    /// The requested reference.
     pub image: String,
-    /// The error that CRI gave, if it gave one.
+    /// The error that CRI returned.
     pub error: Option<String>,
 }
 
-/// Something that arrived at a host.
+/// A request or a TLS attempt that arrived at a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The reference whose pull was under way.
+    /// The reference that was being pulled.
     pub image: String,
     /// The scene's host, as `name:port`.
     pub at: String,
     /// The server name that the client sent in TLS.
     pub sni: Option<String>,
-    /// Common name of the client certificate that was shown.
+    /// The common name of the client certificate.
     pub client_cert: Option<String>,
-    /// The request, or what came instead.
+    /// The request, or the attempt.
     pub what: What,
 }
 
-/// A request, or an attempt at TLS that never became one.
+/// A request, or a TLS attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    /// A client's TLS greeting without a connection: the host is plain, or client and host do not trust each other.
+    /// A TLS handshake that failed: the host is plain, or client and host do not trust each other.
     TlsAttempt,
-    /// An HTTP request.
     Http(Http),
 }
 
-/// An HTTP request and the status it got.
+/// An HTTP request and the status of its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Http {
     /// `http` or `https`.
     pub scheme: String,
     /// `GET`, `HEAD`, …
     pub method: String,
-    /// The Host header.
     pub host: String,
     /// The path as sent.
     pub path: String,
-    /// The query as sent, without `?`; empty when there is none.
+    /// The query as sent, without `?`; empty if there is none.
     pub query: String,
     /// The Authorization header as sent.
     pub authorization: Option<String>,
-    /// Every other header but those that every client of containerd sends; names in lower case.
+    /// All other headers that not every client of containerd sends; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body of a token request by form.
+    /// The body of a token request that is sent as a form.
     pub form: String,
-    /// The status that the host answered.
+    /// The status of the answer.
     pub status: u16,
 }
 
@@ -355,7 +348,7 @@ mod tests {
     use super::{Host, Scene};
 
     #[test]
-    fn endpoints_always_have_a_port() {
+    fn endpoint_always_has_a_port() {
         for (host, endpoint, address) in [
             (Host::https("ghcr.io"), "ghcr.io:443", "ghcr.io"),
             (Host::http("ghcr.io"), "ghcr.io:80", "ghcr.io"),
@@ -368,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_replaced_by_endpoint() {
+    fn host_with_the_same_endpoint_is_replaced() {
         let scene = Scene::default()
             .with(Host::https("a"))
             .with(Host::http("a:443"))

@@ -1,21 +1,21 @@
-//! Two programs at work, one of them an hour ahead of all others.
+//! A rollout on two nodes with different programs, one of which has a clock that is an hour ahead.
 
 use libtest_mimic::Failed;
 use mirrorshift_tests::agents::{AgentImage, World};
 
 const NODE: &str = "n24";
-/// Seconds; so long that two restarts would meet if nothing kept them apart.
+/// In seconds; long enough that two restarts would overlap if nothing prevented that.
 const SLOW: u32 = 3;
 
-/// The fleet does what it would do otherwise: nothing that is decided depends on what anybody's clock says.
-pub(crate) fn is_off(world: &mut World) -> Result<(), Failed> {
+/// Checks that a clock that is an hour ahead changes nothing, because no decision compares clocks of two machines.
+pub(crate) fn clock_an_hour_ahead_changes_nothing(world: &mut World) -> Result<(), Failed> {
     world.exchange_image(NODE, &AgentImage::an_hour_ahead()?)?;
     world.an_hour_ahead(NODE)?;
     world.apply("observe")?;
     world.all("Pending")?;
     let before = world.files()?;
     assert_ne!(world.program("n17")?, world.program(NODE)?, "both run the same program");
-    // What the agents say of their own time.
+    // The time of the agent.
     an_hour_apart(world, "conditions[?(@.type==\"Progressing\")].lastTransitionTime")?;
 
     world.starts_take(SLOW)?;
@@ -25,14 +25,14 @@ pub(crate) fn is_off(world: &mut World) -> Result<(), Failed> {
         world.all(end)?;
         assert_eq!(world.held_at_once(mark)?, (1, 2), "{mode}");
         assert!(world.slots()?.is_empty(), "{mode}: a slot is kept");
-        // What the changes said of theirs.
+        // The time of the changes.
         an_hour_apart(world, "lastChangeTime")?;
     }
     assert_eq!(world.files()?, before);
     world.workload_is_unbroken()
 }
 
-/// A time in the status of both nodes, one after the other.
+/// Checks that a time in the status of both nodes differs by an hour.
 fn an_hour_apart(world: &World, path: &str) -> Result<(), Failed> {
     let path = format!("jsonpath={{.items[*].status.{path}}}");
     let said = world.kubectl(&["get", "nodemirrors", "-o", &path])?;

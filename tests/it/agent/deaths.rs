@@ -1,21 +1,23 @@
-//! Agents, kubelets and pods that go in the middle of a change. The change goes on without them.
+//! Agents, kubelets and pods that are killed or removed during a change, which continues without them.
 
 use libtest_mimic::Failed;
 
 use mirrorshift_tests::agents::World;
 
-/// Seconds; so long that a restart can be seen.
+/// In seconds; long enough that a restart can be observed.
 const SLOW: u32 = 3;
 
-pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
+pub(crate) fn agents_killed_during_a_change_are_not_missed(world: &mut World) -> Result<(), Failed> {
     world.apply("observe")?;
     world.all("Pending")?;
     let before = world.files()?;
     world.starts_take(SLOW)?;
 
-    // Killed with the slot in hand, and in two phases of the change.
+    // Killed while it holds the slot, in two phases of the change.
     world.policy("mode: migrate\n")?;
-    let holder = world.until("nobody takes a slot", |world| Ok(world.slots()?.into_values().next()))?;
+    let holder = world.until("no node acquires a slot", |world| {
+        Ok(world.slots()?.into_values().next())
+    })?;
     world.kill_agent(&holder)?;
     world.all("Migrated")?;
     let migrated = world.files()?;
@@ -34,7 +36,7 @@ pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
         );
     }
 
-    // kubelet goes and comes again; the DaemonSet gets another image.
+    // The kubelet is stopped and started; the DaemonSet gets another image.
     world.policy("mode: rollback\n")?;
     let node = world.during("restarting")?;
     world
@@ -48,18 +50,18 @@ pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
     world.during("restarting")?;
     world.kubectl(&["set", "image", "daemonset/mirrorshift-agent", &format!("agent={image}")])?;
     world.all("Migrated")?;
-    world.until("no agent is of the next image", |world| {
+    world.until("no agent runs the next image", |world| {
         let images = "jsonpath={.items[*].spec.containers[0].image}";
         let images = world.kubectl(&["get", "pods", "-lapp.kubernetes.io/name=mirrorshift", "-o", images])?;
         Ok(images.contains(&image).then_some(()))
     })?;
 
-    // No agent is left at all.
+    // All agents are deleted.
     world.policy("mode: rollback\n")?;
     let node = world.during("restarting")?;
     world.kubectl(&["delete", "daemonset", "mirrorshift-agent", "--wait=false"])?;
     assert_eq!(world.over(&node)?, "settled", "the change went on");
-    world.until("agents are left", |world| {
+    world.until("an agent is still running", |world| {
         let pods = world.kubectl(&["get", "pods", "-l", "app.kubernetes.io/name=mirrorshift", "-o", "name"])?;
         Ok(pods.is_empty().then_some(()))
     })?;
@@ -67,6 +69,6 @@ pub(crate) fn in_the_middle(world: &mut World) -> Result<(), Failed> {
     world.apply("rollback")?;
     world.all("RolledBack")?;
     assert_eq!(world.files()?, before);
-    assert!(world.slots()?.is_empty(), "a slot is kept: {:?}", world.slots()?);
+    assert!(world.slots()?.is_empty(), "a slot is still held: {:?}", world.slots()?);
     world.workload_is_unbroken()
 }

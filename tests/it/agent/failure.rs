@@ -1,4 +1,4 @@
-//! A change that fails on its node, and the fleet that stands still until a person frees it.
+//! A change that fails on its node, and the fleet that halts until an operator deletes the slot.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use libtest_mimic::Failed;
 
 use mirrorshift_tests::agents::World;
 
-/// A containerd that does not come up with the new files, which no rehearsal can tell.
+/// A containerd that does not start with the new files on the node but does in the rehearsal.
 const REFUSES: &str =
     "RestartSec=200ms\nExecStartPre=/bin/sh -c '! grep -rq config_path /etc/containerd --include=*.toml'";
 
-pub(crate) fn halts_the_fleet(world: &mut World) -> Result<(), Failed> {
+pub(crate) fn failed_change_halts_the_fleet(world: &mut World) -> Result<(), Failed> {
     let before = world.files()?;
     world.spoil(REFUSES)?;
     let mark = world.cluster.plane.audit().mark()?;
     world.apply("migrate")?;
-    let failed = world.until("no change fails", |world| {
+    let failed = world.until("no change failed", |world| {
         let phases = world.phases()?;
         let failed = phases.iter().find(|(_, phase)| *phase == "Undone");
         Ok(failed.map(|(node, _)| node.clone()))
@@ -34,7 +34,7 @@ pub(crate) fn halts_the_fleet(world: &mut World) -> Result<(), Failed> {
         })
     };
     others(world, "FleetHalted")?;
-    // And stay there.
+    // They stay halted.
     sleep(Duration::from_secs(20));
     others(world, "FleetHalted")?;
     println!("{}", world.progress()?);
@@ -45,16 +45,16 @@ pub(crate) fn halts_the_fleet(world: &mut World) -> Result<(), Failed> {
     }
     world.workload_is_unbroken()?;
     assert_eq!(world.slots()?.get("slot-0"), Some(&failed));
-    assert_eq!(world.held_at_once(mark)?, (1, 1), "a slot was taken again");
+    assert_eq!(world.held_at_once(mark)?, (1, 1), "a slot was acquired again");
 
-    // The cause goes, and a person types what the slot says.
+    // The cause is removed, and an operator runs the command that the slot contains.
     world.spoil("")?;
     let free = "jsonpath={.metadata.annotations.mirrorshift\\.dev/free}";
     let free = world.kubectl(&["get", "lease", "slot-0", "-o", free])?;
     let words: Vec<&str> = free.split_whitespace().collect();
     assert_eq!(words.first(), Some(&"kubectl"), "{free}");
     world.cluster.plane.kubectl(&words[1..])?.ok()?;
-    world.until("the others do not go on", |world| {
+    world.until("the other nodes do not continue", |world| {
         let phases = world.phases()?;
         let mut others = phases.iter().filter(|(node, _)| **node != failed);
         Ok(others.all(|(_, phase)| phase == "Migrated").then_some(()))
@@ -62,7 +62,7 @@ pub(crate) fn halts_the_fleet(world: &mut World) -> Result<(), Failed> {
     assert_eq!(
         world.phases()?.get(&failed).map(String::as_str),
         Some("Undone"),
-        "it is not tried again by itself"
+        "the failed node tried again"
     );
     println!("{}", world.progress()?);
     world.workload_is_unbroken()

@@ -1,5 +1,5 @@
-//! An API server that goes away before the gate, while a slot is held and while a change is verified, and one that does not do
-//! well.
+//! An API server that is down before a slot is acquired, while it is held and while a change is verified, and one
+//! that answers with errors.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -11,27 +11,29 @@ use mirrorshift_tests::lab::cluster::Part;
 
 use mirrorshift_tests::agents::World;
 
-/// Seconds; so long that a restart can be seen.
+/// In seconds; long enough that a restart can be observed.
 const SLOW: u32 = 3;
-/// One on each node.
+/// One agent on each node.
 const AGENTS: u64 = 2;
 
-pub(crate) fn outages(world: &mut World) -> Result<(), Failed> {
+pub(crate) fn changes_end_without_an_api_server(world: &mut World) -> Result<(), Failed> {
     world.apply("observe")?;
     world.all("Pending")?;
     let before = world.files()?;
     world.starts_take(SLOW)?;
 
-    // No gate, no restart. The kubelet, which brings the policy, has a way of its own.
+    // Without a slot there is no restart. The policy still reaches the node, because the kubelet uses another
+    // address.
     let runs = invocations(world)?;
     world.cluster.plane.front(Front::Refuses)?;
     world.policy("mode: migrate\n")?;
     sleep(Duration::from_secs(30));
-    assert_eq!(world.files()?, before, "changed without a gate");
-    assert_eq!(invocations(world)?, runs, "restarted without a gate");
+    assert_eq!(world.files()?, before, "a file was changed without a slot");
+    assert_eq!(invocations(world)?, runs, "containerd was restarted without a slot");
     world.cluster.plane.front(Front::Open)?;
 
-    // Gone for good while a slot is held: the change ends on the node alone, and is told when somebody listens again.
+    // The API server is down while a slot is held: the change ends on the node, and is reported when the API server
+    // answers again.
     let node = world.during("restarting")?;
     world.cluster.plane.stop(Part::ApiServer);
     assert_eq!(world.over(&node)?, "settled");
@@ -52,11 +54,11 @@ pub(crate) fn outages(world: &mut World) -> Result<(), Failed> {
         sleep(Duration::from_secs(5));
         let answered = world.cluster.plane.front(Front::Open)?;
         let took = began.elapsed().as_secs();
-        println!("{front:?}: asked {answered} times in {took} s");
-        // Attempts of several things at once, and then a pause; a loop without one asks thousands of times.
+        println!("{front:?}: {answered} requests in {took} s");
+        // Agents may send several requests at once and then wait. A loop without a wait would send thousands.
         assert!(
             answered <= AGENTS * (40 + 2 * took),
-            "{front:?}: asked {answered} times in {took} s"
+            "{front:?}: {answered} requests in {took} s"
         );
         world.all(end)?;
     }

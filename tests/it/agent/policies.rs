@@ -1,17 +1,17 @@
-//! Policies that are wrong, gone, or swapped for others faster than anybody looks.
+//! Policies that are invalid, missing, or changed faster than agents read them.
 
 use libtest_mimic::Failed;
 
 use mirrorshift_tests::agents::World;
 
-/// The last good one stays in force, and everybody is told what is wrong with the one that lies there.
-pub(crate) fn policies(world: &mut World) -> Result<(), Failed> {
+/// Checks that the last valid policy stays in force, and that every node reports the error of the invalid one.
+pub(crate) fn invalid_policy_keeps_the_last_valid_one(world: &mut World) -> Result<(), Failed> {
     world.apply("migrate")?;
     world.all("Migrated")?;
     let migrated = world.files()?;
 
     world.policy("mode: rollback\nwildcards: drop\n")?;
-    for (node, said) in world.told("PolicyValid", "False", "Invalid")? {
+    for (node, said) in world.wait_for_condition("PolicyValid", "False", "Invalid")? {
         assert!(
             said.contains("policy.yaml:4") && said.contains("wildcards"),
             "{node}: {said}"
@@ -22,13 +22,13 @@ pub(crate) fn policies(world: &mut World) -> Result<(), Failed> {
     world.all("Migrated")?;
 
     world.kubectl(&["delete", "configmap", "mirrorshift-policy"])?;
-    world.told("PolicyValid", "False", "Missing")?;
+    world.wait_for_condition("PolicyValid", "False", "Missing")?;
     world.all("Migrated")?;
-    assert_eq!(world.files()?, migrated, "a policy that cannot be read changed a file");
+    assert_eq!(world.files()?, migrated, "an invalid policy changed a file");
 
     world.policy("mode: migrate\n")?;
-    world.told("PolicyValid", "True", "Read")?;
-    // Whichever of them a node sees, the last one counts.
+    world.wait_for_condition("PolicyValid", "True", "Read")?;
+    // Whichever of them a node reads, the last one takes effect.
     for mode in ["rollback", "observe", "migrate", "rollback"] {
         world.policy(&format!("mode: {mode}\n"))?;
     }
@@ -37,11 +37,11 @@ pub(crate) fn policies(world: &mut World) -> Result<(), Failed> {
     world.all("Migrated")?;
     assert_eq!(world.files()?, migrated);
     world.workload_is_unbroken()?;
-    what_is_written_by_hand(world)
+    edited_status_is_repaired(world)
 }
 
-/// A person's edit of what an agent tells is put right, and so is its end.
-fn what_is_written_by_hand(world: &World) -> Result<(), Failed> {
+/// Checks that an agent repairs a status that an operator edited or removed.
+fn edited_status_is_repaired(world: &World) -> Result<(), Failed> {
     let patch = r#"{"status": {"phase": "Stuck", "message": "by hand"}}"#;
     for node in ["n16", "n24"] {
         world.kubectl(&[

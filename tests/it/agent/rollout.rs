@@ -1,4 +1,4 @@
-//! There and back: observed, migrated one node at a time, and taken back.
+//! Observe, migrate one node at a time, and roll back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -9,8 +9,8 @@ use mirrorshift_tests::lab::cluster::{Member, UPSTREAM, endpoint};
 
 use mirrorshift_tests::agents::World;
 
-/// What runs meanwhile does not notice, and what is pulled comes by the same caches before and after.
-pub(crate) fn there_and_back(world: &mut World) -> Result<(), Failed> {
+/// Checks that the workload is not interrupted, and that images are pulled from the same caches before and after.
+pub(crate) fn fleet_is_migrated_and_rolled_back(world: &mut World) -> Result<(), Failed> {
     let before = world.files()?;
     world.apply("observe")?;
     world.all("Pending")?;
@@ -23,7 +23,7 @@ pub(crate) fn there_and_back(world: &mut World) -> Result<(), Failed> {
     world.all("Migrated")?;
     println!("{}", world.progress()?);
     let (most, taken) = world.held_at_once(mark)?;
-    println!("slots were taken {taken} times, and at most {most} were held at one time");
+    println!("slots were acquired {taken} times, and at most {most} were held at the same time");
     assert_eq!(most, 1);
     assert!(taken >= 4, "{taken}");
     one_at_a_time(world)?;
@@ -31,18 +31,23 @@ pub(crate) fn there_and_back(world: &mut World) -> Result<(), Failed> {
     for files in world.files()?.values() {
         assert!(files.contains("config_path"), "{files}");
     }
-    assert_eq!(pulled(world, "after")?, old_routes, "images come by other caches");
-    tags_are_asked_upstream(world)?;
+    assert_eq!(
+        pulled(world, "after")?,
+        old_routes,
+        "images are pulled from other caches"
+    );
+    tags_are_resolved_upstream(world)?;
 
     world.apply("rollback")?;
     world.all("RolledBack")?;
     println!("{}", world.progress()?);
     world.workload_is_unbroken()?;
-    assert_eq!(world.files()?, before, "the way back");
+    assert_eq!(world.files()?, before, "after the rollback");
     Ok(())
 }
 
-/// No two nodes were between armed and settled at one time, by their own journals of systemd: all run by one clock here.
+/// Checks that no two nodes were between armed and settled at the same time, according to their systemd journals. All
+/// nodes share one clock.
 fn one_at_a_time(world: &World) -> Result<(), Failed> {
     let mut spans = Vec::new();
     for (member, node) in world.cluster.members() {
@@ -67,16 +72,16 @@ fn one_at_a_time(world: &World) -> Result<(), Failed> {
     }
     spans.sort_by(|one, two| one.0.total_cmp(&two.0));
     for pair in spans.windows(2) {
-        assert!(pair[0].1 <= pair[1].0, "two at one time: {spans:?}");
+        assert!(pair[0].1 <= pair[1].0, "two nodes at the same time: {spans:?}");
     }
     println!("between armed and settled: {spans:?}");
     Ok(())
 }
 
-/// Pulls an image on each node; which registries were asked for what, by node.
-type Asked = BTreeMap<String, BTreeSet<(String, String)>>;
+/// The requests for an image to each registry, by node.
+type RequestSummary = BTreeMap<String, BTreeSet<(String, String)>>;
 
-/// An image that no node has: who is asked for it must not change, whatever it is.
+/// Pulls an image that no node has; the contacted registries must not depend on which image it is.
 fn pulled(world: &World, tag: &str) -> Result<BTreeMap<String, BTreeSet<String>>, Failed> {
     world.cluster.push("library/pulled", tag, tag)?;
     let asked = pull(world, &format!("docker.io/library/pulled:{tag}"))?;
@@ -87,8 +92,8 @@ fn pulled(world: &World, tag: &str) -> Result<BTreeMap<String, BTreeSet<String>>
         .collect())
 }
 
-fn pull(world: &World, image: &str) -> Result<Asked, Failed> {
-    let mut all = Asked::new();
+fn pull(world: &World, image: &str) -> Result<RequestSummary, Failed> {
+    let mut all = RequestSummary::new();
     for (Member { name, .. }, node) in world.cluster.members() {
         let seen = world.cluster.seen()?;
         node.cri()?.pull(&Image::new(image))?;
@@ -105,9 +110,10 @@ fn pull(world: &World, image: &str) -> Result<Asked, Failed> {
     Ok(all)
 }
 
-/// One cache gets a registry that nothing of the node's own files names, and answers for no tag of it: containerd reads that
-/// at its next pull. A tag that is built anew upstream is pulled anew, and its layers come by the cache.
-fn tags_are_asked_upstream(world: &World) -> Result<(), Failed> {
+/// Adds a registry to one cache that is not in the node's files, and that has no tag of it: containerd reads the new
+/// hosts.toml at its next pull. A tag that is built again upstream is pulled again, and its layers come from the
+/// cache.
+fn tags_are_resolved_upstream(world: &World) -> Result<(), Failed> {
     let invocations = |world: &World| -> Result<Vec<String>, Failed> {
         let names = world.cluster.members().map(|(member, _)| member.name.clone());
         names.map(|name| world.invocation(&name)).collect()

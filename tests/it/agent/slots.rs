@@ -1,14 +1,14 @@
-//! Leases that others take or take away, and Nodes that are made again.
+//! Slots that other clients create or delete, and Nodes that are created again.
 
 use libtest_mimic::Failed;
 
 use mirrorshift_tests::agents::World;
 
-/// Seconds; so long that a restart can be seen.
+/// In seconds; long enough that a restart can be observed.
 const SLOW: u32 = 3;
 
-pub(crate) fn of_others(world: &mut World) -> Result<(), Failed> {
-    // Of a Node that is no more the garbage collector takes the slot back.
+pub(crate) fn slots_changed_by_other_clients_are_respected(world: &mut World) -> Result<(), Failed> {
+    // The garbage collector deletes the slot of a Node that no longer exists.
     world.apply("observe")?;
     world.all("Pending")?;
     world.cluster.plane.apply_text(&lease())?;
@@ -16,7 +16,8 @@ pub(crate) fn of_others(world: &mut World) -> Result<(), Failed> {
     world.all("Migrated")?;
     assert!(world.slots()?.is_empty());
 
-    // Taken away under a change: it goes on, and nobody's slot is given back in its place.
+    // A slot is deleted during its change: the change continues, and the slot that another client creates in its
+    // place is not deleted.
     world.starts_take(SLOW)?;
     world.policy("mode: rollback\n")?;
     let node = world.during("restarting")?;
@@ -27,7 +28,7 @@ pub(crate) fn of_others(world: &mut World) -> Result<(), Failed> {
     world.all("Migrated")?;
     world.starts_take(0)?;
 
-    // Made again, a Node has an object of its own.
+    // A Node that is created again gets a new object.
     let uid = |world: &World| world.kubectl(&["get", "nodemirror", "n24", "-o", "jsonpath={.metadata.uid}"]);
     let old = uid(world)?;
     world.kubectl(&["delete", "node", "n24"])?;
@@ -37,7 +38,7 @@ pub(crate) fn of_others(world: &mut World) -> Result<(), Failed> {
         .run(&["systemctl", "restart", "kubelet"])?
         .ok()?;
     world.cluster.ready()?;
-    world.until("there is no new object", |world| {
+    world.until("the agent did not create a new object", |world| {
         let ran = world
             .cluster
             .plane
@@ -48,7 +49,7 @@ pub(crate) fn of_others(world: &mut World) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A slot in the name of a Node that is not there.
+/// Returns a slot that is held by a Node that does not exist.
 fn lease() -> String {
     let node = "00000000-0000-4000-8000-000000000000";
     serde_json::json!({

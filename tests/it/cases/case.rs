@@ -1,4 +1,4 @@
-//! One folder of `tests/cases`: what it says of itself, and the node that it describes.
+//! One folder of `tests/cases`: its case.toml, and the node that it describes.
 
 use mirrorshift_containerd::{Rule, Version};
 use mirrorshift_tests::{Ran, Tool, folder_of};
@@ -9,51 +9,44 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 use tempfile::TempDir;
 
-/// A case, as its folder has it.
+/// A case.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// The folder's name.
     pub(crate) name: String,
-    /// The folder.
     pub(crate) folder: PathBuf,
-    /// `case.toml`.
-    pub(crate) says: Says,
+    pub(crate) file: CaseFile,
 }
 
-/// `case.toml`.
+/// The contents of `case.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Says {
-    /// What the case is about, in a sentence.
+pub(crate) struct CaseFile {
+    /// One sentence about the case.
     pub(crate) about: String,
-    /// The containerd of `plan.txt`.
+    /// The containerd release of `plan.txt`.
     pub(crate) version: String,
-    /// Others that come to the same `after/`.
+    /// Further releases for which `after/` is the same.
     #[serde(default)]
     pub(crate) also: Vec<String>,
     /// Arguments of `plan` and `migrate`.
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
-    /// How `plan --exit-code` ends: 0 with nothing to do, 3 refused, 7 with changes.
+    /// The exit code of `plan --exit-code`: 0 nothing to do, 3 refused, 7 changes.
     pub(crate) exit: i32,
-    /// Folders of the node that hold nothing: git does not keep them.
+    /// Empty folders of the node, which git does not keep.
     #[serde(default)]
     pub(crate) folders: Vec<String>,
-    /// The rules of containerd that the case depends on, each with a version for which the rule is otherwise, and with
-    /// it the outcome.
+    /// The rules of containerd that the case depends on, each with a version for which the rule differs and the plan
+    /// with it.
     #[serde(default)]
     pub(crate) rules: BTreeMap<String, String>,
 }
 
-/// Everything below a node's `/etc`, by path: the mode, and the bytes of a file, the target of a link, nothing of a folder.
+/// Everything under a node's `/etc`, by path: the mode, and the contents of a file or the target of a link.
 pub(crate) type Etc = BTreeMap<String, (u32, Option<Vec<u8>>)>;
 
 impl Case {
-    /// Every case, sorted by name.
-    ///
-    /// # Errors
-    ///
-    /// A folder without a `case.toml` that can be read.
+    /// Returns every case, sorted by name.
     pub(crate) fn all() -> io::Result<Vec<Self>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
         let mut cases = Vec::new();
@@ -71,71 +64,70 @@ impl Case {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let wrong = |why: String| io::Error::other(format!("tests/cases/{name}/case.toml: {why}"));
         let text = fs::read_to_string(folder.join("case.toml")).map_err(|error| wrong(error.to_string()))?;
-        let says: Says = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if says.about.is_empty() || says.about.contains('\n') || !says.about.ends_with('.') {
+        let file: CaseFile = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if file.about.is_empty() || file.about.contains('\n') || !file.about.ends_with('.') {
             return Err(wrong("`about` is not one sentence".to_owned()));
         }
-        if ![0, 3, 7].contains(&says.exit) {
-            return Err(wrong(format!("`exit` is {}, and not 0, 3 or 7", says.exit)));
+        if ![0, 3, 7].contains(&file.exit) {
+            return Err(wrong(format!("`exit` is {}, and not 0, 3 or 7", file.exit)));
         }
-        let case = Self { name, folder, says };
+        let case = Self { name, folder, file };
         case.check_rules()
             .map_err(|why| io::Error::other(format!("{}: {why}", case.name)))?;
         Ok(case)
     }
 
-    /// A rule must exist, and be otherwise for the version that is named with it.
+    /// Checks that each rule exists, and that it differs for the version that is given with it.
     fn check_rules(&self) -> Result<(), String> {
-        for (name, other) in &self.says.rules {
+        for (name, other) in &self.file.rules {
             let named = |rule: &Rule| format!("{rule:?}") == *name;
             let rule = Rule::ALL.into_iter().find(named);
             let rule = rule.ok_or_else(|| format!("there is no rule `{name}`"))?;
             let version = |text: &str| text.parse::<Version>().map_err(|error| error.to_string());
-            if version(&self.says.version)?.has(rule) == version(other)?.has(rule) {
-                return Err(format!("`{name}` is the same in {} and {other}", self.says.version));
+            if version(&self.file.version)?.has(rule) == version(other)?.has(rule) {
+                return Err(format!("`{name}` is the same in {} and {other}", self.file.version));
             }
         }
         Ok(())
     }
 
-    /// The policy's text, where there is one.
+    /// Returns the policy's text, if the case has one.
     pub(crate) fn policy(&self) -> io::Result<Option<String>> {
         let path = self.folder.join("policy.yaml");
         path.is_file().then(|| fs::read_to_string(path)).transpose()
     }
 
-    /// A fresh copy of the node.
+    /// Returns a new copy of the node.
     pub(crate) fn node(&self) -> io::Result<Node> {
         let root = tempfile::tempdir()?;
         let before = self.folder.join("before");
         if before.is_dir() {
             copy(&before, root.path())?;
         }
-        for folder in &self.says.folders {
+        for folder in &self.file.folders {
             fs::create_dir_all(root.path().join(folder))?;
         }
         Ok(Node { root })
     }
 }
 
-/// A copy of a case's node, gone with the value.
+/// A copy of a case's node, which is removed when this is dropped.
 pub(crate) struct Node {
     root: TempDir,
 }
 
 impl Node {
-    /// Where it stands.
     pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// Runs a command on it, with the arguments and the policy of the case where `wishes` says so. The folders of this
-    /// run and machine are taken out of what it prints.
-    pub(crate) fn run(&self, case: &Case, version: &str, words: &[&str], wishes: bool) -> io::Result<Ran> {
+    /// Runs a command on the copy; with `wishes`, with the arguments and the policy of the case. The paths of the
+    /// copy and the machine are replaced in the output.
+    pub(crate) fn run(&self, case: &Case, version: &str, words: &[&str], with_policy: bool) -> io::Result<Ran> {
         let policy = case.folder.join("policy.yaml").display().to_string();
         let mut arguments = words.to_vec();
-        if wishes {
-            arguments.extend(case.says.arguments.iter().map(String::as_str));
+        if with_policy {
+            arguments.extend(case.file.arguments.iter().map(String::as_str));
             if Path::new(&policy).is_file() {
                 arguments.extend(["--policy", &policy]);
             }
@@ -150,7 +142,7 @@ impl Node {
         })
     }
 
-    /// Everything below its `/etc`.
+    /// Returns everything under its `/etc`.
     pub(crate) fn etc(&self) -> io::Result<Etc> {
         let mut found = Etc::new();
         list(self.root(), &self.root().join("etc"), &mut found)?;
@@ -158,14 +150,14 @@ impl Node {
     }
 }
 
-/// The files and links of a listing.
+/// Returns the files and links.
 pub(crate) fn files(etc: &Etc) -> BTreeMap<&str, &[u8]> {
     etc.iter()
         .filter_map(|(path, (_, bytes))| Some((path.as_str(), bytes.as_deref()?)))
         .collect()
 }
 
-/// The files of `after/`, by the path that the node sees; none where there is no such folder.
+/// Returns the files of `after/`, by their path in the node; empty without that folder.
 pub(crate) fn wanted(case: &Case) -> io::Result<Etc> {
     let folder = case.folder.join("after");
     let mut found = Etc::new();
@@ -173,7 +165,7 @@ pub(crate) fn wanted(case: &Case) -> io::Result<Etc> {
     Ok(found)
 }
 
-/// Puts `files` in place of `after/`.
+/// Replaces `after/` by `files`.
 pub(crate) fn rewrite(case: &Case, files: &BTreeMap<&str, &[u8]>) -> io::Result<()> {
     let folder = case.folder.join("after");
     if folder.exists() {

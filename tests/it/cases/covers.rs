@@ -1,4 +1,4 @@
-//! The test data is tested: whatever can happen to a node happens in some case.
+//! Checks that the cases cover every rule, note, action and policy key.
 
 use crate::case::Case;
 use mirrorshift_containerd::Rule;
@@ -6,10 +6,10 @@ use mirrorshift_plan::{Note, RefusalReason};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Rules that show in no plan of a case, each with why.
+/// Rules that change the plan of no case, with the reason.
 const UNSEEN: &[(Rule, &str)] = &[(
     Rule::DeprecationsListed,
-    "it adds a sentence to what `check` says of a deprecation, and a plan shows the finding without it",
+    "it adds a sentence to a deprecation in `check`, which a plan prints without it",
 )];
 
 /// Every note by its name in JSON.
@@ -21,8 +21,8 @@ const NOTES: [&str; 5] = [
     "newer-than-known",
 ];
 
-/// Breaks the build when a note is added, whose name then belongs into [`NOTES`].
-#[expect(dead_code, reason = "it is there to be compiled")]
+/// Does not compile when a note is added, whose name must then be added to [`NOTES`].
+#[expect(dead_code, reason = "it only has to compile")]
 fn name(note: &Note) -> &'static str {
     match note {
         Note::Heals(_) => NOTES[0],
@@ -33,19 +33,21 @@ fn name(note: &Note) -> &'static str {
     }
 }
 
-/// Fails with what no case shows.
+/// Fails with everything that no case covers.
 pub(crate) fn all(cases: &[Case]) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for case in cases {
-        let told = |error: String| format!("{}: {error}", case.name);
-        one(case, &mut seen).map_err(told)?;
+        let to_text = |error: String| format!("{}: {error}", case.name);
+        one(case, &mut seen).map_err(to_text)?;
     }
     let missing: Vec<String> = wanted().into_iter().filter(|thing| !seen.contains(thing)).collect();
     if !missing.is_empty() {
-        return Err(format!("no case shows\n  {}", missing.join("\n  ")));
+        return Err(format!("no case covers\n  {}", missing.join("\n  ")));
     }
     match UNSEEN.iter().find(|(rule, _)| seen.contains(&format!("rule {rule:?}"))) {
-        Some((rule, why)) => Err(format!("`{rule:?}` shows in a case, and is listed as unseen: {why}")),
+        Some((rule, why)) => Err(format!(
+            "`{rule:?}` changes the plan of a case, and is listed in UNSEEN: {why}"
+        )),
         None => Ok(()),
     }
 }
@@ -86,15 +88,15 @@ fn wanted() -> Vec<String> {
     wanted
 }
 
-/// Adds what one case shows: of the policy, what is seen to act.
+/// Adds what one case covers; a policy key only if it has an effect.
 fn one(case: &Case, seen: &mut BTreeSet<String>) -> Result<(), String> {
     let node = case.node().map_err(|error| error.to_string())?;
     let json = ["plan", "--output", "json"];
     let ran = node
-        .run(case, &case.says.version, &json, true)
+        .run(case, &case.file.version, &json, true)
         .map_err(|error| error.to_string())?;
     let answer: Value = serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}: {}", ran.stderr))?;
-    seen.extend(case.says.rules.keys().map(|rule| format!("rule {rule}")));
+    seen.extend(case.file.rules.keys().map(|rule| format!("rule {rule}")));
     if let Some(reason) = answer["error"]["reason"].as_str() {
         seen.insert(format!("refusal {reason}"));
         return Ok(());
@@ -122,12 +124,12 @@ fn one(case: &Case, seen: &mut BTreeSet<String>) -> Result<(), String> {
             seen.insert(format!("schema {}", schema(&text)));
         }
     }
-    let flagged = |flag: &str| case.says.arguments.iter().any(|argument| argument == flag);
+    let flagged = |flag: &str| case.file.arguments.iter().any(|argument| argument == flag);
     for key in list(&answer["routes"]).iter().flat_map(|route| list(&route["askedBy"])) {
         let key = text(&key);
         if key == "wildcard" {
             let drop =
-                policy.contains("wildcard: drop") || case.says.arguments.iter().any(|argument| argument == "drop");
+                policy.contains("wildcard: drop") || case.file.arguments.iter().any(|argument| argument == "drop");
             seen.insert(format!("policy wildcard: {}", if drop { "drop" } else { "list" }));
             seen.extend(flagged("--wildcard").then(|| "policy flag --wildcard".to_owned()));
         } else if let Some(name) = key.rsplit('.').next() {
@@ -135,14 +137,14 @@ fn one(case: &Case, seen: &mut BTreeSet<String>) -> Result<(), String> {
             seen.extend((name == "mirrors" && flagged("--mirror")).then(|| "policy flag --mirror".to_owned()));
         }
     }
-    // To keep the wildcard is to see it kept: `_default` comes.
+    // `wildcard: keep` is covered if the wildcard is kept: `_default` is created.
     let keeps = policy.contains("wildcard: keep");
     let comes = |file: &Value| text(&file["path"]).ends_with("/_default/hosts.toml");
     seen.extend((keeps && list(&answer["files"]).iter().any(comes)).then(|| "policy wildcard: keep".to_owned()));
     Ok(())
 }
 
-/// The schema that a configuration file says it is of.
+/// Returns the schema of a configuration file.
 fn schema(text: &str) -> String {
     let top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
     let mut versions = top.filter_map(|line| Some(line.split_once('=').filter(|(key, _)| key.trim() == "version")?.1));

@@ -1,7 +1,8 @@
-//! Golden folders: a node's files before, what is asked for, the plan as it is printed, and the files after.
+//! The golden cases: a node's files before, the arguments, the printed plan, and the files after.
 //!
-//! A new case is a folder below `tests/cases` and no Rust: `before/`, `case.toml`, perhaps a `policy.yaml`. Run the suite
-//! once with `MIRRORSHIFT_UPDATE=1`, which writes `plan.txt` and `after/`, and read them before they are committed.
+//! A new case is a folder in `tests/cases` with `before/`, `case.toml` and optionally `policy.yaml`; it needs no
+//! Rust. Run the test once with `MIRRORSHIFT_UPDATE=1`, which writes `plan.txt` and `after/`, and review both before
+//! you commit them.
 
 mod case;
 mod covers;
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Stands in every password, token and key of the cases. Nothing that is printed may hold it.
+/// The value of every password, token and key in the cases. It must not be printed.
 const SECRET: &str = "s3cr3t";
 
 fn main() -> ExitCode {
@@ -44,18 +45,18 @@ fn main() -> ExitCode {
 type Checked = Result<(), String>;
 
 fn one(case: &Case, update: bool) -> Checked {
-    let printed = planned(case, &case.says.version)?;
+    let printed = planned(case, &case.file.version)?;
     check_code(case, &printed)?;
     text(case, &printed.text, update)?;
-    for (rule, other) in &case.says.rules {
+    for (rule, other) in &case.file.rules {
         let otherwise = planned(case, other)?;
         let outcome = |printed: &Printed, version: &str| (printed.code, printed.text.replace(version, "VERSION"));
-        if outcome(&otherwise, other) == outcome(&printed, &case.says.version) {
-            return Err(format!("the plan for {other} is the same, so `{rule}` does not show"));
+        if outcome(&otherwise, other) == outcome(&printed, &case.file.version) {
+            return Err(format!("the plan for {other} is the same, so `{rule}` has no effect"));
         }
     }
-    changed(case, &case.says.version, update)?;
-    for version in &case.says.also {
+    changed(case, &case.file.version, update)?;
+    for version in &case.file.also {
         let also = |why: String| format!("containerd {version}: {why}");
         check_code(case, &planned(case, version)?).map_err(also)?;
         changed(case, version, false).map_err(also)?;
@@ -65,17 +66,17 @@ fn one(case: &Case, update: bool) -> Checked {
 
 fn check_code(case: &Case, printed: &Printed) -> Checked {
     let Printed { code, text } = printed;
-    if *code == case.says.exit {
+    if *code == case.file.exit {
         return Ok(());
     }
     Err(format!(
         "`plan --exit-code` exits {code}, not {}:\n{text}",
-        case.says.exit
+        case.file.exit
     ))
 }
 
 fn changed(case: &Case, version: &str, update: bool) -> Checked {
-    match case.says.exit {
+    match case.file.exit {
         7 => migrated(case, version, update),
         _ => untouched(case, version),
     }
@@ -86,13 +87,16 @@ struct Printed {
     text: String,
 }
 
-/// What `plan` prints, and how it ends with `--exit-code`. Without it nothing but the 7 differs, and nothing is written.
+/// Returns the output of `plan` and its exit code with `--exit-code`. Checks that without the flag only the exit code
+/// 7 differs, and that nothing is written.
 fn planned(case: &Case, version: &str) -> Result<Printed, String> {
     let node = node(case)?;
-    let untouched = snapshot(node.root()).map_err(told)?;
-    let coded = node.run(case, version, &["plan", "--exit-code"], true).map_err(told)?;
-    let plain = node.run(case, version, &["plan"], true).map_err(told)?;
-    if snapshot(node.root()).map_err(told)? != untouched {
+    let untouched = snapshot(node.root()).map_err(to_text)?;
+    let coded = node
+        .run(case, version, &["plan", "--exit-code"], true)
+        .map_err(to_text)?;
+    let plain = node.run(case, version, &["plan"], true).map_err(to_text)?;
+    if snapshot(node.root()).map_err(to_text)? != untouched {
         return Err("`plan` wrote something".to_owned());
     }
     let expected = if coded.code == 7 { 0 } else { coded.code };
@@ -106,7 +110,7 @@ fn planned(case: &Case, version: &str) -> Result<Printed, String> {
     Ok(Printed { code: coded.code, text })
 }
 
-/// `plan.txt` and the exit code.
+/// Checks `plan.txt` and the exit code.
 fn text(case: &Case, printed: &str, update: bool) -> Checked {
     let path = case.folder.join("plan.txt");
     let golden = fs::read_to_string(&path).unwrap_or_default();
@@ -114,8 +118,8 @@ fn text(case: &Case, printed: &str, update: bool) -> Checked {
         return Ok(());
     }
     if update {
-        fs::write(&path, printed).map_err(told)?;
-        say(&path);
+        fs::write(&path, printed).map_err(to_text)?;
+        print_written(&path);
         return Ok(());
     }
     Err(difference("plan.txt", &golden, printed))
@@ -124,32 +128,32 @@ fn text(case: &Case, printed: &str, update: bool) -> Checked {
 /// Migrates, migrates again and rolls back.
 fn migrated(case: &Case, version: &str, update: bool) -> Checked {
     let node = node(case)?;
-    let before = node.etc().map_err(told)?;
+    let before = node.etc().map_err(to_text)?;
     run(&node, case, version, &["migrate", "--no-restart"], 0)?;
-    let after = node.etc().map_err(told)?;
+    let after = node.etc().map_err(to_text)?;
     for (path, (mode, _)) in &after {
         if before.get(path).is_some_and(|(old, _)| old != mode) {
             return Err(format!("the mode of {path} is {mode:o} now"));
         }
     }
-    let wanted = case::wanted(case).map_err(told)?;
+    let wanted = case::wanted(case).map_err(to_text)?;
     if let Some(why) = differing(&files(&wanted), &files(&after)) {
         if !update {
             return Err(why);
         }
-        case::rewrite(case, &files(&after)).map_err(told)?;
-        say(&case.folder.join("after"));
+        case::rewrite(case, &files(&after)).map_err(to_text)?;
+        print_written(&case.folder.join("after"));
     }
     run(&node, case, version, &["plan", "--exit-code"], 0)?;
-    let written = snapshot(node.root()).map_err(told)?;
+    let written = snapshot(node.root()).map_err(to_text)?;
     run(&node, case, version, &["migrate", "--no-restart"], 0)?;
-    if snapshot(node.root()).map_err(told)? != written {
+    if snapshot(node.root()).map_err(to_text)? != written {
         return Err("the second `migrate` wrote something".to_owned());
     }
     let printed = node
         .run(case, version, &["rollback", "--no-restart"], false)
-        .map_err(told)?;
-    let restored = node.etc().map_err(told)?;
+        .map_err(to_text)?;
+    let restored = node.etc().map_err(to_text)?;
     if printed.code != 0 {
         return Err(format!("`rollback` exits {}:\n{}", printed.code, printed.stderr));
     }
@@ -161,22 +165,22 @@ fn migrated(case: &Case, version: &str, update: bool) -> Checked {
     Err(bytes.unwrap_or_else(|| format!("`rollback` leaves a folder or a mode: {old:?}, {new:?}")))
 }
 
-/// Where nothing is to do or the node is refused, nothing changes.
+/// Checks that nothing changes if there is nothing to do or the node is refused.
 fn untouched(case: &Case, version: &str) -> Checked {
     if case.folder.join("after").exists() {
-        return Err("there is an `after/` of a case that changes nothing".to_owned());
+        return Err("the case changes nothing, and has an `after/`".to_owned());
     }
     let node = node(case)?;
-    let before = snapshot(node.root()).map_err(told)?;
-    run(&node, case, version, &["migrate", "--no-restart"], case.says.exit)?;
-    if snapshot(node.root()).map_err(told)? != before {
+    let before = snapshot(node.root()).map_err(to_text)?;
+    run(&node, case, version, &["migrate", "--no-restart"], case.file.exit)?;
+    if snapshot(node.root()).map_err(to_text)? != before {
         return Err("`migrate` wrote something".to_owned());
     }
     Ok(())
 }
 
 fn run(node: &Node, case: &Case, version: &str, words: &[&str], wanted: i32) -> Checked {
-    let ran = node.run(case, version, words, true).map_err(told)?;
+    let ran = node.run(case, version, words, true).map_err(to_text)?;
     if ran.stdout.contains(SECRET) || ran.stderr.contains(SECRET) {
         return Err(format!("`{}` prints a secret", words.join(" ")));
     }
@@ -191,15 +195,15 @@ fn run(node: &Node, case: &Case, version: &str, words: &[&str], wanted: i32) -> 
 }
 
 fn node(case: &Case) -> Result<Node, String> {
-    case.node().map_err(told)
+    case.node().map_err(to_text)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
-fn told(error: std::io::Error) -> String {
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+fn to_text(error: std::io::Error) -> String {
     error.to_string()
 }
 
-/// How two sets of files differ, if they do.
+/// Returns the differences between two sets of files.
 fn differing(wanted: &BTreeMap<&str, &[u8]>, got: &BTreeMap<&str, &[u8]>) -> Option<String> {
     let mut out = String::new();
     let paths: BTreeSet<_> = wanted.keys().chain(got.keys()).collect();
@@ -235,6 +239,6 @@ fn difference(name: &str, wanted: &str, got: &str) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "a test program's output is its report")]
-fn say(path: &Path) {
+fn print_written(path: &Path) {
     println!("rewrote {}", path.display());
 }

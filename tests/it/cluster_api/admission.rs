@@ -6,16 +6,16 @@ use libtest_mimic::Failed;
 use mirrorshift_tests::lab::ControlPlanes;
 use serde_json::{Value, json};
 
-use crate::refusals::{EVENTS, LEASES, MIRRORS, POLICY, Refused, Scene, Who, ask, event, lease, reference};
+use crate::refusals::{EVENTS, LEASES, MIRRORS, POLICY, Refused, Requester, Scene, ask, event, lease, reference};
 use crate::world::{AGENT, NAMESPACE, World, until};
 
-pub(crate) fn own_node_alone(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn agent_writes_only_for_its_own_node(planes: &ControlPlanes) -> Result<(), Failed> {
     let scene = Scene::new(planes)?;
     for refused in scene.refused() {
         let (code, words) = scene.world.run(async || scene.answer(&refused).await)?;
         assert_eq!(code, 403, "{}: {words}", refused.what);
         assert!(words.contains(POLICY), "{}: {words}", refused.what);
-        // Refused by what it should be refused by, told in words.
+        // Each request is refused by the intended validation, which the message names.
         let said = [
             "not bound to a node",
             "writes the NodeMirror of that node alone",
@@ -27,7 +27,7 @@ pub(crate) fn own_node_alone(planes: &ControlPlanes) -> Result<(), Failed> {
         ];
         assert!(words.contains(said[refused.validation]), "{}: {words}", refused.what);
     }
-    // What agents do, the same policy lets through.
+    // The same policy admits what agents do.
     let one = &scene.clients.one;
     let (own, status) = (format!("{MIRRORS}/n1"), format!("{MIRRORS}/n1/status"));
     let slot = format!("{LEASES}/slot-0");
@@ -55,8 +55,9 @@ pub(crate) fn own_node_alone(planes: &ControlPlanes) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Each operation of each rule, and each validation: taken away, something is let through that was refused.
-pub(crate) fn each_part_is_needed(planes: &ControlPlanes) -> Result<(), Failed> {
+/// Removes each operation of each rule and each validation, and checks that a request is then admitted that was
+/// refused before.
+pub(crate) fn each_part_of_the_admission_policy_is_needed(planes: &ControlPlanes) -> Result<(), Failed> {
     let scene = Scene::new(planes)?;
     let refused = scene.refused();
     let policy = scene.world.get(&["validatingadmissionpolicy", POLICY])?;
@@ -96,7 +97,7 @@ pub(crate) fn each_part_is_needed(planes: &ControlPlanes) -> Result<(), Failed> 
             )?;
         }
     }
-    // A status is a resource of its own.
+    // A status is a separate resource.
     let resources = &rules[0]["resources"];
     assert_eq!(*resources, json!(["nodemirrors", "nodemirrors/status"]));
     for (kept, lost) in [("nodemirrors", "/status"), ("nodemirrors/status", "/n2")] {
@@ -113,16 +114,16 @@ pub(crate) fn each_part_is_needed(planes: &ControlPlanes) -> Result<(), Failed> 
         let path = format!("/spec/validations/{number}");
         let harmless = json!({ "expression": "true" });
         part(format!("validation {number}"), path, harmless, validation, &|refused| {
-            // Nobody is refused by name as well, but where no name will do.
-            refused.validation == number && (refused.who == Who::One || refused.path == EVENTS)
+            // A client without a node is refused by the names too, except where no name is allowed.
+            refused.validation == number && (refused.who == Requester::FirstNode || refused.path == EVENTS)
         })?;
     }
     assert_eq!(tried, 8 + 2 + 7);
     Ok(())
 }
 
-/// RBAC by itself: what the account may do at all.
-pub(crate) fn least_rights(planes: &ControlPlanes) -> Result<(), Failed> {
+/// Checks what RBAC allows the account.
+pub(crate) fn account_has_only_the_rights_that_it_needs(planes: &ControlPlanes) -> Result<(), Failed> {
     let world = World::new(planes)?;
     let user = format!("system:serviceaccount:{NAMESPACE}:{AGENT}");
     let verbs = [
@@ -173,12 +174,12 @@ pub(crate) fn least_rights(planes: &ControlPlanes) -> Result<(), Failed> {
             assert_eq!(may(resource, namespace)?, none, "{resource} {namespace}");
         }
     }
-    // What the DaemonSet asks for is let in: the pod's folders of the host, its priority, its tolerations.
+    // The DaemonSet's pods are admitted: with the host's folders, the priority and the tolerations.
     world.node("n1")?;
     let label = ["label", "node", "n1", "kubernetes.io/os=linux"];
     world.plane.kubectl(&label)?.ok()?;
     let pods = ["pods", "-n", NAMESPACE];
-    until("the DaemonSet makes no pod", || Ok(!world.absent(&pods)?))?;
+    until("the DaemonSet creates no pod", || Ok(!world.absent(&pods)?))?;
     let pod = &world.get(&pods)?["items"][0];
     assert_eq!(pod["spec"]["priority"], 2_000_001_000);
     assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], AGENT);

@@ -1,4 +1,4 @@
-//! Slots.
+//! Slots at a real API server.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use mirrorshift_tests::cluster::slots::{AcquireOutcome, FREE, HeldSlot, PHASE, R
 
 const SOON: Duration = Duration::from_secs(30);
 
-fn why(phase: &str) -> SlotNote {
+fn slot_note(phase: &str) -> SlotNote {
     SlotNote {
         phase: phase.to_owned(),
         reason: format!("The node is {phase}."),
@@ -24,7 +24,7 @@ fn why(phase: &str) -> SlotNote {
 }
 
 async fn take(gate: &mut SlotPool, slots: u16) -> Result<AcquireOutcome, Error> {
-    gate.acquire(slots, &why("changing"), Timestamp::now()).await
+    gate.acquire(slots, &slot_note("changing"), Timestamp::now()).await
 }
 
 async fn taken(gate: &mut SlotPool, slots: u16) -> HeldSlot {
@@ -38,7 +38,7 @@ fn slot(world: &World, name: &str) -> Result<Value, Failed> {
     Ok(world.get(&["lease", "-n", NAMESPACE, name])?)
 }
 
-pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn slot_is_acquired_and_released(planes: &ControlPlanes) -> Result<(), Failed> {
     let world = World::new(planes)?;
     let (one, two) = (world.agent("n1")?, world.agent("n2")?);
     let mark = world.plane.audit().mark()?;
@@ -47,25 +47,25 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
         let held = taken(&mut first, 1).await;
         assert_eq!(held.name(), "slot-0");
         let Ok(AcquireOutcome::Full(holders)) = take(&mut second, 1).await else {
-            panic!("two in one slot")
+            panic!("two agents hold the slot")
         };
         assert_eq!(
             (holders[0].node.as_str(), holders[0].phase.as_str()),
             ("n1", "changing")
         );
-        // An agent that was started again finds its slot.
+        // A restarted agent finds its slot.
         let mut again = one.gate();
         assert_eq!(again.current_slot().await.expect("an answer").as_ref(), Some(&held));
         assert!(matches!(take(&mut again, 1).await, Ok(AcquireOutcome::Held(slot)) if slot == held));
         assert_eq!(second.current_slot().await.expect("an answer"), None);
-        // A slot of a larger number counts in a smaller.
+        // A slot with a larger number counts against a smaller limit too.
         let third = taken(&mut second, 2).await;
         assert_eq!(third.name(), "slot-1");
-        first.release(held).await.expect("given back");
+        first.release(held).await.expect("the slot is released");
         assert!(matches!(take(&mut first, 1).await, Ok(AcquireOutcome::Full(_))));
-        second.release(third).await.expect("given back");
+        second.release(third).await.expect("the slot is released");
 
-        // Who waits is told, by a watch and without asking.
+        // A waiting agent learns of a free slot by its watch, without further requests.
         let held = taken(&mut first, 1).await;
         let waits = async {
             timeout(SOON, second.wait(1))
@@ -78,7 +78,7 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
         let gives = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let at = Instant::now();
-            first.release(held).await.expect("given back");
+            first.release(held).await.expect("the slot is released");
             at
         };
         let ((held, tried), freed) = join(waits, gives).await;
@@ -88,31 +88,37 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
             (tried - freed).as_secs_f32()
         ));
 
-        second.annotate(&held, &why("Undone")).await.expect("told");
+        second.annotate(&held, &slot_note("Undone")).await.expect("told");
         let lease = slot(&world, "slot-0").expect("the lease");
         let said = &lease["metadata"]["annotations"];
         assert_eq!(
             (&said[PHASE], &said[REASON]),
             (&"Undone".into(), &"The node is Undone.".into())
         );
-        // The documented command, word by word, frees it; then it is nobody's to write at or to give back.
+        // The documented command frees the slot. After that it must not be changed or released by its former holder.
         let command = said[FREE].as_str().expect("a command");
         assert_eq!(command, "kubectl -n mirrorshift-system delete lease slot-0");
         let words: Vec<&str> = command.split(' ').skip(1).collect();
         world.plane.kubectl(&words).and_then(Ran::ok).expect("freed");
         assert_eq!(
-            second.annotate(&held, &why("Undone")).await.map_err(|error| error.kind),
+            second
+                .annotate(&held, &slot_note("Undone"))
+                .await
+                .map_err(|error| error.kind),
             Err(ApiErrorKind::Absent)
         );
         let other = taken(&mut first, 1).await;
         assert_eq!(
-            second.annotate(&held, &why("Undone")).await.map_err(|error| error.kind),
+            second
+                .annotate(&held, &slot_note("Undone"))
+                .await
+                .map_err(|error| error.kind),
             Err(ApiErrorKind::Conflict)
         );
-        second.release(held).await.expect("nothing to give back");
+        second.release(held).await.expect("there is no slot to release");
         assert_eq!(first.current_slot().await.expect("an answer"), Some(other));
     })?;
-    // Neither the holder's identity nor anybody's clock ever frees a slot.
+    // Neither the holder's identity nor a clock ever frees a slot.
     let lease = slot(&world, "slot-0")?;
     assert_eq!(lease["spec"]["holderIdentity"], "n1");
     assert!(lease["spec"].get("leaseDurationSeconds").is_none());
@@ -133,7 +139,7 @@ pub(crate) fn taken_and_given_back(planes: &ControlPlanes) -> Result<(), Failed>
     Ok(())
 }
 
-pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn three_of_twenty_agents_get_a_slot(planes: &ControlPlanes) -> Result<(), Failed> {
     const SLOTS: u16 = 3;
     const ROUNDS: usize = 10;
     let world = World::new(planes)?;
@@ -156,16 +162,16 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
             }
             let mut names: Vec<&str> = slots.iter().map(|(_, slot)| slot.name()).collect();
             names.sort_unstable();
-            // Nobody tries a second one, so one that nobody tried is free.
-            assert!(!names.is_empty(), "nobody has one");
+            // No agent tries a second slot, so a slot that no agent tried is free.
+            assert!(!names.is_empty(), "no agent holds a slot");
             assert!(names.windows(2).all(|two| two[0] != two[1]), "{names:?}");
             made_by_word += names.len();
             for (number, slot) in slots {
-                gates[number].release(slot).await.expect("given back");
+                gates[number].release(slot).await.expect("the slot is released");
             }
         }
     })?;
-    // As the API server itself has written it down: between each making and deleting never more than three.
+    // According to the audit log, never more than three slots exist at the same time.
     let (mut held, mut most, mut made, mut tried) = (0_i32, 0, 0, 0);
     for event in world.plane.audit().since(mark)? {
         if event.object_ref.resource == "leases" && event.object_ref.namespace == NAMESPACE {
@@ -178,13 +184,13 @@ pub(crate) fn races(planes: &ControlPlanes) -> Result<(), Failed> {
             most = most.max(held);
         }
     }
-    assert!(most <= i32::from(SLOTS), "{most} at one time");
+    assert!(most <= i32::from(SLOTS), "{most} at the same time");
     assert_eq!(made, made_by_word);
     assert!(tried <= agents.len() * ROUNDS, "{tried} tries");
     Ok(())
 }
 
-pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn slot_is_deleted_only_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
     let world = World::new(planes)?;
     let (one, two) = (world.agent("n1")?, world.agent("n2")?);
     world.run(async || taken(&mut one.gate(), 1).await)?;
@@ -194,8 +200,8 @@ pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
     })?;
     let held = world.run(async || taken(&mut two.gate(), 1).await)?;
 
-    // Made again under the same name it is another Node: the old token takes nothing in its name, as that would be collected
-    // as garbage in the middle of a change.
+    // A Node that is created again under the same name is another Node. The old token must not acquire a slot in its
+    // name, because the garbage collector would delete that slot during a change.
     world.run(async || two.gate().release(held).await)??;
     world.node("n1")?;
     let refused = world.run(async || take(&mut one.gate(), 1).await)?;

@@ -1,17 +1,14 @@
-//! The agent's side of the API against a real one: what it writes and how often, who gets a slot, and what the admission policy
-//! keeps from it.
+//! The agent's API client at a real API server: which requests it sends and how often, which agent gets a slot, and
+//! what the admission policy refuses.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-/// The admission policy and RBAC, verb by verb.
 mod admission;
-/// Slots.
 mod gate;
-/// The node's object.
+/// The NodeMirror.
 mod mirror;
-/// An API server that fails.
 mod outage;
-/// What the admission policy is to refuse.
+/// The requests that the admission policy must refuse.
 mod refusals;
 mod world;
 
@@ -26,25 +23,43 @@ type Run = fn(&ControlPlanes) -> Result<(), Failed>;
 
 const CASES: [(&str, Run); 9] = [
     (
-        "the_object_is_written_where_it_differs",
-        mirror::written_where_it_differs,
+        "object_is_only_written_when_it_differs",
+        mirror::object_is_only_written_when_it_differs,
     ),
-    ("the_object_goes_with_its_node", mirror::goes_with_its_node),
-    ("slots_are_taken_and_given_back", gate::taken_and_given_back),
-    ("of_twenty_who_race_three_get_a_slot", gate::races),
-    ("a_slot_goes_with_its_node_alone", gate::goes_with_its_node),
-    ("an_agent_writes_for_its_own_node_alone", admission::own_node_alone),
+    (
+        "object_is_deleted_with_its_node",
+        mirror::object_is_deleted_with_its_node,
+    ),
+    ("slot_is_acquired_and_released", gate::slot_is_acquired_and_released),
+    (
+        "three_of_twenty_agents_get_a_slot",
+        gate::three_of_twenty_agents_get_a_slot,
+    ),
+    (
+        "slot_is_deleted_only_with_its_node",
+        gate::slot_is_deleted_only_with_its_node,
+    ),
+    (
+        "agent_writes_only_for_its_own_node",
+        admission::agent_writes_only_for_its_own_node,
+    ),
     (
         "each_part_of_the_admission_policy_is_needed",
-        admission::each_part_is_needed,
+        admission::each_part_of_the_admission_policy_is_needed,
     ),
-    ("an_agent_may_do_what_it_must_and_no_more", admission::least_rights),
-    ("an_api_server_that_fails_is_left_in_peace", outage::left_in_peace),
+    (
+        "account_has_only_the_rights_that_it_needs",
+        admission::account_has_only_the_rights_that_it_needs,
+    ),
+    (
+        "failing_api_server_is_not_flooded_with_requests",
+        outage::failing_api_server_is_not_flooded_with_requests,
+    ),
 ];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // An API server is slow to start and to stop, and does little between.
+    // An API server is slow to start and to stop, and has little to do in between.
     arguments.test_threads.get_or_insert(4);
     let planes = match ControlPlanes::open(env!("CARGO_BIN_EXE_lab-run")) {
         Ok(planes) => Arc::new(planes),

@@ -1,4 +1,4 @@
-//! The node's object.
+//! The NodeMirror at a real API server.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
     }
 }
 
-async fn say(mirror: &mut NodeMirrorWriter, phase: NodePhase, message: &str, second: i64) -> WriteOutcome {
+async fn write_report(mirror: &mut NodeMirrorWriter, phase: NodePhase, message: &str, second: i64) -> WriteOutcome {
     let now = Timestamp::from_second(second).expect("a time");
     mirror.apply(&report(phase, message), now).await.expect("said")
 }
@@ -83,9 +83,9 @@ fn since(object: &Value, kind: &str) -> String {
         .to_owned()
 }
 
-pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn object_is_only_written_when_it_differs(planes: &ControlPlanes) -> Result<(), Failed> {
     let world = World::new(planes)?;
-    // Structural, by the API server's own judgement.
+    // The API server itself reports whether the schema is structural.
     let definition = world.get(&["crd", "nodemirrors.mirrorshift.dev"])?;
     let conditions = definition["status"]["conditions"].as_array().expect("conditions");
     let holds = |kind: &str| {
@@ -107,22 +107,22 @@ pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Fai
     world.run(async || {
         let mut mirror = agent.mirror();
         assert_eq!(
-            say(&mut mirror, NodePhase::Pending, "There is a plan.", 1000).await,
+            write_report(&mut mirror, NodePhase::Pending, "There is a plan.", 1000).await,
             WriteOutcome::Made
         );
         for second in 1001..1020 {
             assert_eq!(
-                say(&mut mirror, NodePhase::Pending, "There is a plan.", second).await,
+                write_report(&mut mirror, NodePhase::Pending, "There is a plan.", second).await,
                 WriteOutcome::Nothing
             );
         }
         assert_eq!(
-            say(&mut mirror, NodePhase::Migrated, "Done.", 2000).await,
+            write_report(&mut mirror, NodePhase::Migrated, "Done.", 2000).await,
             WriteOutcome::Patched
         );
-        // An agent that was started again.
+        // An agent that was restarted.
         assert_eq!(
-            say(&mut agent.mirror(), NodePhase::Migrated, "Done.", 3000).await,
+            write_report(&mut agent.mirror(), NodePhase::Migrated, "Done.", 3000).await,
             WriteOutcome::Nothing
         );
     })?;
@@ -144,7 +144,7 @@ pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Fai
     assert_eq!(since(&object, "PolicyValid"), "1970-01-01T00:16:40Z");
     assert!(
         object["status"].get("plan").is_none(),
-        "what no longer holds is taken away"
+        "fields that no longer apply are removed"
     );
     let table = world.plane.kubectl(&["get", "nodemirrors"])?.ok()?.stdout;
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -155,18 +155,18 @@ pub(crate) fn written_where_it_differs(planes: &ControlPlanes) -> Result<(), Fai
     let row = lines.next().unwrap_or_default();
     assert_eq!(row[..4], ["n1", "Migrated", "1.7.24", "config_path"], "{table}");
 
-    // The largest that there can be is taken.
+    // The largest possible object is accepted.
     let mut largest = report(NodePhase::Stuck, &"€".repeat(9000));
     largest.status.routes = vec![largest.status.routes[0].clone(); 2 * MOST_ROUTES];
     largest.status.findings = vec![largest.status.findings[0].clone(); 2 * MOST_FINDINGS];
     world.run(async || agent.mirror().apply(&largest, Timestamp::UNIX_EPOCH).await.map(drop))??;
     assert_eq!(get()?["status"]["routesLeftOut"], MOST_ROUTES);
 
-    by_hand(&world)
+    edited_object_is_repaired(&world)
 }
 
-/// Whatever somebody makes of the object, the agent sees it without asking and puts it right.
-fn by_hand(world: &World) -> Result<(), Failed> {
+/// Checks that the agent sees every edit of the object by its watch, and repairs it.
+fn edited_object_is_repaired(world: &World) -> Result<(), Failed> {
     let agent = world.agent("n1")?;
     let kubectl = |arguments: &[&str]| world.plane.kubectl(arguments).and_then(Ran::ok).expect("kubectl");
     let edited = status_patch("message", "All is well.");
@@ -205,8 +205,8 @@ fn by_hand(world: &World) -> Result<(), Failed> {
     ];
     world.run(async || {
         let mut mirror = agent.mirror();
-        say(&mut mirror, NodePhase::Migrated, "Done.", 5000).await;
-        // Its own words do not disturb it.
+        write_report(&mut mirror, NodePhase::Migrated, "Done.", 5000).await;
+        // Its own writes do not trigger it.
         assert!(
             timeout(Duration::from_secs(2), mirror.wait_for_external_change())
                 .await
@@ -218,7 +218,7 @@ fn by_hand(world: &World) -> Result<(), Failed> {
                 .await
                 .expect("disturbed")
                 .expect("a watch");
-            let written = say(&mut mirror, NodePhase::Migrated, "Done.", 6000).await;
+            let written = write_report(&mut mirror, NodePhase::Migrated, "Done.", 6000).await;
             assert_ne!(written, WriteOutcome::Nothing, "{edit:?}");
             let object = world.get(&["nodemirror", "n1"]).expect("the object");
             let status = &object["status"];
@@ -231,7 +231,7 @@ fn by_hand(world: &World) -> Result<(), Failed> {
             assert_eq!(status["conditions"].as_array().map(Vec::len), Some(4));
             assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], agent.owner.uid);
         }
-        // A label is nothing that it tells of.
+        // The agent does not write labels.
         kubectl(&["label", "nodemirror", "n1", "a=b"]);
         assert!(
             timeout(Duration::from_secs(2), mirror.wait_for_external_change())
@@ -242,18 +242,18 @@ fn by_hand(world: &World) -> Result<(), Failed> {
     Ok(())
 }
 
-pub(crate) fn goes_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn object_is_deleted_with_its_node(planes: &ControlPlanes) -> Result<(), Failed> {
     let world = World::new(planes)?;
     let agent = world.agent("n1")?;
-    world.run(async || say(&mut agent.mirror(), NodePhase::Observed, "", 1).await)?;
+    world.run(async || write_report(&mut agent.mirror(), NodePhase::Observed, "", 1).await)?;
     world.plane.kubectl(&["delete", "node", "n1"])?.ok()?;
     until("the object outlives its Node", || world.absent(&["nodemirror", "n1"]))?;
-    // A Node that was made again has an object of its own, by an agent with a token of its own.
+    // A Node that was created again gets a new object, from an agent with a new token.
     let again = world.agent("n1")?;
     assert_ne!(again.owner, agent.owner);
     world.run(async || {
         assert_eq!(
-            say(&mut again.mirror(), NodePhase::Observed, "", 1).await,
+            write_report(&mut again.mirror(), NodePhase::Observed, "", 1).await,
             WriteOutcome::Made
         );
     })?;

@@ -16,7 +16,7 @@ use mirrorshift_tests::cluster::node_mirror::NodePhase;
 use mirrorshift_tests::cluster::node_mirror_writer::WriteOutcome;
 use mirrorshift_tests::cluster::slots::{AcquireOutcome, SlotNote};
 
-/// Longer than any call may take.
+/// Longer than the time limit of any call.
 const BOUND: Duration = Duration::from_secs(90);
 
 async fn take(agent: &Agent) -> Result<AcquireOutcome, ApiErrorKind> {
@@ -35,7 +35,7 @@ async fn take(agent: &Agent) -> Result<AcquireOutcome, ApiErrorKind> {
     outcome.map_err(|error| error.kind)
 }
 
-pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
+pub(crate) fn failing_api_server_is_not_flooded_with_requests(planes: &ControlPlanes) -> Result<(), Failed> {
     let mut world = World::new(planes)?;
     let agent = world.agent("n1")?;
     for (front, kind) in [
@@ -47,8 +47,8 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
         world.plane.front(front)?;
         let begun = Instant::now();
         let refused = world.run(async || take(&agent).await)?;
-        let said = refused.expect_err("no answer is a no");
-        // What it says beside, such as for how long, is the front's.
+        let said = refused.expect_err("an error refuses the slot");
+        // The rest of the message, such as the delay before a retry, is the proxy's.
         assert_eq!(
             std::mem::discriminant(&said),
             std::mem::discriminant(&kind),
@@ -60,13 +60,13 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     }
     assert!(world.absent(&["lease", "-n", "mirrorshift-system", "slot-0"])?);
 
-    // Slow is not away.
+    // A slow answer is still an answer.
     world.plane.front(Front::Slow(300))?;
     let slow = world.run(async || take(&agent).await)?;
     assert!(matches!(slow, Ok(AcquireOutcome::New(_))), "{slow:?}");
     world.plane.front(Front::Open)?;
 
-    // A token that has expired, and the one that comes in its place.
+    // A token expires, and another one replaces it.
     let good = std::fs::read_to_string(&agent.access.token)?;
     std::fs::write(&agent.access.token, format!("{}x", good.trim()))?;
     let refused = world.run(async || take(&agent).await)?;
@@ -75,7 +75,7 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     let held = world.run(async || take(&agent).await)?;
     assert!(matches!(held, Ok(AcquireOutcome::Held(_))), "{held:?}");
 
-    // An API server that goes in the middle of a watch and comes back: what was edited meanwhile is seen.
+    // The API server stops during a watch and is started again: edits in the meantime are seen.
     let now = Timestamp::UNIX_EPOCH;
     let said = report(NodePhase::Migrated, "Done.");
     let mut mirror = world.run(async || agent.mirror())?;
@@ -91,7 +91,7 @@ pub(crate) fn left_in_peace(planes: &ControlPlanes) -> Result<(), Failed> {
     let away = world.run(async || timeout(BOUND, mirror.wait_for_external_change()).await)?;
     let away = away.map(|seen| seen.map_err(|error| error.kind));
     assert!(matches!(away, Ok(Err(kind)) if kind.is_outage()), "{away:?}");
-    // What it says already it need not say again.
+    // An unchanged report is not written again.
     let written = world.run(async || mirror.apply(&said, now).await)??;
     assert_eq!(written, WriteOutcome::Nothing);
     world.plane.start(Part::ApiServer)?;

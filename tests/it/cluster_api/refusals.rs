@@ -1,6 +1,6 @@
-//! What the admission policy is to refuse, request by request, and a cluster to try it in.
+//! The requests that the admission policy must refuse, and a cluster to send them to.
 //!
-//! All requests are dry runs: admission is asked as for real ones, and nothing is left for the next.
+//! All requests are dry runs: they are admitted or refused like real ones, and change nothing for the next.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,8 @@ pub(crate) const MIRRORS: &str = "/apis/mirrorshift.dev/v1alpha1/nodemirrors";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/mirrorshift-system/leases";
 pub(crate) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
-/// An account that RBAC lets do anything to what agents write: what is refused then is refused by the admission policy.
+/// An account whose RBAC allows everything on the kinds that agents write, so that only the admission policy can
+/// refuse a request.
 const WIDE: &str = "apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: wide}
@@ -37,30 +38,30 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: wide}
 subjects: [{kind: ServiceAccount, name: mirrorshift-agent, namespace: mirrorshift-system}]
 ";
 
-/// Who asks.
+/// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum Requester {
     /// The agent of node n1.
-    One,
-    /// Whoever has a token of the agents' account that is bound to no node.
-    Nobody,
+    FirstNode,
+    /// A client whose token of the agents' account is not bound to a node.
+    Unbound,
 }
 
-/// A request that the policy refuses, and the one rule, operation and validation that refuse it.
+/// A request that the policy refuses, and the only rule, operation and validation that refuse it.
 pub(crate) struct Refused {
     pub(crate) what: &'static str,
-    pub(crate) who: Who,
+    pub(crate) who: Requester,
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) body: Value,
-    /// In `matchConstraints.resourceRules`.
+    /// The index in `matchConstraints.resourceRules`.
     pub(crate) rule: usize,
     pub(crate) operation: &'static str,
-    /// In `validations`.
+    /// The index in `validations`.
     pub(crate) validation: usize,
 }
 
-/// Writes the table, a line a request.
+/// Collects the requests.
 #[derive(Default)]
 struct Table {
     refused: Vec<Refused>,
@@ -73,15 +74,15 @@ impl Table {
         (self.rule, self.operation) = (rule, operation);
     }
 
-    fn one(&mut self, validation: usize, what: &'static str, method: &'static str, path: &str, body: Value) {
-        self.add(Who::One, validation, what, (method, path, body));
+    fn first_node(&mut self, validation: usize, what: &'static str, method: &'static str, path: &str, body: Value) {
+        self.add(Requester::FirstNode, validation, what, (method, path, body));
     }
 
-    fn nobody(&mut self, validation: usize, what: &'static str, method: &'static str, path: &str, body: Value) {
-        self.add(Who::Nobody, validation, what, (method, path, body));
+    fn unbound(&mut self, validation: usize, what: &'static str, method: &'static str, path: &str, body: Value) {
+        self.add(Requester::Unbound, validation, what, (method, path, body));
     }
 
-    fn add(&mut self, who: Who, validation: usize, what: &'static str, request: (&'static str, &str, Value)) {
+    fn add(&mut self, who: Requester, validation: usize, what: &'static str, request: (&'static str, &str, Value)) {
         let (method, path, body) = request;
         self.refused.push(Refused {
             what,
@@ -101,7 +102,7 @@ pub(crate) struct Clients {
     pub(crate) nobody: Client,
 }
 
-/// Requests as raw as they come, with a token.
+/// A client for raw requests with a token.
 fn client(world: &World, token: &str) -> Result<Client, Failed> {
     let access = world.access("raw", token)?;
     let mut config = Config::new(access.server);
@@ -115,7 +116,7 @@ fn client(world: &World, token: &str) -> Result<Client, Failed> {
     Ok(world.run(async || Client::try_from(config))??)
 }
 
-/// The answer's code and words.
+/// Returns the code and the body of the answer.
 pub(crate) async fn ask(client: &Client, method: &str, path: &str, body: &Value) -> (u16, String) {
     let kind = match method {
         "PATCH" => "application/merge-patch+json",
@@ -175,7 +176,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Two nodes, each with its object and a slot, and an event on the second.
+    /// Creates two nodes, each with its object and a slot, and an event about the second.
     pub(crate) fn new(planes: &ControlPlanes) -> Result<Self, Failed> {
         let world = World::new(planes)?;
         world.plane.apply_text(WIDE)?;
@@ -190,7 +191,7 @@ impl Scene {
                     .expect("said");
             }
         })?;
-        // What is n2's is owned by n1 here, so that one thing alone stands in the way of each request.
+        // Here n1 owns what belongs to n2, so that each request violates only one validation.
         for (slot, holder) in [("slot-0", "n1"), ("slot-1", "n2")] {
             let lease = lease(slot, holder, &reference(&one.owner));
             world.plane.apply_text(&lease.to_string())?;
@@ -214,13 +215,13 @@ impl Scene {
 
     pub(crate) async fn answer(&self, refused: &Refused) -> (u16, String) {
         let client = match refused.who {
-            Who::One => &self.clients.one,
-            Who::Nobody => &self.clients.nobody,
+            Requester::FirstNode => &self.clients.one,
+            Requester::Unbound => &self.clients.nobody,
         };
         ask(client, refused.method, &refused.path, &refused.body).await
     }
 
-    /// All that the policy is to refuse.
+    /// Returns all requests that the policy must refuse.
     pub(crate) fn refused(&self) -> Vec<Refused> {
         let (one, two) = (reference(&self.one), reference(&self.two));
         let stale = reference(&NodeIdentity {
@@ -233,7 +234,7 @@ impl Scene {
         let said = json!({ "status": { "message": "All is well." } });
         let slot = |name: &str, node: &str, owners: &Value| lease(name, node, owners);
         let none = Value::Null;
-        // What is there with a label more, as an update must send all of it.
+        // An update must contain the whole object, here with an additional label.
         let there = |path: &str| -> Value {
             let there = self.world.plane.kubectl(&["get", "--raw", path]).expect("kubectl");
             let mut object: Value = serde_json::from_str(&there.stdout).expect("an object");
@@ -248,21 +249,21 @@ impl Scene {
 
         let mut table = Table::default();
         table.rule(0, "CREATE");
-        table.nobody(0, "make an object, unbound", "POST", MIRRORS, mirror("n9", &one));
-        table.one(1, "make another's object", "POST", MIRRORS, mirror("n9", &one));
+        table.unbound(0, "make an object, unbound", "POST", MIRRORS, mirror("n9", &one));
+        table.first_node(1, "make another's object", "POST", MIRRORS, mirror("n9", &one));
         table.rule(0, "UPDATE");
-        table.one(1, "patch another's object", "PATCH", &mirror_2, label.clone());
-        table.one(1, "update another's object", "PUT", &mirror_2, whole.0.clone());
-        table.one(1, "patch another's status", "PATCH", &status_2, said);
-        table.one(1, "update another's status", "PUT", &status_2, whole.0);
-        table.one(
+        table.first_node(1, "patch another's object", "PATCH", &mirror_2, label.clone());
+        table.first_node(1, "update another's object", "PUT", &mirror_2, whole.0.clone());
+        table.first_node(1, "patch another's status", "PATCH", &status_2, said);
+        table.first_node(1, "update another's status", "PUT", &status_2, whole.0);
+        table.first_node(
             2,
             "give the own object to another Node",
             "PATCH",
             &mirror_1,
             owners(&two),
         );
-        table.one(
+        table.first_node(
             2,
             "give the own object to the Node that was",
             "PATCH",
@@ -270,27 +271,27 @@ impl Scene {
             owners(&stale),
         );
         table.rule(0, "DELETE");
-        table.one(1, "delete another's object", "DELETE", &mirror_2, none.clone());
-        table.one(1, "delete all objects", "DELETE", MIRRORS, none.clone());
+        table.first_node(1, "delete another's object", "DELETE", &mirror_2, none.clone());
+        table.first_node(1, "delete all objects", "DELETE", MIRRORS, none.clone());
         table.rule(1, "CREATE");
-        table.nobody(0, "make a slot, unbound", "POST", LEASES, slot("slot-2", "n1", &one));
-        table.one(3, "make any Lease", "POST", LEASES, slot("leader-2", "n1", &one));
-        table.one(4, "make another's slot", "POST", LEASES, slot("slot-2", "n2", &one));
-        table.one(
+        table.unbound(0, "make a slot, unbound", "POST", LEASES, slot("slot-2", "n1", &one));
+        table.first_node(3, "make any Lease", "POST", LEASES, slot("leader-2", "n1", &one));
+        table.first_node(4, "make another's slot", "POST", LEASES, slot("slot-2", "n2", &one));
+        table.first_node(
             5,
             "make a slot of no Node",
             "POST",
             LEASES,
             slot("slot-2", "n1", &json!([])),
         );
-        table.one(
+        table.first_node(
             5,
             "make a slot of another Node",
             "POST",
             LEASES,
             slot("slot-2", "n1", &two),
         );
-        table.one(
+        table.first_node(
             5,
             "make a slot of the Node that was",
             "POST",
@@ -298,24 +299,24 @@ impl Scene {
             slot("slot-2", "n1", &stale),
         );
         table.rule(1, "UPDATE");
-        table.one(4, "take over a slot", "PATCH", &slot_2, holder("n1"));
-        table.one(4, "hand a slot on", "PATCH", &slot_1, holder("n2"));
-        table.one(4, "write at another's slot", "PATCH", &slot_2, label.clone());
-        table.one(4, "update another's slot", "PUT", &slot_2, whole.1);
-        table.one(5, "make a slot outlive its Node", "PATCH", &slot_1, owners(&none));
+        table.first_node(4, "take over a slot", "PATCH", &slot_2, holder("n1"));
+        table.first_node(4, "hand a slot on", "PATCH", &slot_1, holder("n2"));
+        table.first_node(4, "write at another's slot", "PATCH", &slot_2, label.clone());
+        table.first_node(4, "update another's slot", "PUT", &slot_2, whole.1);
+        table.first_node(5, "make a slot outlive its Node", "PATCH", &slot_1, owners(&none));
         table.rule(1, "DELETE");
-        table.one(4, "free another's slot", "DELETE", &slot_2, none.clone());
-        table.one(4, "free all slots", "DELETE", LEASES, none);
+        table.first_node(4, "free another's slot", "DELETE", &slot_2, none.clone());
+        table.first_node(4, "free all slots", "DELETE", LEASES, none);
         table.rule(2, "CREATE");
-        // Of a Node without a name, as the token has none.
-        table.nobody(0, "tell, unbound", "POST", EVENTS, event("e2", ""));
-        table.one(6, "tell of another", "POST", EVENTS, event("e2", "n2"));
+        // The token has no node name, and neither has the event.
+        table.unbound(0, "tell, unbound", "POST", EVENTS, event("e2", ""));
+        table.first_node(6, "tell of another", "POST", EVENTS, event("e2", "n2"));
         table.rule(2, "UPDATE");
-        table.one(6, "tell otherwise of another", "PATCH", &of(EVENTS, "e1"), label);
+        table.first_node(6, "tell otherwise of another", "PATCH", &of(EVENTS, "e1"), label);
         table.refused
     }
 
-    /// Changes the policy, and waits until a request that it refused is let through.
+    /// Changes the policy, and waits until a request that it refused is admitted.
     pub(crate) fn until_let_through(
         &self,
         patch: &Value,
@@ -339,7 +340,7 @@ impl Scene {
         Ok(concerned.len())
     }
 
-    /// Asks until the answer is as wanted.
+    /// Repeats the request until the answer is as expected.
     pub(crate) fn until_answer(&self, refused: &Refused, wanted: impl Fn(u16) -> bool) -> Result<(), Failed> {
         let begun = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! A control plane with the project's manifests applied, Nodes of no machine, and agents' tokens.
+//! A control plane with the project's manifests, simulated Nodes, and agents' tokens.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,7 +28,7 @@ pub(crate) struct World {
     runtime: Runtime,
 }
 
-/// What one node's agent has in its pod.
+/// The data of one node's agent.
 #[derive(Clone)]
 pub(crate) struct Agent {
     pub(crate) access: InClusterConfig,
@@ -36,7 +36,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// A client of its own, as each agent has.
+    /// Returns a new client, as each agent has.
     pub(crate) fn cluster(&self) -> ApiClient {
         ApiClient::new(&self.access, CallLimits::default()).expect("a client")
     }
@@ -56,7 +56,7 @@ impl Agent {
 }
 
 impl World {
-    /// The manifests, in force, and no Node.
+    /// Starts a cluster with the manifests and without Nodes.
     pub(crate) fn new(planes: &ControlPlanes) -> io::Result<Self> {
         let plane = planes.up(&ControlOptions {
             controllers: true,
@@ -73,7 +73,8 @@ impl World {
             folder: tempfile::tempdir()?,
             runtime: Builder::new_current_thread().enable_all().build()?,
         };
-        // A policy is in force a moment after it was made: whatever it forbids is refused then. Nobody's token is bound here.
+        // An admission policy takes effect a moment after it was created. This token is not bound to a node, so the
+        // policy refuses its requests.
         let unbound = world.token(&[])?;
         let lease = format!(
             "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: slot-0, namespace: {NAMESPACE}}}\nspec: {{}}\n"
@@ -86,7 +87,7 @@ impl World {
         Ok(world)
     }
 
-    /// A Node of this name, new or as it is.
+    /// Creates a Node with this name, or returns the existing one.
     pub(crate) fn node(&self, name: &str) -> io::Result<NodeIdentity> {
         self.plane
             .apply_text(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n"))?;
@@ -98,7 +99,7 @@ impl World {
         })
     }
 
-    /// Its agent, with a token that is bound to it.
+    /// Returns the node's agent, with a token that is bound to the node.
     pub(crate) fn agent(&self, name: &str) -> io::Result<Agent> {
         let owner = self.node(name)?;
         let token = self.token(&[
@@ -107,7 +108,7 @@ impl World {
             &format!("--bound-object-uid={}", owner.uid),
         ])?;
         let access = self.access(name, &token)?;
-        // What the agent makes of its token is what the cluster says of the Node.
+        // The node identity in the token must match the Node in the cluster.
         assert_eq!(
             NodeIdentity::of_token(&access.token, name).expect("a bound token"),
             owner
@@ -115,7 +116,7 @@ impl World {
         Ok(Agent { access, owner })
     }
 
-    /// A pod's folder with a token.
+    /// Creates the files of a pod with a token.
     pub(crate) fn access(&self, name: &str, token: &str) -> io::Result<InClusterConfig> {
         let folder = self.folder.path().join(name);
         std::fs::create_dir_all(&folder)?;
@@ -124,14 +125,14 @@ impl World {
         InClusterConfig::of_pod("10.96.0.1", "443", &folder).map_err(io::Error::other)
     }
 
-    /// A token of the agents' account.
+    /// Returns a token of the agents' account.
     pub(crate) fn token(&self, bound: &[&str]) -> io::Result<String> {
         let create = ["create", "token", AGENT, "-n", NAMESPACE];
         let arguments: Vec<&str> = create.iter().chain(bound).copied().collect();
         Ok(self.plane.kubectl(&arguments)?.ok()?.stdout.trim().to_owned())
     }
 
-    /// An object, or a list, as JSON.
+    /// Returns an object or a list as JSON.
     pub(crate) fn get(&self, what: &[&str]) -> io::Result<Value> {
         let arguments: Vec<&str> = ["get", "-o", "json"].iter().chain(what).copied().collect();
         Ok(serde_json::from_str(&self.plane.kubectl(&arguments)?.ok()?.stdout)?)
@@ -143,15 +144,16 @@ impl World {
         Ok(self.plane.kubectl(&arguments)?.ok()?.stdout.is_empty())
     }
 
-    /// Runs as a program of the cluster's network would, on one thread.
+    /// Runs `work` on one thread in the cluster's network.
     pub(crate) fn run<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> io::Result<T> {
-        // Connections stay with the runtime, whichever thread runs it.
+        // Connections belong to the runtime, whichever thread runs it.
         self.plane.inside(|| self.runtime.block_on(work()))
     }
 
-    /// How often agents asked for what since a mark, as `verb resource`; a watch counts when it begins.
+    /// Returns the number of the agents' requests since a mark, by `verb resource`; a watch is counted when it
+    /// begins.
     pub(crate) fn asked(&self, mark: Mark) -> io::Result<BTreeMap<String, usize>> {
-        // The log is written a moment after the answer.
+        // The audit log is written a moment after the answer.
         sleep(Duration::from_millis(300));
         let mut counts = BTreeMap::new();
         let by = format!("system:serviceaccount:{NAMESPACE}:{AGENT}");
@@ -168,7 +170,7 @@ impl World {
     }
 }
 
-/// Asks again and again.
+/// Repeats the check until it succeeds.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
@@ -180,7 +182,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> 
     Err(io::Error::other(what.to_owned()))
 }
 
-/// What was asked for, in few words.
+/// The number of requests in a short form.
 pub(crate) fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
     expected
         .into_iter()
@@ -188,7 +190,7 @@ pub(crate) fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<S
         .collect()
 }
 
-/// A merge patch that sets one field of the status.
+/// Returns a merge patch that sets one field of the status.
 pub(crate) fn status_patch(field: &str, value: &str) -> String {
     json!({ "status": { field: value } }).to_string()
 }

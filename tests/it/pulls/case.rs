@@ -1,4 +1,5 @@
-//! A case: the folder of a node's files, the world around it, and what is pulled. A new case is files and no Rust.
+//! A case: the folder with a node's files, the registries around it, and the images to pull. A new case needs no
+//! Rust.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,43 +8,42 @@ use std::path::{Path, PathBuf};
 use mirrorshift_tests::lab::{Behaviour, Cert, Files, Guard, Host, Image, Login, Scene, Wire, by_digest};
 use serde::Deserialize;
 
-/// The release lines that a case runs on unless it says otherwise.
+/// The release lines of a case that specifies none.
 pub(crate) const LINES: [&str; 4] = ["1.6", "1.7", "2.1", "2.4"];
-/// Those that an `odd` case runs on beside them.
+/// The release lines that an `odd` case runs on in addition.
 pub(crate) const ODD: [&str; 2] = ["2.2", "2.3"];
 
-/// What a case says of itself: `case.toml`.
+/// The contents of `case.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
-    /// What it shows, for people.
+    /// One sentence about the case, for people.
     #[serde(rename = "about")]
     _about: String,
-    /// What it covers, in words of [`super::covered::FEATURES`].
+    /// The covered features, from [`super::covered::FEATURES`].
     pub(crate) covers: Vec<String>,
     /// Release lines.
     on: Option<Vec<String>>,
-    /// Whether it runs on [`ODD`] too.
+    /// Runs the case also on [`ODD`].
     #[serde(default)]
     odd: bool,
-    /// What planning comes to: `migrated`, `empty`, or `refused: REASON`.
+    /// The expected result of planning: `migrated`, `empty`, or `refused: REASON`.
     pub(crate) plan: String,
-    /// `--policy`: a path from the case's folder.
+    /// `--policy`: a path in the case's folder.
     policy: Option<PathBuf>,
-    /// `--wildcard`.
     wildcard: Option<String>,
-    /// `--mirror`, each.
+    /// Each value of `--mirror`.
     #[serde(default)]
     mirror: Vec<String>,
-    /// Why pulls differ from those before; nothing where they are the same.
+    /// The reason why the pulls differ from those before; none if they are equal.
     pub(crate) differs: Option<Differs>,
-    /// Hosts beside the usual upstreams, or instead of one of them, each with how it behaves: see [`host`].
+    /// Hosts in addition to the usual upstreams, or instead of one of them, each with its behaviour: see [`host`].
     #[serde(default)]
     hosts: BTreeMap<String, String>,
-    /// What `configs.<host>.auth` of the files holds, as `user:password`, or `:token` for an identity token.
+    /// The logins in `configs.<host>.auth` of the files, as `user:password`, or `:token` for an identity token.
     #[serde(default)]
     logins: BTreeMap<String, String>,
-    /// What is pulled, in order.
+    /// The images to pull, in order.
     pull: Vec<Pull>,
     #[serde(skip)]
     pub(crate) name: String,
@@ -51,38 +51,36 @@ pub(crate) struct Case {
     folder: PathBuf,
 }
 
-/// Why pulls differ from those before.
+/// The reason why pulls differ from those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Differs {
-    /// The operator asks for it.
-    Asked,
-    /// Nobody asks for it and it cannot be helped, as `about` says.
-    Known,
+    /// The operator requests the difference.
+    Requested,
+    /// The difference cannot be avoided, as `about` explains.
+    Unavoidable,
 }
 
-/// One pull.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pull {
-    /// The image.
     image: String,
-    /// Pull it by the digest that the lab's registries have for it.
+    /// Pulls it by the digest that the lab's registries have for it.
     #[serde(default)]
     digest: bool,
-    /// kubelet's pull secret, as `user:password`.
+    /// The kubelet's pull secret, as `user:password`.
     secret: Option<String>,
-    /// The registry that the secret is for.
+    /// The registry of the secret.
     secret_for: Option<String>,
-    /// The hosts that must be asked for the manifest in the end, in order, whatever the model says. Those that a version
-    /// asks otherwise are left to the model.
-    pub(crate) asked: Option<Vec<String>>,
-    /// The same for layers.
+    /// The hosts that must be contacted for the manifest, in order, whatever the model predicts. Other requests of a
+    /// release are left to the model.
+    pub(crate) contacted: Option<Vec<String>>,
+    /// Like `contacted`, for layers.
     pub(crate) layers: Option<Vec<String>>,
 }
 
 impl Case {
-    /// The case in a folder.
+    /// Reads the case in a folder.
     pub(crate) fn read(folder: &Path) -> Result<Self, String> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = fs::read_to_string(folder.join("case.toml")).map_err(|error| format!("{name}: {error}"))?;
@@ -92,7 +90,7 @@ impl Case {
         Ok(case)
     }
 
-    /// Every case below a folder of this package, by name.
+    /// Reads every case in a folder of this package, sorted by name.
     pub(crate) fn all(folder: &str) -> Result<Vec<Self>, String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -101,7 +99,7 @@ impl Case {
         paths.iter().map(|path| Self::read(path)).collect()
     }
 
-    /// The release lines it runs on.
+    /// Returns the release lines that it runs on.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = self.on.clone().unwrap_or_else(|| LINES.map(str::to_owned).to_vec());
         if self.odd {
@@ -110,7 +108,7 @@ impl Case {
         lines
     }
 
-    /// A folder of the node's files, `before` for one; nothing when the case has no such folder.
+    /// Returns a folder of the node's files, such as `before`; `None` if the case has no such folder.
     pub(crate) fn files(&self, folder: &str) -> Result<Option<Files>, String> {
         let root = self.folder.join(folder);
         if !root.is_dir() {
@@ -121,7 +119,7 @@ impl Case {
         Ok(Some(files))
     }
 
-    /// What its operator types behind `migrate`.
+    /// Returns the arguments of `migrate`.
     pub(crate) fn wishes(&self) -> Vec<String> {
         let policy = self.policy.iter().map(|path| self.folder.join(path));
         let policy = policy.map(|path| format!("--policy={}", path.display()));
@@ -130,7 +128,7 @@ impl Case {
         policy.chain(mirrors).chain(wildcard).collect()
     }
 
-    /// The world around the node.
+    /// Returns the registries around the node.
     pub(crate) fn scene(&self) -> Result<Scene, String> {
         self.hosts.iter().try_fold(Scene::upstreams(), |scene, (name, words)| {
             let host = host(name, words).ok_or_else(|| format!("{}: host `{name}`: `{words}`", self.name))?;
@@ -138,14 +136,14 @@ impl Case {
         })
     }
 
-    /// The logins that the files hold, by key of `configs`.
+    /// Returns the logins in the files, by key of `configs`.
     pub(crate) fn logins(&self) -> Result<BTreeMap<String, Login>, String> {
         let read = |(host, text): (&String, &String)| Some((host.clone(), login(text)?));
         let logins: Option<_> = self.logins.iter().map(read).collect();
         logins.ok_or_else(|| format!("{}: a login is `user:password`", self.name))
     }
 
-    /// What is pulled, each with the image as the lab takes it.
+    /// Returns the pulls, each with the image of the lab.
     pub(crate) fn pulls(&self) -> Result<Vec<(Pull, Image)>, String> {
         let read = |pull: &Pull| {
             let reference = if pull.digest {
@@ -165,9 +163,9 @@ impl Case {
     }
 }
 
-/// A host from a wire (`http`, `https`, `private` for TLS by an authority that only files make known, `self-signed`) and
-/// words: a status (`404`), `dead`, `hangs`, `slow=MILLISECONDS`, `basic=USER:PASSWORD`, `token`, `token=USER:PASSWORD`,
-/// `identity=TOKEN`, `client-cert`.
+/// Parses a host: the protocol (`http`, `https`, `private` for TLS by an authority that only the files name,
+/// `self-signed`) and its behaviour: a status (`404`), `dead`, `hangs`, `slow=MILLISECONDS`, `basic=USER:PASSWORD`,
+/// `token`, `token=USER:PASSWORD`, `identity=TOKEN`, `client-cert`.
 fn host(name: &str, words: &str) -> Option<Host> {
     let mut words = words.split_whitespace();
     let mut host = Host::http(name);

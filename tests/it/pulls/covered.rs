@@ -1,4 +1,4 @@
-//! What the cases must cover, and whether they do: tests of the test data.
+//! Checks that the cases cover every feature, and that each case is valid.
 
 use std::collections::BTreeSet;
 
@@ -6,21 +6,21 @@ use mirrorshift_plan::RefusalReason;
 
 use crate::case::{Case, Differs, LINES, ODD};
 
-/// Cases compared on each of [`LINES`], at least.
+/// The minimum number of cases that are compared on each of [`LINES`].
 const LEAST: usize = 60;
-/// Cases compared on each of [`ODD`], at least.
+/// The minimum number of cases that are compared on each of [`ODD`].
 const LEAST_ODD: usize = 12;
 
-/// Words for `covers`; each occurs in some case.
+/// The values of `covers`; each must occur in a case.
 pub(crate) const FEATURES: &[&str] = &[
     "docker.io by each of its names",
-    "wildcard alone",
-    "wildcard beside named registries",
-    "wildcard beside an empty list",
+    "only a wildcard",
+    "wildcard with named registries",
+    "wildcard with an empty list",
     "wildcard's own host",
     "wildcard with several endpoints",
     "registry on the node",
-    "named mirror alone",
+    "only a named mirror",
     "upstream first",
     "upstream in the middle",
     "upstream last",
@@ -38,7 +38,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "endpoint with a lone slash",
     "endpoint in upper case",
     "endpoint twice",
-    "endpoint that is no URL",
+    "endpoint that is not a URL",
     "endpoint with a user",
     "endpoint with a query",
     "endpoint of another scheme",
@@ -46,7 +46,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "key that never matches",
     "private CA of a mirror",
     "private CA of an upstream",
-    "private CA beside a wildcard",
+    "private CA with a wildcard",
     "client certificate",
     "bad certificate file",
     "skip_verify",
@@ -59,7 +59,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "auths by URL",
     "pull secret",
     "pull secret for one server",
-    "auth beside config_path",
+    "auth with config_path",
     "headers",
     "drop-in by glob",
     "drop-in by relative path",
@@ -70,13 +70,13 @@ pub(crate) const FEATURES: &[&str] = &[
     "schema 4",
     "no schema",
     "new names in an old schema",
-    "dormant settings",
+    "inactive settings",
     "stale certs.d",
     "stale _default",
     "stale host_port_ folder",
     "stale folder of certificates",
     "both settings",
-    "dead mirror",
+    "mirror that is down",
     "slow mirror",
     "mirror that hangs",
     "404",
@@ -85,7 +85,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "429",
     "500",
     "503",
-    "404 from everybody",
+    "404 from every host",
     "list in config_path",
     "certs.d in force",
     "broken hosts.toml",
@@ -104,20 +104,20 @@ pub(crate) const FEATURES: &[&str] = &[
     "comments",
     "CRLF",
     "tabs",
-    "TOML spelled otherwise",
+    "TOML in another notation",
     "keys in another case",
-    "keys that nobody knows",
+    "unknown keys",
     "byte order mark",
     "refused",
 ];
 
-/// Every case can be read, says what it covers in known words, and plans to something that exists.
+/// Checks that every case can be read, covers known features, and has a possible result of planning.
 pub(crate) fn sound(cases: &[Case], wrong: &[Case]) -> Result<(), String> {
     let mut covered = BTreeSet::new();
     for case in cases {
         let unknown = case.covers.iter().find(|word| !FEATURES.contains(&word.as_str()));
         if let Some(word) = unknown {
-            return Err(format!("{}: nobody knows `{word}`", case.name));
+            return Err(format!("{}: there is no feature `{word}`", case.name));
         }
         covered.extend(case.covers.iter().map(String::as_str));
     }
@@ -143,7 +143,7 @@ fn readable(case: &Case) -> Result<(), String> {
         None => ["migrated", "empty"].contains(&case.plan.as_str()),
     };
     if !known {
-        return Err(format!("{name}: no plan comes to `{}`", case.plan));
+        return Err(format!("{name}: planning has no result `{}`", case.plan));
     }
     let no_line = |line: &&String| !LINES.contains(&line.as_str()) && !ODD.contains(&line.as_str());
     if let Some(line) = case.lines().iter().find(no_line) {
@@ -156,20 +156,21 @@ fn readable(case: &Case) -> Result<(), String> {
     if pulls.is_empty() {
         return Err(format!("{name}: nothing is pulled"));
     }
-    // Otherwise nobody but the model would say whether it is the difference that was asked for.
-    if case.differs.is_some() && pulls.iter().any(|(pull, _)| pull.asked.is_none()) {
+    // Otherwise only the model would determine whether the difference is the requested one.
+    if case.differs.is_some() && pulls.iter().any(|(pull, _)| pull.contacted.is_none()) {
         return Err(format!(
-            "{name}: pulls differ, and the case does not say who should be asked"
+            "{name}: pulls differ, and the case does not specify the contacted hosts"
         ));
     }
-    let asked = case.differs == Some(Differs::Asked);
-    if asked && case.wishes().is_empty() || case.differs == Some(Differs::Known) && !case.wishes().is_empty() {
-        return Err(format!("{name}: differs otherwise than it says"));
+    let requested = case.differs == Some(Differs::Requested);
+    if requested && case.wishes().is_empty() || case.differs == Some(Differs::Unavoidable) && !case.wishes().is_empty()
+    {
+        return Err(format!("{name}: the kind of difference is wrong"));
     }
     Ok(())
 }
 
-/// Enough cases on each release line, refusals not counted.
+/// Checks that there are enough cases on each release line, without refusals.
 pub(crate) fn enough(cases: &[Case]) -> Result<(), String> {
     for (lines, least) in [(LINES.as_slice(), LEAST), (ODD.as_slice(), LEAST_ODD)] {
         for line in lines {

@@ -1,60 +1,61 @@
-//! What a route means for the registries of a scene: who must see which request, in order.
+//! Derives the expected requests from a route: which registry of a scene must receive which request, in order.
 //!
-//! A pull looks a tag up at the hosts that resolve (a digest at those that pull), then fetches the manifest by digest and
-//! the blobs from all hosts, each time from the first that gives it (`Resolve` and `Fetch` of core/remotes/docker).
+//! A pull resolves a tag at the hosts with the capability `resolve` (a digest at those with `pull`), then fetches the
+//! manifest by digest and the blobs from all hosts, each from the first that has it (`Resolve` and `Fetch` of
+//! core/remotes/docker).
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mirrorshift_containerd::{Config, Image as Reference, RegistryHost, Route, Scheme, Tree};
-use mirrorshift_tests::lab::{Asked, Behaviour, Cert, Guard, Host, Image, Login, Pki, Scene, Wire, by_digest};
+use mirrorshift_tests::lab::{Behaviour, Cert, Guard, Host, Image, Login, Pki, RequestSummary, Scene, Wire, by_digest};
 
-/// What the hosts of a case are like, and what the node knows of them.
+/// The hosts of a case, and what the node knows of them.
 pub(crate) struct World<'w> {
     pub(crate) scene: &'w Scene,
     pub(crate) logins: &'w BTreeMap<String, Login>,
     pub(crate) pki: &'w Pki,
 }
 
-/// Everything that the registries of a scene must see of one pull.
+/// The requests that the registries of a scene must receive in one pull.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    /// Of the manifest by tag.
-    pub(crate) tag: Vec<Asked>,
-    /// Of the manifest by digest.
-    pub(crate) digest: Vec<Asked>,
-    /// Of each blob, with the path up to the digest.
-    pub(crate) blob: Vec<Asked>,
-    /// TLS attempts that come to nothing.
-    pub(crate) handshakes: Vec<Asked>,
-    /// Hosts whose token server is asked, each with the login that it is shown at last.
+    /// For the manifest by tag.
+    pub(crate) tag: Vec<RequestSummary>,
+    /// For the manifest by digest.
+    pub(crate) digest: Vec<RequestSummary>,
+    /// For each blob, with the path up to the digest.
+    pub(crate) blob: Vec<RequestSummary>,
+    /// TLS attempts that fail.
+    pub(crate) handshakes: Vec<RequestSummary>,
+    /// The hosts whose token server is contacted, each with the last login that it receives.
     pub(crate) tokens: BTreeMap<String, Option<String>>,
-    /// Whether the image arrives.
+    /// True if the pull succeeds.
     pub(crate) pulled: bool,
 }
 
-/// A request that was challenged and then repeated with an answer to the challenge is one request with that answer.
-pub(crate) fn settled(asked: Vec<Asked>) -> Vec<Asked> {
-    let mut settled: Vec<Asked> = Vec::new();
-    for asked in asked {
-        let bare = |asked: &Asked| Asked {
+/// Merges a request that was challenged with its repetition, which has the answer to the challenge.
+pub(crate) fn settled(sent: Vec<RequestSummary>) -> Vec<RequestSummary> {
+    let mut settled: Vec<RequestSummary> = Vec::new();
+    for sent in sent {
+        let bare = |sent: &RequestSummary| RequestSummary {
             authorization: None,
-            ..asked.clone()
+            ..sent.clone()
         };
         match settled.last_mut() {
-            Some(last) if bare(last) == bare(&asked) => {
-                if asked.authorization.is_some() {
-                    *last = asked;
+            Some(last) if bare(last) == bare(&sent) => {
+                if sent.authorization.is_some() {
+                    *last = sent;
                 }
             }
-            _ => settled.push(asked),
+            _ => settled.push(sent),
         }
     }
     settled
 }
 
-/// One image on its way.
+/// A pull in progress.
 pub(crate) struct Pulling<'p> {
     pub(crate) world: &'p World<'p>,
     pub(crate) config: &'p Config,
@@ -63,33 +64,33 @@ pub(crate) struct Pulling<'p> {
     pub(crate) reference: Reference,
 }
 
-/// What trying one host came to.
-enum Tried {
-    /// It gave what was asked for.
+/// The result of trying one host.
+enum TryResult {
+    /// The host had what was requested.
     Given,
-    /// It did not, and the next one is tried.
+    /// The host did not have it, and the next host is tried.
     Passed,
-    /// It never answered, until containerd gave the pull up.
+    /// The host never answered, until containerd ended the pull.
     Stuck,
 }
 
-/// What TLS with a host came to.
+/// The result of a TLS handshake with a host.
 enum Greeting {
-    /// Nobody is there.
+    /// The host does not listen.
     Nobody,
-    /// The host speaks plain HTTP.
+    /// The host uses plain HTTP.
     Plain,
     /// Client and host do not trust each other.
     Distrusted,
-    /// A connection.
+    /// The handshake succeeded.
     Spoken,
 }
 
 impl Pulling<'_> {
-    /// What the registries must see of it.
+    /// Returns the expected requests.
     pub(crate) fn expected(&self) -> Expected {
         let mut expected = Expected::default();
-        let Route::Hosts(asks) = self.config.route(self.tree, &self.reference.registry) else {
+        let Route::Hosts(hosts) = self.config.route(self.tree, &self.reference.registry) else {
             return expected;
         };
         let Reference {
@@ -107,76 +108,90 @@ impl Pulling<'_> {
         };
         let manifest = format!("manifests/{}", digest.clone().unwrap_or_else(of_name));
         let found = if digest.is_some() {
-            let (asked, found) = self.walk(asks.iter().filter(|ask| ask.pulls), &manifest, &mut expected);
-            expected.digest = asked;
+            let (sent, found) = self.walk(
+                hosts.iter().filter(|registry_host| registry_host.pulls),
+                &manifest,
+                &mut expected,
+            );
+            expected.digest = sent;
             found
         } else {
-            let resolving = asks.iter().filter(|ask| ask.pulls && ask.resolves);
+            let resolving = hosts
+                .iter()
+                .filter(|registry_host| registry_host.pulls && registry_host.resolves);
             let by_tag = format!("manifests/{}", tag.as_deref().unwrap_or_default());
-            let (asked, found) = self.walk(resolving, &by_tag, &mut expected);
-            expected.tag = asked;
+            let (sent, found) = self.walk(resolving, &by_tag, &mut expected);
+            expected.tag = sent;
             found
         };
         if !found {
             return expected;
         }
-        let (asked, found) = self.walk(asks.iter(), &manifest, &mut expected);
-        expected.digest.extend(asked);
+        let (sent, found) = self.walk(hosts.iter(), &manifest, &mut expected);
+        expected.digest.extend(sent);
         expected.digest = settled(std::mem::take(&mut expected.digest));
         if found {
-            let (asked, found) = self.walk(asks.iter(), "blobs/", &mut expected);
-            (expected.blob, expected.pulled) = (asked, found);
+            let (sent, found) = self.walk(hosts.iter(), "blobs/", &mut expected);
+            (expected.blob, expected.pulled) = (sent, found);
         }
         expected
     }
 
-    /// Asks one host after the other until one gives it.
+    /// Tries one host after the other until one has the thing.
     fn walk<'a>(
         &self,
-        asks: impl Iterator<Item = &'a RegistryHost>,
+        hosts: impl Iterator<Item = &'a RegistryHost>,
         thing: &str,
         expected: &mut Expected,
-    ) -> (Vec<Asked>, bool) {
-        let mut asked = Vec::new();
-        for ask in asks {
-            match self.ask(ask, thing, &mut asked, expected) {
-                Tried::Given => return (settled(asked), true),
-                Tried::Passed => {}
-                Tried::Stuck => break,
+    ) -> (Vec<RequestSummary>, bool) {
+        let mut sent = Vec::new();
+        for registry_host in hosts {
+            match self.ask(registry_host, thing, &mut sent, expected) {
+                TryResult::Given => return (settled(sent), true),
+                TryResult::Passed => {}
+                TryResult::Stuck => break,
             }
         }
-        (settled(asked), false)
+        (settled(sent), false)
     }
 
-    fn ask(&self, ask: &RegistryHost, thing: &str, asked: &mut Vec<Asked>, expected: &mut Expected) -> Tried {
-        match ask.scheme {
-            Scheme::Http => self.request(ask, "http", thing, asked, expected),
-            Scheme::Https | Scheme::HttpsThenHttp => match self.greet(ask, expected) {
-                Greeting::Spoken => self.request(ask, "https", thing, asked, expected),
-                // Without a port HTTPS and HTTP go to different ports, so a refused connection tells nothing of the other.
-                Greeting::Plain if ask.scheme == Scheme::HttpsThenHttp => {
-                    self.request(ask, "http", thing, asked, expected)
+    fn ask(
+        &self,
+        registry_host: &RegistryHost,
+        thing: &str,
+        sent: &mut Vec<RequestSummary>,
+        expected: &mut Expected,
+    ) -> TryResult {
+        match registry_host.scheme {
+            Scheme::Http => self.request(registry_host, "http", thing, sent, expected),
+            Scheme::Https | Scheme::HttpsThenHttp => match self.greet(registry_host, expected) {
+                Greeting::Spoken => self.request(registry_host, "https", thing, sent, expected),
+                // Without a port HTTPS and HTTP use different ports, so a refused connection does not show whether
+                // the other works.
+                Greeting::Plain if registry_host.scheme == Scheme::HttpsThenHttp => {
+                    self.request(registry_host, "http", thing, sent, expected)
                 }
-                Greeting::Nobody if ask.scheme == Scheme::HttpsThenHttp && !has_port(&ask.host) => {
-                    self.request(ask, "http", thing, asked, expected)
+                Greeting::Nobody if registry_host.scheme == Scheme::HttpsThenHttp && !has_port(&registry_host.host) => {
+                    self.request(registry_host, "http", thing, sent, expected)
                 }
-                _ => Tried::Passed,
+                _ => TryResult::Passed,
             },
         }
     }
 
-    fn greet(&self, ask: &RegistryHost, expected: &mut Expected) -> Greeting {
-        let at = endpoint(&ask.host, 443);
+    fn greet(&self, registry_host: &RegistryHost, expected: &mut Expected) -> Greeting {
+        let at = endpoint(&registry_host.host, 443);
         let Some(host) = self.listening(&at) else {
             return Greeting::Nobody;
         };
         let names_authority = |pem: &str| {
-            ask.tls
+            registry_host
+                .tls
                 .ca
                 .iter()
                 .any(|path| self.tree.file(path).is_some_and(|file| holds(file, pem)))
         };
-        let trusted = ask.tls.skip_verify
+        let trusted = registry_host.tls.skip_verify
             || match host.wire {
                 Wire::Http | Wire::Tls(Cert::SelfSigned) => false,
                 Wire::Tls(Cert::Trusted) => true,
@@ -185,8 +200,8 @@ impl Pulling<'_> {
         if trusted && host.wire != Wire::Http {
             return Greeting::Spoken;
         }
-        let attempt = Asked {
-            sni: sni(&ask.host),
+        let attempt = RequestSummary {
+            sni: sni(&registry_host.host),
             ..blank(&at, "tls")
         };
         if !expected.handshakes.contains(&attempt) {
@@ -201,59 +216,65 @@ impl Pulling<'_> {
 
     fn request(
         &self,
-        ask: &RegistryHost,
+        registry_host: &RegistryHost,
         scheme: &str,
         thing: &str,
-        asked: &mut Vec<Asked>,
+        sent: &mut Vec<RequestSummary>,
         expected: &mut Expected,
-    ) -> Tried {
+    ) -> TryResult {
         let secure = scheme == "https";
-        let at = endpoint(&ask.host, if secure { 443 } else { 80 });
+        let at = endpoint(&registry_host.host, if secure { 443 } else { 80 });
         let Some(host) = self.listening(&at) else {
-            return Tried::Passed;
+            return TryResult::Passed;
         };
         let (given, authorization) = if (host.wire == Wire::Http) == secure {
             (false, None)
         } else {
-            self.answer(ask, host, secure, expected)
+            self.answer(registry_host, host, secure, expected)
         };
-        let mut headers: Vec<(String, String)> = [&ask.headers, &self.config.registry.headers]
+        let mut headers: Vec<(String, String)> = [&registry_host.headers, &self.config.registry.headers]
             .iter()
             .flat_map(|headers| headers.reveal())
             .flat_map(|(name, values)| values.iter().map(|value| (name.to_ascii_lowercase(), value.clone())))
             .collect();
         headers.sort();
-        asked.push(Asked {
-            sni: if secure { sni(&ask.host) } else { None },
-            host: ask.host.clone(),
-            path: format!("{}/{}/{thing}", ask.path, self.reference.repository),
-            query: ask
+        sent.push(RequestSummary {
+            sni: if secure { sni(&registry_host.host) } else { None },
+            host: registry_host.host.clone(),
+            path: format!("{}/{}/{thing}", registry_host.path, self.reference.repository),
+            query: registry_host
                 .namespace
                 .as_ref()
                 .map(|name| format!("ns={}", name.replace(':', "%3A")))
                 .unwrap_or_default(),
             authorization,
             headers,
-            client_cert: if secure { self.client_cert(ask) } else { None },
+            client_cert: if secure { self.client_cert(registry_host) } else { None },
             ..blank(&at, scheme)
         });
         match given {
-            true => Tried::Given,
-            false if host.behaviour == Behaviour::Hangs => Tried::Stuck,
-            false => Tried::Passed,
+            true => TryResult::Given,
+            false if host.behaviour == Behaviour::Hangs => TryResult::Stuck,
+            false => TryResult::Passed,
         }
     }
 
-    /// Whether a host gives what it is asked for, and the authorization that it is shown at last.
-    fn answer(&self, ask: &RegistryHost, host: &Host, secure: bool, expected: &mut Expected) -> (bool, Option<String>) {
+    /// Returns whether a host has what is requested, and the authorization that it receives last.
+    fn answer(
+        &self,
+        registry_host: &RegistryHost,
+        host: &Host,
+        secure: bool,
+        expected: &mut Expected,
+    ) -> (bool, Option<String>) {
         if matches!(
             host.behaviour,
             Behaviour::Status(_) | Behaviour::Dead | Behaviour::Hangs
         ) {
             return (false, None);
         }
-        let login = self.login(ask);
-        // An identity token has no user, and is never shown in a header.
+        let login = self.login(registry_host);
+        // An identity token has no user, and is never sent in a header.
         let named = login.filter(|login| !login.user.is_empty());
         let basic = named.map(|login| format!("Basic {}", BASE64.encode(format!("{}:{}", login.user, login.password))));
         match &host.guard {
@@ -270,26 +291,29 @@ impl Pulling<'_> {
                 let given = login.is_some_and(|login| login.user.is_empty() && login.password == *secret);
                 (given, given.then(|| "Bearer token-of-identity".to_owned()))
             }
-            Guard::ClientCert => (secure && self.client_cert(ask).is_some(), None),
+            Guard::ClientCert => (secure && self.client_cert(registry_host).is_some(), None),
         }
     }
 
-    /// Whose login a host is shown: that of the pull secret, or else that of the files (`ParseAuth`).
-    fn login(&self, ask: &RegistryHost) -> Option<&Login> {
+    /// Returns the login that a host receives: the pull secret, or else the login in the files (`ParseAuth`).
+    fn login(&self, registry_host: &RegistryHost) -> Option<&Login> {
         let Some(secret) = &self.image.auth else {
-            return ask.credentials.as_ref().and_then(|key| self.world.logins.get(key));
+            return registry_host
+                .credentials
+                .as_ref()
+                .and_then(|key| self.world.logins.get(key));
         };
         let meant = self.image.server_address.as_ref().is_none_or(|address| {
             let host = address
                 .split_once("://")
                 .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-            host == ask.host
+            host == registry_host.host
         });
         meant.then_some(secret)
     }
 
-    fn client_cert(&self, ask: &RegistryHost) -> Option<String> {
-        let (cert, _) = ask.tls.client.first()?;
+    fn client_cert(&self, registry_host: &RegistryHost) -> Option<String> {
+        let (cert, _) = registry_host.tls.client.first()?;
         let file = self.tree.file(cert)?;
         let known = [
             ("client", &self.world.pki.client),
@@ -307,8 +331,8 @@ impl Pulling<'_> {
     }
 }
 
-fn blank(at: &str, scheme: &str) -> Asked {
-    Asked {
+fn blank(at: &str, scheme: &str) -> RequestSummary {
+    RequestSummary {
         at: at.into(),
         scheme: scheme.into(),
         sni: None,
@@ -334,7 +358,7 @@ fn endpoint(host: &str, port: u16) -> String {
     }
 }
 
-/// The name that a client sends in TLS: a host's, never an address.
+/// Returns the server name that a client sends in TLS: a name, never an address.
 fn sni(host: &str) -> Option<String> {
     let name = if has_port(host) {
         host.rsplit_once(':').map_or(host, |(name, _)| name)

@@ -1,15 +1,15 @@
-//! What the registries recorded, held against what the model says.
+//! Compares the recorded requests with the model.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use mirrorshift_containerd::Cri;
-use mirrorshift_tests::lab::{Asked, Boot, Image, RoundReport, Thing, normalise};
+use mirrorshift_tests::lab::{Boot, Image, RequestSummary, RequestTarget, RoundReport, normalise};
 
 use crate::expected::{Expected, Pulling, World, settled};
 use crate::migrate::Node;
 
-/// The differences found so far, for people.
+/// The differences found so far, as text.
 #[derive(Default)]
 struct Differences(String);
 
@@ -19,21 +19,21 @@ impl Differences {
         let _ = writeln!(self.0, "{line}");
     }
 
-    fn lists(&mut self, what: impl Display, model: &[Asked], containerd: &[Asked]) {
+    fn lists(&mut self, what: impl Display, model: &[RequestSummary], containerd: &[RequestSummary]) {
         if model == containerd {
             return;
         }
         self.add(what);
         for (whose, list) in [("model", model), ("containerd", containerd)] {
             self.add(format_args!("  {whose}:"));
-            for asked in list {
-                self.add(format_args!("    {asked}"));
+            for sent in list {
+                self.add(format_args!("    {sent}"));
             }
         }
     }
 }
 
-/// Holds a round against the model's reading of its files. An error lists the differences.
+/// Compares a round with the model's reading of its files. An error lists the differences.
 pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &RoundReport) -> Result<(), String> {
     let config = match (&node.config, &report.boot) {
         (Ok(config), Boot::CriOk) if matches!(config.cri, Cri::Loads) => config,
@@ -42,9 +42,12 @@ pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &R
         (Err(_), Boot::Refuses(_)) => return Ok(()),
         (Ok(config), boot) => {
             let cri = &config.cri;
-            return Err(format!("the model says {cri:?}, and it is: {boot}\n{}", report.log));
+            return Err(format!(
+                "the model predicts {cri:?}, and the result is: {boot}\n{}",
+                report.log
+            ));
         }
-        (Err(error), boot) => return Err(format!("the model says {error}, and it is: {boot}")),
+        (Err(error), boot) => return Err(format!("the model predicts {error}, and the result is: {boot}")),
     };
     let mut differences = Differences::default();
     if images.len() != report.pulls.len() {
@@ -81,7 +84,7 @@ pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &R
     }
 }
 
-/// The requests of one pull.
+/// Compares the requests of one pull.
 fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differences {
     let mut differences = Differences::default();
     let (mut tag, mut digest, mut handshakes, mut blobs) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -89,28 +92,28 @@ fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differe
     let mine = normalise(&report.requests)
         .into_iter()
         .filter(|((of, _), _)| *of == image.reference);
-    for ((_, thing), asked) in mine {
+    for ((_, thing), sent) in mine {
         match &thing {
-            Thing::Handshake => handshakes = asked,
-            Thing::Tag(_) => tag = settled(asked),
-            Thing::Digest(_) => digest = settled(asked),
-            Thing::Token => {
-                for asked in asked {
-                    let shown = tokens.entry(asked.at).or_default();
-                    *shown = asked.authorization.or(shown.take());
+            RequestTarget::Handshake => handshakes = sent,
+            RequestTarget::Tag(_) => tag = settled(sent),
+            RequestTarget::Digest(_) => digest = settled(sent),
+            RequestTarget::Token => {
+                for sent in sent {
+                    let shown = tokens.entry(sent.at).or_default();
+                    *shown = sent.authorization.or(shown.take());
                 }
             }
-            // Where no host has a manifest by digest, some releases look for it among the blobs.
-            Thing::Blob(_) if !expected.pulled && expected.blob.is_empty() && expected.tag.is_empty() => {}
-            Thing::Blob(name) => {
+            // If no host has a manifest by digest, some releases request it as a blob.
+            RequestTarget::Blob(_) if !expected.pulled && expected.blob.is_empty() && expected.tag.is_empty() => {}
+            RequestTarget::Blob(name) => {
                 blobs += 1;
                 let mut model = expected.blob.clone();
-                for asked in &mut model {
-                    asked.path.push_str(name);
+                for sent in &mut model {
+                    sent.path.push_str(name);
                 }
-                differences.lists(&thing, &model, &settled(asked));
+                differences.lists(&thing, &model, &settled(sent));
             }
-            Thing::Ping | Thing::Other(_) => differences.lists(&thing, &[], &asked),
+            RequestTarget::Ping | RequestTarget::Other(_) => differences.lists(&thing, &[], &sent),
         }
     }
     differences.lists("manifest by tag", &expected.tag, &tag);
@@ -124,7 +127,7 @@ fn requests(expected: &Expected, image: &Image, report: &RoundReport) -> Differe
     }
     // A configuration and a layer.
     if expected.pulled && blobs != 2 {
-        differences.add(format_args!("{blobs} blobs were asked for"));
+        differences.add(format_args!("{blobs} blobs were requested"));
     }
     differences
 }

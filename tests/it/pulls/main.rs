@@ -1,13 +1,14 @@
-//! Real pulls: for every case and containerd, who is asked under the old files, under the migrated ones, and by the model.
+//! Real pulls, for every case and containerd: the requests with the old files, with the migrated files, and according
+//! to the model must be the same.
 //!
-//! A case is a folder below `tests/pulls`; see `case.rs` for what stands in it. The folders below `tests/wrong-pulls` hold
-//! migrations with a mistake in them, which must be caught.
+//! A case is a folder in `tests/pulls`; `case.rs` describes its contents. The folders in `tests/wrong-pulls` have
+//! migrations with a mistake, which must be detected.
 
-mod case; // a case and its world
-mod covered; // what the cases must cover
-mod expected; // what a route means for the registries
-mod held; // what they recorded against that
-mod migrate; // from files to migrated files
+mod case; // a case and the registries around it
+mod covered; // coverage of the cases
+mod expected; // the expected requests of a route
+mod held; // the comparison of recorded and expected requests
+mod migrate; // migration of a node's files
 mod run; // one case on one containerd
 
 use std::collections::BTreeMap;
@@ -21,37 +22,35 @@ use mirrorshift_tests::lab::{Containerd, LINES, Lab};
 use crate::case::Case;
 use crate::run::Run;
 
-/// Pulls at a time, as the lab has it for its own batches: more make starts slow enough to look like failures.
+/// The number of pulls at the same time, like the lab's own limit: more would make starts so slow that they look like
+/// failures.
 const AT_A_TIME: usize = 3;
 
-/// What was compared on one release line.
+/// The totals of one release line.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    /// Cases whose pulls were compared.
     cases: usize,
-    /// Pulls in all rounds.
     pulls: usize,
     /// Requests that registries recorded in them.
     requests: usize,
-    /// Cases whose pulls differ as the operator asks.
-    asked: usize,
-    /// Cases whose pulls differ as their words say that they must.
-    known: usize,
-    /// Cases that are refused, as they should.
+    /// Cases whose pulls differ because the operator requests it.
+    requested: usize,
+    /// Cases whose pulls differ unavoidably, as the case explains.
+    unavoidable: usize,
+    /// Cases that are refused, as expected.
     refused: usize,
-    /// Wrong migrations that were caught.
+    /// Wrong migrations that were detected.
     caught: usize,
-    /// Trials that failed.
+    /// Tests that failed.
     different: usize,
 }
 
-/// Totals by containerd's version.
 type Tallies = Arc<Mutex<BTreeMap<String, Tally>>>;
 
-/// What is done with a case.
+/// The function of a kind of case.
 type Do = fn(&Run) -> Result<(), Failed>;
 
-/// Folders of cases, and what is done with each.
+/// The folders of cases, and the function of each.
 const KINDS: [(&str, Do); 2] = [("pulls", Run::same), ("wrong-pulls", Run::caught)];
 
 fn main() -> ExitCode {
@@ -69,7 +68,7 @@ fn main() -> ExitCode {
         .map(Arc::new)
         .map_err(|missing| missing.to_string());
     for (folder, run) in KINDS {
-        // A folder that cannot be read fails the trials above.
+        // The tests above fail if a folder cannot be read.
         let cases: Vec<_> = Case::all(folder)
             .unwrap_or_default()
             .into_iter()
@@ -95,7 +94,7 @@ fn main() -> ExitCode {
                             .and_modify(|n| *n += 1)
                             .or_insert(1);
                         let why = why.clone();
-                        // Run all the same, by `--include-ignored`, it fails: nothing passes that was not tried.
+                        // It fails with `--include-ignored`, because nothing passes without a test.
                         Trial::test(name, move || Err(why.into())).with_ignored_flag(true)
                     }
                 });
@@ -122,8 +121,8 @@ fn totals(tallies: &BTreeMap<String, Tally>) -> String {
             cases,
             pulls,
             requests,
-            asked,
-            known,
+            requested,
+            unavoidable,
             refused,
             caught,
             different,
@@ -132,7 +131,7 @@ fn totals(tallies: &BTreeMap<String, Tally>) -> String {
         let _ = writeln!(
             text,
             "containerd {version}: {cases} cases, {pulls} pulls, {requests} requests, {different} different; \
-             {asked} changed as asked, {known} known limits, {refused} refused, {caught} mistakes caught"
+             {requested} differ as requested, {unavoidable} differ unavoidably, {refused} refused, {caught} mistakes caught"
         );
     }
     text

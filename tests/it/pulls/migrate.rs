@@ -1,4 +1,4 @@
-//! From a node's files to the files of the migrated node, by the program itself.
+//! Migrates a node's files with the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(crate) struct Node {
     pub(crate) config: Result<Config, Box<LoadError>>,
 }
 
-/// Reads whatever the model asks for, until it asks for nothing more.
+/// Reads the files that the model requests, until it requests no more.
 pub(crate) fn node(version: &Version, files: &Files) -> Node {
     let mut tree = Tree::new();
     for _ in 0..64 {
@@ -29,7 +29,7 @@ pub(crate) fn node(version: &Version, files: &Files) -> Node {
             tree.insert(path, entry);
         }
     }
-    unreachable!("the reader asks for ever more files")
+    unreachable!("the model requests more and more files")
 }
 
 fn entry(files: &Files, path: &str) -> Entry {
@@ -46,17 +46,17 @@ fn entry(files: &Files, path: &str) -> Entry {
     }
 }
 
-/// What became of a node.
+/// The result of migrating a node.
 pub(crate) struct Migrated {
     /// `migrated`, `empty` or `refused: REASON`.
-    pub(crate) came_to: String,
-    /// Its files, those of the tool's own folder left out.
+    pub(crate) outcome: String,
+    /// The files of the node without those in the program's own folder.
     pub(crate) files: Files,
-    /// What the program printed.
+    /// The output of the program.
     pub(crate) printed: String,
 }
 
-/// The part of the program's documents that counts here.
+/// The relevant part of the program's JSON documents.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -69,8 +69,8 @@ struct Body {
     reason: String,
 }
 
-/// Migrates a copy of the files, and once more: the second run must leave everything as it is, and so must a first one
-/// that refuses or has nothing to do.
+/// Migrates a copy of the files twice. The second run must change nothing, and neither must a first run that refuses
+/// or has nothing to do.
 pub(crate) fn migrated(printed_version: &str, files: &Files, wishes: &[String]) -> Result<Migrated, String> {
     let root = tempfile::tempdir().map_err(|error| error.to_string())?;
     place(root.path(), files).map_err(|error| error.to_string())?;
@@ -82,39 +82,39 @@ pub(crate) fn migrated(printed_version: &str, files: &Files, wishes: &[String]) 
         let ran = tool.run(&arguments).map_err(|error| error.to_string())?;
         let printed = format!("{}{}", ran.stdout, ran.stderr);
         let document: Document = serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}: {printed}"))?;
-        let came_to = match (ran.code, document.outcome.as_deref(), document.error) {
+        let outcome = match (ran.code, document.outcome.as_deref(), document.error) {
             (0, Some("settled"), None) => "migrated".to_owned(),
             (0, Some("nothing"), None) => "empty".to_owned(),
             (3, None, Some(body)) => format!("refused: {}", body.reason),
             (code, ..) => return Err(format!("exit code {code}: {printed}")),
         };
-        Ok((came_to, printed))
+        Ok((outcome, printed))
     };
     let before = seen()?;
-    let (came_to, printed) = run()?;
+    let (outcome, printed) = run()?;
     let after = seen()?;
-    if (came_to == "migrated") == (before == after) {
-        return Err(format!("`{came_to}`, and the files: {before:#?}\n{after:#?}"));
+    if (outcome == "migrated") == (before == after) {
+        return Err(format!("`{outcome}`, and the files: {before:#?}\n{after:#?}"));
     }
     let (again, printed_again) = run()?;
-    let expected = if came_to == "migrated" { "empty" } else { &came_to };
+    let expected = if outcome == "migrated" { "empty" } else { &outcome };
     if again != expected || seen()? != after {
-        return Err(format!("a second run comes to `{again}`: {printed_again}"));
+        return Err(format!("the result of a second run is `{again}`: {printed_again}"));
     }
     let mut files = files_below(root.path(), "/").map_err(|error| error.to_string())?;
     files.retain(|path, _| !path.starts_with(OWN));
     Ok(Migrated {
-        came_to,
+        outcome,
         files,
         printed,
     })
 }
 
-/// The tool's own folder.
+/// The program's own folder.
 const OWN: &str = "/var/lib/mirrorshift/";
 
 fn place(root: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    // An image has it, whatever else it lacks.
+    // A node always has this folder.
     fs::create_dir_all(root.join("etc/containerd"))?;
     for (path, bytes) in files {
         let target = root.join(path.trim_start_matches('/'));

@@ -1,11 +1,13 @@
-//! One case on one containerd: before = after = model, or a mistake that is caught.
+//! Runs one case on one containerd: the requests before, after and by the model are equal, or a mistake is detected.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError};
 
 use libtest_mimic::Failed;
 use mirrorshift_containerd::{Cri, Version};
-use mirrorshift_tests::lab::{Boot, Containerd, Files, Image, Job, Lab, Round, RoundReport, Thing, compare, normalise};
+use mirrorshift_tests::lab::{
+    Boot, Containerd, Files, Image, Job, Lab, RequestTarget, Round, RoundReport, compare, normalise,
+};
 
 use crate::case::{Case, Differs, Pull};
 use crate::expected::World;
@@ -13,7 +15,6 @@ use crate::held::check;
 use crate::migrate::{Migrated, migrated, node};
 use crate::{Do, Tallies, Tally};
 
-/// One case on one containerd.
 pub(crate) struct Run {
     pub(crate) lab: Arc<Lab>,
     pub(crate) case: Arc<Case>,
@@ -21,7 +22,7 @@ pub(crate) struct Run {
     pub(crate) tallies: Tallies,
 }
 
-/// A case with everything that does not depend on its files.
+/// A case without its files.
 struct Given {
     version: Version,
     files: Files,
@@ -30,7 +31,7 @@ struct Given {
 }
 
 impl Run {
-    /// Does what is done with the case, and counts a failure.
+    /// Runs the function of the case, and counts a failure.
     pub(crate) fn counted(&self, run: Do) -> Result<(), Failed> {
         let outcome = run(self);
         if outcome.is_err() {
@@ -54,7 +55,7 @@ impl Run {
         })
     }
 
-    /// A folder of the case as the node will have it.
+    /// Returns a folder of the case as the node will have it.
     fn files(&self, folder: &str) -> Result<Option<Files>, Failed> {
         let Some(mut files) = self.case.files(folder)? else {
             return Ok(None);
@@ -65,7 +66,7 @@ impl Run {
         Ok(Some(files))
     }
 
-    /// A round for each set of files, held against the model.
+    /// Runs a round for each set of files, and compares it with the model.
     fn rounds(&self, given: &Given, sets: &[&Files]) -> Result<Vec<RoundReport>, Failed> {
         let scene = self.case.scene()?;
         let rounds = sets.iter().map(|files| Round {
@@ -95,21 +96,21 @@ impl Run {
         Ok(reports)
     }
 
-    /// The files of the migrated node; nothing where the program refuses as the case says.
+    /// Returns the files of the migrated node; `None` if the program refuses as the case expects.
     fn migrated(&self, given: &Given) -> Result<Option<Files>, Failed> {
         let migrated = migrated(&self.containerd.printed, &given.files, &self.case.wishes())?;
         let Migrated {
-            came_to,
+            outcome,
             files,
             printed,
         } = migrated;
-        if came_to != self.case.plan {
-            return Err(format!("it should be `{}` and is `{came_to}`: {printed}", self.case.plan).into());
+        if outcome != self.case.plan {
+            return Err(format!("it should be `{}` and is `{outcome}`: {printed}", self.case.plan).into());
         }
-        Ok((!came_to.starts_with("refused")).then_some(files))
+        Ok((!outcome.starts_with("refused")).then_some(files))
     }
 
-    /// Requests before = requests after = what the model says, or differ as the policy asks.
+    /// Checks that the requests before, after and by the model are equal, or differ as the policy requires.
     pub(crate) fn same(&self) -> Result<(), Failed> {
         let given = self.given()?;
         let before = node(&given.version, &given.files);
@@ -129,11 +130,11 @@ impl Run {
         let sets: Vec<&Files> = [&given.files, &after].into_iter().chain(&meant).collect();
         let reports = self.rounds(&given, &sets)?;
         let (first, new) = (&reports[0], &reports[1]);
-        // Nothing was pulled while CRI was dead, so the migrated node is held against what its files meant, or else
-        // against the case's own words.
+        // Nothing was pulled while CRI did not serve. So the migrated node is compared with the meaning of its old
+        // files, or else with the hosts that the case specifies.
         let old = if dead { reports.get(2) } else { Some(first) };
-        if old.is_none() && given.pulls.iter().any(|pull| pull.asked.is_none()) {
-            return Err("CRI is dead before, and the case does not say who should be asked".into());
+        if old.is_none() && given.pulls.iter().any(|pull| pull.contacted.is_none()) {
+            return Err("CRI does not serve before, and the case does not specify the contacted hosts".into());
         }
         if new.boot != Boot::CriOk && given.files != after {
             return Err(format!("after the migration: {}\n{}", new.boot, new.log).into());
@@ -142,30 +143,31 @@ impl Run {
             Some(Some(difference)) if self.case.differs.is_none() => {
                 return Err(shown(&difference, &given.files, &after));
             }
-            Some(None) if self.case.differs.is_some() => return Err("no registry sees a difference".into()),
+            Some(None) if self.case.differs.is_some() => return Err("the requests of the case do not differ".into()),
             _ => {}
         }
         hold_all_literally(&given, new)?;
         self.count(|tally| {
             tally.cases += 1;
-            tally.asked += usize::from(self.case.differs == Some(Differs::Asked));
-            tally.known += usize::from(self.case.differs == Some(Differs::Known));
+            tally.requested += usize::from(self.case.differs == Some(Differs::Requested));
+            tally.unavoidable += usize::from(self.case.differs == Some(Differs::Unavoidable));
         });
         Ok(())
     }
 
-    /// The folder `after` differs from a right migration, and both the comparison and the model see it.
+    /// Checks that the folder `after` differs from a right migration, and that both the comparison and the model
+    /// detect it.
     pub(crate) fn caught(&self) -> Result<(), Failed> {
         let given = self.given()?;
         let before = node(&given.version, &given.files);
-        let right = self.migrated(&given)?.ok_or("nothing to get wrong")?;
+        let right = self.migrated(&given)?.ok_or("the program migrates nothing")?;
         let wrong = self.files("after")?.ok_or("no folder `after`")?;
         let reports = self.rounds(&given, &[&given.files, &right, &wrong])?;
         if let Some(difference) = compare(&reports[0], &reports[1]) {
             return Err(shown(&difference, &given.files, &right));
         }
         if compare(&reports[0], &reports[2]).is_none() {
-            return Err("the comparison did not catch it".into());
+            return Err("the comparison did not detect the mistake".into());
         }
         let (scene, logins) = (self.case.scene()?, self.case.logins()?);
         let world = World {
@@ -174,7 +176,7 @@ impl Run {
             pki: self.lab.pki(),
         };
         if check(&world, &before, &given.images, &reports[2]).is_ok() {
-            return Err("the model did not catch it".into());
+            return Err("the model did not detect the mistake".into());
         }
         self.count(|tally| tally.caught += 1);
         Ok(())
@@ -186,37 +188,37 @@ fn hold_all_literally(given: &Given, report: &RoundReport) -> Result<(), Failed>
     pulls.into_iter().try_for_each(|pull| hold_literally(pull, report))
 }
 
-/// What the case says in its own words, whatever the model thinks.
+/// Compares the requests with the hosts that the case specifies, whatever the model predicts.
 fn hold_literally((pull, image): (&Pull, &Image), report: &RoundReport) -> Result<(), Failed> {
     let asks = normalise(&report.requests);
-    let of = |wanted: fn(&Thing) -> bool| {
+    let of = |wanted: fn(&RequestTarget) -> bool| {
         let mut lists = asks
             .iter()
             .filter(|((of, thing), _)| *of == image.reference && wanted(thing));
         let mut hosts: Vec<String> = lists
             .next()
             .into_iter()
-            .flat_map(|(_, list)| list.iter().map(|asked| asked.at.clone()))
+            .flat_map(|(_, list)| list.iter().map(|sent| sent.at.clone()))
             .collect();
         hosts.dedup();
         hosts
     };
     let by_name = if image.reference.contains('@') {
-        // Looked up by its digest and then fetched by it, from the same hosts once more.
-        let mut hosts = of(|thing| matches!(thing, Thing::Digest(_)));
+        // Looked up by its digest and then fetched by it from the same hosts.
+        let mut hosts = of(|thing| matches!(thing, RequestTarget::Digest(_)));
         let half = hosts.len() / 2;
         if hosts[..half] == hosts[half..] {
             hosts.truncate(half);
         }
         hosts
     } else {
-        of(|thing| matches!(thing, Thing::Tag(_)))
+        of(|thing| matches!(thing, RequestTarget::Tag(_)))
     };
-    let blobs = of(|thing| matches!(thing, Thing::Blob(_)));
-    for (what, said, seen) in [("manifest", &pull.asked, by_name), ("layers", &pull.layers, blobs)] {
+    let blobs = of(|thing| matches!(thing, RequestTarget::Blob(_)));
+    for (what, said, seen) in [("manifest", &pull.contacted, by_name), ("layers", &pull.layers, blobs)] {
         if said.as_ref().is_some_and(|said| *said != seen) {
             return Err(format!(
-                "{}: {what}: the case says {said:?}, containerd asked {seen:?}",
+                "{}: {what}: the case specifies {said:?}, containerd contacted {seen:?}",
                 image.reference
             )
             .into());
@@ -225,7 +227,7 @@ fn hold_literally((pull, image): (&Pull, &Image), report: &RoundReport) -> Resul
     Ok(())
 }
 
-/// A difference with the files that made it.
+/// Returns a difference with the files that caused it.
 fn shown(difference: &str, before: &Files, after: &Files) -> Failed {
     let mut text = format!("{difference}\n");
     for (path, bytes) in after.iter().filter(|(path, bytes)| before.get(*path) != Some(*bytes)) {

@@ -1,4 +1,5 @@
-//! What the API server was asked for, by its own audit log: who asked, and for locks and reports with what.
+//! Reads the API server's audit log: which client sent which request, and the bodies of requests for leases and
+//! `NodeMirror` objects.
 
 use std::fs::File;
 use std::io::{
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What is written down. The nodes' heartbeats are leases too, and their bodies would bury the rest.
+/// The audit policy. The bodies of the nodes' heartbeats are left out, because heartbeats are leases too and are far
+/// more frequent than all others.
 pub(super) const POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitManagedFields: true
@@ -31,67 +33,67 @@ pub struct Audit {
     pub(super) path: PathBuf,
 }
 
-/// A place in the log, for [`Audit::since`].
+/// A position in the log, for [`Audit::since`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
-/// A request, when it was answered. One that stays open, as a watch, has an event at its start and one at its end.
+/// One event of a request. A request that stays open, such as a watch, has an event when it starts and one when it
+/// ends.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// Of the request: the same in all of its events.
+    /// Identifies the request; all of its events have the same id.
     #[serde(rename = "auditID")]
     pub id: String,
-    /// `ResponseStarted` for one that stays open, `ResponseComplete`, or `Panic`.
+    /// `ResponseStarted` for a request that stays open, `ResponseComplete`, or `Panic`.
     pub stage: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub uri: String,
-    /// Who asked.
     pub user: AuditUser,
-    /// The program that asked, by its own words.
+    /// The `User-Agent` header.
     #[serde(default)]
     pub user_agent: String,
-    /// For what; nothing for a path such as `/healthz`.
+    /// The object that the request is for; empty for a path such as `/healthz`.
     #[serde(default)]
     pub object_ref: ObjectRef,
     /// The answer; see [`AuditEvent::code`].
     response_status: Option<ResponseStatus>,
-    /// What was sent, for leases outside of `kube-node-lease` and for everything of `mirrorshift.dev`.
+    /// The body, for leases outside `kube-node-lease` and for every object of `mirrorshift.dev`.
     #[serde(default)]
     pub request_object: Value,
-    /// When the request came, by RFC 3339 with microseconds in UTC: such texts sort as their times.
+    /// The time at which the request arrived, as RFC 3339 with microseconds in UTC, so that texts sort like their
+    /// times.
     pub request_received_timestamp: String,
-    /// When this stage was reached.
+    /// The time at which this stage was reached.
     pub stage_timestamp: String,
 }
 
-/// Who asked.
+/// The authenticated client of a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuditUser {
-    /// `system:serviceaccount:NAMESPACE:NAME`, `system:node:NAME`, …
-    /// Nothing when the API server turned the request away before it knew.
+    /// `system:serviceaccount:NAMESPACE:NAME`, `system:node:NAME`, …; empty when the API server rejected the request
+    /// before it identified the client.
     #[serde(default)]
     pub username: String,
     #[serde(default)]
     extra: Value,
 }
 
-/// What was asked for. A part that the request does not name is empty.
+/// The object of a request. A part that the request does not name is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectRef {
-    /// The kind in plural: `leases`.
+    /// The plural of the kind: `leases`.
     pub resource: String,
-    /// The namespace.
     pub namespace: String,
-    /// The name; nothing for a list, or for something that is created.
+    /// Empty for a list, or for an object that is created.
     pub name: String,
     /// `status`, `token`, …
     pub subresource: String,
-    /// The group: nothing for the core.
+    /// The API group; empty for the core group.
     pub api_group: String,
 }
 
@@ -101,12 +103,12 @@ struct ResponseStatus {
 }
 
 impl AuditEvent {
-    /// The status of the answer.
+    /// The HTTP status of the answer.
     pub fn code(&self) -> Option<u16> {
         self.response_status.as_ref()?.code
     }
 
-    /// The node that the request came from: a kubelet, or a pod by its token.
+    /// The node that the request came from: a kubelet's, or the node that a pod's token names.
     pub fn node(&self) -> Option<&str> {
         let by_token = self.user.extra["authentication.kubernetes.io/node-name"][0].as_str();
         by_token.or_else(|| self.user.username.strip_prefix("system:node:"))
@@ -114,27 +116,19 @@ impl AuditEvent {
 }
 
 impl Audit {
-    /// The end of the log as it is now.
-    ///
-    /// # Errors
-    ///
-    /// When the log is not there.
+    /// Returns the current end of the log.
     pub fn mark(&self) -> io::Result<Mark> {
         Ok(Mark(self.path.metadata()?.len()))
     }
 
-    /// Every event since a mark, in order of answers; since the beginning with the mark that is the default.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be read, or has something that is no event.
+    /// Returns every event since a mark, in the order of the answers. The default mark is the beginning of the log.
     pub fn since(&self, mark: Mark) -> io::Result<Vec<AuditEvent>> {
         let text = text_since(&self.path, mark.0)?;
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 }
 
-/// The whole lines of a log from a place on; one that is still being written is left out.
+/// Returns the complete lines of a log from an offset on. A line that is still being written is left out.
 pub(super) fn text_since(log: &Path, from: u64) -> io::Result<String> {
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(from))?;
@@ -149,7 +143,7 @@ mod tests {
     use super::{AuditEvent, ObjectRef};
 
     #[test]
-    fn an_event_is_read() {
+    fn audit_event_is_parsed() {
         let line = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"a","stage":"ResponseComplete",
             "requestURI":"/apis/coordination.k8s.io/v1/namespaces/x/leases","verb":"create","user":{"username":"system:serviceaccount:x:agent",
             "extra":{"authentication.kubernetes.io/node-name":["one"]}},"sourceIPs":["10.244.1.2"],"userAgent":"agent/1",

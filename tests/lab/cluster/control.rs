@@ -1,4 +1,4 @@
-//! The control plane: a real etcd and a real kube-apiserver, with the controllers and the scheduler where they are asked for.
+//! The control plane: a real etcd and a real kube-apiserver, and optionally the controllers and the scheduler.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -15,40 +15,39 @@ use super::audit::{
 use super::keys::Keys;
 use super::network;
 use super::programs::Programs;
-use super::site::{Process, Site};
-use crate::lab::node::{Folder, clean, until};
+use super::site::{ClusterProcess, Site};
+use crate::lab::node::{LabFolder, clean, until};
 use crate::lab::scene::Front;
 use crate::lab::{Lab, Missing, installed};
 use crate::tool::Ran;
 
-/// How long a part may take until it answers. The API server takes 3 s on an idle machine.
+/// Time limit for a component to answer. The API server takes 3 s on an idle machine.
 const READY: Duration = Duration::from_mins(2);
-/// Between two looks.
+/// The pause between two checks.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A lab that can run control planes here.
+/// The ability to run control planes on this machine.
 #[derive(Clone, Debug)]
 pub struct ControlPlanes {
     helper: PathBuf,
     pub(super) programs: Programs,
 }
 
-/// What a control plane has beside etcd and the API server.
+/// Options of a control plane. etcd and the API server always run.
 #[derive(Clone, Debug, Default)]
 pub struct ControlOptions {
-    /// The controllers: without them a namespace has no service account `default`, nothing is collected as garbage and no
-    /// `DaemonSet` makes pods.
+    /// Runs kube-controller-manager. Without it a namespace has no service account `default`, garbage is not
+    /// collected and no `DaemonSet` creates pods.
     pub controllers: bool,
-    /// The scheduler.
+    /// Runs kube-scheduler.
     pub scheduler: bool,
-    /// Further flags of the API server; of two with one name the last counts.
+    /// Further flags of the API server; the last of two flags with the same name takes effect.
     pub api_flags: Vec<String>,
 }
 
-/// A part of it, each a process.
+/// A component of the control plane; each is a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Where all is kept.
     Etcd,
     /// kube-apiserver, with RBAC, admission and audit.
     ApiServer,
@@ -58,14 +57,14 @@ pub enum Part {
     Scheduler,
 }
 
-/// A control plane that is up, in a network of its own. Dropped, it ends and leaves nothing.
+/// A running control plane in its own network. When it is dropped, its processes end and its files are removed.
 ///
-/// Everybody but pods finds the API server at [`ControlPlane::server`], always. Pods find it by the address of its service,
-/// and between the two stands what [`ControlPlane::front`] says.
+/// All clients except pods reach the API server at [`ControlPlane::server`], always. Pods reach it at the address of
+/// its service, behind a proxy whose behaviour [`ControlPlane::front`] sets.
 #[derive(Debug)]
 pub struct ControlPlane {
     // In the order in which they must end.
-    pub(super) running: BTreeMap<Part, Process>,
+    pub(super) running: BTreeMap<Part, ClusterProcess>,
     pub(super) site: Site,
     pub(super) keys: Keys,
     pub(super) programs: Programs,
@@ -73,11 +72,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlanes {
-    /// `helper` is the program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test. Ends what earlier tests have left.
-    ///
-    /// # Errors
-    ///
-    /// With the reason why no control plane can run.
+    /// Checks that control planes can run here, and ends those that earlier tests left behind. `helper` is the
+    /// program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
     pub fn open(helper: impl Into<PathBuf>) -> Result<Self, Missing> {
         let helper = helper.into();
         Lab::open(&helper)?;
@@ -87,18 +83,15 @@ impl ControlPlanes {
         Ok(Self { helper, programs })
     }
 
-    /// A control plane with nothing in it yet; the API server is ready.
-    ///
-    /// # Errors
-    ///
-    /// When a part does not come up; its last words are in the message.
+    /// Starts an empty control plane, and returns when the API server is ready. An error contains the last output of
+    /// the component that failed.
     pub fn up(&self, options: &ControlOptions) -> io::Result<ControlPlane> {
         self.among(options, 0)
     }
 
-    /// The same with addresses for so many registries.
+    /// Like [`ControlPlanes::up`], with addresses for this number of registries.
     pub(super) fn among(&self, options: &ControlOptions, registries: u8) -> io::Result<ControlPlane> {
-        let folder = Folder::make("cluster")?;
+        let folder = LabFolder::make("cluster")?;
         let keys = Keys::make(folder.path.join("keys"))?;
         fs::write(folder.path.join("audit.yaml"), audit::POLICY)?;
         let front = keys.server(&[&network::SERVICE.to_string(), "kubernetes.default.svc"])?;
@@ -109,7 +102,7 @@ impl ControlPlanes {
             programs: self.programs.clone(),
             options: options.clone(),
         };
-        // The API server waits for etcd by itself.
+        // etcd and the API server start together, because the API server waits for etcd.
         plane.spawn(Part::Etcd)?;
         plane.start(Part::ApiServer)?;
         for (part, wanted) in [
@@ -125,16 +118,12 @@ impl ControlPlanes {
 }
 
 impl ControlPlane {
-    /// Starts a part that is not running. etcd and the API server answer when this returns, and controllers work.
-    ///
-    /// # Errors
-    ///
-    /// When it does not come up.
+    /// Starts a component that is not running, and waits until it serves requests.
     pub fn start(&mut self, part: Part) -> io::Result<()> {
         self.spawn(part)?;
         let what = format!("{part:?} is not ready");
         let answered = until(&what, (STEP, READY), || {
-            if let Some(Err(ended)) = self.running.get_mut(&part).map(Process::lives) {
+            if let Some(Err(ended)) = self.running.get_mut(&part).map(ClusterProcess::lives) {
                 return Ok(Some(Err(ended)));
             }
             Ok(self.answers(part)?.then_some(Ok(())))
@@ -142,72 +131,44 @@ impl ControlPlane {
         answered?
     }
 
-    /// Ends a part at once, as a crash does. What it had stored is there when it is started again.
+    /// Kills a component, as a crash does. Its data stay.
     pub fn stop(&mut self, part: Part) {
         self.running.remove(&part);
     }
 
-    /// Holds a part as it is: it takes connections and says nothing.
-    ///
-    /// # Errors
-    ///
-    /// When it is not running.
+    /// Stops a component with `SIGSTOP`: it accepts connections and never answers.
     pub fn freeze(&self, part: Part) -> io::Result<()> {
         self.process(part)?.signal(Signal::STOP)
     }
 
-    /// Lets a part that was frozen go on.
-    ///
-    /// # Errors
-    ///
-    /// When it is not running.
+    /// Continues a component that was frozen.
     pub fn thaw(&self, part: Part) -> io::Result<()> {
         self.process(part)?.signal(Signal::CONT)
     }
 
-    /// The number of a part's process in the machine.
-    ///
-    /// # Errors
-    ///
-    /// When it is not running.
+    /// The process id of a component, as the test's machine sees it.
     pub fn pid(&self, part: Part) -> io::Result<u32> {
         Ok(self.process(part)?.pid())
     }
 
-    /// What the API server is like to pods from now on. Connections to it by the address of its service are cut off. How many
-    /// requests the front has answered by itself since the last turn.
-    ///
-    /// # Errors
-    ///
-    /// When the lab does not answer.
+    /// Changes how the API server behaves towards pods, and closes their connections. Returns the number of requests
+    /// that the proxy has answered itself since the last change.
     pub fn front(&mut self, front: Front) -> io::Result<u64> {
         self.site.front(front)
     }
 
-    /// Runs kubectl as an administrator, for at most three minutes.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be run at all. How it ended is in the answer; 124 is for one that took too long.
+    /// Runs kubectl as an administrator, for at most three minutes. The exit code is 124 after a timeout.
     pub fn kubectl(&self, arguments: &[&str]) -> io::Result<Ran> {
         self.kubectl_with(arguments, "")
     }
 
-    /// The same with this on its standard input: `apply -f -`.
-    ///
-    /// # Errors
-    ///
-    /// As [`ControlPlane::kubectl`].
+    /// Like [`ControlPlane::kubectl`], with text on standard input, as for `apply -f -`.
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> io::Result<Ran> {
         let config = format!("--kubeconfig={}", self.kubeconfig().display());
         self.call_kubectl(&[&config], arguments, input)
     }
 
-    /// Runs kubectl as whoever has this token, by the address that pods use.
-    ///
-    /// # Errors
-    ///
-    /// As [`ControlPlane::kubectl`].
+    /// Runs kubectl with this token, at the address that pods use.
     pub fn kubectl_by(&self, token: &str, arguments: &[&str], input: &str) -> io::Result<Ran> {
         let server = format!("--server=https://{}", network::SERVICE);
         let authority = format!("--certificate-authority={}", self.keys.path("ca.crt").display());
@@ -219,89 +180,78 @@ impl ControlPlane {
         )
     }
 
-    /// Applies a folder, by kustomize where it has a kustomization, or a file.
-    ///
-    /// # Errors
-    ///
-    /// With what kubectl says when something is refused.
+    /// Applies a file or a folder, with kustomize if the folder has a kustomization.
     pub fn apply(&self, path: &Path) -> io::Result<Ran> {
         let kind = if path.join("kustomization.yaml").exists() {
             "-k"
         } else {
             "-f"
         };
-        let path = path
-            .to_str()
-            .ok_or_else(|| io::Error::other("a path that is no text"))?;
+        let path = path.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
         self.kubectl(&["apply", kind, path])?.ok()
     }
 
-    /// Applies what a text says.
-    ///
-    /// # Errors
-    ///
-    /// With what kubectl says when something is refused.
+    /// Applies manifests that are given as text.
     pub fn apply_text(&self, manifests: &str) -> io::Result<Ran> {
         self.kubectl_with(&["apply", "-f", "-"], manifests)?.ok()
     }
 
-    /// An administrator's kubeconfig, with all in it. It is of use in the cluster's network alone: see
+    /// An administrator's kubeconfig with embedded certificates. It works only in the cluster's network: see
     /// [`ControlPlane::inside`] and [`ControlPlane::command`].
     pub fn kubeconfig(&self) -> PathBuf {
         self.keys.path("admin")
     }
 
-    /// The API server's URL.
     pub fn server(&self) -> String {
         network::api_server()
     }
 
-    /// The certificate of the authority that the API server's certificate is of, PEM.
+    /// The PEM certificate of the authority that signed the API server's certificate.
     pub fn authority(&self) -> &str {
         self.keys.authority()
     }
 
-    /// Calls a function in a thread whose network is the cluster's, as that of every thread is which this one starts: a client
-    /// of the API server works there as it would on a machine of the cluster.
-    ///
-    /// # Errors
-    ///
-    /// When the network cannot be entered.
+    /// Calls a function in a thread that is in the cluster's network, as are all threads that it starts. So a client
+    /// of the API server works there as on a machine of the cluster.
     pub fn inside<T: Send>(&self, call: impl FnOnce() -> T + Send) -> io::Result<T> {
         self.site.inside(call)
     }
 
-    /// A program of the machine that runs in the cluster's network. Whoever starts it has to end it.
+    /// A command that runs in the cluster's network. The caller must end it.
     pub fn command(&self, program: &Path) -> Command {
         self.site.command(program)
     }
 
-    /// What the API server was asked for.
     pub fn audit(&self) -> Audit {
         Audit {
             path: self.site.path("audit.log"),
         }
     }
 
-    /// The cluster's folder in the cache. `log` in it has what each part wrote.
+    /// The cluster's folder in the cache. Its subfolder `log` has the output of each component.
     pub fn folder(&self) -> PathBuf {
         self.site.path("")
     }
 
-    /// The cluster's control groups, one in each hierarchy. Those of nodes are not below them.
+    /// The cluster's control groups, one per hierarchy. Those of nodes are not under them.
     pub fn cgroups(&self) -> &[PathBuf] {
         self.site.cgroups()
     }
 
-    fn process(&self, part: Part) -> io::Result<&Process> {
+    fn process(&self, part: Part) -> io::Result<&ClusterProcess> {
         let running = self.running.get(&part);
         running.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, format!("{part:?} is not running")))
     }
 
-    fn call_kubectl(&self, who: &[&str], arguments: &[&str], input: &str) -> io::Result<Ran> {
-        // What it has found out of the API is not the next cluster's, nor the user's.
+    fn call_kubectl(&self, credentials: &[&str], arguments: &[&str], input: &str) -> io::Result<Ran> {
+        // The discovery cache must not be shared with another cluster or with the user.
         let cache = format!("--cache-dir={}", self.site.path("kubectl").display());
-        let arguments: Vec<&str> = who.iter().chain(&[cache.as_str()]).chain(arguments).copied().collect();
+        let arguments: Vec<&str> = credentials
+            .iter()
+            .chain(&[cache.as_str()])
+            .chain(arguments)
+            .copied()
+            .collect();
         self.site.run(&self.programs.kubectl, &arguments, input)
     }
 
@@ -311,22 +261,23 @@ impl ControlPlane {
         };
         match part {
             Part::Etcd => listens(Ipv4Addr::LOCALHOST, 2379),
-            // kubectl costs more than a look at the port.
+            // kubectl costs more than a check of the port.
             Part::ApiServer => Ok(listens(network::PLANE, network::API_PORT)?
                 && self.kubectl(&["get", "--raw=/readyz", "--request-timeout=5s"])?.code == 0),
-            // It gives up when the API server goes away before it has begun, so it is seen to have begun.
+            // The controller manager gives up when the API server stops before it has started, so its start is
+            // checked.
             Part::ControllerManager => {
                 let made = ["wait", "serviceaccount/default", "--for=create", "--timeout=10s"];
                 Ok(self.kubectl(&made)?.code == 0)
             }
-            // It has patience.
+            // The scheduler retries.
             Part::Scheduler => Ok(true),
         }
     }
 
     fn spawn(&mut self, part: Part) -> io::Result<()> {
         if self.running.contains_key(&part) {
-            return Err(io::Error::other(format!("{part:?} is running already")));
+            return Err(io::Error::other(format!("{part:?} is already running")));
         }
         let (name, command) = match part {
             Part::Etcd => ("etcd", self.etcd()),
@@ -346,7 +297,7 @@ impl ControlPlane {
         let mut etcd = Command::new(&self.programs.etcd);
         etcd.arg("--data-dir").arg(self.site.path("etcd"));
         etcd.args(["--log-level=warn", "--initial-cluster=default=http://127.0.0.1:2380"]);
-        // No crash of the machine is to be outlived.
+        // The data need not survive a crash of the test's machine.
         etcd.arg("--unsafe-no-fsync");
         for (flags, port) in [
             (["--listen-client-urls", "--advertise-client-urls"], 2379),
@@ -382,7 +333,7 @@ impl ControlPlane {
             ("allow-privileged", "true".into()),
             ("audit-policy-file", own("audit.yaml")),
             ("audit-log-path", own("audit.log")),
-            // An event is in the log before its request is answered, and in one file however many there are.
+            // With these settings an event is in the log before its request is answered, and always in the same file.
             ("audit-log-mode", "blocking-strict".into()),
             ("audit-log-maxsize", "4000".into()),
             ("cert-dir", own("certs")),
@@ -402,7 +353,7 @@ impl ControlPlane {
         manager
     }
 
-    /// A program that is alone, so need not be elected.
+    /// A component that has no replica, so that it needs no leader election.
     fn client_of_it(&self, program: &Path, name: &str) -> Command {
         let mut client = Command::new(program);
         let config = self.keys.path(name).display().to_string();

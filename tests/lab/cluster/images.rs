@@ -1,4 +1,4 @@
-//! Images that run, each with a layer of its own, and a registry's store with them in it.
+//! Runnable images, each with its own layer, and the storage folder of a registry that contains them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,19 +6,18 @@ use std::{fs, io};
 
 use crate::lab::content::{LAYER, MANIFEST, architecture, archive, named};
 
-/// An image in the upstream registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// The manifest's digest.
+    /// The digest of the manifest.
     pub digest: String,
-    /// The configuration's.
+    /// The digest of the configuration.
     pub config: String,
-    /// That of the layer that no other image has. The layer with the programs is on every node already.
+    /// The digest of the layer that no other image has. Every node already has the layer with the programs.
     pub layer: String,
 }
 
-/// The store of an upstream registry: what its storage has below `docker/registry/v2`. A push would leave the same files;
-/// the registry reads them anew for each request.
+/// The storage folder of an upstream registry: the contents of `docker/registry/v2`. A push would write the same
+/// files, and the registry reads them for each request.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     root: PathBuf,
@@ -26,7 +25,8 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// An empty store in a folder. `tools` is the archive of the image that every node has: a shell and its tools.
+    /// Creates an empty store in a folder. `tools` is the archive of the image that every node has, with a shell and
+    /// common tools.
     pub(super) fn make(folder: &Path, tools: &Path) -> io::Result<Self> {
         let layer = Command::new("tar").arg("-xOf").arg(tools).arg("layer.tar").output()?;
         if !layer.status.success() {
@@ -38,8 +38,8 @@ impl Store {
         })
     }
 
-    /// Puts an image there under a name that may have stood for another one. `words` make it what it is: the same ones are
-    /// the same image, and its file `/repository` says them.
+    /// Adds an image under a tag, which may have named another image. `words` determine the image: the same words
+    /// give the same image, and its file `/repository` contains them.
     pub(super) fn push(&self, repository: &str, tag: &str, words: &str) -> io::Result<Pushed> {
         let layer = named(archive(words));
         let programs = &self.programs;
@@ -68,7 +68,7 @@ impl Store {
         link(&manifests.join("revisions").join(below(&manifest.0)), &manifest.0)?;
         let tag = manifests.join("tags").join(tag);
         link(&tag.join("index").join(below(&manifest.0)), &manifest.0)?;
-        // Last, as whoever reads it wants the rest.
+        // The link comes last, because a reader of it needs all other files.
         link(&tag.join("current"), &manifest.0)?;
         Ok(Pushed {
             digest: manifest.0,
@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-/// Where a digest has its place: `sha256/…`.
+/// The path of a digest: `sha256/…`.
 fn below(digest: &str) -> String {
     digest.replace(':', "/")
 }
@@ -93,7 +93,7 @@ fn link(folder: &Path, digest: &str) -> io::Result<()> {
     put(folder, "link", digest.as_bytes())
 }
 
-/// Exchanged as a whole: a registry may be reading.
+/// Replaces the file atomically, because a registry may be reading it.
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!("{name}.new"));

@@ -1,4 +1,4 @@
-//! Who is who in a cluster: its authority, the certificates that it signs, and the files by which programs show them.
+//! A cluster's certificate authority, the certificates that it signs, and the files that hold them.
 
 use std::fs::{
     Permissions, {self},
@@ -13,10 +13,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::network;
 use crate::lab::pki::{Pair, authority, client, server_of};
 
-/// What the authority signs as.
+/// The common name of the authority.
 const AUTHORITY: &str = "lab cluster";
 
-/// A cluster's keys, made anew for each.
+/// The keys of one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     folder: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The keys of the control plane, as files of `folder`, which is made.
+    /// Creates the folder and writes the keys of the control plane to it.
     pub(super) fn make(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir(&folder)?;
         let authority = authority(AUTHORITY).map_err(io::Error::other)?;
@@ -37,7 +37,7 @@ impl Keys {
             "to-kubelets",
             &keys.client("kube-apiserver-kubelet-client", "system:masters")?,
         )?;
-        // Its key signs the tokens of service accounts; the certificate is where the public half is read from.
+        // The key signs the tokens of service accounts. The API server reads the public key from the certificate.
         keys.keep("accounts", &keys.client("service-accounts", "")?)?;
         for (file, name, group) in [
             ("admin", "admin", "system:masters"),
@@ -51,17 +51,17 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The certificate of the cluster's authority, PEM.
+    /// The PEM certificate of the cluster's authority.
     pub(super) fn authority(&self) -> &str {
         &self.authority.cert
     }
 
-    /// A server's certificate for names and addresses.
+    /// Signs a server certificate for these names and addresses.
     pub(super) fn server(&self, names: &[&str]) -> io::Result<Pair> {
         server_of(names, Some((AUTHORITY, &self.authority))).map_err(io::Error::other)
     }
 
-    /// A kubeconfig with all in it, for somebody of a group.
+    /// A kubeconfig with embedded certificates for a user in this group.
     pub(super) fn kubeconfig(&self, name: &str, group: &str) -> io::Result<String> {
         let pair = self.client(name, group)?;
         let config = serde_json::json!({
@@ -79,7 +79,7 @@ impl Keys {
         Ok(config.to_string())
     }
 
-    /// A file of the folder.
+    /// The path of a file in the folder.
     pub(super) fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
     }

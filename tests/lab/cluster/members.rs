@@ -1,5 +1,5 @@
-//! The nodes of a cluster: the lab's own, with a kubelet, an address among the others, and mirrors as nodes have them that
-//! nobody has migrated yet.
+//! The nodes of a cluster: nodes of the lab with a kubelet, an address in the cluster's network, and mirrors that are
+//! not migrated yet.
 
 use super::keys::Keys;
 use super::programs::Programs;
@@ -8,33 +8,33 @@ use super::{network, registries};
 use crate::lab::NodeOptions;
 use crate::lab::node::{BASE, Link};
 
-/// A node to be: its name in the cluster, its containerd, its mirrors.
+/// A node that is to be started: its name in the cluster, its containerd, its mirrors.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// The name, of at most 15 letters.
+    /// The name, of at most 15 characters.
     pub name: String,
     /// containerd's release line.
     pub line: String,
-    /// In which way it has mirrors.
+    /// The form in which it has mirrors.
     pub mirrors: Mirrors,
 }
 
-/// Ways in which nodes have mirrors. The registries that they name lead to the upstream, where the mirrors do not.
+/// The forms in which nodes have mirrors. Every registry that they name is the upstream registry, unless a mirror
+/// serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mirrors {
     /// The cache `all` for every registry.
     Wildcard,
     /// The cache `hub` for docker.io, and `all` for ghcr.io.
     Named,
-    /// The same in a drop-in, which the root file imports.
+    /// Like `Named`, in a drop-in that the root file imports.
     DropIn,
-    /// The cache `private` for docker.io, with the authority that it needs, and `all` for every other registry. 2.x ignores
-    /// the authority, and would pass the cache over.
+    /// The cache `private` for docker.io with the certificate authority that it needs, and `all` for any other
+    /// registry. containerd 2.x ignores the authority, and would skip the cache.
     PrivateCa,
 }
 
 impl Member {
-    /// A node.
     pub fn new(name: &str, line: &str, mirrors: Mirrors) -> Self {
         Self {
             name: name.into(),
@@ -43,7 +43,7 @@ impl Member {
         }
     }
 
-    /// Four nodes: every release that nodes are tried with, and every way to have mirrors.
+    /// Four nodes, which have every release line that nodes are tested with and every form of mirrors.
     pub fn four() -> Vec<Self> {
         vec![
             Self::new("n16", "1.6", Mirrors::Wildcard),
@@ -55,7 +55,7 @@ impl Member {
 }
 
 impl Mirrors {
-    /// The cache by which an image of docker.io comes.
+    /// The cache from which an image of docker.io is pulled.
     pub fn cache_of_docker_hub(self) -> &'static str {
         match self {
             Self::Wildcard => "all",
@@ -90,8 +90,8 @@ const DROP_IN: &str = "/etc/containerd/conf.d/20-registry.toml";
 const CA: &str = "/etc/ssl/site/ca.pem";
 const KUBELET: &str = "/usr/local/bin/kubelet";
 
-/// What a kubelet finds on a machine of its own. It insists on three settings of the kernel, which are the whole machine's and
-/// nobody's here to change, so it sees files with the values that it wants.
+/// Prepares a node for its kubelet. The kubelet requires three kernel settings that belong to the whole machine and
+/// must not be changed here, so it gets files with the values that it expects.
 const BEFORE_KUBELET: &str = "set -e
 want() {
   [ \"$(cat /proc/sys/$1)\" = $2 ] && return
@@ -104,7 +104,7 @@ want vm/overcommit_memory 1 overcommit_memory
 ctr -n k8s.io images ls -q | grep -qx lab.test/tools:1 || ctr -n k8s.io images import /lab/tools.tar
 ";
 
-/// What a member is like before its first boot; `i` is its place among them.
+/// The options of a member before its first boot; `i` is its index in the cluster.
 pub(super) fn options(
     member: &Member,
     i: u8,
@@ -175,14 +175,14 @@ fn kubelet() -> String {
         },
         "authorization": {"mode": "Webhook"},
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        // As containerd's own default is.
+        // containerd's default.
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": false,
         "failSwapOn": false,
         "resolvConf": "",
-        // A ConfigMap's new text is in its pods so much later; a minute unless told.
+        // The delay until a pod has the new text of a ConfigMap. The default is a minute.
         "syncFrequency": "5s",
-        // Nothing is to be cleaned away for want of room on the machine's disk.
+        // No image is removed because the machine's disk is full.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
     })

@@ -1,19 +1,20 @@
-//! Clusters: a real Kubernetes in a network of its own, whose nodes are the lab's.
+//! Clusters: a real Kubernetes in its own network, with nodes of the lab.
 //!
-//! A [`ControlPlane`] is etcd and kube-apiserver, for tests of the API alone. A [`Cluster`] has all of it: controllers,
-//! scheduler, kubelets on nodes with different containerds and mirrors, pods with a network, an upstream registry and caches
-//! before it. There is no DNS and no kube-proxy: pods know the API server by the address of its service, and behind that
-//! stands a front that can be told to fail. No address of it is the machine's, and no packet leaves it.
+//! A [`ControlPlane`] is etcd and kube-apiserver, for tests that only need the API. A [`Cluster`] has everything:
+//! controllers, scheduler, kubelets on nodes with different containerds and mirrors, pods with a network, an upstream
+//! registry, and caches in front of it. There is no DNS and no kube-proxy: pods reach the API server at the address
+//! of its service, where a proxy of the lab can simulate failures. The cluster uses no address of the test's machine,
+//! and no packet leaves its network.
 
-mod audit; // what the API server was asked for
+mod audit; // the API server's audit log
 mod control; // etcd, API server, controllers, scheduler
-mod images; // that run
-mod keys; // who is who
+mod images; // runnable images
+mod keys; // authority and certificates
 mod members; // nodes with kubelets
 mod network; // addresses
-mod pods; // what they have on a node
-mod programs; // of Kubernetes, in the cache
-mod registries; // an upstream, and caches before it
+mod pods; // a pod's containers on a node
+mod programs; // Kubernetes' programs in the cache
+mod registries; // an upstream registry and caches in front of it
 mod site; // folder, control groups, network
 
 use std::path::{Path, PathBuf};
@@ -27,27 +28,26 @@ pub use self::pods::{PodContainer, containers, counting};
 pub use self::programs::kubectl;
 use self::registries::Registries;
 pub use self::registries::{Access, CACHES, Seen, UPSTREAM, UPSTREAMS, endpoint};
-use self::site::Process;
+use self::site::ClusterProcess;
 use super::{Missing, Node, Nodes};
 
-/// A lab that can run clusters here.
+/// The ability to run clusters on this machine.
 #[derive(Debug)]
 pub struct Clusters {
     nodes: Nodes,
     planes: ControlPlanes,
 }
 
-/// What a cluster is to be.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
-    /// Its nodes, at most 80.
+    /// At most 80 nodes.
     pub members: Vec<Member>,
     /// Further flags of the API server.
     pub api_flags: Vec<String>,
 }
 
 impl Default for ClusterOptions {
-    /// [`Member::four`].
+    /// Returns the options for [`Member::four`].
     fn default() -> Self {
         Self {
             members: Member::four(),
@@ -56,17 +56,16 @@ impl Default for ClusterOptions {
     }
 }
 
-/// A cluster that is up. Dropped, it ends and leaves nothing.
+/// A running cluster. When it is dropped, its processes end and its files are removed.
 #[derive(Debug)]
 pub struct Cluster {
     // In the order in which they must end.
     members: Members,
     registries: Registries,
-    /// Its control plane.
     pub plane: ControlPlane,
 }
 
-/// Nodes that end at one time: each takes a second.
+/// The nodes of a cluster. They are ended in parallel, because each takes a second.
 #[derive(Debug, Default)]
 struct Members(Vec<(Member, Node)>);
 
@@ -81,11 +80,8 @@ impl Drop for Members {
 }
 
 impl Clusters {
-    /// `helper` is the program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test. Ends what earlier tests have left.
-    ///
-    /// # Errors
-    ///
-    /// With the reason why no cluster can run.
+    /// Checks that clusters can run here, and ends those that earlier tests left behind. `helper` is the program
+    /// `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
     pub fn open(helper: impl Into<PathBuf>) -> Result<Self, Missing> {
         let helper = helper.into();
         let clusters = Self {
@@ -98,16 +94,12 @@ impl Clusters {
         Ok(clusters)
     }
 
-    /// Control planes without nodes.
     pub fn planes(&self) -> &ControlPlanes {
         &self.planes
     }
 
-    /// A cluster with every node `Ready`.
-    ///
-    /// # Errors
-    ///
-    /// When something does not come up; its last words are in the message.
+    /// Starts a cluster, and returns when every node is `Ready`. An error contains the last output of the component
+    /// that failed.
     pub fn up(&self, options: &ClusterOptions) -> io::Result<Cluster> {
         let control = ControlOptions {
             controllers: true,
@@ -144,16 +136,11 @@ impl Clusters {
 }
 
 impl Cluster {
-    /// The nodes with what they are, in the order in which they were asked for.
+    /// The members and their nodes, in the order of the options.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &Node)> {
         self.members.0.iter().map(|(member, node)| (member, node))
     }
 
-    /// A node.
-    ///
-    /// # Errors
-    ///
-    /// When there is none of this name.
     pub fn node(&self, name: &str) -> io::Result<&Node> {
         let mut nodes = self.members.0.iter();
         let found = nodes.find(|(member, _)| member.name == name);
@@ -161,21 +148,14 @@ impl Cluster {
     }
 
     /// A node that is to be reset, crashed or started.
-    ///
-    /// # Errors
-    ///
-    /// When there is none of this name.
     pub fn node_mut(&mut self, name: &str) -> io::Result<&mut Node> {
         let mut nodes = self.members.0.iter_mut();
         let found = nodes.find(|(member, _)| member.name == name);
         found.map(|(_, node)| node).ok_or_else(|| no_node(name))
     }
 
-    /// Waits until every node is `Ready`. One that has gone down stays so until its heartbeat is missed, for 40 s.
-    ///
-    /// # Errors
-    ///
-    /// When one is not, with the end of what its kubelet says.
+    /// Waits until every node is `Ready`. A node that went down is reported as `Ready` until its heartbeat is missed,
+    /// for 40 s. An error contains the end of the kubelet's log.
     pub fn ready(&self) -> io::Result<()> {
         for (Member { name, .. }, node) in &self.members.0 {
             let object = format!("node/{name}");
@@ -194,67 +174,43 @@ impl Cluster {
         Ok(())
     }
 
-    /// Puts an image into the upstream registry under a name that may have stood for another one. `words` make it what it
-    /// is. It has a shell and its tools, and its file `/repository` has the words.
-    ///
-    /// # Errors
-    ///
-    /// Those of writing.
+    /// Adds an image to the upstream registry under a tag, which may have named another image. `words` determine the
+    /// image. It has a shell and common tools, and its file `/repository` contains the words.
     pub fn push(&self, repository: &str, tag: &str, words: &str) -> io::Result<Pushed> {
         self.registries.push(repository, tag, words)
     }
 
-    /// Puts an image of an archive of the machine on a node, past all registries. CRI knows it by `reference` when this
-    /// returns.
-    ///
-    /// # Errors
-    ///
-    /// When containerd does not take it.
+    /// Imports an image archive into a node's containerd, without any registry. CRI knows the image as `reference`
+    /// when this returns.
     pub fn import(&self, node: &str, archive: &Path, reference: &str) -> io::Result<()> {
         self.node(node)?.import(archive, reference)
     }
 
-    /// The end of what the registries were asked for, as it is now.
-    ///
-    /// # Errors
-    ///
-    /// When a log is not there.
+    /// Returns the current end of the registries' logs.
     pub fn seen(&self) -> io::Result<Seen> {
         Registries::seen(&self.plane.site)
     }
 
-    /// What the registries were asked for since then, in order; all of it with the mark that is the default.
-    ///
-    /// # Errors
-    ///
-    /// When a log cannot be read.
+    /// Returns the requests that the registries received since a mark, in order. The default mark is the beginning.
     pub fn accesses(&self, since: &Seen) -> io::Result<Vec<Access>> {
         self.registries.accesses(&self.plane.site, since)
     }
 
-    /// Ends a registry at once: its address refuses connections.
+    /// Ends a registry at once, so that its address refuses connections.
     pub fn stop_registry(&mut self, name: &str) {
         self.registries.stop(name);
     }
 
-    /// Starts a registry that was stopped; what it had, it has.
-    ///
-    /// # Errors
-    ///
-    /// When it does not come up.
+    /// Starts a registry that was stopped. Its data are kept.
     pub fn start_registry(&mut self, name: &'static str) -> io::Result<()> {
         self.registries
             .run(&self.plane.site, &self.plane.programs.registry, name)
     }
 
-    /// Leaves the cluster running as a test does that is killed; see [`Node::abandon`]. For the lab's own tests.
-    ///
-    /// # Errors
-    ///
-    /// When a holder cannot be ended.
+    /// Leaves the cluster running, as a killed test does; see [`Node::abandon`]. Only for the lab's own tests.
     pub fn abandon(mut self, holders_too: bool) -> io::Result<()> {
         self.registries.leave();
-        self.plane.running.into_values().for_each(Process::leave);
+        self.plane.running.into_values().for_each(ClusterProcess::leave);
         self.plane.site.abandon(holders_too)?;
         for (_, node) in self.members.0.drain(..) {
             node.abandon(holders_too)?;

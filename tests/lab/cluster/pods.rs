@@ -1,29 +1,26 @@
-//! What pods have on a node, looked at there: the API server may be gone, and kubelet too.
+//! Reads the containers of pods on a node, where they are known even if the API server and the kubelet are down.
 
 use std::{fs, io};
 
 use crate::lab::Node;
-use crate::lab::node::{COUNT, Process, Workload};
+use crate::lab::node::{COUNT, ContainerProcess, Workload};
 
-/// A container of a pod, as kubelet has written it down on its node.
+/// A container of a pod, as the kubelet recorded it on its node.
 #[derive(Clone, Debug)]
 pub struct PodContainer {
-    /// The pod's namespace.
     pub namespace: String,
-    /// The pod.
     pub pod: String,
     /// The container's name in the pod.
     pub name: String,
-    /// Its id.
     pub id: String,
-    /// Its log, by its path in the node.
+    /// The path of its log in the node.
     pub log: String,
     /// Its main process while it runs.
-    pub process: Option<Process>,
+    pub process: Option<ContainerProcess>,
 }
 
 impl PodContainer {
-    /// For [`Node::counted`] and [`Node::log_flows`], when it counts.
+    /// A handle for [`Node::counted`] and [`Node::log_flows`], for a counting container.
     pub fn workload(&self) -> Workload {
         Workload {
             sandbox: String::new(),
@@ -33,11 +30,7 @@ impl PodContainer {
     }
 }
 
-/// Every container of a pod whose log is on the node, ended ones too.
-///
-/// # Errors
-///
-/// When CRI does not answer.
+/// Returns every container of a pod whose log is on the node, including containers that have ended.
 pub fn containers(node: &Node) -> io::Result<Vec<PodContainer>> {
     let processes = node.pids()?;
     let mut found = Vec::new();
@@ -47,7 +40,7 @@ pub fn containers(node: &Node) -> io::Result<Vec<PodContainer>> {
         let Some((namespace, pod, name, id)) = parts(&file) else {
             continue;
         };
-        // One that goes at this moment is as one that is gone.
+        // A log that is removed at this moment is treated as removed.
         let Ok(log) = fs::read_link(entry.path()) else { continue };
         found.push(PodContainer {
             process: processes.get(id).copied(),
@@ -62,7 +55,7 @@ pub fn containers(node: &Node) -> io::Result<Vec<PodContainer>> {
     Ok(found)
 }
 
-/// `POD_NAMESPACE_CONTAINER-ID.log`: no name has an underscore.
+/// Splits `POD_NAMESPACE_CONTAINER-ID.log`; no name contains an underscore.
 fn parts(file: &str) -> Option<(&str, &str, &str, &str)> {
     let (names, id) = file.strip_suffix(".log")?.rsplit_once('-')?;
     let mut names = names.split('_');
@@ -70,8 +63,8 @@ fn parts(file: &str) -> Option<(&str, &str, &str, &str)> {
     Some((namespace, pod, name, id))
 }
 
-/// A `DaemonSet` in the namespace `default` whose container counts, as [`Node::start_workload`]'s does: of an image, pulled
-/// each time anew, on every node.
+/// A `DaemonSet` in the namespace `default` whose container counts like that of [`Node::start_workload`]. It pulls
+/// the image again for each pod.
 pub fn counting(name: &str, image: &str) -> String {
     serde_json::json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet",
@@ -99,7 +92,7 @@ mod tests {
     use super::parts;
 
     #[test]
-    fn names_of_logs_are_taken_apart() {
+    fn log_name_is_split_into_pod_namespace_container_and_id() {
         assert_eq!(
             parts("a-b-x1_default_c-d-0123.log"),
             Some(("default", "a-b-x1", "c-d", "0123"))

@@ -1,21 +1,17 @@
-//! The programs of a cluster and of the registries around it, as `tests/lab/prepare` makes them.
+//! The programs of a cluster and of its registries, which `tests/lab/prepare` builds.
 
 use std::path::PathBuf;
 
 use crate::lab::{Missing, cache};
 
 // `prepare` and `tests/run` read these from here.
-/// The last minor release whose kubelet takes control groups of version 1, which the lab's machines may have.
+/// The last minor release whose kubelet supports control groups of version 1, which test machines may have.
 const KUBERNETES: &str = "1.34.4";
 const ETCD: &str = "3.5.21";
-/// The Debian whose docker-registry stands for all registries.
+/// The Debian release whose docker-registry is used for all registries.
 const REGISTRY: &str = "bookworm";
 
-/// kubectl by itself, for tests that need no cluster.
-///
-/// # Errors
-///
-/// When the lab has none.
+/// The path of kubectl, for tests that need no cluster.
 pub fn kubectl() -> Result<PathBuf, Missing> {
     let path = cache().join(format!("kubernetes/{KUBERNETES}/kubectl"));
     if path.is_file() {
@@ -25,7 +21,7 @@ pub fn kubectl() -> Result<PathBuf, Missing> {
     }
 }
 
-/// Where each is.
+/// The paths of all programs.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
     pub(super) etcd: PathBuf,
@@ -38,7 +34,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// All of them.
+    /// Finds all of them.
     pub(super) fn find() -> Result<Self, Missing> {
         let cache = cache();
         let there = |path: String| {

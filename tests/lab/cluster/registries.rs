@@ -1,5 +1,5 @@
-//! The registries around a cluster: one upstream that stands for all public ones, and pull-through caches before it. Each is
-//! Debian's docker-registry, and each says in its log what it was asked for.
+//! The registries of a cluster: one upstream that serves the names of all public registries, and pull-through caches
+//! in front of it. Each is Debian's docker-registry, and logs the requests that it receives.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -14,44 +14,44 @@ use super::audit::text_since;
 use super::images::{Pushed, Store};
 use super::keys::keep;
 use super::network;
-use super::site::{Process, Site};
+use super::site::{ClusterProcess, Site};
 use crate::lab::node::until;
 use crate::lab::pki::{Pki, server_of};
 
-/// The public registries whose names lead to the upstream. Its images are in one place, so a repository is the same in each.
+/// The public registries whose names resolve to the upstream. Since they share its storage, a repository has the same
+/// images in each.
 pub const UPSTREAMS: [&str; 4] = ["registry-1.docker.io", "ghcr.io", "quay.io", "registry.k8s.io"];
-/// The upstream's name among the registries.
+/// The name of the upstream among the registries.
 pub const UPSTREAM: &str = "upstream";
-/// The caches: a name, and whether it speaks TLS, with a certificate of an authority that no system knows.
+/// The caches: the name, and whether the cache uses TLS with a certificate of an authority that no system trusts.
 pub const CACHES: [(&str, bool); 3] = [("all", false), ("hub", false), ("private", true)];
-/// How many registries there are.
+/// The number of registries.
 pub(super) const COUNT: u8 = 4;
-/// The caches' port.
 const PORT: u16 = 5000;
-/// How long a registry may take until it listens.
+/// Time limit for a registry to listen.
 const READY: Duration = Duration::from_secs(30);
 
 /// The registries of a cluster.
 #[derive(Debug)]
 pub(super) struct Registries {
-    running: BTreeMap<&'static str, Process>,
+    running: BTreeMap<&'static str, ClusterProcess>,
     store: Store,
-    /// Whose address is whose.
+    /// The client's name for each address.
     names: BTreeMap<Ipv4Addr, String>,
 }
 
-/// A place in the logs of all registries, for [`super::Cluster::accesses`].
+/// A position in the logs of all registries, for [`super::Cluster::accesses`].
 #[derive(Clone, Debug, Default)]
 pub struct Seen(BTreeMap<&'static str, u64>);
 
 /// A request that a registry has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// When, by RFC 3339 in UTC.
+    /// The time, as RFC 3339 in UTC.
     pub time: String,
-    /// The registry: [`UPSTREAM`], or a cache's name.
+    /// The registry: [`UPSTREAM`], or the name of a cache.
     pub at: String,
-    /// Who asked: a node's name, `cache` for any cache, else an address.
+    /// The client: a node's name, `cache` for any cache, else an address.
     pub by: String,
     /// The Host header.
     pub host: String,
@@ -59,17 +59,16 @@ pub struct Access {
     pub method: String,
     /// Path and query.
     pub uri: String,
-    /// The answer.
     pub status: u16,
 }
 
 impl Access {
-    /// Repository and tag or digest, when it is a manifest that was asked for.
+    /// Repository and tag or digest, if the request was for a manifest.
     pub fn manifest(&self) -> Option<(&str, &str)> {
         self.thing("/manifests/")
     }
 
-    /// Repository and digest, when it is a blob that was asked for.
+    /// Repository and digest, if the request was for a blob.
     pub fn blob(&self) -> Option<(&str, &str)> {
         self.thing("/blobs/")
     }
@@ -80,13 +79,13 @@ impl Access {
     }
 }
 
-/// The endpoint of a cache, as a node's files name it.
+/// The URL of a cache, as it appears in a node's files.
 pub fn endpoint(cache: &str) -> String {
     let tls = CACHES.iter().any(|(name, tls)| *name == cache && *tls);
     format!("{}://{cache}.cache.test:{PORT}", if tls { "https" } else { "http" })
 }
 
-/// What a node of the cluster has in its hosts file: no name else is known.
+/// The hosts file of a node in the cluster. No other name resolves.
 pub(super) fn hosts() -> String {
     let upstreams = UPSTREAMS.map(|name| format!("{} {name}\n", network::registry(0)));
     let caches = CACHES.iter().zip(1..);
@@ -97,12 +96,12 @@ pub(super) fn hosts() -> String {
 }
 
 impl Registries {
-    /// Starts all of them, empty. `nodes` are the nodes' names, in the order of their addresses.
+    /// Starts all registries, empty. `nodes` are the names of the nodes, in the order of their addresses.
     pub(super) fn start(site: &Site, program: &Path, pki: &Pki, tools: &Path, nodes: &[String]) -> io::Result<Self> {
         let folder = site.path("registries");
         fs::create_dir(&folder)?;
         fs::write(folder.join("trusted.crt"), &pki.trusted.cert)?;
-        // Whoever asks from the bridge's own network does so by its first address.
+        // A client in the bridge's own network has the network's first address.
         let mut names = BTreeMap::from([(network::PLANE, "cache".to_owned())]);
         names.extend((0..).zip(nodes).map(|(i, name)| (network::node(i), name.clone())));
         let mut all = Self {
@@ -130,7 +129,7 @@ impl Registries {
         Ok(all)
     }
 
-    /// Starts one that is not running.
+    /// Starts a registry that is not running.
     pub(super) fn run(&mut self, site: &Site, program: &Path, name: &'static str) -> io::Result<()> {
         let folder = site.path("registries");
         let mut command = Command::new(program);
@@ -155,23 +154,19 @@ impl Registries {
         Ok(())
     }
 
-    /// Ends one at once.
     pub(super) fn stop(&mut self, name: &str) {
         self.running.remove(name);
     }
 
-    /// See [`super::Cluster::push`].
     pub(super) fn push(&self, repository: &str, tag: &str, words: &str) -> io::Result<Pushed> {
         self.store.push(repository, tag, words)
     }
 
-    /// Where the logs are now.
     pub(super) fn seen(site: &Site) -> io::Result<Seen> {
         let lengths = registries().map(|name| Ok((name, site.path("log").join(name).metadata()?.len())));
         Ok(Seen(lengths.collect::<io::Result<_>>()?))
     }
 
-    /// What was asked for since then, in order.
     pub(super) fn accesses(&self, site: &Site, since: &Seen) -> io::Result<Vec<Access>> {
         let mut accesses = Vec::new();
         for name in registries() {
@@ -183,9 +178,9 @@ impl Registries {
         Ok(accesses)
     }
 
-    /// Leaves all to somebody else.
+    /// Leaves all processes running, for another process to end.
     pub(super) fn leave(self) {
-        self.running.into_values().for_each(Process::leave);
+        self.running.into_values().for_each(ClusterProcess::leave);
     }
 
     fn access(&self, at: &str, line: &str) -> Option<Access> {
@@ -213,12 +208,11 @@ impl Registries {
     }
 }
 
-/// All names.
 fn registries() -> impl Iterator<Item = &'static str> {
     [UPSTREAM].into_iter().chain(CACHES.map(|(name, _)| name))
 }
 
-/// Writes a registry's configuration; `remote` is whom a cache asks.
+/// Writes a registry's configuration; `remote` is the registry that a cache pulls from.
 fn configure(folder: &Path, name: &str, (i, port): (u8, u16), tls: bool, remote: Option<&str>) -> io::Result<()> {
     let at = |file: String| folder.join(file).display().to_string();
     let mut http = serde_json::json!({"addr": format!("{}:{port}", network::registry(i)), "secret": "lab"});
@@ -235,7 +229,7 @@ fn configure(folder: &Path, name: &str, (i, port): (u8, u16), tls: bool, remote:
     if let Some(remote) = remote {
         config["proxy"] = serde_json::json!({"remoteurl": format!("https://{remote}")});
     }
-    // JSON is YAML too.
+    // JSON is valid YAML.
     fs::write(folder.join(format!("{name}.yaml")), config.to_string())
 }
 
@@ -244,7 +238,7 @@ mod tests {
     use super::{Access, COUNT, endpoint, registries};
 
     #[test]
-    fn things_that_were_asked_for_are_told_apart() {
+    fn manifest_and_blob_requests_are_distinguished() {
         let access = |uri: &str| Access {
             time: String::new(),
             at: String::new(),
@@ -265,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn all_are_counted() {
+    fn count_is_the_number_of_registries() {
         assert_eq!(registries().count(), usize::from(COUNT));
     }
 
     #[test]
-    fn only_the_private_cache_speaks_tls() {
+    fn only_private_cache_has_an_https_endpoint() {
         assert_eq!(endpoint("hub"), "http://hub.cache.test:5000");
         assert_eq!(endpoint("private"), "https://private.cache.test:5000");
     }

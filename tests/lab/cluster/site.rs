@@ -1,4 +1,4 @@
-//! Where a cluster stands: its folder, its control groups and its network, and processes in all three.
+//! The place of a cluster: its folder, its control groups and its network, and the processes in them.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,28 +12,28 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::network;
-use crate::lab::inside::site::{Site as Wanted, SiteOrder};
-use crate::lab::node::{Folder, Holder};
+use crate::lab::inside::site::{SiteOrder, SiteSpec};
+use crate::lab::node::{Holder, LabFolder};
 use crate::lab::pki::Pair;
 use crate::lab::scene::Front;
 use crate::tool::Ran;
 
-/// How long a program that is waited for may take, in seconds.
+/// Time limit for a program that is waited for, in seconds.
 const RUN: &str = "180";
 
-/// A cluster's place. Dropped, whatever runs in it ends and it is gone.
+/// A cluster's place. When it is dropped, all of its processes end and it is removed.
 #[derive(Debug)]
 pub(super) struct Site {
     // In the order in which they must end.
-    folder: Option<Folder>,
+    folder: Option<LabFolder>,
     holder: Option<Holder>,
     path: PathBuf,
     pid: u32,
 }
 
 impl Site {
-    /// Makes a place around a folder. `front` is the certificate by which the front answers for the API server.
-    pub(super) fn make(helper: &Path, folder: Folder, front: Pair, registries: u8) -> io::Result<Self> {
+    /// Creates the place around a folder. `front` is the certificate of the proxy in front of the API server.
+    pub(super) fn make(helper: &Path, folder: LabFolder, front: Pair, registries: u8) -> io::Result<Self> {
         folder.make_groups()?;
         fs::create_dir(folder.path.join("log"))?;
         let mut addresses = vec![
@@ -41,7 +41,7 @@ impl Site {
             format!("{}/32", network::SERVICE),
         ];
         addresses.extend((0..registries).map(|i| format!("{}/{}", network::registry(i), network::LENGTH)));
-        let wanted = Wanted {
+        let wanted = SiteSpec {
             folder: folder.path.clone(),
             bridge: (network::BRIDGE.into(), addresses),
             front: (
@@ -59,36 +59,35 @@ impl Site {
         })
     }
 
-    /// The process whose network it is.
+    /// The process whose network namespace the cluster uses.
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The folder, and what is in it.
+    /// A path in the folder.
     pub(super) fn path(&self, inside: &str) -> PathBuf {
         self.path.join(inside)
     }
 
-    /// The control groups.
     pub(super) fn cgroups(&self) -> &[PathBuf] {
         self.folder.as_ref().map_or(&[], |folder| &folder.cgroups)
     }
 
-    /// A program in the cluster's network, which whoever starts it must wait for.
+    /// A command that runs in the cluster's network. The caller must wait for its end.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(self.net()).arg("--").arg(program);
         command
     }
 
-    /// Runs a program in the cluster's network to its end, which is not long.
+    /// Runs a short program in the cluster's network and waits for its end.
     pub(super) fn run(&self, program: &Path, arguments: &[&str], input: &str) -> io::Result<Ran> {
         let mut command = Command::new("timeout");
         command
             .args(["--kill-after=5", RUN, "nsenter", &self.net(), "--"])
             .arg(program)
             .args(arguments);
-        // A file and no pipe, so that nobody waits for the other.
+        // Standard input is a file, because with a pipe both sides could wait for each other.
         let given = tempfile::tempfile_in(&self.path).and_then(|mut file| {
             io::Write::write_all(&mut file, input.as_bytes())?;
             io::Seek::rewind(&mut file)?;
@@ -98,8 +97,8 @@ impl Site {
         Ok(output.into())
     }
 
-    /// Starts a program in the cluster's network and groups, with its output in `log/NAME`.
-    pub(super) fn start(&self, name: &str, command: &Command) -> io::Result<Process> {
+    /// Starts a program in the cluster's network and control groups, with its output in `log/NAME`.
+    pub(super) fn start(&self, name: &str, command: &Command) -> io::Result<ClusterProcess> {
         let folder = self.folder.as_ref().ok_or_else(gone)?;
         let log = self.path("log").join(name);
         let output = File::options().create(true).append(true).open(&log)?;
@@ -116,13 +115,13 @@ impl Site {
         for (name, value) in command.get_envs() {
             started.env(name, value.unwrap_or_default());
         }
-        Ok(Process {
+        Ok(ClusterProcess {
             child: started.spawn()?,
             log,
         })
     }
 
-    /// Calls a function in a thread whose network is the cluster's, as that of all threads is which it starts.
+    /// Calls a function in a thread that is in the cluster's network, as are all threads that it starts.
     pub(super) fn inside<T: Send>(&self, call: impl FnOnce() -> T + Send) -> io::Result<T> {
         let net = File::open(format!("/proc/{}/ns/net", self.pid))?;
         let enter = || {
@@ -132,12 +131,16 @@ impl Site {
         thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|panicked| panic::resume_unwind(panicked))
     }
 
-    /// See [`Front`]. How many requests the front has answered by itself since the last turn.
+    /// Changes the behaviour of the proxy; see [`Front`]. Returns the number of requests that it has answered itself
+    /// since the last change.
     pub(super) fn front(&mut self, front: Front) -> io::Result<u64> {
-        self.holder.as_mut().ok_or_else(gone)?.tell(&SiteOrder::Front(front))
+        self.holder
+            .as_mut()
+            .ok_or_else(gone)?
+            .send_order(&SiteOrder::Front(front))
     }
 
-    /// Leaves it as a test does that is killed; see [`crate::lab::Node::abandon`].
+    /// Leaves everything running, as a killed test does; see [`crate::lab::Node::abandon`].
     pub(super) fn abandon(mut self, holder_too: bool) -> io::Result<()> {
         if let Some(folder) = self.folder.take() {
             folder.leave();
@@ -155,20 +158,20 @@ impl Site {
     }
 }
 
-/// A program of the cluster that stays. Dropped, it ends at once.
+/// A long-running program of the cluster. When it is dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ClusterProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
-    /// Its number in the machine.
+impl ClusterProcess {
+    /// Its process id, as the test's machine sees it.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Fails once it has ended by itself.
+    /// Returns an error if the program has ended.
     pub(super) fn lives(&mut self) -> io::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -179,13 +182,12 @@ impl Process {
         }
     }
 
-    /// Sends a signal.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.ok_or_else(gone)?, signal).map_err(Into::into)
     }
 
-    /// Leaves it to somebody else.
+    /// Leaves the process running, for another process to end.
     pub(super) fn leave(self) {
         std::mem::forget(self);
     }
@@ -197,9 +199,9 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ClusterProcess {
     fn drop(&mut self) {
-        // It has nothing to save: its data go too, or it starts from them as after a crash.
+        // It needs no clean end: its data are removed too, or it starts from them as after a crash.
         drop(self.child.kill());
         drop(self.child.wait());
     }

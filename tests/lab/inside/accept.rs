@@ -1,10 +1,10 @@
-//! Connections that come.
+//! Accepts connections.
 
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// The next one. Out of files a process cannot take any, and takes it when some are free again.
+/// Returns the next connection. If the process has no free file descriptor, waits until it has one again.
 pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         if let Ok((stream, _)) = listener.accept().await {

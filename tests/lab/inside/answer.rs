@@ -1,4 +1,4 @@
-//! What a registry says: the part of the distribution protocol that a pull needs.
+//! The answers of a registry: the part of the distribution protocol that a pull needs.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use crate::lab::content::{Content, MANIFEST};
 use crate::lab::scene::{Behaviour, Guard, Host, Http, Login};
 
-/// A response before it is hyper's.
+/// A response before it is converted for hyper.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) after: Duration,
@@ -43,18 +43,18 @@ impl Answer {
     }
 }
 
-/// The answer of `host` to a request while the image of `repository` is being pulled.
+/// Returns the answer of `host` to a request while the image of `repository` is pulled.
 pub(super) fn answer(host: &Host, http: &Http, has_cert: bool, repository: &str, content: &Content) -> Answer {
     match host.behaviour {
-        Behaviour::Status(status) => Answer::text(status, "the scene says so"),
-        // Nobody listens, so nobody asks.
+        Behaviour::Status(status) => Answer::text(status, "the scene specifies this status"),
+        // Never sent, because such a host does not listen.
         Behaviour::Dead => Answer::text(503, "dead"),
         Behaviour::Serve => let_in(host, http, has_cert, repository, content),
         Behaviour::Slow(milliseconds) => Answer {
             after: Duration::from_millis(milliseconds),
             ..let_in(host, http, has_cert, repository, content)
         },
-        // Longer than any pull is waited for.
+        // Longer than the time limit of any pull.
         Behaviour::Hangs => Answer {
             after: Duration::from_hours(1),
             ..Answer::text(504, "too late")
@@ -67,9 +67,8 @@ fn let_in(host: &Host, http: &Http, has_cert: bool, repository: &str, content: &
     match &host.guard {
         Guard::Open => serve(),
         Guard::Basic(login) if http.authorization == Some(basic(login)) => serve(),
-        Guard::Basic(_) => {
-            Answer::text(401, "who is it").with("www-authenticate", format!("Basic realm=\"{}\"", host.name))
-        }
+        Guard::Basic(_) => Answer::text(401, "authentication required")
+            .with("www-authenticate", format!("Basic realm=\"{}\"", host.name)),
         Guard::Token(login) if http.path == "/token" => token(login.as_ref(), http),
         Guard::Identity(secret) if http.path == "/token" => token_for_identity(secret, http),
         Guard::Token(login) if http.authorization == Some(format!("Bearer {}", token_of(login.as_ref()))) => serve(),
@@ -92,7 +91,7 @@ fn serve(http: &Http, repository: &str, content: &Content) -> Answer {
     }
     let asked = ["/manifests/", "/blobs/"].into_iter().find_map(|kind| {
         let (name, reference) = http.path.rsplit_once(kind)?;
-        // Any prefix will do, as registries that host several projects or proxies have one.
+        // Any prefix is accepted, because registries with several projects or proxies have one.
         let ours = name
             .strip_suffix(repository)
             .is_some_and(|prefix| prefix.ends_with('/'));
@@ -112,17 +111,17 @@ fn serve(http: &Http, repository: &str, content: &Content) -> Answer {
             },
             None => Answer::text(404, "no such blob"),
         },
-        _ => Answer::text(404, "no such thing"),
+        _ => Answer::text(404, "not found"),
     }
 }
 
 fn token(login: Option<&Login>, http: &Http) -> Answer {
-    // Docker's token server knows no POST; containerd then asks again by GET.
+    // Docker's token server does not support POST; containerd then retries with GET.
     if http.method != "GET" {
         return Answer::text(405, "by GET, please");
     }
     match login {
-        Some(login) if http.authorization != Some(basic(login)) => Answer::text(401, "who is it"),
+        Some(login) if http.authorization != Some(basic(login)) => Answer::text(401, "authentication required"),
         login => granted(&token_of(login)),
     }
 }
@@ -135,12 +134,12 @@ fn token_for_identity(secret: &str, http: &Http) -> Answer {
     if http.method == "POST" && shown {
         granted("token-of-identity")
     } else {
-        Answer::text(401, "who is it")
+        Answer::text(401, "authentication required")
     }
 }
 
 fn granted(token: &str) -> Answer {
-    // By GET it is `token`, by POST `access_token`.
+    // The token's key is `token` in an answer to GET, and `access_token` in one to POST.
     let body = serde_json::json!({"token": token, "access_token": token, "expires_in": 3600});
     Answer {
         body: body.to_string().into_bytes(),

@@ -1,4 +1,4 @@
-//! What CRI is asked from within a machine: nobody outside can reach its socket.
+//! Sends CRI requests from inside a virtual machine, because its socket is not reachable from outside.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,30 +9,30 @@ use serde::Serialize;
 use tonic::Status;
 
 use crate::lab::cri::{Cri, Sandbox};
-use crate::lab::node::{IMAGE, Process};
+use crate::lab::node::{ContainerProcess, IMAGE};
 
-/// How long CRI may take to say how it is.
+/// Time limit for CRI's `Status`.
 const STATUS: Duration = Duration::from_secs(10);
-/// How long it may take for all else, on an emulated processor.
+/// Time limit for everything else, on an emulated processor.
 const WHOLE: Duration = Duration::from_secs(100);
 
-/// Prints what it says of itself.
+/// Prints CRI's status.
 pub(super) fn status(socket: &str) -> io::Result<()> {
-    print(&ask(socket, STATUS, async |cri| told(cri.status().await))?)
+    print(&ask(socket, STATUS, async |cri| to_io_result(cri.status().await))?)
 }
 
-/// Prints the main process of every sandbox and container that runs, by id.
+/// Prints the main process of every running sandbox and container, by id.
 pub(super) fn pids(socket: &str) -> io::Result<()> {
     let pids = ask(socket, WHOLE, async |cri| {
         let mut pids = BTreeMap::new();
-        for id in told(cri.sandboxes().await)? {
-            let one = told(cri.sandbox(&id).await)?;
+        for id in to_io_result(cri.sandboxes().await)? {
+            let one = to_io_result(cri.sandbox(&id).await)?;
             if one.state == 0 {
                 pids.insert(id, process(one.pid)?);
             }
         }
-        for id in told(cri.containers().await)? {
-            let one = told(cri.container(&id).await)?;
+        for id in to_io_result(cri.containers().await)? {
+            let one = to_io_result(cri.container(&id).await)?;
             if one.state == 1 {
                 pids.insert(id, process(one.pid)?);
             }
@@ -42,7 +42,8 @@ pub(super) fn pids(socket: &str) -> io::Result<()> {
     print(&pids)
 }
 
-/// Starts a sandbox in the machine's own network, and a container in it that waits to be ended. The image must be there.
+/// Starts a sandbox in the machine's host network, and a container in it that waits until it is stopped. The image
+/// must be present.
 pub(super) fn workload(socket: &str, name: &str) -> io::Result<()> {
     let logs = format!("/var/log/pods/lab_{name}");
     let sandbox = Sandbox {
@@ -51,13 +52,13 @@ pub(super) fn workload(socket: &str, name: &str) -> io::Result<()> {
         logs: &logs,
     };
     ask(socket, WHOLE, async |cri| {
-        // CRI comes to know of an image by an event.
-        while !told(cri.holds(IMAGE).await)? {
+        // CRI learns of an image by an event.
+        while !to_io_result(cri.holds(IMAGE).await)? {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let id = told(cri.run_sandbox(&sandbox).await)?;
+        let id = to_io_result(cri.run_sandbox(&sandbox).await)?;
         let command = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000000000 & wait"];
-        told(cri.run_container((&id, &sandbox), IMAGE, &command, "waits.log").await).map(drop)
+        to_io_result(cri.run_container((&id, &sandbox), IMAGE, &command, "waits.log").await).map(drop)
     })
 }
 
@@ -70,11 +71,11 @@ fn ask<T>(socket: &str, within: Duration, what: impl AsyncFnOnce(&mut Cri) -> io
     runtime.block_on(async { tokio::time::timeout(within, asked).await })?
 }
 
-fn process(pid: i32) -> io::Result<Process> {
-    Process::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat"))?)
+fn process(pid: i32) -> io::Result<ContainerProcess> {
+    ContainerProcess::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat"))?)
 }
 
-fn told<T>(answer: Result<T, Status>) -> io::Result<T> {
+fn to_io_result<T>(answer: Result<T, Status>) -> io::Result<T> {
     answer.map_err(|status| io::Error::other(format!("CRI: {}", status.message())))
 }
 

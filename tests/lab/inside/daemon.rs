@@ -1,4 +1,4 @@
-//! One containerd from its start to its end.
+//! Runs one containerd from start to end.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,24 +16,24 @@ use super::root::{Plan, SOCKET};
 use crate::lab::cri::Cri;
 use crate::lab::scene::Boot;
 
-/// How long a containerd may take to answer or to end. They take 0.1 s on an idle machine.
+/// Time limit for a containerd to answer or to end. It takes 0.1 s on an idle machine.
 pub(super) const START: Duration = Duration::from_secs(20);
-/// Between two looks at the socket.
+/// The pause between two checks of the socket.
 const STEP: Duration = Duration::from_millis(5);
-/// How much of the log is kept.
+/// The number of bytes of the log that are kept.
 const LOG: usize = 256 * 1024;
 
-/// A running containerd in a mount namespace of its own. Dropping it kills it.
+/// A running containerd in its own mount namespace. It is killed when it is dropped.
 pub(super) struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<u8>>>,
-    /// Until all of the log was read.
+    /// Ends when all of the log has been read.
     reader: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
     pub(super) async fn start(plan: &Plan) -> io::Result<Self> {
-        // `unshare` becomes this program, which becomes containerd: one process, so its id is containerd's.
+        // `unshare` executes this program, which executes containerd. All are one process, so its id is containerd's.
         let mut child = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "--"])
             .arg(std::env::current_exe()?)
@@ -67,14 +67,14 @@ impl Daemon {
         })
     }
 
-    /// Waits until CRI answers, or until it is clear that it never will.
+    /// Waits until CRI answers, or until it is certain that it never will.
     pub(super) async fn wait(&mut self) -> io::Result<(Boot, Option<Cri>)> {
         let deadline = Instant::now() + START;
         let mut last = String::from("no socket");
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
                 let why = last_words(&self.whole_log().await).unwrap_or_else(|| status.to_string());
-                // The lab's own failure is no containerd's opinion of its files.
+                // A failure of the lab must not be reported as containerd's.
                 if status.code() == Some(super::FAILED.into()) {
                     return Err(io::Error::other(why));
                 }
@@ -85,8 +85,8 @@ impl Daemon {
             {
                 match cri.status().await {
                     Ok(ready) if ready.runtime => return Ok((Boot::CriOk, Some(cri))),
-                    Ok(_) => last = "CRI says that the runtime is not ready".into(),
-                    // containerd serves only when all of its plugins are loaded, so this is final.
+                    Ok(_) => last = "CRI reports that the runtime is not ready".into(),
+                    // containerd serves only after it has loaded all of its plugins, so this answer is final.
                     Err(status) if status.code() == Code::Unimplemented => {
                         let why = cri_error(&self.log()).unwrap_or_else(|| status.message().into());
                         return Ok((Boot::CriDead(why), None));
@@ -99,44 +99,46 @@ impl Daemon {
         Ok((Boot::NoAnswer(last), None))
     }
 
-    /// The socket as seen from here, through the namespace of the process.
+    /// The path of the socket as seen from here, through the namespace of the process.
     fn socket(&self) -> Option<PathBuf> {
         let socket = PathBuf::from(format!("/proc/{}/root{SOCKET}", self.child.id()?));
         socket.exists().then_some(socket)
     }
 
-    /// What containerd wrote, up to now.
+    /// Returns what containerd has logged until now.
     fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// Ends it at once (its state is thrown away, so there is nothing to save) and gives its log.
+    /// Kills containerd and returns its log. Its state is thrown away, so a clean end is not needed.
     pub(super) async fn stop(mut self) -> io::Result<String> {
         self.child.kill().await?;
         Ok(self.whole_log().await)
     }
 
-    /// The log of a containerd that has ended, whose last words may still be in the pipe.
+    /// Returns the log of a containerd that has ended. Its last lines may still be in the pipe.
     async fn whole_log(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
-            // Bounded, as a program that containerd started may hold the pipe's other end.
+            // The wait is limited, because a program that containerd started may still hold the other end of the
+            // pipe.
             let _ = tokio::time::timeout(START, reader).await;
         }
         self.log()
     }
 }
 
-/// Why the CRI plugin did not load: the last complaint that names it.
+/// Returns the reason why the CRI plugin did not load: the last error that names it.
 fn cri_error(log: &str) -> Option<String> {
     let complaint = |line: &&str| {
         (line.contains("failed to load plugin") || line.contains("invalid plugin config"))
             && (line.contains("cri") || line.contains("CRI"))
     };
-    // 2.x loads CRI in parts. The first part that fails is the cause, the others fail for want of it.
+    // containerd 2.x loads CRI in parts. The first part that fails is the cause; the others fail because of it.
     log.lines().find(complaint).map(field)
 }
 
-/// The `error` of a log line, which is logfmt or JSON as the files say; the whole line when there is none.
+/// Returns the `error` of a log line in logfmt or JSON, depending on containerd's configuration; or the whole line if
+/// it has none.
 fn field(line: &str) -> String {
     if let Ok(fields) = serde_json::from_str::<serde_json::Value>(line)
         && let Some(error) = fields["error"].as_str()
@@ -159,7 +161,7 @@ fn field(line: &str) -> String {
     value
 }
 
-/// With what containerd gave up: the line `containerd: …`, or else the error of the last one.
+/// Returns the reason why containerd ended: the line `containerd: …`, or else the error of the last line.
 fn last_words(log: &str) -> Option<String> {
     let given_up = log
         .lines()
@@ -174,7 +176,7 @@ mod tests {
     use super::{cri_error, field, last_words};
 
     #[test]
-    fn errors_are_read_from_both_log_formats() {
+    fn error_is_read_from_logfmt_and_json() {
         assert_eq!(
             field(r#"level=warning msg="failed" error="a \"b\" c" id=x"#),
             "a \"b\" c"
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_part_of_cri_that_fails_is_the_cause() {
+    fn first_failed_part_of_cri_is_the_cause() {
         let log = "msg=\"failed to load plugin\" error=\"first\" id=io.containerd.cri.v1.images\n\
                    msg=\"failed to load plugin\" error=\"second\" id=io.containerd.grpc.v1.cri\n";
         assert_eq!(cri_error(log).as_deref(), Some("first"));
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_its_own() {
+    fn fatal_error_is_the_last_logged_reason() {
         assert_eq!(last_words("a\ncontainerd: no\nb\n").as_deref(), Some("no"));
         assert_eq!(last_words("a\nlevel=fatal error=\"why\"\n\n").as_deref(), Some("why"));
         assert_eq!(last_words("\n"), None);

@@ -1,5 +1,5 @@
-//! What stands between the API server and those that reach it by its service's address: the plain way through, as kube-proxy
-//! gives it, or a server that is overloaded, broken, slow, silent or gone.
+//! The proxy between the API server and clients that use the address of its service. It passes connections through as
+//! kube-proxy does, or behaves like a server that is overloaded, failing, slow, hanging or down.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,22 +24,22 @@ use super::tls;
 use crate::lab::pki::Pair;
 use crate::lab::scene::Front;
 
-/// The front, as its site knows it.
+/// A handle to the proxy.
 #[derive(Clone)]
-pub(super) struct Counter(Arc<Mutex<State>>);
+pub(super) struct Counter(Arc<Mutex<ProxyState>>);
 
 #[derive(Default)]
-struct State {
+struct ProxyState {
     behaviour: Front,
-    /// Connections that were begun under this behaviour.
+    /// Connections that were accepted under the current behaviour.
     connections: Vec<AbortHandle>,
-    /// Requests answered here since the last turn.
+    /// The number of requests that were answered here since the last change of the behaviour.
     answered: u64,
 }
 
 impl Counter {
-    /// From now on it does this, and what was connected is cut off, as when one server takes the place of another. How many
-    /// requests were answered here since the last turn.
+    /// Changes the behaviour and closes all connections, as if another server took its place. Returns the number
+    /// of requests that were answered here since the last change.
     pub(super) fn turn(&self, behaviour: Front) -> u64 {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for connection in state.connections.drain(..) {
@@ -54,7 +54,7 @@ impl Counter {
     }
 }
 
-/// Listens from now on.
+/// Starts to listen.
 pub(super) async fn start(listen: SocketAddr, server: SocketAddr, pair: &Pair) -> io::Result<Counter> {
     let config = Arc::new(tls::plain(pair)?);
     let listener = TcpListener::bind(listen).await?;
@@ -63,7 +63,7 @@ pub(super) async fn start(listen: SocketAddr, server: SocketAddr, pair: &Pair) -
     tokio::spawn(async move {
         loop {
             let stream = accept(&listener).await;
-            // Held, so that a turn either comes before this connection or knows of it.
+            // The lock is held, so that a change of the behaviour either precedes this connection or closes it.
             let mut state = front.0.lock().unwrap_or_else(PoisonError::into_inner);
             let task = tokio::spawn(connection(
                 stream,
@@ -79,7 +79,7 @@ pub(super) async fn start(listen: SocketAddr, server: SocketAddr, pair: &Pair) -
     Ok(counter)
 }
 
-/// Serves one connection to its end. Whoever breaks it off is not waited for.
+/// Serves one connection to its end. The task is aborted to close it.
 async fn connection(stream: TcpStream, server: SocketAddr, front: Front, config: Arc<ServerConfig>, counter: Counter) {
     let ended = match front {
         Front::Open => through(stream, server, Duration::ZERO).await,
@@ -91,7 +91,7 @@ async fn connection(stream: TcpStream, server: SocketAddr, front: Front, config:
     drop(ended);
 }
 
-/// Hands everything on, what comes back after a while.
+/// Passes everything through, and delays the answers.
 async fn through(mut client: TcpStream, server: SocketAddr, after: Duration) -> io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     if after.is_zero() {
@@ -116,14 +116,14 @@ async fn hand_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unp
     }
 }
 
-/// Answers every request with a status, as an API server words it.
+/// Answers every request with a status, in the words of an API server.
 async fn answers(stream: TcpStream, status: u16, config: Arc<ServerConfig>, counter: Counter) -> io::Result<()> {
     let stream = TlsAcceptor::from(config).accept(stream).await?;
     let service = service_fn(move |_| {
         counter.count();
         let (reason, message) = match status {
             429 => ("TooManyRequests", "too many requests, please try again later"),
-            _ => ("InternalError", "the lab says so"),
+            _ => ("InternalError", "the lab specifies this status"),
         };
         let body = serde_json::json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -132,7 +132,7 @@ async fn answers(stream: TcpStream, status: u16, config: Arc<ServerConfig>, coun
         let mut answer = Response::builder()
             .status(status)
             .header("content-type", "application/json");
-        // Of a server that is only busy.
+        // These statuses mean that the server is overloaded, and carry `Retry-After`.
         if [429, 503].contains(&status) {
             answer = answer.header("retry-after", "1");
         }

@@ -1,5 +1,6 @@
-//! What a node stands on: a network with recording registries, and its root, mounted where nobody else sees it. Lives as
-//! long as its test keeps its standard input open, and cleans up when the test has ended without a word.
+//! The namespaces of a node: a network with recording registries, and the node's root, mounted where no other process
+//! sees it. The process runs as long as its test keeps its standard input open, and cleans up when the test ended
+//! without the order to end.
 
 use std::ffi::CString;
 use std::io::{
@@ -20,34 +21,34 @@ use crate::lab::node::{Link, end_if_left};
 use crate::lab::pki::Pki;
 use crate::lab::scene::Scene;
 
-/// What a node needs before its first boot.
+/// The files and mounts that a node needs before its first boot.
 #[derive(Serialize, Deserialize)]
 pub(in crate::lab) struct Ground {
     /// The node's folder. `programs`, `upper`, `work`, `root` and `folders` are folders in it.
     pub(in crate::lab) folder: PathBuf,
     /// The root that all nodes share.
     pub(in crate::lab) base: PathBuf,
-    /// Folders of the node on a real file system.
+    /// Folders of the node that are on a real file system.
     pub(in crate::lab) folders: Vec<String>,
-    /// Folders with file systems of their own, and their mount options.
+    /// Folders that are file systems, and their mount options.
     pub(in crate::lab) disks: Vec<(String, String)>,
     pub(in crate::lab) pki: Pki,
     pub(in crate::lab) scene: Scene,
     pub(in crate::lab) link: Option<Link>,
 }
 
-/// What the test asks for, a line each. The answer is a line too: what arrived since the last time.
+/// An order of the test, one per line. The answer is one line too: the requests that arrived since the last order.
 #[derive(Serialize, Deserialize)]
 pub(in crate::lab) enum Order {
-    /// From now on the registries serve the image of this reference, and requests are booked on it.
+    /// From now on the registries serve the image of this reference, and record requests for it.
     Serve(String),
-    /// Nothing more.
+    /// Only the requests are returned.
     Tell,
-    /// The test ends as it should, and cleans up by itself.
+    /// The test ends normally, and cleans up itself.
     End,
 }
 
-/// Reads the ground, makes it, answers once with nothing, then serves orders.
+/// Reads the ground, creates it, answers once with an empty list, then executes orders.
 pub(super) fn main() -> io::Result<()> {
     let mut lines = io::stdin().lines();
     let first = lines.next().ok_or_else(|| io::Error::other("no ground"))??;
@@ -76,14 +77,14 @@ pub(super) fn main() -> io::Result<()> {
         }
         answer(&desk.take())?;
     }
-    // The test has ended without a word.
+    // The test ended without the order to end.
     unmount(ground.folder.join("root"), UnmountFlags::DETACH)?;
     clean_up(&ground.folder)
 }
 
-/// Ends what the folder of a dead test is of.
+/// Ends the processes of a test that was killed, and removes its folder.
 pub(super) fn clean_up(folder: &Path) -> io::Result<()> {
-    // Its lock may live a moment longer, in a child that the test was about to start.
+    // A child process that the test was starting may hold the lock a moment longer.
     for _ in 0..100 {
         if end_if_left(folder)? {
             break;
@@ -99,7 +100,7 @@ pub(super) fn answer<T: Serialize + ?Sized>(what: &T) -> io::Result<()> {
     io::stdout().write_all(&line)
 }
 
-/// Lays a wire from this network to the bridge, and the ways to what is beyond its ends.
+/// Connects this network to the bridge by a veth pair, and adds routes to the networks behind its ends.
 fn wire(link: &Link) -> io::Result<()> {
     let Link {
         to,
@@ -118,10 +119,10 @@ fn wire(link: &Link) -> io::Result<()> {
     super::batch(Command::new("nsenter").args([&net, "--", "ip"]), &far)
 }
 
-/// Mounts, in this mount namespace alone: the root of the node from its layers, real file systems for what cannot lie on
-/// layers, and the disks.
+/// Mounts, only in this mount namespace: the root of the node from its layers, real file systems for folders that
+/// cannot be on layers, and the disks.
 fn lay(ground: &Ground) -> io::Result<()> {
-    // nspawn keeps its books below /run, and these nodes are nothing to the machine.
+    // nspawn keeps its state under /run. The machine must not see these nodes there.
     mount("lab", "/run", "tmpfs", MountFlags::empty(), c"mode=0755")?;
     let at = |name: &str| ground.folder.join(name);
     let layers = format!(
@@ -158,7 +159,7 @@ fn lay(ground: &Ground) -> io::Result<()> {
     Ok(())
 }
 
-/// A tmpfs with what the folder had.
+/// Mounts a tmpfs with the contents of the folder.
 fn disk(target: &Path, options: &str) -> io::Result<()> {
     let (mut flags, mut data) = (MountFlags::empty(), vec!["mode=0755"]);
     for option in options.split(',').filter(|option| !option.is_empty()) {

@@ -1,16 +1,16 @@
-//! The part of the lab that runs in namespaces of its own: registries on loopback addresses, and one containerd after
-//! another in front of them. Spoken to by a task on standard input and a report on standard output.
+//! The part of the lab that runs in its own namespaces: registries on loopback addresses, and one containerd after
+//! another that pulls from them. It reads a task from standard input and writes a report to standard output.
 
-mod accept; // connections that come
-mod answer; // what a registry says
-mod asked; // what a machine's CRI is asked, whose socket nobody outside can reach
+mod accept; // accepts connections
+mod answer; // answers of a registry
+mod asked; // CRI requests inside a virtual machine
 mod daemon; // one containerd from start to end
-mod front; // between an API server and its clients
-pub(super) mod hold; // what a node stands on
-mod root; // its private root
+mod front; // the proxy in front of an API server
+pub(super) mod hold; // the namespaces of a node
+mod root; // the private root of a containerd
 mod server; // listeners that record
-pub(super) mod site; // what a cluster stands in
-mod tls; // what TLS hosts show and accept
+pub(super) mod site; // the network of a cluster
+mod tls; // server and client certificates
 
 use std::collections::BTreeMap;
 use std::io::{
@@ -28,17 +28,14 @@ use super::content::repository;
 use super::pki::Pki;
 use super::scene::{Behaviour, Host, Pull, Round, RoundReport, Scene, Task, Wire};
 
-/// The exit status of the lab's own failures, as `env` and `timeout` have it.
+/// The exit status of the lab's own failures, like that of `env` and `timeout`.
 pub const FAILED: u8 = 125;
-/// How long one pull may take. containerd's own limits are longer, so a pull that reaches this one is reported as such.
+/// Time limit of one pull. containerd's own limits are longer, so a pull that reaches this limit is reported as such.
 const PULL: Duration = Duration::from_mins(1);
 
-/// The whole of `lab-run`: with `enter`, becomes containerd in a private root; with `hold` or `site`, keeps what a node or a
-/// cluster stands on; with `cri`, `pids` or `workload` and a socket, asks CRI; without, serves one task.
-///
-/// # Errors
-///
-/// When the lab itself fails; what containerd does is part of the report.
+/// The main function of `lab-run`. With `enter`, becomes containerd in a private root; with `hold` or `site`, keeps
+/// the namespaces of a node or a cluster; with `cri`, `pids` or `workload` and a socket, sends a CRI request; without
+/// arguments, executes one task. An error is a failure of the lab; what containerd does is part of the report.
 pub fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -54,7 +51,7 @@ pub fn main() -> io::Result<()> {
     io::stdin().read_to_end(&mut json)?;
     let task: Task = serde_json::from_slice(&json)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Whoever waits for the report must not wait for ever, whatever a containerd does.
+    // The task has a time limit whatever a containerd does, so that its caller does not wait forever.
     let pulls: u32 = task
         .rounds
         .iter()
@@ -129,11 +126,11 @@ async fn listen(pki: &Pki, host: &Host, address: IpAddr, desk: &Arc<Desk>) -> io
     .await
 }
 
-/// The address of each host by name: its own when the name is one, a loopback address otherwise. Names have addresses of
-/// their own, so that two may use one port.
+/// Returns the address of each host by name: the name itself if it is an address, a loopback address otherwise. Each
+/// name has its own address, so that two may use the same port.
 pub(super) fn addresses(scene: &Scene) -> BTreeMap<String, IpAddr> {
     let mut addresses = BTreeMap::new();
-    // 127.77.0.0/16, from 127.77.0.1 on.
+    // The addresses begin at 127.77.0.1.
     let mut next = u32::from(Ipv4Addr::new(127, 77, 0, 0));
     for host in &scene.hosts {
         addresses
@@ -158,7 +155,8 @@ pub(super) fn hosts_file(addresses: &BTreeMap<String, IpAddr>) -> String {
     format!("127.0.0.1 localhost\n{}", lines.concat())
 }
 
-/// Brings loopback up, which is down in a new network namespace, and gives it every literal address of the scene.
+/// Enables the loopback interface, which is down in a new network namespace, and adds every literal address of the
+/// scene to it.
 fn network(addresses: &BTreeMap<String, IpAddr>) -> io::Result<()> {
     let literal = addresses.values().filter(|address| !address.is_loopback());
     let lines: Vec<String> = literal
@@ -170,7 +168,7 @@ fn network(addresses: &BTreeMap<String, IpAddr>) -> io::Result<()> {
     ip(&format!("link set lo up\n{}", lines.concat()))
 }
 
-/// Commands for `ip`, a line each.
+/// Runs `ip` with these commands, one per line.
 fn ip(lines: &str) -> io::Result<()> {
     batch(&mut Command::new("ip"), lines)
 }

@@ -1,5 +1,5 @@
-//! A root of its own for one containerd: everything but `/usr` and the kernel's file systems is a fresh tmpfs, so that a
-//! case's files may lie anywhere and nothing of the machine's `/etc`, `/run` or `/var` is seen or touched.
+//! The private root of one containerd. Everything except `/usr` and the kernel's file systems is a new tmpfs, so that
+//! a case may have files anywhere, and the machine's `/etc`, `/run` and `/var` are neither visible nor changed.
 
 use std::fs::{
     File, {self},
@@ -18,26 +18,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::scene::Files;
 
-/// Where the lab's own things lie in the private root. No case uses it.
+/// The folder of the lab's own files in the private root. No case uses it.
 const OWN: &str = "/run/lab";
-/// The socket that containerd is told to serve, whatever its files say.
+/// The socket that containerd serves, whatever its files specify.
 pub(super) const SOCKET: &str = "/run/lab/containerd.sock";
 
-/// What a containerd's root is made of.
+/// The contents of a containerd's root.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Plan {
-    /// The machine's path of the program.
+    /// The program's path on the machine.
     pub(super) program: String,
-    /// The node's files.
     pub(super) files: Files,
-    /// `/etc/hosts`.
+    /// The contents of `/etc/hosts`.
     pub(super) hosts: String,
-    /// The authorities of the node's system pool.
+    /// The certificate authorities of the node's system pool.
     pub(super) system_pool: String,
 }
 
-/// Reads a plan from standard input, makes the root and becomes containerd. Called in a mount namespace of its own, in a
-/// process without other threads. Returns only what went wrong.
+/// Reads a plan from standard input, creates the root and executes containerd. It is called in its own mount
+/// namespace, in a process without other threads. Returns only if something failed.
 pub(super) fn enter() -> io::Error {
     match prepare() {
         Ok(mut containerd) => containerd.exec(),
@@ -50,7 +49,7 @@ fn prepare() -> io::Result<Command> {
     io::stdin().read_to_end(&mut json)?;
     let plan: Plan = serde_json::from_slice(&json)?;
 
-    // The cache folder may lie below a folder that is about to be hidden; an open file stays reachable.
+    // The cache folder may be in a folder that is about to be hidden. An open file stays reachable.
     let program = File::open(&plan.program)?;
     let root = Path::new("/tmp");
     mount("lab", root, "tmpfs", MountFlags::empty(), c"mode=0755")?;
@@ -82,7 +81,7 @@ fn prepare() -> io::Result<Command> {
     }
     symlink("/run", root.join("var/run"))?;
     fs::write(root.join("etc/hosts"), &plan.hosts)?;
-    // No name service but the hosts file, so an unknown name fails at once.
+    // Names are only resolved with the hosts file, so that an unknown name fails at once.
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files\n")?;
     fs::write(root.join("etc/resolv.conf"), "")?;
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
@@ -101,8 +100,8 @@ fn prepare() -> io::Result<Command> {
     fs::remove_dir("/.machine")?;
 
     let mut containerd = Command::new(format!("{OWN}/containerd"));
-    // The flags win over what the files say of root, state and address: files of k3s or of a node with another disk are
-    // run all the same.
+    // The flags override root, state and address of the files, so that files of k3s or of a node with another disk
+    // can be run.
     containerd.args([
         "--root",
         "/var/lib/containerd",
@@ -129,7 +128,7 @@ fn place(root: &Path, files: &Files) -> io::Result<()> {
         let Some(inside) = inside else {
             return Err(io::Error::other(format!("`{path}` is not an absolute path")));
         };
-        // These are the machine's own, bound in.
+        // These folders are bind mounts of the machine's.
         if ["usr", "proc", "sys", "dev", "bin", "sbin", "lib", "lib64"]
             .contains(&inside.split('/').next().unwrap_or(""))
         {
@@ -139,7 +138,7 @@ fn place(root: &Path, files: &Files) -> io::Result<()> {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
         }
-        // A name that ends in a slash is an empty folder.
+        // A path that ends in a slash is an empty folder.
         if path.ends_with('/') {
             fs::create_dir_all(&target)?;
         } else {

@@ -1,4 +1,4 @@
-//! The recording registries: one listener a host, plain or TLS, that writes down whatever arrives.
+//! The recording registries: one listener per host, plain or TLS, that records every request.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,7 +23,7 @@ use super::answer::{Answer, answer};
 use crate::lab::content::Content;
 use crate::lab::scene::{Host, Http, Request, What};
 
-/// Sent by every client of containerd alike, so they tell nothing.
+/// Headers that every client of containerd sends, so they are not recorded.
 const USUAL: [&str; 9] = [
     "host",
     "authorization",
@@ -36,12 +36,12 @@ const USUAL: [&str; 9] = [
     "transfer-encoding",
 ];
 
-/// What the hosts of a job share: the image that is being pulled and what has arrived. Pulls follow one another, so a
-/// request belongs to the pull that is under way.
+/// The state that the hosts of a job share: the image that is being pulled, and the recorded requests. Pulls follow
+/// one another, so a request belongs to the current pull.
 #[derive(Default)]
 pub(super) struct Desk(Mutex<(Current, Vec<Request>)>);
 
-/// The pull under way.
+/// The current pull.
 #[derive(Clone, Default)]
 struct Current {
     reference: String,
@@ -50,7 +50,7 @@ struct Current {
 }
 
 impl Desk {
-    /// From now on this image is served and requests are booked on it.
+    /// From now on this image is served, and requests are recorded for it.
     pub(super) fn turn_to(&self, reference: &str, repository: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Current {
             reference: reference.into(),
@@ -59,7 +59,7 @@ impl Desk {
         };
     }
 
-    /// Everything that has arrived since the last call.
+    /// Returns all requests since the last call.
     pub(super) fn take(&self) -> Vec<Request> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
@@ -73,26 +73,25 @@ impl Desk {
     }
 }
 
-/// A host of the scene, ready to listen.
 pub(super) struct Server {
     pub(super) host: Host,
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// The client certificates that the lab made, with their common names.
+    /// The client certificates that the lab created, with their common names.
     pub(super) clients: Vec<(CertificateDer<'static>, String)>,
     pub(super) desk: Arc<Desk>,
 }
 
-/// What a connection showed of its client.
+/// The properties of a connection's client.
 #[derive(Clone, Default)]
 struct Peer {
-    /// TLS, or plain HTTP to whatever this host is.
+    /// TLS or plain HTTP, whatever this host expects.
     https: bool,
     sni: Option<String>,
     cert: Option<String>,
 }
 
 impl Server {
-    /// Listens at its port of `address` from now on.
+    /// Starts to listen on its port of `address`.
     pub(super) async fn listen(self, address: IpAddr) -> io::Result<()> {
         let listener = TcpListener::bind(SocketAddr::new(address, self.host.port())).await?;
         let server = Arc::new(self);
@@ -100,7 +99,7 @@ impl Server {
             loop {
                 let stream = accept(&listener).await;
                 let server = Arc::clone(&server);
-                // A connection that breaks off has booked what it brought.
+                // The requests of a connection that breaks are recorded already.
                 tokio::spawn(async move { drop(server.connection(stream).await) });
             }
         });
@@ -108,7 +107,7 @@ impl Server {
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream) -> io::Result<()> {
-        // A TLS record that begins a handshake starts with this byte, and no HTTP method does.
+        // A TLS handshake record starts with this byte, and no HTTP method does.
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Ok(());
@@ -190,7 +189,7 @@ impl Server {
                 http.headers.push((name.as_str().into(), value.into()));
             }
         }
-        // Go writes headers in order of name, but a header's order is nothing that a server sees anyhow.
+        // Go writes headers in the order of their names. The order is not compared.
         http.headers.sort();
         if let Ok(body) = body.collect().await {
             http.form = String::from_utf8_lossy(&body.to_bytes()).into();
@@ -198,16 +197,16 @@ impl Server {
 
         let current = self.desk.current();
         let answer = match &current.content {
-            // A TLS server's word to a plain client.
+            // The answer of a TLS server to a plain client.
             _ if self.tls.is_some() && !peer.https => {
                 Answer::text(400, "Client sent an HTTP request to an HTTPS server.")
             }
-            None => Answer::text(404, "no pull is under way"),
+            None => Answer::text(404, "no pull is in progress"),
             Some(content) => answer(&self.host, &http, peer.cert.is_some(), &current.repository, content),
         };
         http.status = answer.status;
         let (image, at) = (current.reference, self.host.endpoint());
-        // Booked before the answer goes out, so the order is the client's.
+        // Recorded before the answer is sent, so that the order is the client's.
         self.desk.book(Request {
             image,
             at,
@@ -220,13 +219,13 @@ impl Server {
     }
 }
 
-/// What Go's and nginx's plain servers say to a TLS greeting. containerd knows by it that the host is plain.
+/// The answer of Go's and nginx's plain servers to a TLS handshake. containerd recognises a plain host by it.
 async fn refuse_tls(mut stream: TcpStream) -> io::Result<()> {
     stream
         .write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n")
         .await?;
     stream.shutdown().await?;
-    // Closing with bytes unread would reset the connection before the answer is read.
+    // If the connection were closed with unread data, it would be reset before the client reads the answer.
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())

@@ -1,5 +1,6 @@
-//! What a cluster stands in: a network with a bridge, and the front of its API server. Lives as long as its test keeps its
-//! standard input open, and ends what belongs to the cluster when the test has ended without a word.
+//! The namespaces of a cluster: a network with a bridge, and the proxy in front of its API server. The process runs
+//! as long as its test keeps its standard input open, and ends what belongs to the cluster when the test ended
+//! without the order to end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,40 +15,41 @@ use crate::lab::scene::Front;
 
 /// A cluster's network before anything runs in it.
 #[derive(Serialize, Deserialize)]
-pub(in crate::lab) struct Site {
-    /// The cluster's folder.
+pub(in crate::lab) struct SiteSpec {
     pub(in crate::lab) folder: PathBuf,
-    /// The bridge, and its addresses with their lengths.
+    /// The bridge, and its addresses with prefix lengths.
     pub(in crate::lab) bridge: (String, Vec<String>),
-    /// Where the front listens, whom it stands for, and its certificate.
+    /// The address where the proxy listens, the address of the API server, and the proxy's certificate.
     pub(in crate::lab) front: (SocketAddr, SocketAddr, Pair),
 }
 
-/// What the test asks for, a line each.
+/// An order of the test, one per line.
 #[derive(Serialize, Deserialize)]
 pub(in crate::lab) enum SiteOrder {
-    /// From now on the front does this. The answer is how many requests it has answered by itself since the last order.
+    /// Sets the behaviour of the proxy. The answer is the number of requests that it has answered itself since the
+    /// last order.
     Front(Front),
-    /// The test ends as it should, and cleans up by itself. Every holder knows this word.
+    /// The test ends normally, and cleans up itself. Every holder understands this order.
     End,
 }
 
-/// Reads the site, makes it, answers once with nothing, then serves orders.
+/// Reads the site, creates it, answers once with an empty list, then executes orders.
 pub(super) fn main() -> io::Result<()> {
     let mut lines = io::stdin().lines();
     let first = lines.next().ok_or_else(|| io::Error::other("no site"))??;
-    let site: Site = serde_json::from_str(&first)?;
+    let site: SiteSpec = serde_json::from_str(&first)?;
     let (bridge, addresses) = &site.bridge;
     let addresses: Vec<String> = addresses
         .iter()
         .map(|address| format!("address add {address} dev {bridge}\n"))
         .collect();
-    // An address of its own: a bridge would take that of one of its wires, and change it as they come and go.
+    // The bridge has a fixed MAC address. Otherwise it would take that of one of its ports, and change it when ports
+    // are added or removed.
     super::ip(&format!(
         "link set lo up\nlink add {bridge} address 02:00:00:00:00:01 type bridge\n{}link set {bridge} up\n",
         addresses.concat()
     ))?;
-    // Of this network alone.
+    // The setting belongs to this network namespace only.
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     let (listen, server, pair) = &site.front;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,4 +1,4 @@
-//! What the TLS hosts show, and whose client certificates they accept.
+//! The certificates of TLS hosts, and the client certificates that they accept.
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::lab::pki::{Pair, Pki, server};
 use crate::lab::scene::Cert;
 
-/// The configuration of the host `name`. Every host asks for a client certificate, so that one shown where none is
-/// needed is seen too; none is demanded, so that a refusal is an answer that can be recorded.
+/// Returns the configuration of the host `name`. Every host requests a client certificate, so that one that is sent
+/// without need is recorded; no host requires one, so that a rejection is an answer that can be recorded.
 pub(super) fn config(name: &str, cert: Cert, pki: &Pki) -> io::Result<Arc<ServerConfig>> {
     let pair = match cert {
         Cert::Trusted => server(name, Some(("lab trusted", &pki.trusted))),
@@ -34,7 +34,7 @@ pub(super) fn config(name: &str, cert: Cert, pki: &Pki) -> io::Result<Arc<Server
     Ok(Arc::new(config))
 }
 
-/// The configuration of a server that asks its clients for nothing.
+/// Returns the configuration of a server that requests no client certificate.
 pub(super) fn plain(pair: &Pair) -> io::Result<ServerConfig> {
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(io::Error::other)?;
     ServerConfig::builder()
@@ -43,7 +43,7 @@ pub(super) fn plain(pair: &Pair) -> io::Result<ServerConfig> {
         .map_err(io::Error::other)
 }
 
-/// The client certificates that a lab has, with their common names.
+/// The client certificates of a lab, with their common names.
 pub(super) fn clients(pki: &Pki) -> io::Result<Vec<(CertificateDer<'static>, String)>> {
     Ok(vec![
         (der(&pki.client.cert)?, "client".into()),

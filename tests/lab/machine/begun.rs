@@ -1,43 +1,38 @@
-//! A program that goes on by itself in a machine, so that the machine can be stopped or cut off in the middle of it. All times
-//! are the machine's own: it does the same in a second of its time, however busy the one below is.
+//! Programs that run in the background of a machine, so that the machine can be stopped or its power cut while they
+//! run. All times are measured by the machine's clock, which is independent of the load of the test's machine.
 
 use std::io;
 use std::time::Duration;
 
-use super::{Machine, port};
+use super::{VirtualMachine, port};
 use crate::tool::Ran;
 
-/// Where what it says is kept.
+/// The folder of the program's output.
 const FOLDER: &str = "/run/lab/begun";
-/// Says that it goes on; no program of the suite ends with it.
+/// The exit code of a script that reports that the program still runs; no program of the suite ends with it.
 const GOES_ON: i32 = 250;
 
-/// How a program ended that was begun.
+/// The result of a program that ran in the background.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Its end.
+    /// Its exit code and output.
     pub ran: Ran,
-    /// How long it took.
     pub took: Duration,
 }
 
-/// How far a program had come when its machine was cut off.
+/// The progress of a program when the power of its machine was cut.
 #[derive(Clone, Debug)]
 pub struct CutOff {
-    /// The exit code, when it had ended.
+    /// The exit code, if it had ended.
     pub code: Option<i32>,
-    /// What it had written to standard error.
+    /// The standard error until then.
     pub said: String,
 }
 
-impl Machine {
-    /// Starts a program that goes on by itself. One at a time.
-    ///
-    /// # Errors
-    ///
-    /// When the machine does not answer.
+impl VirtualMachine {
+    /// Starts a program in the background. Only one can run at a time.
     pub fn begin(&mut self, command: &[&str]) -> io::Result<()> {
-        // Whoever waits for its end waits at the pipe, which costs the one processor nothing.
+        // A pipe is used to wait for its end, because polling would cost time of the only processor.
         let script = format!(
             "rm -rf {FOLDER}; mkdir -p {FOLDER}; cd {FOLDER}; mkfifo over; : > err
              read -r began rest < /proc/uptime; echo $began > began
@@ -48,11 +43,7 @@ impl Machine {
         self.run(&["sh", "-c", &script])?.ok().map(drop)
     }
 
-    /// Waits until what was begun has said this word on standard error; how long that took.
-    ///
-    /// # Errors
-    ///
-    /// When it ends before.
+    /// Waits until the program has written this word to standard error, and returns how long that took.
     pub fn said(&mut self, word: &str) -> io::Result<Duration> {
         let script = format!(
             "cd {FOLDER}; until grep -qw '{word}' err; do [ -e end ] && {{ cat err >&2; exit 1; }}; sleep 0.05; done
@@ -66,11 +57,7 @@ impl Machine {
         }
     }
 
-    /// Waits for the end of what was begun.
-    ///
-    /// # Errors
-    ///
-    /// When it does not end within two minutes.
+    /// Waits at most two minutes for the end of the program.
     pub fn ended(&mut self) -> io::Result<Ended> {
         let script = format!("cd {FOLDER}; [ -e end ] || cat over; cat end; cat out; cat err >&2");
         let ran = self.run(&["sh", "-c", &script])?.ok()?;
@@ -92,13 +79,9 @@ impl Machine {
         })
     }
 
-    /// Cuts the power so long after now, and says how far what was begun had come.
-    ///
-    /// # Errors
-    ///
-    /// When the machine does not answer, or the emulator does not end.
+    /// Cuts the power after this time, and returns the progress of the program.
     pub fn cut_in(&mut self, after: Duration) -> io::Result<CutOff> {
-        // Nothing but the shell itself runs between the sleep and the answer.
+        // Only the shell runs between the sleep and the answer.
         let script = format!(
             "sleep {:.3}; cd {FOLDER}; code={GOES_ON}; [ -e end ] && read -r began ended code < end
              while IFS= read -r line; do printf '%s\\n' \"$line\"; done < err; exit $code",
@@ -118,5 +101,5 @@ fn seconds(word: &str) -> Option<Duration> {
 }
 
 fn unread(said: &str) -> io::Error {
-    io::Error::other(format!("the machine says `{said}`"))
+    io::Error::other(format!("the machine answers `{said}`"))
 }

@@ -1,10 +1,10 @@
-//! A machine's disks: overlays that take what is written and leave what lies below as it is.
+//! The disks of a machine: overlays that contain the writes, over images that stay unchanged.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A disk that keeps what was written.
+/// A disk whose writes are kept over a power cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Disk {
     /// `/`, ext4.
@@ -13,10 +13,10 @@ pub(super) enum Disk {
     Var,
 }
 
-/// In the order in which the machine sees them.
+/// In the order in which the machine detects them.
 pub(super) const DISKS: [Disk; 2] = [Disk::Root, Disk::Var];
 
-/// The name of an overlay in a machine's folder.
+/// The file name of an overlay in a machine's folder.
 pub(super) fn file(disk: Disk) -> &'static str {
     match disk {
         Disk::Root => "root.qcow2",
@@ -24,19 +24,20 @@ pub(super) fn file(disk: Disk) -> &'static str {
     }
 }
 
-/// How QEMU is told of it.
+/// Returns QEMU's option for the disk.
 ///
-/// A QCOW2 disk is one with a volatile cache. Where a block lies in the file, for each that is written for the first time, QEMU
-/// keeps in its own memory until the guest flushes: killed before, the disk never had it. Clusters of a block of the guest's file
-/// systems, so that this holds for each of them by itself. `cache=unsafe` does all that but for waiting until this machine's own
-/// disk has it too, as this machine goes on.
+/// A QCOW2 disk behaves like one with a volatile cache: QEMU keeps the position of each block that is written for the
+/// first time in its own memory until the guest flushes. If QEMU is killed before, the disk never had the block. The
+/// clusters are as large as a block of the guest's file systems, so that this is true for each block separately.
+/// `cache=unsafe` does the same, except that it does not wait until the data are on the disk of the test's machine,
+/// which keeps running.
 pub(super) fn drive(folder: &Path, disk: Disk) -> String {
     let name = file(disk);
     let path = folder.join(name);
     format!("file={},format=qcow2,if=none,id={name},cache=unsafe", path.display())
 }
 
-/// Makes the overlays of a machine in its folder, over what `below` says, in its format.
+/// Creates the overlays of a machine in its folder, over the files and formats that `below` returns.
 pub(super) fn over(folder: &Path, below: impl Fn(Disk) -> (PathBuf, &'static str)) -> io::Result<()> {
     for disk in DISKS {
         let (backing, format) = below(disk);

@@ -1,4 +1,4 @@
-//! The process that a machine is.
+//! The QEMU process of a machine.
 
 use std::fs::{
     File, {self},
@@ -13,60 +13,61 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::disks::{DISKS, drive};
-use super::image::Image;
+use super::image::MachineImage;
 use super::late;
 use super::monitor::Monitor;
 use super::port::Port;
 
-/// Between two looks.
+/// The pause between two checks.
 const STEP: Duration = Duration::from_millis(10);
-/// How long it may take until QEMU listens, or ends. It takes 0.1 s, on processors that nobody uses first.
+/// Time limit for QEMU to listen or to end. It takes 0.1 s on an idle machine.
 const SOON: Duration = Duration::from_mins(5);
 
-/// The kernel's words. No tests of its own parts, no defence against its own programs and no ACPI, which cost an emulated
-/// processor time.
+/// The kernel's command line. Self-tests, mitigations and ACPI are off because they cost time of an emulated
+/// processor.
 const WORDS: &str =
     "console=ttyS0 quiet panic=-1 acpi=off pci=nomsi cryptomgr.notests mitigations=off systemd.show_status=no";
-/// Time in the machine goes by what its processor has done, 4 ns for an instruction, or by the clock while it has nothing to do.
-/// So a deadline in it is as long as on a processor that is a little slow, however busy the one below is.
+/// The machine's clock advances with the instructions of its processor, 4 ns per instruction, and with real time
+/// while the processor is idle. So a deadline in it is as long as on a somewhat slow processor, whatever the load of
+/// the test's machine.
 const TIME: &str = "shift=2";
 
-/// How a machine begins to run.
+/// The way in which a machine starts.
 pub(super) enum Start {
-    /// It boots with what the test gave it on a disk.
+    /// Boots with a disk that has the test's files.
     First,
-    /// It boots from its own disks alone, with this machine's time or another one.
+    /// Boots from its own disks only, with the current time or another time.
     Again(Option<String>),
-    /// It goes on from a saved state.
+    /// Continues from a saved state.
     From(PathBuf),
 }
 
-/// What it is made of.
+/// The parts of a machine.
 pub(super) struct Parts<'a> {
-    pub(super) image: &'a Image,
+    pub(super) image: &'a MachineImage,
     pub(super) folder: &'a Path,
     pub(super) seed: &'a Path,
 }
 
-/// A running one. Dropped, it ends.
+/// A running machine. It is killed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Emulator {
     child: Child,
     monitor: Monitor,
-    /// The way to the agent inside.
+    /// The connection to the agent in the machine.
     pub(super) port: Port,
 }
 
 impl Emulator {
-    /// Starts it; what runs in it needs time.
+    /// Starts the machine, and returns before it has booted.
     pub(super) fn start(parts: &Parts<'_>, start: Start) -> io::Result<Self> {
         let at = |name: &str| parts.folder.join(name);
         for socket in ["monitor", "port"] {
             drop(fs::remove_file(at(socket)));
         }
         let console = File::options().create(true).append(true).open(at("console"))?;
-        // Ends with the thread that started it, however that ends. In software alone: where a machine is itself a guest,
-        // KVM is often there and hangs.
+        // `setpriv` ends QEMU with the thread that started it. KVM is not used, because on a machine that is itself a
+        // guest it is often present but hangs.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
@@ -126,20 +127,19 @@ impl Emulator {
         }
     }
 
-    /// The number of the process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it at once, as a cut of the power would.
+    /// Kills it, which has the effect of a power cut.
     pub(super) fn kill(mut self) -> io::Result<()> {
         self.end()
     }
 
-    /// Stops its time, writes its memory to a file and ends it. Its disks are complete then.
+    /// Stops the machine, writes its memory to a file and ends it. Its disks are complete then.
     pub(super) fn save(&mut self, state: &Path, within: Duration) -> io::Result<()> {
         self.monitor.ask("stop", &json!({}))?;
-        // Nobody else uses this way; the usual bound is for networks.
+        // The bandwidth limit is removed, because it is for migrations over networks.
         self.monitor
             .ask("migrate-set-parameters", &json!({"max-bandwidth": 1_u64 << 33}))?;
         let uri = format!("exec:cat > '{}'", state.display());
@@ -165,7 +165,7 @@ impl Emulator {
         Ok(())
     }
 
-    /// Lets a machine whose state is being read go on.
+    /// Continues a machine whose state is being read.
     pub(super) fn go_on(&mut self, within: Duration) -> io::Result<()> {
         self.until("its state is not read", within, "query-status", |answer| {
             Ok(answer["status"] != "inmigrate")
@@ -198,7 +198,7 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        // One that has ended already is what was wanted.
+        // The emulator may have ended already.
         drop(self.end());
     }
 }

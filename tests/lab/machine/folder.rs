@@ -1,4 +1,4 @@
-//! A machine's folder in the cache, and what is done with one whose test has ended without a word.
+//! A machine's folder in the cache, and the removal of folders that killed tests left behind.
 
 use std::fs::{
     File, {self},
@@ -11,20 +11,20 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::lab::cache;
 
-/// A folder that is this test's as long as its lock is held, which the system gives back however the test ends. Its
-/// emulator ends with the test, so nothing of a machine is left but files.
+/// A folder that belongs to this test while it holds the lock, which the kernel releases however the test ends. The
+/// emulator ends with the test, so only files can be left behind.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct MachineFolder {
     pub(super) path: PathBuf,
     _lock: File,
 }
 
-impl Folder {
-    /// A new folder with a name that no other machine here has.
+impl MachineFolder {
+    /// Creates a folder with a unique name.
     pub(super) fn make() -> io::Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let machines = machines()?;
-        // Between a folder and its lock nobody must take it for one that was left.
+        // Without this lock another test could remove the folder before its own lock is held.
         let _door = locked(machines.join(".door"), FlockOperation::LockExclusive)?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = machines.join(format!("machine-{}-{number}", std::process::id()));
@@ -34,14 +34,14 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for MachineFolder {
     fn drop(&mut self) {
-        // What cannot be removed now is left to the next run, which says so.
+        // A folder that cannot be removed now is left for the next run, which reports it.
         drop(fs::remove_dir_all(&self.path));
     }
 }
 
-/// Removes what tests that are no more have left.
+/// Removes the folders of tests that no longer run.
 pub(super) fn clean() -> io::Result<()> {
     let machines = machines()?;
     let _door = locked(machines.join(".door"), FlockOperation::LockExclusive)?;

@@ -1,21 +1,21 @@
-//! What `tests/lab/prepare` makes of a machine: a kernel, an initramfs and two disks.
+//! The files of a machine that `tests/lab/prepare` builds: a kernel, an initramfs and two disks.
 
 use std::path::PathBuf;
 
 use super::disks::Disk;
 use crate::lab::{Missing, cache};
 
-/// The folder in the cache. Another recipe is another name, so that an old image is not taken for it; `prepare` and
-/// `tests/run` read the name from here.
+/// The folder in the cache. It has a new name when the recipe changes, so that an old image is not used. `prepare`
+/// and `tests/run` read the name from here.
 pub(super) const IMAGE: &str = "bookworm-3";
 
-/// Its parts, which nothing writes to.
+/// The files, which are never written to.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
+pub(super) struct MachineImage {
     folder: PathBuf,
 }
 
-impl Image {
+impl MachineImage {
     pub(super) fn open() -> Result<Self, Missing> {
         let folder = cache().join("machine").join(IMAGE);
         if folder.is_dir() {
@@ -33,7 +33,7 @@ impl Image {
         self.folder.join("initrd.cpio.gz")
     }
 
-    /// A disk as it is before the first boot.
+    /// The disk before the first boot.
     pub(super) fn disk(&self, disk: Disk) -> PathBuf {
         self.folder.join(match disk {
             Disk::Root => "root.img",

@@ -1,21 +1,22 @@
-//! Machines: whole systems with a kernel of their own, whose power can be cut.
+//! Virtual machines: systems with their own kernel, whose power can be cut.
 //!
-//! A [`Machine`] is a Debian with systemd and containerd in QEMU: control groups of version 2, `/etc` on an ext4 disk and
-//! `/var` on an XFS disk. [`Machine::cut`] kills the emulator, and with it everything that no program had synced: the guest's
-//! page cache, and what its disks were given since they were last told to flush. Disks are overlays, thrown away with it.
+//! A [`VirtualMachine`] is a Debian with systemd and containerd in QEMU: control groups of version 2, `/etc` on an ext4 disk
+//! and `/var` on an XFS disk. [`VirtualMachine::cut`] kills the emulator, and with it everything that no program had synced:
+//! the guest's page cache, and what was written to its disks since the last flush. Its disks are overlays, which are
+//! removed with it.
 //!
-//! What this does not show: one emulated processor, so no two programs ever run at once, and time that goes by its
-//! instructions; a disk here forgets writes, but never tears one nor lies when it was told to flush, and a block that was
-//! written since the machine was thawed or made keeps what is written to it again.
+//! Limits: there is one emulated processor, so two programs never run at the same time, and the clock follows its
+//! instructions. A disk forgets writes but never tears one, and never claims a flush that did not happen. A block
+//! that was written since the machine was thawed or created keeps later writes even without a flush.
 
-mod begun; // a program that goes on by itself
+mod begun; // programs in the background
 mod disks; // overlays
-mod emulator; // the process
-mod folder; // its place in the cache, and cleaning up
-mod image; // what `prepare` makes
-mod monitor; // QEMU's own protocol
-mod port; // the way to the agent inside
-mod seed; // what a test puts into it
+mod emulator; // the QEMU process
+mod folder; // folders in the cache, and their removal
+mod image; // files that `prepare` builds
+mod monitor; // QEMU's monitor protocol
+mod port; // the connection to the agent in the machine
+mod seed; // the test's files for a machine
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,90 +27,82 @@ use std::{fs, io};
 
 pub use self::begun::{CutOff, Ended};
 use self::emulator::{Emulator, Parts, Start};
-use self::folder::Folder;
-use self::image::Image;
-use super::node::Process;
+use self::folder::MachineFolder;
+use self::image::MachineImage;
+use super::node::ContainerProcess;
 use super::{Containerd, Files, Missing, Ready};
 use crate::tool::Ran;
 
-/// How long a boot may take. It takes 10 to 15 s on an idle machine, and minutes where others use the processors first.
+/// Time limit for a boot. It takes 10 to 15 s on an idle machine, and minutes on a busy one.
 const BOOT: Duration = Duration::from_mins(20);
-/// How long a saved state may take to be read or written. It takes a second, on processors that nobody uses first.
+/// Time limit to read or write a saved state. It takes a second on an idle machine.
 const STATE: Duration = Duration::from_mins(10);
-/// Longer than the agent gives a script, whose two minutes are of the machine's own time.
+/// Longer than the agent's limit for a script, which is two minutes of the machine's clock.
 const RUN: Duration = Duration::from_mins(20);
-/// Between two looks at something that takes seconds.
+/// The pause between two checks of something that takes seconds.
 const STEP: Duration = Duration::from_millis(100);
 /// The lab's own program in a machine.
 const HELPER: &str = "/lab/lab-run";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// A lab that can boot machines here.
+/// The ability to boot virtual machines on this machine.
 #[derive(Debug)]
-pub struct Machines {
-    image: Image,
+pub struct VirtualMachines {
+    image: MachineImage,
     helper: PathBuf,
 }
 
-/// What a machine has before its first boot, beside its containerd.
+/// The files of a machine before its first boot, in addition to its containerd.
 #[derive(Clone, Debug, Default)]
 pub struct MachineOptions {
     /// Files by absolute path.
     pub files: Files,
-    /// Programs of this machine by their absolute path in the other.
+    /// Programs of the test's machine by their path in the virtual machine.
     pub programs: BTreeMap<String, PathBuf>,
 }
 
-/// A machine that was booted. Dropped, it ends and leaves nothing.
+/// A virtual machine. When it is dropped, it ends and its files are removed.
 #[derive(Debug)]
-pub struct Machine {
+pub struct VirtualMachine {
     // In the order in which they must end.
     emulator: Option<Emulator>,
-    folder: Folder,
-    image: Image,
-    /// The disk that the test gave the first of its kind, which a saved state counts on.
+    folder: MachineFolder,
+    image: MachineImage,
+    /// The disk that the test gave the first machine; a saved state needs it.
     seed: PathBuf,
-    /// What its disks and memory are copies of.
+    /// The saved state that its disks and memory are copies of.
     of: Option<Arc<Frozen>>,
 }
 
-/// A machine that stands still: its disks and its memory. From it, as many can go on as one likes, each for itself.
+/// A stopped machine: its disks and its memory. Any number of machines can continue from it independently.
 #[derive(Debug)]
 pub struct Frozen {
-    folder: Folder,
-    image: Image,
+    folder: MachineFolder,
+    image: MachineImage,
     seed: PathBuf,
-    /// What its disks are copies of in turn.
+    /// The saved state that its disks are copies of.
     _of: Option<Arc<Frozen>>,
 }
 
-impl Machines {
-    /// Whether machines can be booted here. `helper` is the program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
-    /// Removes what earlier tests have left.
-    ///
-    /// # Errors
-    ///
-    /// With the reason why none can.
+impl VirtualMachines {
+    /// Checks that machines can be booted here, and removes those that earlier tests left behind. `helper` is the
+    /// program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
     pub fn open(helper: impl Into<PathBuf>) -> Result<Self, Missing> {
         super::installed(&["qemu-system-x86_64", "qemu-img", "setpriv", "tar"])?;
-        let image = Image::open()?;
+        let image = MachineImage::open()?;
         folder::clean().map_err(|error| Missing::Machine(error.to_string()))?;
         let helper = helper.into();
         Ok(Self { image, helper })
     }
 
-    /// Boots a new machine, to the point where systemd has nothing left to start.
-    ///
-    /// # Errors
-    ///
-    /// When it does not boot; its console is in the message.
-    pub fn boot(&self, containerd: &Containerd, options: &MachineOptions) -> io::Result<Machine> {
-        let folder = Folder::make()?;
+    /// Boots a new machine, and returns when systemd has finished starting units. An error contains the console.
+    pub fn boot(&self, containerd: &Containerd, options: &MachineOptions) -> io::Result<VirtualMachine> {
+        let folder = MachineFolder::make()?;
         let mut options = options.clone();
         options.programs.insert(HELPER.into(), self.helper.clone());
         seed::write(&folder.path, containerd, &options)?;
         disks::over(&folder.path, |disk| (self.image.disk(disk), "raw"))?;
-        let mut machine = Machine {
+        let mut machine = VirtualMachine {
             emulator: None,
             seed: folder.path.join(seed::NAME),
             folder,
@@ -122,12 +115,8 @@ impl Machines {
     }
 }
 
-impl Machine {
-    /// Runs a program in it as root, for at most two minutes.
-    ///
-    /// # Errors
-    ///
-    /// When the machine does not answer. How the program ended is in the answer; 124 is for one that took too long.
+impl VirtualMachine {
+    /// Runs a program in the machine as root, for at most two minutes. The exit code is 124 after a timeout.
     pub fn run(&mut self, command: &[&str]) -> io::Result<Ran> {
         self.answer(&port::script(command))
             .map_err(|error| self.with_console("the machine does not answer", &error))
@@ -139,62 +128,38 @@ impl Machine {
         port.answer(number, Instant::now() + RUN)
     }
 
-    /// A file of it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read, or holds more than text.
+    /// Returns the text of a file in the machine.
     pub fn read(&mut self, path: &str) -> io::Result<String> {
         Ok(self.run(&["cat", path])?.ok()?.stdout)
     }
 
-    /// What CRI says of itself; nothing while it does not answer.
-    ///
-    /// # Errors
-    ///
-    /// When the machine does not answer.
+    /// Returns CRI's status; `None` while it does not answer.
     pub fn cri(&mut self) -> io::Result<Option<Ready>> {
         let ran = self.run(&[HELPER, "cri", SOCKET])?;
         Ok(serde_json::from_str(&ran.stdout).ok())
     }
 
-    /// Waits until CRI calls its runtime ready.
-    ///
-    /// # Errors
-    ///
-    /// When it does not within that time.
+    /// Waits until CRI reports that its runtime is ready.
     pub fn wait_cri(&mut self, within: Duration) -> io::Result<()> {
         self.until("CRI is not ready", within, |machine| {
             Ok(machine.cri()?.is_some_and(|ready| ready.runtime).then_some(()))
         })
     }
 
-    /// Starts a sandbox, and in it a container that waits to be ended.
-    ///
-    /// # Errors
-    ///
-    /// containerd's.
+    /// Starts a sandbox, and in it a container that waits until it is stopped.
     pub fn start_workload(&mut self, name: &str) -> io::Result<()> {
         self.run(&["ctr", "-n", "k8s.io", "images", "import", "/lab/tools.tar"])?
             .ok()?;
         self.run(&[HELPER, "workload", SOCKET, name])?.ok().map(drop)
     }
 
-    /// The main process of every sandbox and container that runs, by id.
-    ///
-    /// # Errors
-    ///
-    /// When CRI does not answer.
-    pub fn pids(&mut self) -> io::Result<BTreeMap<String, Process>> {
+    /// The main process of every running sandbox and container, by id.
+    pub fn pids(&mut self) -> io::Result<BTreeMap<String, ContainerProcess>> {
         let ran = self.run(&[HELPER, "pids", SOCKET])?.ok()?;
         Ok(serde_json::from_str(&ran.stdout)?)
     }
 
-    /// Looks until there is something to see.
-    ///
-    /// # Errors
-    ///
-    /// The first of `look`, or when the time is over.
+    /// Repeats `look` until it returns a value, an error, or the time is over.
     pub fn until<T>(
         &mut self,
         what: &str,
@@ -213,56 +178,35 @@ impl Machine {
         }
     }
 
-    /// Cuts its power.
-    ///
-    /// # Errors
-    ///
-    /// When the emulator does not end.
     pub fn cut(&mut self) -> io::Result<()> {
         self.emulator.take().ok_or_else(down)?.kill()
     }
 
-    /// Boots a machine whose power was cut, from its disks alone.
-    ///
-    /// # Errors
-    ///
-    /// When it does not boot; its console is in the message.
+    /// Boots a machine whose power was cut, from its own disks only.
     pub fn boot_again(&mut self) -> io::Result<()> {
         self.start(Start::Again(None))?;
         self.booted()
     }
 
-    /// The same with a clock that has this time, such as `2001-02-03T04:05:06`.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Machine::boot_again`].
+    /// Like [`VirtualMachine::boot_again`], with this time on its clock, such as `2001-02-03T04:05:06`.
     pub fn boot_again_at(&mut self, time: &str) -> io::Result<()> {
         self.start(Start::Again(Some(time.to_owned())))?;
         self.booted()
     }
 
-    /// Syncs everything and stops its time.
-    ///
-    /// # Errors
-    ///
-    /// When its state cannot be written.
+    /// Syncs all disks and stops the machine.
     pub fn freeze(mut self) -> io::Result<Arc<Frozen>> {
         self.run(&["sync"])?.ok()?;
         self.freeze_midway()
     }
 
-    /// Stops its time in the middle of what it does. What its disks were given until then is never lost again, flushed or
-    /// not; what is in its memory alone is, when the power of one that goes on from here is cut.
-    ///
-    /// # Errors
-    ///
-    /// When its state cannot be written.
+    /// Stops the machine without a sync. Machines that continue from here never lose what was written to the disks
+    /// until now, flushed or not. What is only in memory is lost when their power is cut.
     pub fn freeze_midway(mut self) -> io::Result<Arc<Frozen>> {
         let mut emulator = self.emulator.take().ok_or_else(down)?;
         emulator
             .save(&self.folder.path.join("state"), STATE)
-            .map_err(|error| self.with_console("its state is not kept", &error))?;
+            .map_err(|error| self.with_console("its state cannot be saved", &error))?;
         Ok(Arc::new(Frozen {
             folder: self.folder,
             image: self.image,
@@ -271,18 +215,17 @@ impl Machine {
         }))
     }
 
-    /// What it wrote to its console in all of its boots.
+    /// The console output of all of its boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.console_file()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The number of its process here, while it runs.
+    /// The id of the QEMU process while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.emulator.as_ref().map(Emulator::pid)
     }
 
-    /// Its folder in the cache.
     pub fn folder(&self) -> &Path {
         &self.folder.path
     }
@@ -318,27 +261,23 @@ impl Machine {
     fn wait_for_systemd(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + BOOT;
         let port = &mut self.emulator.as_mut().ok_or_else(down)?.port;
-        // What is asked before the agent is there waits for it.
+        // The agent answers as soon as it runs, so the request may be sent before that.
         let number = port.ask("timeout 110 systemctl is-system-running --wait")?;
         let state = port.answer(number, deadline)?.stdout;
-        // Degraded is a failed unit, which may be what the test is about.
+        // `degraded` means that a unit failed, which may be what the test is about.
         if ["running", "degraded"].contains(&state.trim()) {
             return Ok(());
         }
-        Err(io::Error::other(format!("systemd says `{}`", state.trim())))
+        Err(io::Error::other(format!("systemd reports `{}`", state.trim())))
     }
 }
 
 impl Frozen {
-    /// A machine that goes on from here.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer; its console is in the message.
-    pub fn thaw(self: &Arc<Self>) -> io::Result<Machine> {
-        let folder = Folder::make()?;
+    /// Starts a machine that continues from here. An error contains its console.
+    pub fn thaw(self: &Arc<Self>) -> io::Result<VirtualMachine> {
+        let folder = MachineFolder::make()?;
         disks::over(&folder.path, |disk| (self.folder.path.join(disks::file(disk)), "qcow2"))?;
-        let mut machine = Machine {
+        let mut machine = VirtualMachine {
             emulator: None,
             folder,
             image: self.image.clone(),
@@ -348,7 +287,7 @@ impl Frozen {
         machine.start(Start::From(self.folder.path.join("state")))?;
         machine
             .goes_on()
-            .map_err(|error| machine.with_console("the machine does not go on", &error))?;
+            .map_err(|error| machine.with_console("the machine does not continue", &error))?;
         Ok(machine)
     }
 }

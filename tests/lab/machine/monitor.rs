@@ -1,4 +1,4 @@
-//! QEMU's own protocol: commands and answers in JSON, with events between them.
+//! QEMU's monitor protocol: commands and answers in JSON, with events between them.
 
 use std::io::{
     BufRead, BufReader, Write, {self},
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long an answer may take. Nothing that is asked takes time, on processors that nobody uses first.
+/// Time limit for an answer. All commands are fast, except on a busy machine.
 const ANSWER: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
@@ -23,10 +23,10 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Asks and waits for what comes back.
+    /// Sends a command and waits for its answer.
     pub(super) fn ask(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
         let question = json!({"execute": command, "arguments": arguments});
-        // In one call: QEMU does what it is asked at the closing brace, and one that quits reads no more.
+        // In one write: QEMU executes a command at the closing brace, and after `quit` it reads no more.
         self.0.get_mut().write_all(format!("{question}\n").as_bytes())?;
         loop {
             let mut message = self.message()?;
@@ -42,7 +42,7 @@ impl Monitor {
     fn message(&mut self) -> io::Result<Value> {
         let mut line = String::new();
         if self.0.read_line(&mut line)? == 0 {
-            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "QEMU is gone"));
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "QEMU has ended"));
         }
         Ok(serde_json::from_str(&line)?)
     }

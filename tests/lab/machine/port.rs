@@ -1,5 +1,5 @@
-//! The way to the agent in a machine: a line with a number and a script goes in, a line with the number, the exit code and
-//! both outputs comes back, whatever bytes they hold.
+//! The connection to the agent in a machine. A request is a line with a number and a script; the answer is a line
+//! with the number, the exit code and both outputs, encoded so that they may contain any byte.
 
 use std::io::{
     ErrorKind, Read, Write, {self},
@@ -13,12 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use super::late;
 use crate::tool::Ran;
 
-/// One end of it.
+/// The test's end of the connection.
 #[derive(Debug)]
 pub(super) struct Port {
     stream: UnixStream,
     asked: u64,
-    /// What has come, up to the end of no line yet.
+    /// Received data without the end of a line.
     rest: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ impl Port {
         }
     }
 
-    /// Asks for a script to be run; the number of its answer.
+    /// Sends a script to the agent, and returns the number of its answer.
     pub(super) fn ask(&mut self, script: &str) -> io::Result<u64> {
         self.asked += 1;
         let line = format!("{} {}\n", self.asked, STANDARD.encode(script));
@@ -39,11 +39,12 @@ impl Port {
         Ok(self.asked)
     }
 
-    /// Waits for an answer. Those to earlier questions are passed over: nobody waited for them.
+    /// Waits for an answer. Answers to earlier requests are discarded, because their callers stopped waiting.
     pub(super) fn answer(&mut self, number: u64, deadline: Instant) -> io::Result<Ran> {
         loop {
             let line = self.line(deadline)?;
-            let (answered, ran) = parse(&line).ok_or_else(|| io::Error::other(format!("the agent says `{line}`")))?;
+            let (answered, ran) =
+                parse(&line).ok_or_else(|| io::Error::other(format!("the agent answers `{line}`")))?;
             if answered == number {
                 return Ok(ran);
             }
@@ -57,11 +58,11 @@ impl Port {
                 return Ok(String::from_utf8_lossy(&line).trim().to_owned());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            // A time-out of nothing would mean for ever.
+            // A time-out of zero would mean no limit.
             self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
             let mut bytes = [0; 4096];
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::ConnectionReset, "the machine is gone")),
+                Ok(0) => return Err(io::Error::new(ErrorKind::ConnectionReset, "the machine has ended")),
                 Ok(read) => self.rest.extend_from_slice(&bytes[..read]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -85,7 +86,7 @@ fn parse(line: &str) -> Option<(u64, Ran)> {
     Some((number, Ran { code, stdout, stderr }))
 }
 
-/// A command as a script that becomes it.
+/// Returns a script that executes a command.
 pub(super) fn script(command: &[&str]) -> String {
     let words = command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
     format!("exec {}", words.collect::<Vec<_>>().join(" "))

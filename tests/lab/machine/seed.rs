@@ -1,4 +1,5 @@
-//! What a test puts into a machine: a tar on a disk of its own, which the initramfs unpacks into the root at the first boot.
+//! The test's files for a machine: a tar archive on its own disk, which the initramfs unpacks into the root at the
+//! first boot.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -8,13 +9,13 @@ use std::{fs, io};
 use super::MachineOptions;
 use crate::lab::Containerd;
 
-/// Its name in the machine's folder.
+/// The file's name in the machine's folder.
 pub(super) const NAME: &str = "seed.tar";
 
-/// What a release is made of.
+/// The programs of a containerd release.
 const PROGRAMS: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
 
-/// Writes it.
+/// Writes the archive.
 pub(super) fn write(folder: &Path, containerd: &Containerd, options: &MachineOptions) -> io::Result<()> {
     let root = folder.join("seed");
     let put = |path: &str| -> io::Result<_> {
@@ -34,7 +35,7 @@ pub(super) fn write(folder: &Path, containerd: &Containerd, options: &MachineOpt
     let programs = PROGRAMS.map(|name| (format!("/usr/bin/{name}"), containerd.program.with_file_name(name)));
     let programs = programs.iter().map(|(path, program)| (path, program));
     for (path, program) in programs.chain(&options.programs) {
-        // tar follows it: no program is copied twice.
+        // tar follows the link, so that no program is copied twice.
         symlink(program.canonicalize()?, put(path)?)?;
     }
     let tar = Command::new("tar")

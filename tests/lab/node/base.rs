@@ -1,4 +1,4 @@
-//! What nodes are made of: the root that `tests/lab/prepare` makes, and the programs of one containerd over it.
+//! The layers of nodes: the root that `tests/lab/prepare` builds, and the programs of one containerd.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use std::{fs, io};
 
 use crate::lab::{Containerd, Missing, cache};
 
-/// The root's folder in the cache. Another recipe is another name, so that an old root is not taken for it; `prepare` and
-/// `tests/run` read the name from here.
+/// The folder of the root in the cache. It has a new name when the recipe changes, so that an old root is not used.
+/// `prepare` and `tests/run` read the name from here.
 pub(super) const ROOT: &str = "bookworm-1";
 
-/// What a release is made of beside containerd itself.
+/// The programs of a containerd release.
 const PROGRAMS: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
 
-/// The root, when nodes can be made of it.
+/// Returns the root if nodes can be created from it.
 pub(super) fn root() -> Result<PathBuf, Missing> {
     let root = cache().join("node").join(ROOT);
     if root.is_dir() {
@@ -24,7 +24,8 @@ pub(super) fn root() -> Result<PathBuf, Missing> {
     }
 }
 
-/// Whether a container with an init can be started here at all: a few milliseconds against a page of guesses later.
+/// Checks that a container with an init can be started here. The check takes milliseconds, and its error is clearer
+/// than those of a node that fails later.
 pub(super) fn tried(root: &Path) -> Result<(), Missing> {
     let script = "mount -t tmpfs lab /run && exec systemd-nspawn --quiet --register=no --keep-unit --private-network \
                   --link-journal=no --volatile=overlay -D \"$1\" /bin/true";
@@ -41,8 +42,8 @@ pub(super) fn tried(root: &Path) -> Result<(), Missing> {
     }
 }
 
-/// All nodes share the machine's count of inotify instances. The usual 128 are used up by six of them, and their services then
-/// fail in odd ways.
+/// Raises the limit of inotify instances, which all nodes share with the machine. Six nodes use up the usual 128, and
+/// their services then fail with misleading errors.
 pub(super) fn enough_to_watch_with() -> Result<(), Missing> {
     const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
     const ENOUGH: u32 = 4096;
@@ -56,7 +57,7 @@ pub(super) fn enough_to_watch_with() -> Result<(), Missing> {
     raise().map_err(|error: io::Error| Missing::Nspawn(format!("{LIMIT} is too low and cannot be raised: {error}")))
 }
 
-/// The containerd of a release line, with its shim and ctr.
+/// Returns the containerd of a release line that has its shim and `ctr`.
 pub(super) fn containerd(line: &str) -> Result<Containerd, Missing> {
     let containerd = Containerd::line(line)?;
     match PROGRAMS.iter().find(|name| !beside(&containerd, name).exists()) {
@@ -65,8 +66,8 @@ pub(super) fn containerd(line: &str) -> Result<Containerd, Missing> {
     }
 }
 
-/// Makes `folder` a layer that has the programs of a release, and others by their path in the node. They are links, as
-/// copying them takes longer than a boot; a node that writes to one writes to a copy of its own.
+/// Creates a layer in `folder` with the programs of a release, and others by their path in the node. They are hard
+/// links, because copying them takes longer than a boot. A node that writes to one writes to its own copy.
 pub(super) fn layer(containerd: &Containerd, others: &BTreeMap<String, PathBuf>, folder: &Path) -> io::Result<()> {
     let own = PROGRAMS.map(|name| (format!("/usr/bin/{name}"), beside(containerd, name)));
     let others = others.iter().map(|(inside, from)| (inside.clone(), from.clone()));

@@ -1,5 +1,5 @@
-//! Control groups of a node: one in every hierarchy, so that its init finds itself at their roots, no node shares another's
-//! limits, and whatever runs in a node can be found and ended.
+//! The control groups of a node: one in every hierarchy, so that its init is at their roots, no node shares the
+//! limits of another, and every process of a node can be found and killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,14 +9,15 @@ use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Begins the names of all nodes' groups. A group around them all would be removed by one node while another one goes into it.
+/// The prefix of the names of all groups. With one parent group, one node would remove it while another node creates
+/// a group in it.
 const PREFIX: &str = "mirrorshift-lab-";
 const HIERARCHIES: &str = "/sys/fs/cgroup";
 
-/// Joins groups, whose list ends in `--`, and becomes the rest.
+/// Joins the groups before `--`, then executes the rest.
 const JOIN: &str = "while [ \"$1\" != -- ]; do echo $$ > \"$1/cgroup.procs\" || exit; shift; done; shift; exec \"$@\"";
 
-/// The groups that a node of this name has, below those of this process.
+/// Returns the groups of a node with this name, under those of this process.
 pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let unified = Path::new(HIERARCHIES).join("cgroup.controllers").exists();
@@ -28,7 +29,7 @@ pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
             "" => Path::new(HIERARCHIES).join("unified"),
             mount => Path::new(HIERARCHIES).join(mount),
         };
-        // Where the path is not of this namespace, the mount's root is as good.
+        // If the path is outside this namespace, the root of the mount is used.
         let group = mount.join(path.trim_start_matches('/'));
         let group = if group.is_dir() { group } else { mount };
         group.is_dir().then(|| group.join(format!("{PREFIX}{name}")))
@@ -36,7 +37,7 @@ pub(super) fn of(name: &str) -> io::Result<Vec<PathBuf>> {
     Ok(hierarchies.collect())
 }
 
-/// Makes the groups.
+/// Creates the groups.
 pub(super) fn make(groups: &[PathBuf]) -> io::Result<()> {
     for group in groups {
         match fs::create_dir(group) {
@@ -45,7 +46,7 @@ pub(super) fn make(groups: &[PathBuf]) -> io::Result<()> {
             }
             _ => {}
         }
-        // Version 1 lets nobody in before these are set.
+        // Version 1 accepts no process before these are set.
         for setting in ["cpuset.cpus", "cpuset.mems"] {
             if let (true, Some(above)) = (group.join(setting).exists(), group.parent())
                 && let Ok(value) = fs::read_to_string(above.join(setting))
@@ -58,14 +59,14 @@ pub(super) fn make(groups: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// A command that becomes, in the groups, what is added to its arguments.
+/// A command that joins the groups, then executes its arguments.
 pub(super) fn joined(groups: &[PathBuf]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", JOIN, "sh"]).args(groups).arg("--");
     command
 }
 
-/// Ends every process in the groups and below, at once.
+/// Kills every process in the groups and under them.
 pub(super) fn kill(groups: &[PathBuf]) -> io::Result<()> {
     for _ in 0..1000 {
         let processes: Vec<Pid> = groups.iter().flat_map(|group| processes(group)).collect();
@@ -73,7 +74,7 @@ pub(super) fn kill(groups: &[PathBuf]) -> io::Result<()> {
             return Ok(());
         }
         for process in processes {
-            // One that has ended meanwhile is as it should be.
+            // The process may have ended in the meantime.
             let _ = kill_process(process, Signal::KILL);
         }
         sleep(Duration::from_millis(10));
@@ -81,7 +82,7 @@ pub(super) fn kill(groups: &[PathBuf]) -> io::Result<()> {
     Err(io::Error::other("processes of a node do not end"))
 }
 
-/// Removes the groups with all below them, which must be empty of processes.
+/// Removes the groups and all groups under them. No process may be in them.
 pub(super) fn remove(groups: &[PathBuf]) -> io::Result<()> {
     for group in groups {
         let mut tries = 0;

@@ -1,4 +1,4 @@
-//! The files of a node: those that make a Debian root boot quickly and quietly as a container, then the test's own.
+//! The files of a node: those with which a Debian root boots quickly as a container, then the test's.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -9,17 +9,18 @@ use sha2::{Digest, Sha256};
 use super::options::NodeOptions;
 use crate::lab::Pki;
 
-/// nspawn mounts the controllers of version 1 and the settings of its network read-only. What a node sees there is its own.
+/// A unit that makes the controllers of version 1 and the network settings writable, which nspawn mounts read-only.
+/// They belong to the node's namespaces.
 const WRITABLE: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n\
     ExecStart=/bin/sh -c 'for group in /sys/fs/cgroup/*/cgroup.procs; do mount -o remount,rw,bind \"$${group%%/*}\" || :; done'\n\
     ExecStart=/bin/sh -c 'mount --bind /proc/sys/net /proc/sys/net && mount -o remount,rw,bind /proc/sys/net'\n";
 
-/// A pod's network, so that `NetworkReady` holds and sandboxes have addresses.
+/// The configuration of the pod network, so that CRI reports `NetworkReady` and sandboxes have addresses.
 const CNI: &str = r#"{"cniVersion": "1.0.0", "name": "lab", "plugins": [{"type": "ptp", "ipam": {"type": "host-local",
   "ranges": [[{"subnet": "10.244.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 "#;
 
-/// Work of a machine that lives for months, or has a console.
+/// Units for machines that run for months, or that have a console.
 const NEEDLESS: [&str; 12] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -35,7 +36,7 @@ const NEEDLESS: [&str; 12] = [
     "systemd-update-utmp.service",
 ];
 
-/// Writes the files into the layer that a node's own changes go to. Nothing is mounted yet, so no link of the root is
+/// Writes the files into the upper layer of the node. Nothing is mounted yet, so no symbolic link of the root is
 /// followed.
 pub(super) fn write(upper: &Path, name: &str, hosts: &str, options: &NodeOptions, pki: &Pki) -> io::Result<()> {
     let put = |path: &str, bytes: &[u8]| -> io::Result<()> {
@@ -50,7 +51,7 @@ pub(super) fn write(upper: &Path, name: &str, hosts: &str, options: &NodeOptions
         fs::create_dir_all(target.parent().unwrap_or(upper))?;
         fs::write(target, bytes)
     };
-    // A known identity: an empty one is set up anew at each boot, by a dialogue on some systems.
+    // A fixed machine id. Systems create an empty one at each boot, and some of them ask for it interactively.
     let id = Sha256::digest(name)
         .iter()
         .take(16)
@@ -59,7 +60,7 @@ pub(super) fn write(upper: &Path, name: &str, hosts: &str, options: &NodeOptions
         ("/etc/machine-id", format!("{id:032x}\n")),
         ("/etc/hostname", format!("{name}\n")),
         ("/etc/hosts", format!("{hosts}127.0.1.1 {name}\n")),
-        // No name service but the hosts file, so an unknown name fails at once.
+        // Names are only resolved with the hosts file, so that an unknown name fails at once.
         (
             "/etc/nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files\n".into(),
@@ -68,7 +69,7 @@ pub(super) fn write(upper: &Path, name: &str, hosts: &str, options: &NodeOptions
         ("/etc/ssl/certs/ca-certificates.crt", pki.trusted.cert.clone()),
         ("/etc/cni/net.d/10-lab.conflist", CNI.into()),
         ("/etc/systemd/system/lab-own.service", WRITABLE.into()),
-        // A journal that a reset leaves, so that a test can read what went before it.
+        // The journal is persistent, so that a test can read it after a reset.
         (
             "/etc/systemd/journald.conf.d/lab.conf",
             "[Journal]\nStorage=persistent\nRateLimitBurst=0\n".into(),

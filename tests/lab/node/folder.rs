@@ -1,4 +1,4 @@
-//! The folder of a node or a cluster in the cache, and what is done with one whose test has ended without a word.
+//! The folder of a node or a cluster in the cache, and the removal of those that killed tests left behind.
 
 use std::fs::{
     File, {self},
@@ -13,22 +13,22 @@ use rustix::fs::{FlockOperation, flock};
 use super::cgroups;
 use crate::lab::cache;
 
-/// A folder of its own, with control groups. It is this test's as long as its lock is held, which the system gives back
+/// A folder with control groups. It belongs to this test while the test holds the lock, which the kernel releases
 /// however the test ends.
 #[derive(Debug)]
-pub(in crate::lab) struct Folder {
+pub(in crate::lab) struct LabFolder {
     pub(in crate::lab) path: PathBuf,
     pub(super) name: String,
     pub(in crate::lab) cgroups: Vec<PathBuf>,
     lock: Option<File>,
 }
 
-impl Folder {
-    /// A new folder with a name that no other here has.
+impl LabFolder {
+    /// Creates a folder with a unique name.
     pub(in crate::lab) fn make(kind: &str) -> io::Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let nodes = nodes()?;
-        // Between a folder and its lock nobody must take it for one that was left.
+        // Without this lock another test could remove the folder before its own lock is held.
         let _door = locked(&nodes.join(".door"), FlockOperation::LockExclusive)?;
         let name = format!("{kind}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = nodes.join(&name);
@@ -36,7 +36,7 @@ impl Folder {
         let lock = locked(&path.join("lock"), FlockOperation::NonBlockingLockExclusive)?;
         let cgroups = cgroups::of(&name)?;
         let lines: Vec<String> = cgroups.iter().map(|group| format!("{}\n", group.display())).collect();
-        // Written before any of them is made: who cleans up knows them from here alone.
+        // Written before a group is created, because the clean-up finds the groups only by this file.
         fs::write(path.join("cgroups"), lines.concat())?;
         Ok(Self {
             path,
@@ -46,32 +46,32 @@ impl Folder {
         })
     }
 
-    /// Makes the folder's control groups.
+    /// Creates the folder's control groups.
     pub(in crate::lab) fn make_groups(&self) -> io::Result<()> {
         cgroups::make(&self.cgroups)
     }
 
-    /// A command that becomes, in the folder's groups, what is added to its arguments.
+    /// A command that joins the folder's groups, then executes its arguments.
     pub(in crate::lab) fn joined(&self) -> Command {
         cgroups::joined(&self.cgroups)
     }
 
-    /// Gives the lock back and leaves everything, as the death of a test would.
+    /// Releases the lock and leaves everything, as a killed test does.
     pub(in crate::lab) fn leave(mut self) {
         self.lock = None;
     }
 }
 
-impl Drop for Folder {
+impl Drop for LabFolder {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // What cannot be removed now is left to the next run, which says so.
+            // A folder that cannot be removed now is left for the next run, which reports it.
             drop(end(&self.path));
         }
     }
 }
 
-/// Ends what tests that are no more have left. What belongs to living ones is not touched.
+/// Ends and removes what killed tests left behind. What belongs to running tests is not touched.
 pub(in crate::lab) fn clean() -> io::Result<usize> {
     let nodes = nodes()?;
     let _door = locked(&nodes.join(".door"), FlockOperation::LockExclusive)?;
@@ -85,17 +85,17 @@ pub(in crate::lab) fn clean() -> io::Result<usize> {
     Ok(cleaned)
 }
 
-/// Ends what this folder is of unless its test lives.
+/// Ends the processes of this folder and removes it, unless its test runs.
 pub(in crate::lab) fn end_if_left(folder: &Path) -> io::Result<bool> {
     match locked(&folder.join("lock"), FlockOperation::NonBlockingLockExclusive) {
         Ok(_lock) => end(folder).map(|()| true),
-        // Another has it, or somebody was quicker.
+        // A running test holds the lock, or another process has removed the folder.
         Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::NotFound].contains(&error.kind()) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Ends all processes of the groups, then removes groups and folder.
+/// Kills all processes of the groups, then removes the groups and the folder.
 fn end(folder: &Path) -> io::Result<()> {
     let list = fs::read_to_string(folder.join("cgroups")).unwrap_or_default();
     let groups: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();

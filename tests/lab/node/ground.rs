@@ -1,4 +1,4 @@
-//! The test's end of a holder: the program in the namespaces that a node or a cluster stands in.
+//! The test's connection to a holder: the process that keeps the namespaces of a node or a cluster.
 
 use std::io::{
     BufRead, BufReader, Write, {self},
@@ -12,17 +12,18 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::lab::inside::hold::Order;
 
-/// The process whose mount and network namespaces a node or a cluster is in. It ends when this is dropped, and they with it.
+/// The process whose mount and network namespaces a node or a cluster uses. It ends when this is dropped, and the
+/// namespaces with it.
 #[derive(Debug)]
 pub(in crate::lab) struct Holder {
     child: Child,
-    /// Open as long as the holder is to stay.
+    /// The holder runs while this pipe is open.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Holder {
-    /// Makes the ground, by the word for its kind; it is there when this returns.
+    /// Starts a holder of this kind, and returns when it has created the namespaces.
     pub(in crate::lab) fn start(helper: &Path, kind: &str, ground: &impl Serialize) -> io::Result<Self> {
         let mut child = Command::new("unshare")
             .args(["--mount", "--net", "--propagation", "private", "--"])
@@ -31,7 +32,7 @@ impl Holder {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Whoever interrupts the test at a terminal does not interrupt its cleaning up.
+            // A separate process group, so that an interrupt at the terminal does not stop the clean-up.
             .process_group(0)
             .spawn()?;
         let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
@@ -42,17 +43,17 @@ impl Holder {
             orders: Some(orders),
             answers: BufReader::new(answers),
         };
-        holder.tell::<IgnoredAny>(ground)?;
+        holder.send_order::<IgnoredAny>(ground)?;
         Ok(holder)
     }
 
-    /// `unshare` becomes the holder, so this is its number too.
+    /// The holder's process id. `unshare` executes the holder, so both have the same.
     pub(in crate::lab) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// One order, and the answer to it.
-    pub(in crate::lab) fn tell<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> io::Result<T> {
+    /// Sends an order and returns the answer.
+    pub(in crate::lab) fn send_order<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> io::Result<T> {
         let line = serde_json::to_string(order)?;
         let mut answer = String::new();
         let sent = match &mut self.orders {
@@ -69,12 +70,12 @@ impl Holder {
         Err(io::Error::other(format!("the holder has ended: {}", why.trim())))
     }
 
-    /// Lets go of the holder as the death of a test would, and waits until it has cleaned up.
+    /// Closes the pipe as a killed test does, and waits until the holder has cleaned up.
     pub(in crate::lab) fn leave(mut self) {
         self.orders = None;
     }
 
-    /// Ends the holder by force, so that it cannot clean up.
+    /// Kills the holder, so that it cannot clean up.
     pub(in crate::lab) fn kill(mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
@@ -86,7 +87,7 @@ impl Drop for Holder {
         if let Some(mut orders) = self.orders.take()
             && let Ok(end) = serde_json::to_string(&Order::End)
         {
-            // One that is gone needs no telling.
+            // A holder that has ended needs no order.
             drop(writeln!(orders, "{end}"));
         }
         drop(self.child.wait());

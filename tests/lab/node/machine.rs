@@ -1,4 +1,4 @@
-//! A booted node: nspawn, and the node's init below it.
+//! The processes of a booted node: nspawn, and the node's init under it.
 
 use std::fs::{
     File, {self},
@@ -13,31 +13,31 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cgroups;
-use super::folder::Folder;
+use super::folder::LabFolder;
 
-/// Between two looks.
+/// The pause between two checks.
 const STEP: Duration = Duration::from_millis(10);
-/// How long init may take to appear or to end. It takes 0.1 s.
+/// Time limit for init to appear or to end. It takes 0.1 s.
 const INIT: Duration = Duration::from_secs(20);
 
-/// With what nspawn ends when the node wants to be booted again.
+/// nspawn's exit code when the node requests a reboot.
 const REBOOT: i32 = 133;
 
-/// What no process of a node may do, as it would be done to the machine: set its clock, load its modules.
+/// Capabilities that no process of a node may have, because they would change the machine's clock or kernel modules.
 pub(super) const DENIED: &str = "-sys_time,-sys_module";
 
-/// A node's processes. Dropped, all of them end at once.
+/// A node's processes. They are killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct NodeProcesses {
     nspawn: Child,
-    /// The machine's own until the node's is known.
+    /// `Pid::INIT` until the node's init is known.
     init: Pid,
     groups: Vec<PathBuf>,
 }
 
-impl Machine {
+impl NodeProcesses {
     /// Starts the node's init in the namespaces of `holder`.
-    pub(super) fn start(folder: &Folder, holder: u32) -> io::Result<Self> {
+    pub(super) fn start(folder: &LabFolder, holder: u32) -> io::Result<Self> {
         folder.make_groups()?;
         let console = File::options()
             .create(true)
@@ -81,7 +81,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The node's init, by its number in the machine.
+    /// The process id of the node's init, as the test's machine sees it.
     pub(super) fn init(&self) -> Pid {
         self.init
     }
@@ -103,7 +103,7 @@ impl Machine {
         Err(io::Error::new(io::ErrorKind::TimedOut, "the node has no init"))
     }
 
-    /// The first process of a namespace of its own below nspawn, once it is no longer nspawn's own code.
+    /// The first process of a new namespace under nspawn, once it no longer runs nspawn's code.
     fn init_below(&self) -> Option<Pid> {
         let nspawn = self.nspawn.id();
         let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
@@ -116,13 +116,13 @@ impl Machine {
         })
     }
 
-    /// Ends all processes of the node at once, as a reset would. What they wrote is in the page cache and stays: this is a
-    /// crash and no power cut.
+    /// Kills all processes of the node, like a reset. What they wrote stays in the page cache, so this is a crash and
+    /// not a power cut.
     pub(super) fn kill(mut self) -> io::Result<()> {
         self.end()
     }
 
-    /// Waits until the node has gone down by itself, as it was told to.
+    /// Waits until the node has shut down itself, as it was ordered to.
     pub(super) fn went_down(mut self, within: Duration) -> io::Result<()> {
         let deadline = Instant::now() + within;
         loop {
@@ -137,13 +137,13 @@ impl Machine {
         }
     }
 
-    /// Leaves the processes to somebody else.
+    /// Leaves the processes running, for another process to end.
     pub(super) fn leave(self) {
         std::mem::forget(self);
     }
 
     fn end(&mut self) -> io::Result<()> {
-        // With the first process of their namespace all others end; nspawn itself would only lose its child.
+        // When the first process of their namespace ends, all others end. Killing nspawn would not end them.
         if self.init != Pid::INIT {
             let _ = kill_process(self.init, Signal::KILL);
         }
@@ -159,9 +159,9 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for NodeProcesses {
     fn drop(&mut self) {
-        // Whatever is left is in the folder's groups, which are ended next.
+        // Any remaining process is in the folder's groups, which are killed next.
         drop(self.end());
     }
 }

@@ -1,67 +1,64 @@
-//! Nodes: whole systems with a real systemd, D-Bus and containerd, that are booted, used as a person would, reset and
-//! thrown away.
+//! Nodes: containers with a real systemd, D-Bus and containerd, which are booted, used like a machine, reset and
+//! removed.
 //!
-//! A [`Node`] is a Debian root as layers: the one that all share, the programs of one containerd, and what is written while
-//! it lives. `systemd-nspawn` boots it in a mount and a network namespace of the test's own, so no mount, no address and no
-//! file of `/run` is ever the machine's; its control groups are, and go with it. Recording registries stand in its network.
-//! Resetting it ends all of its processes at once and keeps every file: a crash, not a power cut, as the page cache lives.
+//! A [`Node`] is a Debian root in layers: the layer that all nodes share, the programs of one containerd, and the
+//! node's own writes. `systemd-nspawn` boots it in separate mount and network namespaces, so that no mount, no
+//! address and no file of `/run` is visible on the machine. Its control groups are, and are removed with it.
+//! Recording registries run in its network. A reset kills all of its processes and keeps every file; since the page
+//! cache survives, it is a crash and not a power cut.
 
 mod base; // the root that all share, and containerds
-mod cgroups; // where a node's processes are
-mod files; // what is in a node before it boots
-mod folder; // its place in the cache, and cleaning up
-mod ground; // the namespaces that it stands in
-mod machine; // booted
-mod options; // what a test asks for
-mod reach; // what a test does in it
+mod cgroups; // a node's control groups
+mod files; // a node's files before it boots
+mod folder; // folders in the cache, and their removal
+mod ground; // the namespaces of a node
+mod machine; // the processes of a booted node
+mod options; // a test's options
+mod reach; // a test's actions in a node
 mod workload; // sandboxes, containers, logs
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-pub(in crate::lab) use self::folder::{Folder, clean, end_if_left};
+pub(in crate::lab) use self::folder::{LabFolder, clean, end_if_left};
 pub(in crate::lab) use self::ground::Holder;
-use self::machine::Machine;
+use self::machine::NodeProcesses;
 pub(in crate::lab) use self::options::Link;
 pub use self::options::{BASE, NodeOptions};
 pub(in crate::lab) use self::reach::until;
 pub(in crate::lab) use self::workload::COUNT;
-pub use self::workload::{Counted, IMAGE, NodeCri, Process, Workload};
+pub use self::workload::{ContainerProcess, Counted, IMAGE, NodeCri, Workload};
 use super::inside::hold::{Ground, Order};
 use super::{Containerd, Lab, Missing, Pki, Request};
 
-/// The release lines that nodes are tried with.
+/// The release lines that nodes are tested with.
 pub const NODE_LINES: [&str; 4] = ["1.6", "1.7", "2.1", "2.4"];
-/// How long a boot may take. It takes 1 to 2 s.
+/// Time limit for a boot. It takes 1 to 2 s.
 const BOOT: Duration = Duration::from_mins(1);
-/// Where containerd keeps snapshots, which cannot lie on layers themselves.
+/// containerd's folder of snapshots, which cannot be on layers.
 const SNAPSHOTS: &str = "/var/lib/containerd";
 
-/// A lab that can boot nodes here.
+/// The ability to boot nodes on this machine.
 #[derive(Debug)]
 pub struct Nodes {
     lab: Lab,
     root: PathBuf,
 }
 
-/// A node that was booted. Dropped, it ends and leaves nothing.
+/// A node that was booted. When it is dropped, it ends and its files are removed.
 #[derive(Debug)]
 pub struct Node {
     // In the order in which they must end.
-    machine: Option<Machine>,
+    machine: Option<NodeProcesses>,
     holder: Option<Holder>,
-    folder: Option<Folder>,
+    folder: Option<LabFolder>,
     path: PathBuf,
 }
 
 impl Nodes {
-    /// A lab with fresh certificates. `helper` is the program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test. Ends
-    /// what earlier tests have left.
-    ///
-    /// # Errors
-    ///
-    /// With the reason why no node can be booted.
+    /// Creates a lab with new certificates, and ends the nodes that earlier tests left behind. `helper` is the
+    /// program `lab-run`: `env!("CARGO_BIN_EXE_lab-run")` in a test.
     pub fn open(helper: impl Into<PathBuf>) -> Result<Self, Missing> {
         let lab = Lab::open(helper)?;
         super::installed(&["systemd-nspawn", "nsenter", "setpriv", "timeout"])?;
@@ -72,42 +69,30 @@ impl Nodes {
         Ok(Self { lab, root })
     }
 
-    /// The certificates that files may name; see [`Pki::fill`].
+    /// The certificates that files may refer to; see [`Pki::fill`].
     pub fn pki(&self) -> &Pki {
         self.lab.pki()
     }
 
-    /// The archive of the image that every node has, on the machine.
+    /// The archive of the image that every node has, on the test's machine.
     pub fn image(&self) -> PathBuf {
         self.root.join(workload::ARCHIVE.trim_start_matches('/'))
     }
 
-    /// The newest containerd of a release line that a node can have.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or when its shim or ctr is not there.
+    /// Returns the newest containerd of a release line that has its shim and `ctr`.
     pub fn containerd(line: &str) -> Result<Containerd, Missing> {
         base::containerd(line)
     }
 
-    /// Ends the nodes of tests that are no more; how many there were.
-    ///
-    /// # Errors
-    ///
-    /// When something of them stays.
+    /// Ends the nodes of killed tests, and returns their number.
     pub fn clean() -> io::Result<usize> {
         folder::clean()
     }
 
-    /// Boots a new node, to the point where systemd has nothing left to start. What containerd made of its files is for the
-    /// test to ask.
-    ///
-    /// # Errors
-    ///
-    /// When the node does not boot; its console is in the message.
+    /// Boots a new node, and returns when systemd has finished starting units. containerd may have failed. An error
+    /// contains the console.
     pub fn boot(&self, containerd: &Containerd, options: &NodeOptions) -> io::Result<Node> {
-        let folder = Folder::make("node")?;
+        let folder = LabFolder::make("node")?;
         let path = folder.path.clone();
         for name in ["programs", "upper", "work", "root", "folders"] {
             fs::create_dir(path.join(name))?;
@@ -140,21 +125,13 @@ impl Nodes {
 }
 
 impl Node {
-    /// Ends all processes of the node at once, then boots it again from the same files.
-    ///
-    /// # Errors
-    ///
-    /// When it does not boot.
+    /// Kills all processes of the node, then boots it from the same files.
     pub fn reset(&mut self) -> io::Result<()> {
         self.crash()?;
         self.start()
     }
 
-    /// Ends all processes of the node at once and leaves it down: its files may be looked at and changed.
-    ///
-    /// # Errors
-    ///
-    /// When they do not end.
+    /// Kills all processes of the node and leaves it down, so that its files can be read and changed.
     pub fn crash(&mut self) -> io::Result<()> {
         match self.machine.take() {
             Some(machine) => machine.kill(),
@@ -162,43 +139,30 @@ impl Node {
         }
     }
 
-    /// Boots a node that is down.
-    ///
-    /// # Errors
-    ///
-    /// When it does not boot.
     pub fn start(&mut self) -> io::Result<()> {
         let (Some(folder), Some(holder)) = (&self.folder, &self.holder) else {
-            return Err(io::Error::other("the node is gone"));
+            return Err(io::Error::other("the node was removed"));
         };
-        self.machine = Some(Machine::start(folder, holder.pid())?);
+        self.machine = Some(NodeProcesses::start(folder, holder.pid())?);
         self.booted()
     }
 
-    /// Reboots in good order, as `systemctl reboot` does.
-    ///
-    /// # Errors
-    ///
-    /// When it does not come back.
+    /// Reboots the node in an orderly way, like `systemctl reboot`.
     pub fn reboot(&mut self) -> io::Result<()> {
-        // The call is cut off by what it asks for.
+        // The reboot ends this call.
         drop(self.run(&["systemctl", "reboot"])?);
         self.machine.take().ok_or_else(down)?.went_down(BOOT)?;
         self.start()
     }
 
-    /// What the node wrote to its console in all of its boots.
+    /// The console output of all of its boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.path.join("console")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Leaves the node running as a test does that is killed: with what cleans up after it, or without, when that is killed
-    /// too. For the lab's own tests.
-    ///
-    /// # Errors
-    ///
-    /// When the holder cannot be ended.
+    /// Leaves the node running, as a killed test does. With `holder_too` the holder is killed too, so that nothing
+    /// cleans up. Only for the lab's own tests.
     pub fn abandon(mut self, holder_too: bool) -> io::Result<PathBuf> {
         if let Some(machine) = self.machine.take() {
             machine.leave();
@@ -214,21 +178,16 @@ impl Node {
         Ok(self.path.clone())
     }
 
-    /// The node's folder in the cache.
     pub fn folder(&self) -> &Path {
         &self.path
     }
 
-    /// The node's control groups, one in each hierarchy.
+    /// The node's control groups, one per hierarchy.
     pub fn cgroups(&self) -> &[PathBuf] {
         self.folder.as_ref().map_or(&[], |folder| &folder.cgroups)
     }
 
-    /// The number of the node's init in the machine.
-    ///
-    /// # Errors
-    ///
-    /// While the node is down.
+    /// The process id of the node's init, as the test's machine sees it.
     pub fn init(&self) -> io::Result<i32> {
         let machine = self.machine.as_ref().ok_or_else(down)?;
         Ok(machine.init().as_raw_nonzero().get())
@@ -237,7 +196,7 @@ impl Node {
     fn booted(&self) -> io::Result<()> {
         let look = || {
             let state = self.run(&["systemctl", "is-system-running"])?.stdout;
-            // Degraded is a failed unit, which may be what the test is about.
+            // `degraded` means that a unit failed, which may be what the test is about.
             Ok(["running", "degraded"].contains(&state.trim()).then_some(()))
         };
         self.until("the node does not boot", BOOT, look)
@@ -245,7 +204,7 @@ impl Node {
     }
 
     fn order(&mut self, order: &Order) -> io::Result<Vec<Request>> {
-        self.holder.as_mut().ok_or_else(down)?.tell(order)
+        self.holder.as_mut().ok_or_else(down)?.send_order(order)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a test does in a node: runs programs, reads and writes files, asks CRI and systemd, waits.
+//! A test's actions in a node: run programs, read and write files, send requests to CRI and systemd, wait.
 
 use std::fs::File;
 use std::io::{
@@ -18,33 +18,26 @@ use crate::lab::inside::hold::Order;
 use crate::lab::{Image, Request};
 use crate::tool::Ran;
 
-/// How long a program in a node may take, in seconds.
+/// Time limit of a program in a node, in seconds.
 const RUN: &str = "120";
-/// Between two looks.
+/// The pause between two checks.
 const STEP: Duration = Duration::from_millis(20);
 /// containerd's socket in a node.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 impl Node {
-    /// Runs a program in the node, as root and in all of its namespaces, for at most two minutes. Its control groups are the
-    /// test's, so systemd does not know it: `systemd-run --pipe --wait` runs one that it does.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be run at all. How it ended is in the answer; 124 is for one that took too long.
+    /// Runs a program in the node, as root and in all of its namespaces, for at most two minutes. The exit code is
+    /// 124 after a timeout. The program is in the test's control groups, so systemd does not know it: `systemd-run
+    /// --pipe --wait` runs a program that systemd knows.
     pub fn run(&self, command: &[&str]) -> io::Result<Ran> {
         Ok(self.command(command)?.output()?.into())
     }
 
-    /// The same, for a test that wants to feed it, follow it or end it by itself.
-    ///
-    /// # Errors
-    ///
-    /// While the node is down.
+    /// Like [`Node::run`], for a test that writes to the program, reads from it while it runs, or ends it.
     pub fn command(&self, command: &[&str]) -> io::Result<Command> {
         let init = self.init()?.to_string();
-        // The limit ends the whole group, so what nsenter started too. nsenter alone would bring along what the machine's
-        // root may do and a node's may not.
+        // `timeout` ends the whole process group, and so what nsenter started too. `setpriv` drops capabilities that
+        // the machine's root has and a node's must not have.
         let mut nsenter = Command::new("timeout");
         nsenter.args(["--kill-after=5", RUN, "setpriv", "--bounding-set", DENIED]);
         nsenter.args(["nsenter", "-a", "-t", &init, "--"]);
@@ -57,18 +50,13 @@ impl Node {
         Ok(nsenter)
     }
 
-    /// The machine's path of a path in the node. While it runs this is what its processes see, its `/run` and `/proc` too;
-    /// while it is down, its files. An absolute symbolic link on the way would lead into the machine: [`Node::read`] and
-    /// [`Node::write`] follow links as the node does.
+    /// Returns the machine's path of a path in the node. While the node runs, the path shows what its processes see,
+    /// including `/run` and `/proc`; while it is down, its files. An absolute symbolic link would lead into the
+    /// machine; [`Node::read`] and [`Node::write`] follow links as the node does.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.seen().join(inside.trim_start_matches('/'))
     }
 
-    /// A file of the node.
-    ///
-    /// # Errors
-    ///
-    /// Those of reading.
     pub fn read(&self, inside: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = self.open(inside, OFlags::RDONLY)?;
@@ -76,44 +64,29 @@ impl Node {
         Ok(bytes)
     }
 
-    /// Writes a file of the node in place, as an editor or a script on it might; folders must be there.
-    ///
-    /// # Errors
-    ///
-    /// Those of writing.
+    /// Overwrites a file of the node in place, as an editor or a script would. Its folder must exist.
     pub fn write(&self, inside: &str, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let file = self.open(inside, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
         File::from(file).write_all(bytes.as_ref())
     }
 
     /// Copies a program of the machine to a path in the node.
-    ///
-    /// # Errors
-    ///
-    /// Those of copying.
     pub fn copy_in(&self, program: &Path, inside: &str) -> io::Result<()> {
-        // Were it open for writing here, a process that another thread starts meanwhile would hold it open too, and until that has
-        // begun its own program the kernel would not run this one.
+        // If this process had the file open for writing, a child that another thread starts at this moment would have
+        // it open too, and until that child executes its own program the kernel would refuse to run this one
+        // (`ETXTBSY`).
         let script = "cat > \"$0\"; chmod 755 \"$0\"";
         let mut copy = self.command(&["sh", "-ec", script, inside])?;
         Ran::from(copy.stdin(File::open(program)?).output()?).ok()?;
         Ok(())
     }
 
-    /// CRI, whose socket must be there.
-    ///
-    /// # Errors
-    ///
-    /// When nobody listens.
+    /// Connects to CRI, whose socket must exist.
     pub fn cri(&self) -> io::Result<NodeCri> {
         NodeCri::connect(self.path(SOCKET))
     }
 
-    /// Waits until CRI calls its runtime ready.
-    ///
-    /// # Errors
-    ///
-    /// With what it said last.
+    /// Waits until CRI reports that its runtime is ready. An error contains the last status.
     pub fn wait_cri(&self, within: Duration) -> io::Result<NodeCri> {
         self.until("CRI is not ready", within, || {
             let mut cri = self.cri()?;
@@ -121,11 +94,7 @@ impl Node {
         })
     }
 
-    /// A property of a unit, as `systemctl show` has it.
-    ///
-    /// # Errors
-    ///
-    /// When systemd does not answer.
+    /// Returns a property of a unit, as `systemctl show` prints it.
     pub fn show(&self, unit: &str, property: &str) -> io::Result<String> {
         let ran = self
             .run(&["systemctl", "show", "--value", "--property", property, unit])?
@@ -133,11 +102,8 @@ impl Node {
         Ok(ran.stdout.trim_end().into())
     }
 
-    /// Pulls an image, and gives what arrived at the registries meanwhile. The error's text is containerd's.
-    ///
-    /// # Errors
-    ///
-    /// When CRI or the registries do not answer at all.
+    /// Pulls an image, and returns the requests that arrived at the registries meanwhile. The inner error is
+    /// containerd's text.
     pub fn pull(&mut self, image: &Image) -> io::Result<(Result<(), String>, Vec<Request>)> {
         let mut cri = self.cri()?;
         self.order(&Order::Serve(image.reference.clone()))?;
@@ -145,25 +111,18 @@ impl Node {
         Ok((pulled, self.order(&Order::Tell)?))
     }
 
-    /// From now on the registries serve the image of this reference; what arrived since the last call.
-    ///
-    /// # Errors
-    ///
-    /// When the registries do not answer.
+    /// From now on the registries serve the image of this reference. Returns the requests since the last call.
     pub fn serve(&mut self, reference: &str) -> io::Result<Vec<Request>> {
         self.order(&Order::Serve(reference.into()))
     }
 
-    /// What arrived at the registries since the last call.
-    ///
-    /// # Errors
-    ///
-    /// When the registries do not answer.
+    /// Returns the requests that arrived at the registries since the last call.
     pub fn requests(&mut self) -> io::Result<Vec<Request>> {
         self.order(&Order::Tell)
     }
 
-    /// Looks until there is something to see; an error counts as nothing and is told at the end.
+    /// Repeats `look` until it returns a value. An error is treated like no value, and reported when the time is
+    /// over.
     pub fn until<T>(&self, what: &str, within: Duration, look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
         until(what, (STEP, within), look)
     }
@@ -196,7 +155,8 @@ impl Node {
     }
 }
 
-/// Looks, a step after the other, until there is something to see; an error counts as nothing and is told at the end.
+/// Repeats `look` with a pause until it returns a value. An error is treated like no value, and reported when the
+/// time is over.
 pub(in crate::lab) fn until<T>(
     what: &str,
     (step, within): (Duration, Duration),

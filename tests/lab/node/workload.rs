@@ -1,4 +1,4 @@
-//! What runs on a node: sandboxes, and containers whose log shows whether they were ever held up.
+//! The workloads of a node: sandboxes, and containers whose log shows whether they ever stopped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,57 +16,55 @@ use crate::lab::scene::Image;
 
 /// The image that every node has.
 pub const IMAGE: &str = "lab.test/tools:1";
-/// Its archive in a node.
+/// The path of its archive in a node.
 pub(super) const ARCHIVE: &str = "/lab/tools.tar";
-/// A log that had no line for so long stood still. Two numbers are a third of it apart, and it lasts longer over a restart of
-/// containerd: 50 to 145 ms in 600 of them, of each release alike.
+/// A gap in the log counts as an interruption from this length on. Two numbers are a third of it apart. The gap at a
+/// restart of containerd is longer: 50 to 145 ms in 600 restarts, on each release alike.
 const STILL: SignedDuration = SignedDuration::from_millis(30);
-/// How long one call may take.
+/// Time limit of one call.
 const CALL: Duration = Duration::from_mins(1);
 
-/// Prints a number each hundredth of a second: by waiting for input that never comes, as a `sleep` would be a process each
-/// time. The first process of a container has no default signals, so it ends when told because it says so.
+/// Prints a number every 10 ms. It waits with a read from a pipe without input, because each `sleep` would be a new
+/// process. The first process of a container ignores signals by default, so it has a handler for `TERM`.
 pub(in crate::lab) const COUNT: &str = "trap 'exit 0' TERM; mkfifo /tmp/never; exec 3<> /tmp/never; i=0; \
     while :; do i=$((i + 1)); echo $i; read -t 0.01 -u 3 never; done";
 
-/// CRI of a node, for tests: every call has a deadline.
+/// A synchronous client of a node's CRI. Every call has a time limit.
 pub struct NodeCri {
     runtime: Runtime,
     cri: Cri,
 }
 
-/// A sandbox with one container, which counts.
+/// A sandbox with one counting container.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// The sandbox's id.
     pub sandbox: String,
-    /// The container's id.
     pub container: String,
-    /// The container's log, by its path in the node.
+    /// The path of the container's log in the node.
     pub log: String,
 }
 
-/// What a counting container has logged.
+/// The numbers that a counting container has logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// The last number.
     pub last: u64,
-    /// Numbers that are missing where the log stood still, as it does while containerd is restarted. containerd loses what it
-    /// has read and not yet written when it is stopped, whoever stops it: `tests/campaign/kills` counts that of bare restarts.
+    /// The count of missing numbers at interruptions, such as a restart of containerd. containerd loses what it has
+    /// read and not yet written when it stops, for whatever reason: `tests/campaign/kills` counts the loss of plain
+    /// restarts.
     pub lost: u64,
 }
 
 /// The main process of a sandbox or container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Process {
-    /// Its number in the node.
+pub struct ContainerProcess {
+    /// The process id in the node.
     pub pid: i32,
-    /// When it was started, in ticks since the machine's boot: numbers are used again.
+    /// The start time in ticks since the machine's boot, because process ids are reused.
     pub started: u64,
 }
 
 impl NodeCri {
-    /// Connects to a socket. Fails while nobody listens there.
+    /// Connects to a socket. Fails if no process listens there.
     pub(super) fn connect(socket: PathBuf) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cri = runtime
@@ -75,21 +73,17 @@ impl NodeCri {
         Ok(Self { runtime, cri })
     }
 
-    /// What the runtime service says of itself.
-    ///
-    /// # Errors
-    ///
-    /// When it is not there, which is what it looks like when the CRI plugin did not load.
+    /// Returns CRI's status. It fails with `Unimplemented` if the CRI plugin did not load.
     pub fn status(&mut self) -> io::Result<Ready> {
         self.wait(Cri::status)
     }
 
-    /// Pulls as kubelet does. The error's text is containerd's.
+    /// Pulls an image as the kubelet does. The error is containerd's text.
     pub fn pull(&mut self, image: &Image) -> Result<(), String> {
         self.runtime.block_on(self.cri.pull(image, CALL))
     }
 
-    /// Ids of all sandboxes and containers, in whatever state.
+    /// Returns the ids of all sandboxes and containers in any state.
     pub fn ids(&mut self) -> io::Result<(Vec<String>, Vec<String>)> {
         Ok((self.wait(Cri::sandboxes)?, self.wait(Cri::containers)?))
     }
@@ -107,11 +101,7 @@ impl NodeCri {
 }
 
 impl Node {
-    /// Starts a sandbox with an address of its own, or in the node's network.
-    ///
-    /// # Errors
-    ///
-    /// containerd's.
+    /// Starts a sandbox with its own address, or in the node's network.
     pub fn start_sandbox(&self, name: &str, host_network: bool) -> io::Result<String> {
         let logs = logs(name);
         let sandbox = sandbox(name, host_network, &logs);
@@ -120,11 +110,7 @@ impl Node {
         cri.wait(|cri| cri.run_sandbox(&sandbox))
     }
 
-    /// Starts a sandbox, and in it a container that prints the next number each hundredth of a second.
-    ///
-    /// # Errors
-    ///
-    /// containerd's.
+    /// Starts a sandbox, and in it a container that prints the next number every 10 ms.
     pub fn start_workload(&self, name: &str) -> io::Result<Workload> {
         let logs = logs(name);
         let sandbox = sandbox(name, false, &logs);
@@ -140,12 +126,8 @@ impl Node {
         })
     }
 
-    /// The main process of every sandbox and container that runs, by id.
-    ///
-    /// # Errors
-    ///
-    /// When CRI does not answer.
-    pub fn pids(&self) -> io::Result<BTreeMap<String, Process>> {
+    /// The main process of every running sandbox and container, by id.
+    pub fn pids(&self) -> io::Result<BTreeMap<String, ContainerProcess>> {
         let mut cri = self.cri()?;
         let (sandboxes, containers) = cri.ids()?;
         let mut pids = BTreeMap::new();
@@ -164,21 +146,15 @@ impl Node {
         Ok(pids)
     }
 
-    /// What a workload has logged.
-    ///
-    /// # Errors
-    ///
-    /// Naming the first place where a number is doubled or broken, or is missing where the log flowed.
+    /// Returns what a workload has logged. An error names the first number that is repeated or malformed, or that is
+    /// missing without an interruption of the log.
     pub fn counted(&self, workload: &Workload) -> io::Result<Counted> {
         let log = String::from_utf8(self.read(&workload.log)?).map_err(io::Error::other)?;
         counted(&log).map_err(io::Error::other)
     }
 
-    /// Waits until a workload has counted `more` numbers beyond those that are there; what it has logged then.
-    ///
-    /// # Errors
-    ///
-    /// When they do not come in time, or at once when the log is broken.
+    /// Waits until a workload has logged `more` further numbers, and returns what it has logged then. Fails at once
+    /// when the log is inconsistent.
     pub fn log_flows(&self, workload: &Workload, more: u64, within: Duration) -> io::Result<Counted> {
         let start = self.counted(workload)?.last;
         let look = || {
@@ -187,14 +163,10 @@ impl Node {
                 other => Some(other),
             })
         };
-        self.until("the log does not flow", within, look)?
+        self.until("the container logs no further number", within, look)?
     }
 
-    /// Puts an image of an archive of the machine on the node. CRI knows it by `reference` when this returns.
-    ///
-    /// # Errors
-    ///
-    /// When containerd does not take it.
+    /// Imports an image archive of the machine. CRI knows the image as `reference` when this returns.
     pub fn import(&self, archive: &Path, reference: &str) -> io::Result<()> {
         const INSIDE: &str = "/run/lab-image.tar";
         self.copy_in(archive, INSIDE)?;
@@ -212,25 +184,21 @@ impl Node {
 
     fn take_image(&self, cri: &mut NodeCri, archive: &str, reference: &str) -> io::Result<()> {
         self.run(&["ctr", "-n", "k8s.io", "images", "import", archive])?.ok()?;
-        // CRI comes to know of it by an event.
-        self.until("CRI does not come to know its image", CALL, || {
+        // CRI learns of the image by an event.
+        self.until("CRI does not learn of the image", CALL, || {
             Ok(cri.wait(|cri| cri.holds(reference))?.then_some(()))
         })
     }
 
-    fn process(&self, pid: i32) -> io::Result<Process> {
-        Process::parse(pid, &String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?))
+    fn process(&self, pid: i32) -> io::Result<ContainerProcess> {
+        ContainerProcess::parse(pid, &String::from_utf8_lossy(&self.read(&format!("/proc/{pid}/stat"))?))
     }
 }
 
-impl Process {
-    /// From what the kernel has in `/proc/PID/stat`.
-    ///
-    /// # Errors
-    ///
-    /// With that, when it cannot be read.
+impl ContainerProcess {
+    /// Parses `/proc/PID/stat`.
     pub(in crate::lab) fn parse(pid: i32, stat: &str) -> io::Result<Self> {
-        // The name may hold anything, and is in the last brackets.
+        // The name may contain any character, and ends at the last bracket.
         let started = stat
             .rsplit_once(") ")
             .and_then(|(_, fields)| fields.split(' ').nth(19)?.parse().ok());
@@ -251,8 +219,8 @@ fn sandbox<'a>(name: &'a str, host_network: bool, logs: &'a str) -> Sandbox<'a> 
     }
 }
 
-/// Reads a log in CRI's format (`time stream tag text`), whose texts are to be 1, 2, 3 and so on. A last line without an end
-/// is still being written.
+/// Reads a log in CRI's format (`time stream tag text`), whose texts must be 1, 2, 3 and so on. A last line without a
+/// line end is still being written.
 fn counted(log: &str) -> Result<Counted, String> {
     let whole = log.rfind('\n').map_or("", |end| &log[..end]);
     let mut counted = Counted::default();
@@ -278,7 +246,7 @@ fn counted(log: &str) -> Result<Counted, String> {
 mod tests {
     use super::{Counted, counted};
 
-    /// Lines ten milliseconds apart, and 40 where there is none.
+    /// Returns log lines that are 10 ms apart, with a gap of 40 ms at each missing number.
     fn log(numbers: &[&str]) -> String {
         let mut time = 0;
         let mut line = |number: &&str| {
@@ -295,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_gaps_is_counted() {
+    fn complete_log_loses_no_number() {
         assert_eq!(counted(""), Ok(all(0)));
         assert_eq!(counted(&log(&["1", "2", "3"])), Ok(all(3)));
         assert_eq!(counted(&log(&["1", "", "2", "3"])), Ok(all(3)));
@@ -303,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_restart_has_lost_is_told() {
+    fn numbers_missing_at_an_interruption_are_counted() {
         let lost = counted(&log(&["1", "2", "", "5", "6", "", "8"]));
         assert_eq!(lost, Ok(Counted { last: 8, lost: 3 }));
     }
 
     #[test]
-    fn every_kind_of_gap_is_seen() {
+    fn each_kind_of_gap_is_an_error() {
         for numbers in [
             &["2"][..],
             &["", "2"],
