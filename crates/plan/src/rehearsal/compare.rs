@@ -1,10 +1,12 @@
 //! Compares what was heard with the plan.
 
-use crate::plan::{Note, Plan, RegistryScope};
+use crate::note::Note;
+use crate::plan::Plan;
 use crate::rehearsal::disagreement::Disagreement;
 use crate::rehearsal::probe::Probe;
 use crate::rehearsal::report::{ObservedRequest, PluginState, SandboxReport, Transport, Variant};
 use crate::rehearsal::route::{asked, each_once};
+use crate::route_change::RegistryScope;
 use mirrorshift_containerd::{CRI_IMAGES, CRI_TWO, is_localhost};
 use std::collections::BTreeSet;
 

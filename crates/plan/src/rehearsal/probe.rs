@@ -1,7 +1,7 @@
 //! One image for each registry of a plan, to see who is asked for it.
 
-use crate::layout::UNNAMED;
-use crate::plan::{Plan, RegistryScope};
+use crate::plan::Plan;
+use crate::route_change::{RegistryScope, UNNAMED};
 use mirrorshift_containerd::RegistryHost;
 use std::fmt::Write as _;
 

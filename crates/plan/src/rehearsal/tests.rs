@@ -1,6 +1,7 @@
 //! Each way in which a rehearsal and a plan can disagree, and what is no disagreement.
 
-use crate::plan::{NodeFiles, Note, Plan, RegistryScope, plan};
+use crate::note::Note;
+use crate::plan::{NodeFiles, Plan, plan};
 use crate::policy::Policy;
 use crate::policy::flags::MirrorFlag;
 use crate::rehearsal::compare::{Expected, compare};
@@ -9,6 +10,7 @@ use crate::rehearsal::effective::{Difference, Effective};
 use crate::rehearsal::probe::{ReferenceKind, probes};
 use crate::rehearsal::report::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
 use crate::rehearsal::route::{asked, port_of};
+use crate::route_change::RegistryScope;
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, Version, read};
 use std::collections::BTreeSet;
 
