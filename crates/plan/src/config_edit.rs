@@ -1,30 +1,31 @@
-//! The edits that take `mirrors` out of the configuration and put `config_path` in.
+//! The edits of configuration files that remove `mirrors` and set `config_path`.
 
-use crate::edit::{
-    EditResult, Removal, RemovedText, SetKey, {self},
-};
+use crate::edit;
+use crate::edit::request::{EditRequest, Removal, SetKey};
+use crate::edit::result::{EditResult, RemovedText};
 use crate::step::{Digest, Expect, Step};
 use mirrorshift_containerd::{Config, Entry, Source, Tree};
 
 /// Edited configuration files.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigEdit {
-    /// In the order in which they are put in place: the file that gains `config_path` is last.
+    /// The edited files, in the order in which they are put in place. The file that gains `config_path` is last.
     pub(crate) steps: Vec<Step>,
-    /// Comments that went with a table, by file.
+    /// Comments that are removed together with a table, each with its file.
     pub(crate) comments: Vec<(String, RemovedText)>,
-    /// Keys that containerd never read and that stay as comments, by file.
+    /// Keys that containerd never read, each with its file. They stay as comments.
     pub(crate) kept: Vec<(String, RemovedText)>,
 }
 
-/// Keys that containerd reads in a `mirrors` entry.
+/// The keys that containerd reads in a `mirrors` entry.
 const MIRROR_KEYS: &[&str] = &["endpoint"];
-/// Keys that containerd reads in a `tls` table.
+/// The keys that containerd reads in a `tls` table.
 const TLS_KEYS: &[&str] = &["ca_file", "cert_file", "key_file", "insecure_skip_verify"];
 
-/// Edits every file that live settings came from so that `config_path` becomes `root`, in `tree` too.
+/// Edits every file that registry settings in use come from, so that `config_path` becomes `root`. `tree` gets the edited
+/// files too.
 pub(crate) fn edit_config(config: &Config, root_file: &str, root: &str, tree: &mut Tree) -> ConfigEdit {
-    let mut configured = ConfigEdit::default();
+    let mut edits = ConfigEdit::default();
     let sources = config.sources();
     let gaining = gaining(config, &sources);
     if config.document.files.is_empty() {
@@ -44,14 +45,14 @@ pub(crate) fn edit_config(config: &Config, root_file: &str, root: &str, tree: &m
         };
         let text = format!("version = {schema}\n\n[plugins.\"{id}\".registry]\n  config_path = \"{root}\"\n");
         tree.insert(root_file, Entry::File(text.clone().into_bytes()));
-        let why = "containerd needs a file to be told of config_path".to_owned();
-        configured.steps.push(Step {
+        let why = "adds the file, because `config_path` has to be set in one".to_owned();
+        edits.steps.push(Step {
             path: root_file.to_owned(),
             expect: Expect::Absent,
             content: Some(text.into_bytes()),
             why,
         });
-        return configured;
+        return edits;
     }
     let losing = sources
         .iter()
@@ -70,13 +71,13 @@ pub(crate) fn edit_config(config: &Config, root_file: &str, root: &str, tree: &m
             key: "config_path",
             value: root,
         });
-        edit_one(config, index, &sources, set, tree, &mut configured);
+        edit_one(config, index, &sources, set, tree, &mut edits);
     }
-    configured
+    edits
 }
 
-/// The file and table that get `config_path`: where it stands already, else the first that loses something, else where
-/// the plugin's settings belong.
+/// Returns the file and the table that get `config_path`: those that already have it, otherwise the first that loses
+/// something, otherwise those of the plugin's settings.
 fn gaining(config: &Config, sources: &[Source]) -> (usize, Vec<String>) {
     let with_path = sources.iter().rfind(|source| source.config_path);
     match with_path.or_else(|| sources.first()) {
@@ -91,15 +92,15 @@ fn edit_one(
     sources: &[Source],
     set: Option<SetKey<'_>>,
     tree: &mut Tree,
-    configured: &mut ConfigEdit,
+    edits: &mut ConfigEdit,
 ) {
     let Some(file) = config.document.files.get(index) else {
         return;
     };
     let own = sources.iter().filter(|source| source.file == index);
-    let mut cuts = Vec::new();
+    let mut removals = Vec::new();
     for source in own {
-        let below = |tail: &[&str]| {
+        let path_of = |tail: &[&str]| {
             source
                 .table
                 .iter()
@@ -108,38 +109,38 @@ fn edit_one(
                 .collect()
         };
         if source.mirrors {
-            cuts.push(Removal {
-                path: below(&["mirrors"]),
+            removals.push(Removal {
+                path: path_of(&["mirrors"]),
                 depth: 1,
                 known: MIRROR_KEYS,
             });
         }
         if source.tls {
             let hosts = config.registry.configs.iter().filter(|(_, host)| host.tls.is_some());
-            cuts.extend(hosts.map(|(host, _)| Removal {
-                path: below(&["configs", host, "tls"]),
+            removals.extend(hosts.map(|(host, _)| Removal {
+                path: path_of(&["configs", host, "tls"]),
                 depth: 0,
                 known: TLS_KEYS,
             }));
         }
     }
-    let why = match (cuts.is_empty(), set.is_some()) {
-        (false, true) => "mirrors go, config_path comes",
-        (false, false) => "mirrors go",
-        (true, _) => "config_path comes",
+    let why = match (removals.is_empty(), set.is_some()) {
+        (false, true) => "removes `mirrors`, sets `config_path`",
+        (false, false) => "removes `mirrors`",
+        (true, _) => "sets `config_path`",
     };
-    let Some(EditResult { text, comments, kept }) = edit::edit(&file.parsed, &edit::EditRequest { cuts, set }) else {
+    let Some(EditResult { text, comments, kept }) = edit::edit(&file.parsed, &EditRequest { removals, set }) else {
         return;
     };
-    configured
+    edits
         .comments
-        .extend(comments.into_iter().map(|gone| (file.path.clone(), gone)));
-    configured
+        .extend(comments.into_iter().map(|text| (file.path.clone(), text)));
+    edits
         .kept
-        .extend(kept.into_iter().map(|gone| (file.path.clone(), gone)));
+        .extend(kept.into_iter().map(|text| (file.path.clone(), text)));
     let expect = Expect::File(Digest::of(file.parsed.text.as_bytes()));
     tree.insert(file.path.clone(), Entry::File(text.clone().into_bytes()));
-    configured.steps.push(Step {
+    edits.steps.push(Step {
         path: file.path.clone(),
         expect,
         content: Some(text.into_bytes()),

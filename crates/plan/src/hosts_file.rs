@@ -1,25 +1,22 @@
-//! Writes the hosts.toml that makes containerd ask given hosts in a given order.
+//! Writes the `hosts.toml` with which containerd tries given hosts in a given order.
 //!
-//! Every file is read back by the model of the containerd that it is for, and compared, before it is handed out. It also
-//! keeps to what every release since 1.6.0 takes, so that an upgrade does not change its meaning: hosts are table headers,
-//! a `[host]` line stands even where no host follows, and only the capabilities `pull` and `resolve` are named.
+//! Every file is read back by the model of the containerd that it is for, and compared, before it is returned. It uses only
+//! what every release since 1.6.0 accepts, so that an upgrade does not change its meaning: hosts are table headers, the line
+//! `[host]` is written even when no host follows, and only the capabilities `pull` and `resolve` are named.
 
 use mirrorshift_containerd::{Headers, RegistryHost, Rule, Scheme, Tls, Version, hosts_asks, is_localhost};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The folder that the file is for.
+/// The hosts directory that the file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Folder<'a> {
-    /// That of one registry, as image references name it: `ghcr.io`, `port.test:5000`.
+    /// The directory of one registry, as image references name it: `ghcr.io`, `port.test:5000`.
     Of(&'a str),
-    /// `_default`. The asks are those of an image of `seen_from`, a registry that nothing else names and that is not
-    /// local: where its own host is asked last, the file leaves that to each image.
-    Default {
-        /// Such a registry.
-        seen_from: &'a str,
-    },
+    /// `_default`. The hosts are those of an image of `seen_from`, a registry that no setting names and that is not local.
+    /// When its own host is tried last, the file leaves that host to each image.
+    Default { seen_from: &'a str },
 }
 
 impl<'a> Folder<'a> {
@@ -31,99 +28,88 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// Why no hosts.toml makes this containerd ask these hosts.
+/// The reason why no `hosts.toml` of this containerd can express the hosts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Inexpressible {
-    /// There is always a last host.
-    #[error("nobody is to be asked, and containerd always asks the last host of a hosts.toml or the registry itself")]
-    Nobody,
-    /// A host that would not survive in a URL.
+    /// The list is empty.
+    #[error(
+        "the list of hosts is empty, and containerd always tries the last host of a hosts.toml or the registry itself"
+    )]
+    NoHost,
+    /// A URL cannot contain the host.
     #[error("the host `{0}` cannot be written into a URL")]
     Host(String),
-    /// go-toml v1 takes no `]` in a table header.
+    /// go-toml v1 does not accept `]` in a table header.
     #[error("containerd {release} cannot read the IPv6 host `{host}` in a hosts.toml, except as the last one")]
-    Ipv6 {
-        /// The host.
-        host: String,
-        /// The release.
-        release: String,
-    },
-    /// A name that HTTP does not allow.
+    Ipv6 { host: String, release: String },
+    /// HTTP does not allow the header name.
     #[error("`{0}` is not a header name")]
     HeaderName(String),
-    /// A release that ignores the setting.
-    #[error("containerd {0} knows no `dial_timeout`")]
+    /// The release ignores the setting.
+    #[error("containerd {0} does not know `dial_timeout`")]
     DialTimeout(String),
     /// The release would not use the file.
     #[error("containerd {release} would not use the file: {found}")]
-    Refused {
-        /// The release.
-        release: String,
-        /// What it stumbles over.
-        found: String,
-    },
-    /// The release would ask somebody else, or in another way.
-    #[error("containerd {release} would ask {reads} where {wanted} is wanted")]
+    Refused { release: String, found: String },
+    /// The release would try another host, or the host in another way.
+    #[error("containerd {release} would try {actual} instead of {expected}")]
     Different {
-        /// The release.
         release: String,
-        /// What it makes of the file.
-        reads: String,
-        /// What was wanted there.
-        wanted: String,
+        actual: String,
+        expected: String,
     },
 }
 
-/// The hosts.toml that `version` reads as exactly `asks` for images of the folder's registry.
+/// Returns the `hosts.toml` that `version` reads as exactly `hosts` for images of the directory's registry.
 ///
-/// A host that is asked twice in a row is written once, which no registry can tell apart. Whose credentials are used and
-/// which `ns` is sent follow from the hosts and are not written; TLS settings of plain HTTP hosts are left out, as they
-/// would make containerd try HTTPS first.
+/// A host that occurs twice in a row is written once, because no registry can see the difference. The credentials and the
+/// `ns` of a request follow from the hosts and are not written. TLS settings of plain HTTP hosts are left out, because with
+/// them containerd would try HTTPS first.
 pub(crate) fn write(
     folder: Folder<'_>,
-    asks: &[RegistryHost],
+    hosts: &[RegistryHost],
     version: &Version,
     comments: &[String],
 ) -> Result<String, Inexpressible> {
-    let mut wanted: Vec<RegistryHost> = asks.iter().map(written_part).collect();
-    wanted.dedup();
-    let (last, hosts) = wanted.split_last().ok_or(Inexpressible::Nobody)?;
+    let mut expected: Vec<RegistryHost> = hosts.iter().map(written_part).collect();
+    expected.dedup();
+    let (last, hosts) = expected.split_last().ok_or(Inexpressible::NoHost)?;
     let mut file = HostsFileText {
         version,
         text: opening(comments),
     };
     file.root(last, !is_left_out(folder, last, version)?)?;
     let mut urls = BTreeSet::new();
-    for ask in hosts {
-        file.host(ask, &mut urls)?;
+    for host in hosts {
+        file.host(host, &mut urls)?;
     }
     if hosts.is_empty() {
         file.text.push_str("\n[host]\n");
     }
-    let reads = read(version, &file.text, folder.registry())?;
-    let pairs = reads
+    let actual = read(version, &file.text, folder.registry())?;
+    let pairs = actual
         .iter()
         .map(Some)
         .chain([None])
-        .zip(wanted.iter().map(Some).chain([None]));
-    match pairs.into_iter().find(|(reads, wanted)| reads != wanted) {
-        None if reads.len() == wanted.len() => Ok(file.text),
+        .zip(expected.iter().map(Some).chain([None]));
+    match pairs.into_iter().find(|(actual, expected)| actual != expected) {
+        None if actual.len() == expected.len() => Ok(file.text),
         difference => {
-            let (reads, wanted) = difference.unwrap_or_default();
+            let (actual, expected) = difference.unwrap_or_default();
             Err(Inexpressible::Different {
                 release: version.release(),
-                reads: shown(reads),
-                wanted: shown(wanted),
+                actual: describe(actual),
+                expected: describe(expected),
             })
         }
     }
 }
 
-/// What of an ask a hosts.toml can say.
-fn written_part(ask: &RegistryHost) -> RegistryHost {
+/// Returns the part of a host that a `hosts.toml` can express.
+fn written_part(host: &RegistryHost) -> RegistryHost {
     let mut part = RegistryHost {
         credentials: None,
-        ..ask.clone()
+        ..host.clone()
     };
     if part.scheme == Scheme::Http {
         part.tls = Tls::default();
@@ -131,17 +117,18 @@ fn written_part(ask: &RegistryHost) -> RegistryHost {
     part
 }
 
-/// The host with nothing but its address and capabilities.
-fn bare(ask: &RegistryHost) -> RegistryHost {
+/// Returns the host with only its address and capabilities.
+fn bare(host: &RegistryHost) -> RegistryHost {
     RegistryHost {
         tls: Tls::default(),
         headers: Headers::default(),
         dial_timeout: None,
-        ..ask.clone()
+        ..host.clone()
     }
 }
 
-/// Whether containerd appends this host by itself. For local registries releases differ in how they do, so it is written.
+/// Returns true when containerd appends this host by itself. For local registries releases differ in the way that they do,
+/// so the host is written.
 fn is_left_out(folder: Folder<'_>, last: &RegistryHost, version: &Version) -> Result<bool, Inexpressible> {
     let own = read(version, "[host]\n", folder.registry())?;
     Ok(!is_localhost(folder.registry()) && own.last().is_some_and(|own| bare(own) == bare(last)))
@@ -154,26 +141,26 @@ fn read(version: &Version, text: &str, registry: &str) -> Result<Vec<RegistryHos
     })
 }
 
-fn shown(ask: Option<&RegistryHost>) -> String {
-    let Some(ask) = ask else {
-        return "nobody else".to_owned();
+fn describe(host: Option<&RegistryHost>) -> String {
+    let Some(host) = host else {
+        return "no further host".to_owned();
     };
-    let first = if ask.scheme == Scheme::HttpsThenHttp {
-        " by HTTPS first"
+    let first = if host.scheme == Scheme::HttpsThenHttp {
+        " (HTTPS first)"
     } else {
         ""
     };
-    let may = match (ask.pulls, ask.resolves) {
+    let purpose = match (host.pulls, host.resolves) {
         (true, true) => "",
         (true, false) => " for digests only",
         (false, _) => " for layers only",
     };
-    let tls = if ask.tls == Tls::default() {
+    let tls = if host.tls == Tls::default() {
         ""
     } else {
         " with TLS settings"
     };
-    format!("`{}`{first}{may}{tls}", ask.url())
+    format!("`{}`{first}{purpose}{tls}", host.url())
 }
 
 fn opening(comments: &[String]) -> String {
@@ -198,16 +185,16 @@ impl HostsFileText<'_> {
         let _ = writeln!(self.text, "{indent}{key} = {value}");
     }
 
-    fn root(&mut self, ask: &RegistryHost, server: bool) -> Result<(), Inexpressible> {
+    fn root(&mut self, host: &RegistryHost, server: bool) -> Result<(), Inexpressible> {
         self.text.push('\n');
         let start = self.text.len();
         if server {
-            self.line("", "server", &quoted(&url(ask, 0)?));
+            self.line("", "server", &quoted(&url(host, 0)?));
         }
-        self.settings("", ask, server)?;
-        if !ask.headers.is_empty() {
+        self.settings("", host, server)?;
+        if !host.headers.is_empty() {
             self.text.push_str("\n[header]\n");
-            self.headers("  ", &ask.headers)?;
+            self.headers("  ", &host.headers)?;
         }
         if self.text.len() == start {
             self.text.pop();
@@ -215,40 +202,40 @@ impl HostsFileText<'_> {
         Ok(())
     }
 
-    fn host(&mut self, ask: &RegistryHost, urls: &mut BTreeSet<String>) -> Result<(), Inexpressible> {
-        if ask.host.contains(']') && self.version.has(Rule::GoTomlOne) {
+    fn host(&mut self, host: &RegistryHost, urls: &mut BTreeSet<String>) -> Result<(), Inexpressible> {
+        if host.host.contains(']') && self.version.has(Rule::GoTomlOne) {
             return Err(Inexpressible::Ipv6 {
-                host: ask.host.clone(),
+                host: host.host.clone(),
                 release: self.version.release(),
             });
         }
-        // A host that comes again is spelled in another way: the same header twice is an error, and sorted as one.
+        // A host that occurs again is spelled in another way, because the same header twice is an error.
         let mut again = 0;
         let name = loop {
-            let url = url(ask, again)?;
+            let url = url(host, again)?;
             if urls.insert(url.clone()) {
                 break quoted(&url);
             }
             again += 1;
         };
         let _ = writeln!(self.text, "\n[host.{name}]");
-        self.settings("  ", ask, true)?;
-        if !ask.headers.is_empty() {
+        self.settings("  ", host, true)?;
+        if !host.headers.is_empty() {
             let _ = writeln!(self.text, "\n  [host.{name}.header]");
-            self.headers("    ", &ask.headers)?;
+            self.headers("    ", &host.headers)?;
         }
         Ok(())
     }
 
-    fn settings(&mut self, indent: &str, ask: &RegistryHost, own_url: bool) -> Result<(), Inexpressible> {
+    fn settings(&mut self, indent: &str, host: &RegistryHost, own_url: bool) -> Result<(), Inexpressible> {
         if own_url {
-            let capabilities = match (ask.pulls, ask.resolves) {
+            let capabilities = match (host.pulls, host.resolves) {
                 (true, true) => r#"["pull", "resolve"]"#,
                 (true, false) => r#"["pull"]"#,
                 (false, _) => r#"["resolve"]"#,
             };
             self.line(indent, "capabilities", capabilities);
-            if !ask.path.ends_with("/v2") {
+            if !host.path.ends_with("/v2") {
                 self.line(indent, "override_path", "true");
             }
         }
@@ -256,10 +243,10 @@ impl HostsFileText<'_> {
             skip_verify,
             ca,
             client,
-        } = &ask.tls;
+        } = &host.tls;
         match ca.as_slice() {
             [] => {}
-            [one] => self.line(indent, "ca", &quoted(one)),
+            [path] => self.line(indent, "ca", &quoted(path)),
             many => self.line(indent, "ca", &list(many.iter().map(|path| quoted(path)))),
         }
         let pair = |(certificate, key): &(String, Option<String>)| match key {
@@ -269,12 +256,12 @@ impl HostsFileText<'_> {
         if !client.is_empty() {
             self.line(indent, "client", &list(client.iter().map(pair)));
         }
-        // Any TLS setting makes an http host be tried by HTTPS first, one that says nothing new too.
-        let only_for_https_first = ask.scheme == Scheme::HttpsThenHttp && ca.is_empty() && client.is_empty();
+        // With any TLS setting, also one without effect, containerd tries HTTPS first on an http host.
+        let only_for_https_first = host.scheme == Scheme::HttpsThenHttp && ca.is_empty() && client.is_empty();
         if *skip_verify || only_for_https_first {
             self.line(indent, "skip_verify", &skip_verify.to_string());
         }
-        if let Some(timeout) = ask.dial_timeout {
+        if let Some(timeout) = host.dial_timeout {
             if !self.version.has(Rule::DialTimeout) {
                 return Err(Inexpressible::DialTimeout(self.version.release()));
             }
@@ -291,7 +278,7 @@ impl HostsFileText<'_> {
             }
             match values.as_slice() {
                 [] => {}
-                [one] => self.line(indent, &key(name), &quoted(one)),
+                [value] => self.line(indent, &key(name), &quoted(value)),
                 many => self.line(indent, &key(name), &list(many.iter().map(|value| quoted(value)))),
             }
         }
@@ -299,31 +286,31 @@ impl HostsFileText<'_> {
     }
 }
 
-/// The URL of a host, spelled in its plainest way or, where that is taken, with slashes that containerd cuts off.
-fn url(ask: &RegistryHost, again: usize) -> Result<String, Inexpressible> {
+/// Returns the URL of a host, in its plainest spelling or, when that is taken, with slashes that containerd removes.
+fn url(host: &RegistryHost, again: usize) -> Result<String, Inexpressible> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    if ask.host.is_empty() || !ask.host.bytes().all(plain) {
-        return Err(Inexpressible::Host(ask.host.clone()));
+    if host.host.is_empty() || !host.host.bytes().all(plain) {
+        return Err(Inexpressible::Host(host.host.clone()));
     }
-    let path = match ask.path.as_str() {
+    let path = match host.path.as_str() {
         "/v2" if again == 0 => "",
         path => path,
     };
-    let slashes = if ask.path == "/v2" {
+    let slashes = if host.path == "/v2" {
         again.saturating_sub(1)
     } else {
         again
     };
     Ok(format!(
         "{}://{}{}{}",
-        ask.scheme.as_str(),
-        ask.host,
+        host.scheme.as_str(),
+        host.host,
         encoded(path),
         "/".repeat(slashes)
     ))
 }
 
-/// A path with everything escaped that means something else in a URL, or might to a reader of the file.
+/// Returns a path in which every character is escaped that has another meaning in a URL, or could have one for a reader.
 fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -358,7 +345,7 @@ fn key(name: &str) -> String {
     }
 }
 
-/// A TOML basic string.
+/// Returns a TOML basic string.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

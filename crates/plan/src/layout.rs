@@ -1,72 +1,73 @@
-//! Which hosts directories a node needs: as few as say everything, and none that wakes up a stale one.
+//! Chooses the hosts directories to write: the smallest set that expresses every route without activating a stale directory.
 
 use crate::desired::{DesiredRoute, directory_names};
-use crate::hosts_file::{
-    Folder, {self},
-};
+use crate::hosts_file::{self, Folder};
 use crate::policy::{HostsDir, Policy};
 use crate::refusal::{Refusal, RefusalReason};
+use crate::route_change::UNNAMED;
 use crate::step::{Digest, Expect, Step};
 use mirrorshift_containerd::{Config, Entry, Origin, Rule, SourceLocation, Tree, is_localhost};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A registry that no file names: what `_default` is for. `.invalid` never resolves.
-pub(crate) const UNNAMED: &str = "unnamed.invalid";
-
-/// What the folders are made for.
+/// The input of [`layout`].
 pub(crate) struct LayoutRequest<'o> {
     pub(crate) config: &'o Config,
     pub(crate) tree: &'o Tree,
     pub(crate) policy: &'o Policy,
-    pub(crate) wishes: &'o BTreeMap<String, DesiredRoute>,
-    /// Files that an earlier change of ours made.
+    pub(crate) desired: &'o BTreeMap<String, DesiredRoute>,
+    /// The files that an earlier change created.
     pub(crate) owned: &'o BTreeSet<String>,
-    /// Comments that stood by a registry's mirrors.
+    /// The comments of each registry's mirrors.
     pub(crate) comments: &'o BTreeMap<String, Vec<String>>,
 }
 
-/// The hosts files below one folder.
+/// The hosts files in one folder.
 pub(crate) struct Layout {
-    /// What `config_path` has to say.
+    /// The value for `config_path`.
     pub(crate) root: String,
-    /// The files to write, in order.
+    /// The files to write, in this request.
     pub(crate) steps: Vec<Step>,
-    /// The tree once they are written.
+    /// The tree after they are written.
     pub(crate) tree: Tree,
 }
 
-/// Lays out the hosts files below `root`.
+/// Lays out the hosts files in `root`.
 ///
 /// # Errors
 ///
-/// A directory of somebody else that stands in the way, and hosts that no hosts.toml of this version can say.
-pub(crate) fn layout(order: &LayoutRequest<'_>, root: &str) -> Result<Layout, Box<Refusal>> {
+/// Refuses when a directory of another tool is in the way, and when no `hosts.toml` of this version can express the hosts.
+pub(crate) fn layout(request: &LayoutRequest<'_>, root: &str) -> Result<Layout, Box<Refusal>> {
     let mut layout = Layout {
         root: root.to_owned(),
         steps: Vec::new(),
-        tree: order.tree.clone(),
+        tree: request.tree.clone(),
     };
-    let registries =
-        std::iter::once(UNNAMED).chain(order.wishes.keys().map(String::as_str).filter(|name| *name != UNNAMED));
+    let registries = std::iter::once(UNNAMED).chain(
+        request
+            .desired
+            .keys()
+            .map(String::as_str)
+            .filter(|name| *name != UNNAMED),
+    );
     for registry in registries {
-        let Some(wish) = order.wishes.get(registry) else {
+        let Some(desired) = request.desired.get(registry) else {
             continue;
         };
-        if order.config.route_by_hosts(&layout.tree, root, registry) == wish.route {
+        if request.config.route_by_hosts(&layout.tree, root, registry) == desired.route {
             continue;
         }
-        write(order, &mut layout, registry, wish)?;
+        write(request, &mut layout, registry, desired)?;
     }
     Ok(layout)
 }
 
 fn write(
-    order: &LayoutRequest<'_>,
+    request: &LayoutRequest<'_>,
     layout: &mut Layout,
     registry: &str,
-    wish: &DesiredRoute,
+    desired: &DesiredRoute,
 ) -> Result<(), Box<Refusal>> {
-    let version = &order.config.document.version;
+    let version = &request.config.document.version;
     let folder = if registry == UNNAMED {
         Folder::Default { seen_from: UNNAMED }
     } else {
@@ -74,32 +75,35 @@ fn write(
     };
     if registry == UNNAMED && !version.has(Rule::DefaultDirectory) {
         let what = format!("containerd {version} has no `_default`, which the wildcard needs");
-        let hint = "List the registries that the wildcard serves with `--wildcard docker.io,…`, or upgrade to 1.6.17 or newer.";
+        let hint =
+            "Upgrade to 1.6.17 or newer, or name the registries that the wildcard serves: `--wildcard docker.io,…`.";
         return Err(Refusal::new(RefusalReason::WildcardUnsupported, what, hint)
-            .at(wish.asks.first().and_then(|ask| ask.why.place.clone()))
-            .effect("It would ignore the directory and ask every registry itself."));
+            .at(desired.hosts.first().and_then(|host| host.why.place.clone()))
+            .effect("It would ignore the directory and try only the registries themselves."));
     }
-    let name = existing(layout, registry);
+    let name = directory_name(layout, registry);
     let path = format!("{}/{name}/hosts.toml", layout.root);
-    let comments = order.comments.get(registry).map(Vec::as_slice).unwrap_or_default();
-    let text = hosts_file::write(folder, &wish.asks, version, comments).map_err(|why| {
+    // A comment about mirrors that the policy replaced would describe the wrong host.
+    let comments = request.comments.get(registry).filter(|_| desired.keeps_mirrors);
+    let comments = comments.map(Vec::as_slice).unwrap_or_default();
+    let text = hosts_file::write(folder, &desired.hosts, version, comments).map_err(|reason| {
         Refusal::new(
             RefusalReason::Endpoint,
-            format!("no hosts.toml of containerd {version} can say who is asked for {registry}: {why}"),
-            "Change or take out the endpoint.",
+            format!("no hosts.toml of containerd {version} can express the hosts of {registry}: {reason}"),
+            "Change or remove the endpoint.",
         )
-        .at(wish.asks.iter().find_map(|ask| ask.why.place.clone()))
+        .at(desired.hosts.iter().find_map(|host| host.why.place.clone()))
     })?;
     let content = text.into_bytes();
     let expect = match layout.tree.get(&path) {
         None | Some(Entry::Absent) => Expect::Absent,
-        Some(Entry::File(old)) if order.owned.contains(&path) || adopted(order.policy, registry) => {
+        Some(Entry::File(old)) if request.owned.contains(&path) || is_adopted(request.policy, registry) => {
             Expect::File(Digest::of(old))
         }
         Some(_) => {
             let shown = if registry == UNNAMED { "_default" } else { registry };
-            let what = format!("the hosts directory of {shown} is somebody else's and says something else");
-            let hint = format!("Name it in the policy's `adopt: [{shown}]` to have it replaced, or move it away.");
+            let what = format!("the hosts directory of {shown} belongs to another tool and has other contents");
+            let hint = format!("Add `adopt: [{shown}]` to the policy to have it replaced, or move the directory away.");
             let place = Some(SourceLocation { path, line: None });
             return Err(Refusal::new(RefusalReason::ForeignDirectory, what, hint).at(place));
         }
@@ -113,17 +117,17 @@ fn write(
         path,
         expect,
         content: Some(content),
-        why: why(order, registry, wish),
+        why: reason(request, registry, desired),
     });
     Ok(())
 }
 
-/// The directory that containerd finds for the registry, or the one to make.
-fn existing(layout: &Layout, registry: &str) -> String {
+/// Returns the name of the directory that containerd finds for the registry, or of the one to create.
+fn directory_name(layout: &Layout, registry: &str) -> String {
     if registry == UNNAMED {
         return "_default".to_owned();
     }
-    let stands = |name: &String| {
+    let exists = |name: &String| {
         matches!(
             layout.tree.get(&format!("{}/{name}", layout.root)),
             Some(Entry::Folder(_))
@@ -131,7 +135,7 @@ fn existing(layout: &Layout, registry: &str) -> String {
     };
     directory_names(registry)
         .into_iter()
-        .find(stands)
+        .find(exists)
         .unwrap_or_else(|| registry.to_owned())
 }
 
@@ -147,50 +151,52 @@ fn add_name(tree: &mut Tree, folder: &str, name: &str) {
     tree.insert(folder, Entry::Folder(names));
 }
 
-fn adopted(policy: &Policy, registry: &str) -> bool {
+fn is_adopted(policy: &Policy, registry: &str) -> bool {
     policy.adopt.iter().any(|folder| match folder {
         HostsDir::Default => registry == UNNAMED,
         HostsDir::Host(host) => host.as_str() == registry,
     })
 }
 
-/// Whether the wildcard goes on serving registries that nothing names.
-fn goes_on(wishes: &BTreeMap<String, DesiredRoute>) -> bool {
-    let unnamed = wishes.get(UNNAMED).into_iter().flat_map(|wish| &wish.asks);
-    unnamed.map(|ask| ask.why.rule).any(|rule| rule == Origin::Wildcard)
+/// Returns true when the wildcard continues to serve any other registry.
+fn has_wildcard(desired: &BTreeMap<String, DesiredRoute>) -> bool {
+    let hosts = desired.get(UNNAMED).into_iter().flat_map(|route| &route.hosts);
+    hosts.map(|host| host.why.rule).any(|rule| rule == Origin::Wildcard)
 }
 
-/// Why the directory is needed, for the reader of the plan.
-fn why(order: &LayoutRequest<'_>, registry: &str, wish: &DesiredRoute) -> String {
-    let config = order.config;
-    if let Some(key) = wish.policy_keys.first() {
-        return format!("the policy's {key}");
+/// Returns the reason for the directory, for the reader of the plan.
+fn reason(request: &LayoutRequest<'_>, registry: &str, desired: &DesiredRoute) -> String {
+    let config = request.config;
+    if let Some(key) = desired.policy_keys.first() {
+        return format!("required by the policy: {key}");
     }
-    let first = wish.asks.first().map(|ask| (ask.why.rule, &ask.why.place));
+    let first = desired.hosts.first().map(|host| (host.why.rule, &host.why.place));
     match first {
         Some((Origin::Mirror, Some(place))) => return format!("mirrors.\"{registry}\" at {place}"),
         Some((Origin::Wildcard, Some(place))) if registry == UNNAMED => return format!("mirrors.\"*\" at {place}"),
-        Some((Origin::Wildcard, Some(place))) if !goes_on(order.wishes) => {
-            return format!("mirrors.\"*\" at {place}, for {registry} as before");
+        Some((Origin::Wildcard, Some(place))) if !has_wildcard(request.desired) => {
+            return format!("keeps mirrors.\"*\" at {place} for {registry}");
         }
         Some((Origin::Wildcard, Some(place))) => {
-            return format!("mirrors.\"*\" at {place} serves {registry} otherwise than `_default` would");
+            return format!(
+                "keeps {registry} unchanged: `_default` by itself would change it (mirrors.\"*\" at {place})"
+            );
         }
         _ => {}
     }
     if let Some(mirror) = config.registry.mirror(registry) {
         let place = &mirror.place;
-        return format!("mirrors.\"{registry}\" at {place} has no endpoints that are asked, and keeps `_default` away");
+        return format!(
+            "keeps `_default` from serving {registry}: mirrors.\"{registry}\" at {place} has no usable endpoint"
+        );
     }
-    let host = wish.asks.last().map_or(registry, |ask| ask.host.as_str());
+    let host = desired.hosts.last().map_or(registry, |host| host.host.as_str());
     let tls = config.registry.configs.get(host).and_then(|known| known.tls.as_ref());
     if let Some(place) = tls.and_then(|tls| tls.place.as_ref()) {
         return format!("configs.\"{host}\".tls at {place}");
     }
     if is_localhost(registry) {
-        return format!(
-            "keeps {registry} on plain http: beside `config_path` containerd asks the node itself by https"
-        );
+        return format!("keeps {registry} on plain HTTP: with `config_path` containerd tries HTTPS on the node itself");
     }
-    format!("{registry} is asked otherwise than containerd would by itself")
+    format!("keeps {registry} unchanged: containerd by itself would try other hosts")
 }

@@ -1,130 +1,66 @@
-//! The plan: which files change, and who is asked for every registry before and after.
+//! The planner: computes the files to change, and the routes of every registry before and after.
 
-use crate::config_edit::{
-    ConfigEdit, {self},
-};
-use crate::desired::{
-    CurrentRoutes, DesiredRoute, {self},
-};
+use crate::config_edit::{self, ConfigEdit};
+use crate::desired::{self, CurrentRoutes, DesiredRoute};
 use crate::edit::RemovedText;
-use crate::layout::{
-    Layout, LayoutRequest, UNNAMED, {self},
-};
+use crate::layout::{self, Layout, LayoutRequest};
+use crate::note::Note;
 use crate::policy::host::RegistryName;
 use crate::policy::{Policy, Wildcard};
 use crate::refusal::{Refusal, RefusalReason};
+use crate::route_change::{RegistryScope, RouteChange, UNNAMED};
 use crate::step::{Digest, Step};
 use crate::validate;
-use mirrorshift_containerd::{CERTS_D, Config, Cri, Route, SourceLocation, Tree, Version, named_registries, read};
+use mirrorshift_containerd::{CERTS_D, Config, Cri, Route, Tree, Version, named_registries, read};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Used where `/etc/containerd/certs.d` holds directories of others that were not in force and must not wake up.
+/// The `config_path` to use when `/etc/containerd/certs.d` contains directories of other tools that are inactive now and would
+/// take effect.
 pub const OWN_CERTS_D: &str = "/etc/containerd/certs.d.mirrorshift";
-/// Stands for every registry on the node itself; containerd treats them all alike.
+/// A stand-in for every registry on the node itself. containerd treats them all alike.
 const LOCALHOST: &str = "localhost:5000";
 
-/// What is known of a node.
+/// The input of [`plan`]: the files of a node and their context.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeFiles<'n> {
-    /// Its containerd.
+    /// The version of containerd on the node.
     pub version: &'n Version,
-    /// Where its containerd's configuration starts.
+    /// The path of the configuration file that containerd is started with.
     pub config: &'n str,
-    /// Everything that [`mirrorshift_containerd::read`] asked for.
+    /// Every file that [`mirrorshift_containerd::read`] requires.
     pub tree: &'n Tree,
-    /// Files that an earlier change of ours made, as the journal says.
+    /// The files that an earlier change created, according to the journal.
     pub owned: &'n BTreeSet<String>,
-    /// Registries of the images on the node, where they are known.
+    /// The registries of the images on the node, as image names spell them. Empty when they are unknown.
     pub images: &'n [String],
 }
 
-/// A change of a node's files, ready to be looked at and made.
+/// A change of a node's files, ready to be reviewed and carried out.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The files to put in place, in order. Empty when there is nothing to do.
+    /// The files to put in place, in this order. Empty when there is nothing to do.
     pub steps: Vec<Step>,
-    /// Every registry that was looked at, with its routes.
+    /// The routes of every registry that was compared.
     pub routes: Vec<RouteChange>,
-    /// The folder that `config_path` names once the plan is made.
+    /// The folder that `config_path` names after the change.
     pub config_path: Option<String>,
-    /// Whether containerd must be restarted: it reads hosts.toml at every pull and its configuration at the start.
+    /// True when containerd must restart. It reads `hosts.toml` at every pull, but its configuration only at its start.
     pub restart: bool,
-    /// What the reader should know.
+    /// Remarks for the reader.
     pub notes: Vec<Note>,
-    /// Comments that went with a removed table, by file.
+    /// Comments that are removed together with a table, each with its file.
     pub comments: Vec<(String, RemovedText)>,
-    /// Keys that containerd never read and that stay in the file as comments, by file.
+    /// Keys that containerd never read, each with its file. They stay in the file as comments.
     pub kept: Vec<(String, RemovedText)>,
 }
 
-/// The routes of one registry.
-#[derive(Clone, Debug)]
-pub struct RouteChange {
-    /// The registry, or what stands for a whole kind of them.
-    pub registry: RegistryScope,
-    /// Who is asked now.
-    pub before: Route,
-    /// Who will be asked.
-    pub after: Route,
-    /// The keys of the policy that asked for a difference.
-    pub asked_by: Vec<String>,
-}
-
-impl RouteChange {
-    /// Whether a pull would be asked of others, or otherwise, than before.
-    pub fn differs(&self) -> bool {
-        self.before != self.after
-    }
-}
-
-/// What a route is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RegistryScope {
-    /// One registry.
-    Registry(String),
-    /// Every registry that nothing names.
-    Unnamed,
-}
-
-impl std::fmt::Display for RegistryScope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Registry(name) => f.write_str(name),
-            Self::Unnamed => f.write_str("any other registry"),
-        }
-    }
-}
-
-/// Something that a plan's reader should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// CRI is dead as it stands; the plan brings it back.
-    Heals(String),
-    /// `/etc/containerd/certs.d` is left alone.
-    LeavesCertsD {
-        /// The directory there that would have woken up.
-        stale: SourceLocation,
-    },
-    /// Pulls move from the CRI plugin to the transfer service, with the same hosts in the same order.
-    TransferService,
-    /// Entries that no image can match are dropped.
-    NeverMatched {
-        /// The key, made safe to print.
-        key: String,
-        /// Where it stood.
-        place: SourceLocation,
-    },
-    /// The version is newer than any that the rules were checked against.
-    NewerThanKnown,
-}
-
 impl Plan {
-    /// Whether there is nothing to do.
+    /// Returns true when there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// What names this plan: the files with their old and new content, and nothing else.
+    /// Returns the digest that identifies this plan. It covers the paths, the original files and the new files.
     pub fn digest(&self) -> Digest {
         let line = |step: &Step| {
             let content = step.content.as_deref().map(Digest::of);
@@ -134,43 +70,83 @@ impl Plan {
     }
 }
 
-/// Plans what brings `node` to `config_path` and to what `policy` asks for.
+/// Plans the migration of `node` to `config_path` and to the routes that `policy` requires.
 ///
-/// Guarantees: the routes of every registry that the files name, of each endpoint's own host, of docker.io, of a registry
-/// on the node, of one that nothing names and of every directory in certs.d stay as they are, or differ as the policy
-/// asks; CRI loads on the result; nothing but registry settings differs in the merged configuration.
+/// # Guarantees
+///
+/// - The routes of these registries stay the same, or differ exactly as the policy requires: every registry that the
+///   files name, each endpoint's own host, docker.io, a registry on the node itself, any other registry, every directory
+///   in `certs.d`, and the registry of every image in [`NodeFiles::images`].
+/// - CRI loads with the new files.
+/// - Only registry settings differ in the merged configuration.
 ///
 /// # Errors
 ///
-/// A [`Refusal`] wherever one of these cannot be had.
+/// Returns a [`Refusal`] when one of these guarantees cannot be given.
+///
+/// ```
+/// use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, Version, read};
+/// use mirrorshift_plan::policy::Policy;
+/// use mirrorshift_plan::{NodeFiles, plan};
+///
+/// let version: Version = "1.7.24".parse()?;
+/// let text = r#"version = 2
+/// [plugins."io.containerd.grpc.v1.cri".registry.mirrors."ghcr.io"]
+///   endpoint = ["http://10.0.20.10:5010"]
+/// "#;
+/// let mut tree = Tree::new();
+/// tree.insert(DEFAULT_CONFIG, Entry::File(text.into()));
+/// // `read` names the paths that the caller must read next. Here no other file exists.
+/// loop {
+///     let missing = read(&version, DEFAULT_CONFIG, &tree).missing;
+///     if missing.is_empty() {
+///         break;
+///     }
+///     for path in missing {
+///         tree.insert(path, Entry::Absent);
+///     }
+/// }
+/// let node = NodeFiles {
+///     version: &version,
+///     config: DEFAULT_CONFIG,
+///     tree: &tree,
+///     owned: &Default::default(),
+///     images: &[],
+/// };
+/// let plan = plan(&node, &Policy::default())?;
+/// let paths: Vec<&str> = plan.steps.iter().map(|step| step.path.as_str()).collect();
+/// assert!(paths.contains(&"/etc/containerd/certs.d/ghcr.io/hosts.toml"));
+/// assert_eq!(paths.last(), Some(&DEFAULT_CONFIG));
+/// assert!(plan.routes.iter().all(|change| !change.differs()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>> {
     let config = read(node.version, node.config, node.tree)
         .outcome
         .map_err(|error| Refusal::unreadable(&error))?;
-    let today = CurrentRoutes {
+    let current = CurrentRoutes {
         config: &config,
         tree: node.tree,
     };
     let mut notes = Vec::new();
     validate::check_names(&config, &mut notes)?;
     validate::check_endpoints(&config)?;
-    let mut wishes = BTreeMap::new();
-    for registry in subjects(&config, node, policy) {
-        let wish = desired::desired_route(&today, policy, &registry)?;
-        wishes.insert(registry, wish);
+    let mut desired = BTreeMap::new();
+    for registry in compared_registries(&config, node, policy) {
+        let route = desired::desired_route(&current, policy, &registry)?;
+        desired.insert(registry, route);
     }
-    if nothing_to_do(&config, &wishes) {
+    if nothing_to_do(&config, &desired) {
         notes.clear();
         note_version(node.version, &mut notes);
-        return Ok(unchanged(&today, &wishes, notes));
+        return Ok(unchanged(&current, &desired, notes));
     }
     if let Cri::Dead { failure, .. } = &config.cri {
         notes.push(Note::Heals(failure.reason.clone()));
     }
-    let made = make(node, policy, &config, &wishes, &mut notes)?;
+    let changed = changed(node, policy, &config, &desired, &mut notes)?;
     note_version(node.version, &mut notes);
-    let plan = Plan { notes, ..made };
-    Ok(plan)
+    Ok(Plan { notes, ..changed })
 }
 
 fn note_version(version: &Version, notes: &mut Vec<Note>) {
@@ -179,30 +155,31 @@ fn note_version(version: &Version, notes: &mut Vec<Note>) {
     }
 }
 
-/// Every registry whose route is compared.
-fn subjects(config: &Config, node: &NodeFiles<'_>, policy: &Policy) -> BTreeSet<String> {
-    let mut subjects: BTreeSet<String> = named_registries(config, node.tree).into_iter().collect();
-    subjects.extend(["docker.io", LOCALHOST, UNNAMED].map(str::to_owned));
-    subjects.extend(node.images.iter().cloned());
-    subjects.extend(policy.registries.iter().map(|entry| entry.host.as_str().to_owned()));
+/// Returns every registry whose routes are compared.
+fn compared_registries(config: &Config, node: &NodeFiles<'_>, policy: &Policy) -> BTreeSet<String> {
+    let mut registries: BTreeSet<String> = named_registries(config, node.tree).into_iter().collect();
+    registries.extend(["docker.io", LOCALHOST, UNNAMED].map(str::to_owned));
+    registries.extend(node.images.iter().cloned());
+    registries.extend(policy.registries.iter().map(|entry| entry.host.as_str().to_owned()));
     if let Wildcard::Only(hosts) = &policy.wildcard {
-        subjects.extend(hosts.iter().map(|host| RegistryName::as_str(host).to_owned()));
+        registries.extend(hosts.iter().map(|host| RegistryName::as_str(host).to_owned()));
     }
-    subjects
+    registries
 }
 
-/// Whether hosts directories are in force already, or nothing old is, and nobody asks for anything else.
-fn nothing_to_do(config: &Config, wishes: &BTreeMap<String, DesiredRoute>) -> bool {
-    let old = !config.registry.mirrors.is_empty() || config.registry.configs.values().any(|host| host.tls.is_some());
-    let alive = matches!(config.cri, Cri::Loads);
-    alive && !old && wishes.values().all(|wish| wish.policy_keys.is_empty())
+/// Returns true when CRI loads, no deprecated setting is used, and the policy requires no difference.
+fn nothing_to_do(config: &Config, desired: &BTreeMap<String, DesiredRoute>) -> bool {
+    let deprecated =
+        !config.registry.mirrors.is_empty() || config.registry.configs.values().any(|host| host.tls.is_some());
+    let cri_loads = matches!(config.cri, Cri::Loads);
+    cri_loads && !deprecated && desired.values().all(|route| route.policy_keys.is_empty())
 }
 
-fn unchanged(today: &CurrentRoutes<'_>, wishes: &BTreeMap<String, DesiredRoute>, notes: Vec<Note>) -> Plan {
-    let routes = wishes.keys().map(|registry| {
-        let route = today.config.route(today.tree, registry);
+fn unchanged(current: &CurrentRoutes<'_>, desired: &BTreeMap<String, DesiredRoute>, notes: Vec<Note>) -> Plan {
+    let routes = desired.keys().map(|registry| {
+        let route = current.config.route(current.tree, registry);
         RouteChange {
-            registry: subject(registry),
+            registry: RegistryScope::of_name(registry),
             before: route.clone(),
             after: route,
             asked_by: Vec::new(),
@@ -211,7 +188,7 @@ fn unchanged(today: &CurrentRoutes<'_>, wishes: &BTreeMap<String, DesiredRoute>,
     Plan {
         steps: Vec::new(),
         routes: routes.collect(),
-        config_path: today
+        config_path: current
             .config
             .registry
             .config_path
@@ -224,80 +201,72 @@ fn unchanged(today: &CurrentRoutes<'_>, wishes: &BTreeMap<String, DesiredRoute>,
     }
 }
 
-fn subject(registry: &str) -> RegistryScope {
-    if registry == UNNAMED {
-        RegistryScope::Unnamed
-    } else {
-        RegistryScope::Registry(registry.to_owned())
-    }
-}
-
-fn make(
+fn changed(
     node: &NodeFiles<'_>,
     policy: &Policy,
     config: &Config,
-    wishes: &BTreeMap<String, DesiredRoute>,
+    desired: &BTreeMap<String, DesiredRoute>,
     notes: &mut Vec<Note>,
 ) -> Result<Plan, Box<Refusal>> {
     let comments = comments_by_registry(config, node);
-    let order = LayoutRequest {
+    let request = LayoutRequest {
         config,
         tree: node.tree,
         policy,
-        wishes,
+        desired,
         owned: node.owned,
         comments: &comments,
     };
-    let mut layout = choose(&order, notes)?;
+    let mut layout = choose_root(&request, notes)?;
     let in_force = config
         .registry
         .config_path
         .as_ref()
         .is_some_and(|path| path.value == layout.root && path.place.is_some());
-    let alive = matches!(config.cri, Cri::Loads);
-    let configured = if in_force && alive {
+    let cri_loads = matches!(config.cri, Cri::Loads);
+    let config_edit = if in_force && cri_loads {
         ConfigEdit::default()
     } else {
         config_edit::edit_config(config, node.config, &layout.root, &mut layout.tree)
     };
-    let restart = !configured.steps.is_empty();
-    let after = check(node, config, &layout)?;
-    let routes = compare(config, node.tree, wishes, &after, &layout.tree)?;
+    let restart = !config_edit.steps.is_empty();
+    let after = check_result(node, config, &layout)?;
+    let routes = compare(config, node.tree, desired, &after, &layout.tree)?;
     if config.registry.local_pull && !after.registry.local_pull {
         notes.push(Note::TransferService);
     }
     let mut steps = layout.steps;
-    steps.extend(configured.steps);
+    steps.extend(config_edit.steps);
     Ok(Plan {
         steps,
         routes,
         config_path: Some(layout.root),
         restart,
         notes: Vec::new(),
-        comments: configured.comments,
-        kept: configured.kept,
+        comments: config_edit.comments,
+        kept: config_edit.kept,
     })
 }
 
-/// The folder that `config_path` will name: the one in force, else the customary one, else one of our own.
-fn choose(order: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Box<Refusal>> {
-    let written = order
+/// Chooses the folder that `config_path` will name: the one in use, otherwise the usual one, otherwise our own.
+fn choose_root(request: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Box<Refusal>> {
+    let written = request
         .config
         .registry
         .config_path
         .as_ref()
         .filter(|path| path.place.is_some());
-    // A list that the transfer service takes for one name is in force nowhere.
-    let roots = order.config.hosts_roots();
+    // The transfer service reads a list as one name, so no directory in it would take effect.
+    let roots = request.config.hosts_roots();
     let usable = roots
         .first()
         .filter(|root| root.starts_with('/') && !root.contains(':'));
     if let (Some(_), Some(root)) = (written, usable) {
-        return layout::layout(order, root);
+        return layout::layout(request, root);
     }
-    match layout::layout(order, CERTS_D) {
+    match layout::layout(request, CERTS_D) {
         Err(refusal) if refusal.reason == RefusalReason::ForeignDirectory => {
-            let layout = layout::layout(order, OWN_CERTS_D)?;
+            let layout = layout::layout(request, OWN_CERTS_D)?;
             notes.extend(refusal.place.map(|stale| Note::LeavesCertsD { stale }));
             Ok(layout)
         }
@@ -305,19 +274,19 @@ fn choose(order: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Bo
     }
 }
 
-/// Comments of a registry's mirrors, for the head of its hosts.toml. Commented-out settings stay with the plan: they may
-/// hold passwords, and hosts.toml is for everyone to read.
+/// Returns the comments of each registry's mirrors, for the head of its `hosts.toml`. Commented-out settings are left out,
+/// because they may contain passwords and every user of the node can read a `hosts.toml`.
 fn comments_by_registry(config: &Config, node: &NodeFiles<'_>) -> BTreeMap<String, Vec<String>> {
     let mut tree = node.tree.clone();
-    let dry = config_edit::edit_config(config, node.config, CERTS_D, &mut tree);
+    let edit = config_edit::edit_config(config, node.config, CERTS_D, &mut tree);
     let mut by_registry: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (_, gone) in dry.comments {
-        let registry = match gone.table.iter().position(|part| part == "mirrors") {
-            Some(at) => gone.table.get(at + 1),
+    for (_, removed) in edit.comments {
+        let registry = match removed.table.iter().position(|part| part == "mirrors") {
+            Some(at) => removed.table.get(at + 1),
             None => None,
         };
         let Some(registry) = registry else { continue };
-        let text = gone.text.trim_start_matches('#').trim();
+        let text = removed.text.trim_start_matches('#').trim();
         if text.is_empty() || text.contains(['=', '[', ']', '@']) || text.chars().any(char::is_control) {
             continue;
         }
@@ -330,18 +299,22 @@ fn comments_by_registry(config: &Config, node: &NodeFiles<'_>) -> BTreeMap<Strin
     by_registry
 }
 
-/// Reads the result as containerd will.
-fn check(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Result<Config, Box<Refusal>> {
-    let hint = "Report this file: it is edited by hand until the tool knows its shape.";
+/// Reads the new files as containerd will.
+fn check_result(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Result<Config, Box<Refusal>> {
+    let hint = "Edit this file by hand, and report it: this release of mirrorshift cannot edit it safely.";
     let after = read(node.version, node.config, &layout.tree).outcome;
     let after = after.map_err(|error| {
-        Refusal::new(RefusalReason::Edit, format!("the edit would not load: {error}"), hint)
-            .at(Some(error.place.clone()))
+        Refusal::new(
+            RefusalReason::Edit,
+            format!("containerd would not load the edited file: {error}"),
+            hint,
+        )
+        .at(Some(error.place.clone()))
     })?;
     if let Cri::Dead { failure, .. } = &after.cri {
         return Err(Refusal::new(
             RefusalReason::Edit,
-            format!("the edit would leave CRI dead: {}", failure.reason),
+            format!("CRI would not load with the edited files: {}", failure.reason),
             hint,
         )
         .at(failure.place.clone()));
@@ -350,41 +323,41 @@ fn check(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Result<Confi
     if in_force != Some(layout.root.as_str()) || !after.registry.mirrors.is_empty() {
         return Err(Refusal::new(
             RefusalReason::Edit,
-            "the edit would not put `config_path` in force",
+            "`config_path` would not take effect with the edited files",
             hint,
         ));
     }
     match before.differs_beyond_registry(&after) {
         Some(path) => Err(Refusal::new(
             RefusalReason::Edit,
-            format!("the edit would change `{path}` too"),
+            format!("the edit would also change `{path}`"),
             hint,
         )),
         None => Ok(after),
     }
 }
 
-/// The routes before and after. Every difference must have been asked for.
+/// Returns the routes before and after. Refuses when one differs from the desired route.
 fn compare(
     before: &Config,
     tree: &Tree,
-    wishes: &BTreeMap<String, DesiredRoute>,
+    desired: &BTreeMap<String, DesiredRoute>,
     after: &Config,
     new_tree: &Tree,
 ) -> Result<Vec<RouteChange>, Box<Refusal>> {
     let (mut routes, mut wrong) = (Vec::new(), Vec::new());
-    for (registry, wish) in wishes {
+    for (registry, desired) in desired {
         let change = RouteChange {
-            registry: subject(registry),
+            registry: RegistryScope::of_name(registry),
             before: before.route(tree, registry),
             after: after.route(new_tree, registry),
-            asked_by: wish.policy_keys.clone(),
+            asked_by: desired.policy_keys.clone(),
         };
-        if change.after == wish.route {
+        if change.after == desired.route {
             routes.push(change);
         } else {
             wrong.push(RouteChange {
-                before: wish.route.clone(),
+                before: desired.route.clone(),
                 ..change
             });
         }
@@ -401,16 +374,16 @@ fn compare(
     let (what, hint) = match failure {
         Some(failure) => (
             format!("every pull would fail for {names}: {}", failure.reason),
-            "Mend this first: what the policy asks for cannot work as long as it stands.",
+            "Repair this first: until then the routes that the policy requires cannot work.",
         ),
         None => (
-            format!("pulls would ask others than before for {names}"),
-            "Say in a policy what these registries should be asked of.",
+            format!("containerd would try other hosts than before for {names}"),
+            "Name the hosts that you want for these registries in a policy.",
         ),
     };
-    // A hosts.toml that would differ is not there yet, and never will be: the setting behind it is.
-    let mut asks = wrong.iter().flat_map(|change| change.before.asks());
-    let place = asks.find_map(|ask| ask.why.place.clone());
+    // The `hosts.toml` does not exist and will not be written, so the location is that of the setting behind it.
+    let mut hosts = wrong.iter().flat_map(|change| change.before.asks());
+    let place = hosts.find_map(|host| host.why.place.clone());
     let mut refusal = Refusal::new(RefusalReason::Routes, what, hint).at(place);
     refusal.routes = wrong;
     Err(refusal)

@@ -1,51 +1,51 @@
-//! Why a node is left as it is: a reason, the place, and what to do about it.
+//! The reason why a node is not changed, its location, and the action that the operator can take.
 
-use crate::plan::RouteChange;
+use crate::route_change::RouteChange;
 use mirrorshift_containerd::{LoadError, SourceLocation};
 
-/// A plan that was not made. Nothing was changed, and nothing may be.
+/// A refusal to plan. Nothing was changed, and nothing may be changed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Refusal {
-    /// A stable name of the reason.
+    /// The reason, which has a stable name.
     pub reason: RefusalReason,
-    /// What is wrong, as a fragment.
+    /// The message, as a fragment.
     pub what: String,
-    /// Where.
+    /// The location of the cause.
     pub place: Option<SourceLocation>,
-    /// The line itself, values masked, and the column in it, from 1, where they are known.
+    /// The line with its values masked, and the column in it from 1, when they are known.
     pub shown: Option<(String, usize)>,
-    /// What containerd does with it, as a sentence.
+    /// The effect: a sentence about what containerd does.
     pub effect: String,
-    /// What to do about it, as a sentence.
+    /// The action that the operator can take, as a sentence.
     pub hint: String,
     /// The routes that would have differed.
     pub routes: Vec<RouteChange>,
 }
 
-/// The reasons for refusing to plan.
+/// The reason for refusing to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusalReason {
-    /// containerd does not start with the files as they are, or nobody can edit them safely.
+    /// containerd does not start with the files as they are, or they cannot be edited safely.
     Unreadable,
-    /// A registry's name could not become a folder.
+    /// A registry's name cannot be the name of a folder.
     RegistryName,
-    /// An endpoint that no hosts.toml of this version can say.
+    /// No `hosts.toml` of this version can express an endpoint.
     Endpoint,
-    /// This version has no `_default`, and a wildcard is in force.
+    /// This version has no `_default`, and a wildcard is used.
     WildcardUnsupported,
-    /// A hosts directory of somebody else stands in the way.
+    /// A hosts directory of another tool is in the way.
     ForeignDirectory,
-    /// The policy asks for a route that cannot work.
+    /// The policy requires a route that cannot work.
     Policy,
-    /// The edit would change more than the registry settings, or leave CRI dead.
+    /// The edit would change more than registry settings, or CRI would not load.
     Edit,
-    /// A route would differ from what was there and was not asked for.
+    /// A route would change, and the policy does not require that.
     Routes,
 }
 
 impl RefusalReason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 8] = [
         Self::Unreadable,
         Self::RegistryName,
@@ -57,7 +57,7 @@ impl RefusalReason {
         Self::Routes,
     ];
 
-    /// The stable name.
+    /// Returns the stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
@@ -96,7 +96,7 @@ impl Refusal {
         self
     }
 
-    /// A configuration that containerd does not start with, or that this tool does not edit.
+    /// Returns the refusal of a configuration that containerd does not start with, or that this tool does not edit.
     pub(crate) fn unreadable(error: &LoadError) -> Box<Self> {
         use mirrorshift_containerd::LoadFault;
         use mirrorshift_containerd::toml::AcceptedBy;
@@ -114,13 +114,13 @@ impl Refusal {
                 (effect, hint, syntax.column)
             }
             LoadFault::Unusable(_) => (
-                "containerd cannot be told by files like this.",
-                "Put a regular file there.".to_owned(),
+                "containerd cannot use such a file.",
+                "Replace it with a regular file.".to_owned(),
                 1,
             ),
             LoadFault::MissingImport(_) => (
                 "containerd does not start.",
-                "Take the entry out of `imports`, or put the file there.".to_owned(),
+                "Remove the entry from `imports`, or add the file.".to_owned(),
                 1,
             ),
             _ => ("containerd does not start.", "Correct the line.".to_owned(), 1),

@@ -1,16 +1,16 @@
-//! One file to put in place: everything the doer needs, so that it never decides.
+//! One file to put in place, with everything that the executor needs, so that it never decides.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// The SHA-256 of some bytes, printed as 64 hexadecimal digits.
+/// A SHA-256 digest, printed as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -50,30 +50,30 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// What must stand at a step's path before it is done. Anything else there belongs to somebody else.
+/// The file that must be at a step's path before the step is carried out. Any other file belongs to another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Nothing.
+    /// No file.
     Absent,
-    /// A regular file of these bytes.
+    /// A regular file with this digest.
     File(Digest),
 }
 
-/// One file of a change. Steps are done in their order; each is one atomic replacement.
+/// One file of a change. Steps are carried out in their order; each is one atomic replacement.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Absolute path as the node sees it, without the root of an offline image.
+    /// The absolute path on the node, without the root of an offline image.
     pub path: String,
-    /// What must be found there.
+    /// The file that must be there before.
     pub expect: Expect,
-    /// The bytes to put there, or `None` to take away a file that the journal says we made.
+    /// The new contents, or `None` to remove a file that the journal records as ours.
     pub content: Option<Vec<u8>>,
-    /// Why, in half a line, for people.
+    /// The reason, as a short fragment for the reader of the plan.
     pub why: String,
 }
 
 impl fmt::Debug for Step {
-    /// Never prints content: it may hold passwords.
+    /// Never prints the contents, because they may contain passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             path,

@@ -1,10 +1,10 @@
-//! What an operator wrote into `mirrors` that is refused before anything is planned.
+//! Refuses registry names and endpoints that cannot be migrated, before anything is planned.
 
-use crate::plan::Note;
+use crate::note::Note;
 use crate::refusal::{Refusal, RefusalReason};
 use mirrorshift_containerd::{Config, ignored_url_parts, is_registry};
 
-/// A name that could not become a folder is refused where it looks hostile, and told of where it only never matches.
+/// Refuses a name that cannot be the name of a folder and looks hostile. Notes a name that merely never matches an image.
 pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), Box<Refusal>> {
     let names = config
         .registry
@@ -12,29 +12,29 @@ pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), 
         .iter()
         .map(|mirror| (&mirror.registry, &mirror.place));
     for (name, place) in names.filter(|(name, _)| *name != "*" && !is_registry(name)) {
-        let shown = shown(name);
+        let key = printable(name);
         let bare = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);
         let host = bare.split('/').next().unwrap_or_default().trim_start_matches("*.");
         let dotted = bare.split('/').any(|part| part == "." || part == "..");
         if dotted || !is_registry(host) {
             return Err(Refusal::new(
                 RefusalReason::RegistryName,
-                format!("`{shown}` is not the name of a registry"),
-                "Take the entry out, or correct it to `host` or `host:port`.",
+                format!("`{key}` is not the name of a registry"),
+                "Remove the entry, or correct it to `host` or `host:port`.",
             )
             .at(Some(place.clone()))
             .effect("No image can match it."));
         }
         notes.push(Note::NeverMatched {
-            key: shown,
+            key,
             place: place.clone(),
         });
     }
     Ok(())
 }
 
-/// An endpoint with parts that containerd never sends is refused: its operator believes that they count, and a hosts.toml
-/// without them would hide that they do not. The endpoint itself is not repeated, as the part may be a password.
+/// Refuses an endpoint with parts that containerd never sends. Its operator believes that they take effect, and a
+/// `hosts.toml` without them would hide that they do not. The endpoint is not repeated, because the part may be a password.
 pub(crate) fn check_endpoints(config: &Config) -> Result<(), Box<Refusal>> {
     for mirror in &config.registry.mirrors {
         for (written, place) in &mirror.endpoints {
@@ -42,26 +42,26 @@ pub(crate) fn check_endpoints(config: &Config) -> Result<(), Box<Refusal>> {
             let Some(first) = parts.first() else { continue };
             let hint = match *first {
                 "user-info" => {
-                    "Take it out, and where the host asks for a password, put it into `configs.\"host\".auth` or an \
+                    "Remove it. If the host requires a password, put the password into `configs.\"host\".auth` or an \
                      imagePullSecret."
                 }
-                _ => "Take it out: every pull stays as it is without it.",
+                _ => "Remove it: no pull changes without it.",
             };
             let what = format!(
                 "an endpoint of `{}` has {}",
-                shown(&mirror.registry),
+                printable(&mirror.registry),
                 parts.join(" and ")
             );
             return Err(Refusal::new(RefusalReason::Endpoint, what, hint)
                 .at(Some(place.clone()))
-                .effect("containerd has never sent it to the mirror, and a hosts.toml cannot say it either."));
+                .effect("containerd has never sent it to the mirror, and a hosts.toml cannot express it."));
         }
     }
     Ok(())
 }
 
-/// A key as a message may show it: short, in plain characters, and without what may be a password.
-fn shown(key: &str) -> String {
+/// Returns a key as a message may show it: short, in plain characters, and without a possible password.
+fn printable(key: &str) -> String {
     let (hidden, rest) = match key.rsplit_once('@') {
         Some((_, rest)) => ("…@", rest),
         None => ("", key),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_with_parts_that_are_never_sent_are_refused_without_repeating_them() {
+    fn endpoint_with_parts_that_are_never_sent_is_refused_without_repeating_them() {
         for (endpoint, has) in [
             ("https://user:hunter2@cache.test", "user-info"),
             ("user@cache.test:5000", "user-info"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_key_is_not_repeated() {
+    fn password_in_a_key_is_not_repeated() {
         for key in [
             "https://user:hunter2@cache.test",
             "user:hun@ter2@../x",

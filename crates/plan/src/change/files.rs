@@ -1,10 +1,10 @@
-//! What to do about the files, phase by phase.
+//! The moves that concern the files, phase by phase.
 
-use crate::change::containerd::{
-    Guard, {self},
-};
+use crate::change::containerd;
+use crate::change::facts::{ChangeFacts, Goal, Guard};
+use crate::change::moves::{Move, UndoReason};
+use crate::change::shared::{after_last_swap, settle, turn_back, undo_reason};
 use crate::change::step::{PathState, SiblingState, StepFacts, StepKind, StepProgress};
-use crate::change::{ChangeFacts, Goal, Move, UndoReason};
 
 pub(super) fn idle(goal: Goal, facts: &ChangeFacts) -> Move {
     if let Some(next) = containerd::after_close(goal, facts) {
@@ -16,7 +16,7 @@ pub(super) fn idle(goal: Goal, facts: &ChangeFacts) -> Move {
     if facts.failed_moves > 0 {
         return Move::Refuse(UndoReason::MoveFailed);
     }
-    match first(facts, |step| step.there != PathState::Before) {
+    match facts.first_step(|step| step.there != PathState::Before) {
         Some(at) => Move::Refuse(UndoReason::Foreign(at)),
         None => Move::Arm,
     }
@@ -28,41 +28,36 @@ pub(super) fn armed(goal: Goal, facts: &ChangeFacts) -> Move {
         _ if facts.failed_moves == 1 => Some(UndoReason::MoveFailed),
         Goal::Recover => Some(UndoReason::Interrupted),
         Goal::Rollback | Goal::Guard => Some(UndoReason::Requested),
-        Goal::Apply => first(facts, |step| step.there != PathState::Before)
+        Goal::Apply => facts
+            .first_step(|step| step.there != PathState::Before)
             .map(UndoReason::Foreign)
-            .or_else(|| first(facts, |step| !step.backup).map(UndoReason::Backup)),
+            .or_else(|| facts.first_step(|step| !step.backup).map(UndoReason::Backup)),
     };
-    // Nothing was swapped yet, so whatever lies at the names that we chose is a copy of ours, finished or not.
-    let litter = |step: StepFacts| step.beside != SiblingState::Nothing;
     let guard = facts.service.map_or(Guard::Nothing, |service| service.guard);
     if let Some(reason) = end {
-        return match first(facts, litter) {
+        return match facts.first_step(StepFacts::has_sibling) {
+            // No file was swapped yet, so any file at the name that we chose is a copy of ours, finished or not.
             Some(at) => Move::RemoveSibling(at),
-            // Nothing was swapped, so there is nothing to guard.
+            // No file was swapped, so the guard has nothing to undo.
             None if guard != Guard::Nothing => Move::Disarm,
             None => Move::Abandon(reason),
         };
     }
-    match first(facts, |step| !step.new_copy_is_ready()) {
-        Some(at) if facts.steps.get(at).is_some_and(|step| litter(*step)) => Move::RemoveSibling(at),
+    match facts.first_step(|step| !step.new_copy_is_ready()) {
+        Some(at) if facts.steps.get(at).is_some_and(|step| step.has_sibling()) => Move::RemoveSibling(at),
         Some(at) => Move::Stage(at),
-        // Whoever is to undo the change in need must have been seen to work before there is anything to undo.
+        // The boot guard must have passed its test before there is anything to undo.
         None if facts.service.is_some() && guard != Guard::Tried => Move::Guard,
         None => Move::BeginApplying,
     }
 }
 
 pub(super) fn applying(goal: Goal, facts: &ChangeFacts) -> Move {
-    match facts.failed_moves {
-        0 => {}
-        1 => return Move::Undo(UndoReason::MoveFailed),
-        _ => return Move::StopWithFault(UndoReason::MoveFailed),
-    }
-    if let Some(reason) = undo_reason(goal).filter(|_| facts.service.is_some() || goal != Goal::Recover) {
-        return Move::Undo(reason);
+    if let Some(back) = turn_back(goal, facts) {
+        return back;
     }
     let begun = facts.steps.iter().any(|step| step.there == PathState::After);
-    if let (false, Some(at)) = (begun, first(facts, |step| !step.backup)) {
+    if let (false, Some(at)) = (begun, facts.first_step(|step| !step.backup)) {
         return Move::Undo(UndoReason::Backup(at));
     }
     for (at, step) in facts.steps.iter().enumerate() {
@@ -72,8 +67,8 @@ pub(super) fn applying(goal: Goal, facts: &ChangeFacts) -> Move {
             PathState::After if step.displaced_foreign() => return Move::PutBack(at),
             PathState::Foreign if step.is_clear_of_our_contents() => return Move::Undo(UndoReason::Foreign(at)),
             PathState::Foreign if step.has_two_foreign_edits() => return Move::GiveUp(UndoReason::Leftover(at)),
-            // An edit on top of bytes that were in force came after this step and leaves it done. The steps that
-            // follow expect nothing of this file.
+            // An edit on top of our file was made after this step and leaves it done. The steps that follow do not
+            // depend on this file.
             PathState::After | PathState::Foreign if step.mark != StepProgress::Swapped => return Move::Confirm(at),
             PathState::After | PathState::Foreign => {}
         }
@@ -85,7 +80,7 @@ pub(super) fn applied(goal: Goal, facts: &ChangeFacts) -> Move {
     if facts.failed_moves > 0 {
         return Move::StopWithFault(UndoReason::MoveFailed);
     }
-    if let Some(reason) = undo_reason(goal).filter(|_| facts.service.is_some() || goal != Goal::Recover) {
+    if let Some(reason) = undo_reason(goal, facts) {
         return Move::Undo(reason);
     }
     if let Some(next) = after_last_swap(facts) {
@@ -94,43 +89,12 @@ pub(super) fn applied(goal: Goal, facts: &ChangeFacts) -> Move {
     match facts.service {
         Some(service) if service.restart => Move::BeginRestart,
         Some(_) => Move::Verify,
-        None => first(facts, copy_beside).map_or(Move::Settle, Move::RemoveSibling),
+        None => settle(facts),
     }
-}
-
-/// Why a goal does not go forward. Files that nobody reads at the time may as well be finished; a containerd must not be
-/// restarted by a run that nobody waits for.
-pub(super) fn undo_reason(goal: Goal) -> Option<UndoReason> {
-    match goal {
-        Goal::Apply => None,
-        Goal::Recover => Some(UndoReason::Interrupted),
-        Goal::Rollback | Goal::Guard => Some(UndoReason::Requested),
-    }
-}
-
-/// What the files ask for once all were swapped, before their old copies may go.
-pub(super) fn after_last_swap(facts: &ChangeFacts) -> Option<Move> {
-    // A process that held the old file open may have written to it after the swap. Its edit goes back to its place.
-    if let Some(at) = first(facts, StepFacts::displaced_foreign) {
-        return Some(Move::PutBack(at));
-    }
-    // So the change is no longer complete. An edit on top of our bytes (any other mark) came after a change that was
-    // complete, and does not hinder settling it.
-    if let Some(at) = first(facts, |step| {
-        step.there == PathState::Foreign && step.is_clear_of_our_contents()
-    }) {
-        return Some(Move::Undo(UndoReason::Foreign(at)));
-    }
-    first(facts, StepFacts::has_two_foreign_edits).map(|at| Move::GiveUp(UndoReason::Leftover(at)))
-}
-
-/// A copy of ours lies beside the file.
-pub(super) fn copy_beside(step: StepFacts) -> bool {
-    matches!(step.beside, SiblingState::Before | SiblingState::After)
 }
 
 pub(super) fn settled(goal: Goal, facts: &ChangeFacts) -> Move {
-    // Before whoever would come after this run goes: an empty hosts directory answers for its registry.
+    // This precedes the removal of the guard, because an empty hosts directory takes effect for its registry.
     if facts.has_folders_to_remove && facts.failed_moves == 0 && goal != Goal::Guard {
         return Move::RemoveFolders;
     }
@@ -143,48 +107,51 @@ pub(super) fn settled(goal: Goal, facts: &ChangeFacts) -> Move {
     if facts.failed_moves > 0 {
         return Move::Refuse(UndoReason::MoveFailed);
     }
-    refusal_of_return(facts).map_or(Move::BeginRollback, Move::Refuse)
+    rollback_obstacle(facts).map_or(Move::BeginRollback, Move::Refuse)
 }
 
-pub(super) fn recalled(goal: Goal, facts: &ChangeFacts) -> Move {
+pub(super) fn rollback_staging(goal: Goal, facts: &ChangeFacts) -> Move {
     let end = match facts.failed_moves {
-        // Nothing was swapped back yet, so the change is as settled as it was.
+        // No file was swapped back yet, so the change is still settled.
         0 if goal == Goal::Apply => Some(UndoReason::Requested),
-        0 => refusal_of_return(facts),
+        0 => rollback_obstacle(facts),
         1 => Some(UndoReason::MoveFailed),
         _ => return Move::StopWithFault(UndoReason::MoveFailed),
     };
-    let litter = |step: StepFacts| step.beside != SiblingState::Nothing;
     if let Some(reason) = end {
-        return first(facts, litter).map_or(Move::CancelRollback(reason), Move::RemoveSibling);
+        return facts
+            .first_step(StepFacts::has_sibling)
+            .map_or(Move::CancelRollback(reason), Move::RemoveSibling);
     }
-    match first(facts, |step| !step.old_copy_is_ready()) {
-        Some(at) if facts.steps.get(at).is_some_and(|step| litter(*step)) => Move::RemoveSibling(at),
+    match facts.first_step(|step| !step.old_copy_is_ready()) {
+        Some(at) if facts.steps.get(at).is_some_and(|step| step.has_sibling()) => Move::RemoveSibling(at),
         Some(at) => Move::StageUndo(at),
         None => Move::Undo(UndoReason::Requested),
     }
 }
 
-/// Why a settled change cannot be rolled back, if so.
-fn refusal_of_return(facts: &ChangeFacts) -> Option<UndoReason> {
-    first(facts, |step| step.there != PathState::After)
+/// Returns the reason why a settled change cannot be rolled back.
+fn rollback_obstacle(facts: &ChangeFacts) -> Option<UndoReason> {
+    facts
+        .first_step(|step| step.there != PathState::After)
         .map(UndoReason::Foreign)
-        .or_else(|| first(facts, |step| !step.backup).map(UndoReason::Backup))
+        .or_else(|| facts.first_step(|step| !step.backup).map(UndoReason::Backup))
 }
 
+/// Returns the next move of an undo: every file first, then the copies and folders, then containerd.
 pub(super) fn undoing(facts: &ChangeFacts) -> Move {
     match facts.failed_moves {
         0 => {}
         1 => return Move::GiveUp(UndoReason::MoveFailed),
         _ => return Move::StopWithFault(UndoReason::MoveFailed),
     }
-    // Last step first: then what is in force at any moment is one of the prefixes that the plan allows for.
+    // The last step is undone first, so that the files are always one of the prefixes that were rehearsed.
     for (at, step) in facts.steps.iter().copied().enumerate().rev() {
         if let Some(next) = undo_step(at, step) {
             return next;
         }
     }
-    if let Some(at) = first(facts, |step| step.beside != SiblingState::Nothing) {
+    if let Some(at) = facts.first_step(StepFacts::has_sibling) {
         return Move::RemoveSibling(at);
     }
     if facts.has_created_folders {
@@ -195,7 +162,7 @@ pub(super) fn undoing(facts: &ChangeFacts) -> Move {
 
 fn undo_step(at: usize, step: StepFacts) -> Option<Move> {
     match (step.there, step.beside) {
-        // The swap back displaced an edit that came between looking and swapping.
+        // The swap back displaced an edit that was made between the observation and the swap.
         (PathState::Before, SiblingState::Foreign) if step.mark == StepProgress::Returning => Some(Move::PutBack(at)),
         (PathState::Before, SiblingState::Foreign) if step.mark != StepProgress::Waiting => {
             Some(Move::GiveUp(UndoReason::Leftover(at)))
@@ -222,8 +189,8 @@ pub(super) fn stuck(goal: Goal, facts: &ChangeFacts) -> Move {
     if facts.failed_moves > 0 {
         return Move::Refuse(UndoReason::MoveFailed);
     }
-    // Asked again by a person: what stood in the way may be gone. If not, say so and touch nothing.
-    let way = facts
+    // An operator requested it again, so the obstacle may be gone. If it is not, report it and touch nothing.
+    let obstacle = facts
         .steps
         .iter()
         .copied()
@@ -233,9 +200,5 @@ pub(super) fn stuck(goal: Goal, facts: &ChangeFacts) -> Move {
             Some(Move::GiveUp(reason)) => Some(reason),
             _ => None,
         });
-    way.map_or(Move::Undo(UndoReason::Requested), Move::Refuse)
-}
-
-pub(super) fn first(facts: &ChangeFacts, test: impl Fn(StepFacts) -> bool) -> Option<usize> {
-    facts.steps.iter().position(|step| test(*step))
+    obstacle.map_or(Move::Undo(UndoReason::Requested), Move::Refuse)
 }

@@ -1,75 +1,75 @@
-//! One step of a change as it was just observed, and what that says about it.
+//! One step of a change as it was observed, and the conclusions from it.
 
 use serde::{Deserialize, Serialize};
 
-/// What the journal says of one step. Written before the effect that it announces.
+/// The progress of one step, as the journal records it. It is written before the effect that it announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepProgress {
-    /// Not begun, or put back at once because somebody else had edited the file.
+    /// The step has not begun, or was put back at once because another program had edited the file.
     Waiting,
     /// The swap may have happened.
     Swapping,
-    /// The swap happened, what it displaced was checked, and the folder is synced.
+    /// The swap happened, the displaced file was checked, and the folder is synced.
     Swapped,
     /// The swap back may have happened.
     Returning,
-    /// The old bytes are back, what they displaced was checked, and the folder is synced.
+    /// The original file is restored, the displaced file was checked, and the folder is synced.
     Returned,
 }
 
-/// What a step does to its file.
+/// The effect of a step on its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepKind {
-    /// Puts a file where nothing was.
+    /// Adds a file where none was.
     Create,
-    /// Puts other bytes in the place of a file.
+    /// Replaces a file.
     Replace,
-    /// Takes away a file that an earlier change made.
+    /// Removes a file that an earlier change created.
     Remove,
 }
 
-/// What stands at a step's path.
+/// The file at a step's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PathState {
-    /// What stood there before the change: the same bytes, mode and owner, or nothing.
+    /// The state before the change: the same contents, mode and owner, or no file.
     Before,
-    /// What the change puts there: the same bytes, or nothing.
+    /// The state after the change: the new contents, or no file.
     After,
-    /// Something else: somebody edited it.
+    /// Anything else: another program edited it.
     Foreign,
 }
 
-/// What lies beside a step's path, at the name that the journal holds for it.
+/// The file next to a step's path, at the name that the journal records for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SiblingState {
-    /// Nothing.
+    /// No file.
     Nothing,
-    /// The old bytes, with their mode and owner.
+    /// The original file, with its mode and owner.
     Before,
-    /// The new bytes.
+    /// The new file.
     After,
-    /// Something else: a copy that was never finished, or somebody's edit that a swap displaced.
+    /// Anything else: a copy that was never finished, or an edit of another program that a swap displaced.
     Foreign,
 }
 
-/// One step as it was just observed.
+/// One step as it was observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StepFacts {
-    /// What it does.
+    /// The effect of the step.
     pub kind: StepKind,
-    /// What the journal says of it.
+    /// The progress that the journal records.
     pub mark: StepProgress,
-    /// What stands at its path.
+    /// The file at the path.
     pub there: PathState,
-    /// What lies beside it.
+    /// The file next to the path.
     pub beside: SiblingState,
-    /// Whether its backup still matches its digest (true when it needs none).
+    /// True when the backup still matches its digest, or the step needs none.
     pub backup: bool,
 }
 
 impl StepFacts {
-    /// The change needs nothing more before this step can be swapped in.
+    /// Returns true when this step can be swapped in without further preparation.
     pub(super) fn new_copy_is_ready(self) -> bool {
         match self.kind {
             StepKind::Create | StepKind::Replace => self.beside == SiblingState::After,
@@ -77,7 +77,7 @@ impl StepFacts {
         }
     }
 
-    /// The old bytes lie ready to be swapped back in.
+    /// Returns true when the original file can be swapped back in without further preparation.
     pub(super) fn old_copy_is_ready(self) -> bool {
         match self.kind {
             StepKind::Create => self.beside == SiblingState::Nothing,
@@ -85,25 +85,35 @@ impl StepFacts {
         }
     }
 
-    /// What somebody else put at the path is not on top of bytes of ours, so an undo owes it nothing and leaves it.
+    /// Returns true when the foreign file at the path was not written on top of our file. An undo leaves such a file.
     pub(super) fn is_clear_of_our_contents(self) -> bool {
         self.mark == StepProgress::Waiting
             || match self.kind {
-                // Our bytes are beside it: they were never swapped in, or were swapped out again.
+                // The new file is next to the path: it was never swapped in, or was swapped out again.
                 StepKind::Create | StepKind::Replace => self.beside == SiblingState::After,
                 StepKind::Remove => self.mark == StepProgress::Swapping && self.beside == SiblingState::Nothing,
             }
     }
 
-    /// A swap displaced bytes that are neither old nor new: they go back to where they were.
+    /// Returns true when a swap displaced a file that is neither the original nor the new one. It must be put back.
     pub(super) fn displaced_foreign(self) -> bool {
-        // Creating a file displaces nothing (it never replaces), so what lies there is not an edit of that file.
+        // Creating a file displaces nothing, because it never replaces. So the sibling is not an edit of that file.
         self.kind != StepKind::Create && self.there == PathState::After && self.beside == SiblingState::Foreign
     }
 
-    /// A swap displaced one edit, and another came on top before the first was given back. Which of them is right, only
-    /// a person can say.
+    /// Returns true when a swap displaced one edit, and another was written before the first was put back. Only an
+    /// operator can decide which of them is right.
     pub(super) fn has_two_foreign_edits(self) -> bool {
         self.kind != StepKind::Create && self.there != PathState::After && self.beside == SiblingState::Foreign
+    }
+
+    /// Returns true when any file is next to the path.
+    pub(super) fn has_sibling(self) -> bool {
+        self.beside != SiblingState::Nothing
+    }
+
+    /// Returns true when a complete copy of ours is next to the path.
+    pub(super) fn has_own_sibling(self) -> bool {
+        matches!(self.beside, SiblingState::Before | SiblingState::After)
     }
 }

@@ -1,17 +1,19 @@
-//! The loop against a machine of values: every observation has a move, every run ends, nobody's edit is lost, and a
-//! crash between any two effects is finished by the next run.
+//! The loop on a simulated machine: every observation has a move, every run ends, no edit of another program is lost, and
+//! a crash between any two effects is finished by the next run.
 
 use crate::change::tests::machine::{Bytes, File, Machine};
 use crate::change::*;
 
-/// A machine of values.
+/// A simulated machine.
 mod machine;
-/// Changes that take back another one.
-mod taken_back;
-/// A containerd of values, and the changes of one that runs.
+/// Changes that roll back another change.
+mod rollback;
+/// The table of transitions.
+mod transitions;
+/// A simulated containerd, and changes while it runs.
 mod world;
 
-/// Small and always the same, so that a failure can be looked at again.
+/// A small generator with a fixed seed, so that a failure can be reproduced.
 struct Dice(u64);
 
 impl Dice {
@@ -25,7 +27,7 @@ impl Dice {
 }
 
 const KINDS: [StepKind; 3] = [StepKind::Create, StepKind::Replace, StepKind::Remove];
-/// Those that files alone go through.
+/// The phases of a change without a running containerd.
 const FILE_PHASES: [Phase; 10] = [
     Phase::Idle,
     Phase::Armed,
@@ -56,17 +58,18 @@ const PHASES: [Phase; 13] = [
 const GOALS: [Goal; 3] = [Goal::Apply, Goal::Recover, Goal::Rollback];
 
 #[test]
-fn a_change_settles_and_rolls_back() {
+fn change_settles_and_rolls_back() {
     let mut machine = Machine::new(&KINDS);
     assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(Phase::Settled)));
-    assert!(machine.all(File::after) && !machine.litter());
+    assert!(machine.all(File::after) && !machine.has_copies());
     assert_eq!(machine.run(Goal::Rollback).ok(), Some(Some(Phase::RolledBack)));
-    assert!(machine.all(File::before) && !machine.litter());
+    assert!(machine.all(File::before) && !machine.has_copies());
 }
 
-/// Killed after each effect, then asked for any goal: forward or back, whole, with nothing left behind.
+/// The run is killed after each effect, then continued with each goal. It ends at the original or the new files, and leaves
+/// no copy behind.
 #[test]
-fn a_kill_anywhere_is_finished_by_the_next_run() {
+fn killed_run_is_finished_by_the_next() {
     let mut points = 0;
     for (first, then) in [(Goal::Apply, None), (Goal::Apply, Some(Goal::Rollback))] {
         for goal in GOALS {
@@ -91,7 +94,7 @@ fn a_kill_anywhere_is_finished_by_the_next_run() {
                 );
                 let old = machine.all(File::before);
                 assert!(old || machine.all(File::after), "{context}");
-                assert!(!machine.litter(), "{context}");
+                assert!(!machine.has_copies(), "{context}");
                 match (goal, machine.phase) {
                     (Goal::Rollback, phase) => assert!(old && phase.is_closed(), "{context}"),
                     (_, phase) => assert!(phase.is_closed(), "{context}"),
@@ -106,9 +109,9 @@ fn a_kill_anywhere_is_finished_by_the_next_run() {
     assert!(points > 100, "{points} points");
 }
 
-/// An edit in the middle of each swap is put back in its place, and everything else is as before.
+/// An edit in the middle of each swap is put back, and every other file is the original.
 #[test]
-fn an_edit_in_the_middle_of_a_swap_survives() {
+fn edit_during_a_swap_survives() {
     for at in 0..KINDS.len() {
         let mut machine = Machine::new(&KINDS);
         machine.race = Some((at, 7));
@@ -116,20 +119,20 @@ fn an_edit_in_the_middle_of_a_swap_survives() {
         assert_eq!(machine.files[at].there, Bytes::Edit(7), "{:?}", machine.files);
         let others = machine.files.iter().enumerate().filter(|(other, _)| *other != at);
         others.for_each(|(_, file)| assert_eq!(file.there, File::before(file.kind), "{at}"));
-        assert_eq!((machine.phase, machine.litter()), (Phase::Undone, false));
+        assert_eq!((machine.phase, machine.has_copies()), (Phase::Undone, false));
     }
 }
 
-/// Edits, kills and goals at random: no edit is lost while it is the last one of its file, every run ends.
+/// Edits, kills and goals at random: the last edit of each file is never lost, and every run ends.
 #[test]
-fn whatever_happens_no_edit_is_lost() {
+fn random_edits_and_kills_lose_no_edit() {
     let mut dice = Dice(42);
     let mut stuck = 0;
     for round in 0..20_000 {
         let mut machine = Machine::new(&KINDS);
-        // The last edit of each file, and whether a later write of somebody else's replaced it.
+        // The last edit of each file.
         let mut last = [None; KINDS.len()];
-        let mut story = Vec::new();
+        let mut history = Vec::new();
         for turn in 0..6 {
             let goal = GOALS[usize::try_from(dice.roll(3)).unwrap()];
             let number = round * 10 + turn;
@@ -149,14 +152,14 @@ fn whatever_happens_no_edit_is_lost() {
                 last[at] = Some(number);
             }
             machine.race = None;
-            story.push((goal, race, ended.is_err(), machine.phase, machine.files.clone()));
+            history.push((goal, race, ended.is_err(), machine.phase, machine.files.clone()));
             for (at, edit) in last.iter().enumerate() {
                 let Some(edit) = edit else { continue };
                 let file = &machine.files[at];
                 let kept = file.there == Bytes::Edit(*edit) || file.beside == Bytes::Edit(*edit);
-                assert!(kept, "edit {edit} of file {at} is lost: {story:#?}");
+                assert!(kept, "edit {edit} of file {at} is lost: {history:#?}");
             }
-            // A change that is over and forgotten makes room for another one.
+            // A change that is over makes room for another one.
             if machine.phase.is_closed() && machine.phase != Phase::Settled {
                 machine.phase = Phase::Idle;
                 machine.settled = false;
@@ -168,16 +171,15 @@ fn whatever_happens_no_edit_is_lost() {
         }
         stuck += u32::from(machine.phase == Phase::Stuck);
     }
-    assert!(stuck > 0, "the walk never met the phase that needs a person");
+    assert!(stuck > 0, "no run reached the phase that needs an operator");
 }
 
-/// Every observation of one step, with every phase, mark, goal and count of failures: some move, and never one that the
-/// phase forbids.
+/// Every observation of one step, with every phase, progress, goal and number of failures, has a move that the phase allows.
 #[test]
 fn every_observation_has_a_move() {
     let mut seen = 0;
     for phase in FILE_PHASES {
-        for (goal, kind, mark, there, beside, backup, faults) in observations() {
+        for (goal, kind, mark, there, beside, backup, failed_moves) in observations() {
             let facts = ChangeFacts {
                 phase,
                 steps: vec![StepFacts {
@@ -189,7 +191,7 @@ fn every_observation_has_a_move() {
                 }],
                 has_created_folders: false,
                 has_folders_to_remove: false,
-                failed_moves: faults,
+                failed_moves,
                 service: None,
             };
             let next = decide(goal, &facts);
@@ -201,10 +203,10 @@ fn every_observation_has_a_move() {
                 _ => {}
             }
             if matches!(next, Move::Swap(_)) {
-                assert_eq!((there, faults), (PathState::Before, 0), "{facts:?}");
+                assert_eq!((there, failed_moves), (PathState::Before, 0), "{facts:?}");
             }
             if matches!(next, Move::SwapBack(_)) {
-                assert_eq!((there, faults), (PathState::After, 0), "{facts:?}");
+                assert_eq!((there, failed_moves), (PathState::After, 0), "{facts:?}");
             }
             if matches!(next, Move::StageUndo(_)) {
                 assert!(backup, "{facts:?}");
@@ -236,7 +238,9 @@ fn observations() -> Vec<Observation> {
                         SiblingState::Foreign,
                     ] {
                         for backup in [true, false] {
-                            all.extend((0..3).map(|faults| (goal, kind, mark, there, beside, backup, faults)));
+                            all.extend(
+                                (0..3).map(|failed_moves| (goal, kind, mark, there, beside, backup, failed_moves)),
+                            );
                         }
                     }
                 }
@@ -247,7 +251,7 @@ fn observations() -> Vec<Observation> {
 }
 
 #[test]
-fn a_damaged_backup_refuses_before_anything_is_swapped() {
+fn damaged_backup_refuses_before_the_first_swap() {
     let mut machine = Machine::new(&KINDS);
     machine.run(Goal::Apply).ok().unwrap();
     machine.files[1].backup = false;
@@ -264,7 +268,7 @@ fn a_damaged_backup_refuses_before_anything_is_swapped() {
 }
 
 #[test]
-fn an_edit_after_a_change_refuses_its_rollback() {
+fn edit_after_a_change_refuses_its_rollback() {
     let mut machine = Machine::new(&KINDS);
     machine.run(Goal::Apply).ok().unwrap();
     machine.files[2].there = Bytes::Edit(1);
@@ -275,7 +279,7 @@ fn an_edit_after_a_change_refuses_its_rollback() {
 }
 
 #[test]
-fn a_stuck_change_waits_for_a_person() {
+fn stuck_change_waits_for_an_operator() {
     let mut machine = Machine::new(&KINDS);
     machine.run(Goal::Apply).ok().unwrap();
     machine.phase = Phase::Stuck;
@@ -291,7 +295,7 @@ fn a_stuck_change_waits_for_a_person() {
 }
 
 #[test]
-fn an_unfinished_change_is_carried_on_only_for_its_own_plan() {
+fn unfinished_change_is_continued_only_for_its_own_plan() {
     assert_eq!(Goal::for_unfinished(Phase::Applying, true), Goal::Apply);
     assert_eq!(Goal::for_unfinished(Phase::Applying, false), Goal::Rollback);
     assert_eq!(Goal::for_unfinished(Phase::Stuck, true), Goal::Recover);

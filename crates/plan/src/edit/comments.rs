@@ -1,11 +1,11 @@
-//! Comments between the items of an array, which are no lines of their own to the layout of a file.
+//! Comments between the items of an array, which the layout of a file does not list.
 
-use crate::edit::RemovedText;
+use crate::edit::result::RemovedText;
 use mirrorshift_containerd::toml::line_at;
 use std::ops::Range;
 
-/// The comments inside of one value of `text`, which stands in `table`.
-pub(super) fn inside(text: &str, value: &Range<usize>, table: &[String]) -> Vec<RemovedText> {
+/// Returns the comments in one value of `text`, which belongs to `table`.
+pub(super) fn comments_in_value(text: &str, value: &Range<usize>, table: &[String]) -> Vec<RemovedText> {
     let mut found = Vec::new();
     let mut at = value.start;
     while let Some(rest) = text.get(at..value.end).filter(|rest| !rest.is_empty()) {
@@ -17,13 +17,13 @@ pub(super) fn inside(text: &str, value: &Range<usize>, table: &[String]) -> Vec<
                 text: comment.to_owned(),
             });
         }
-        at += comment.map_or_else(|| token(rest), str::len);
+        at += comment.map_or_else(|| token_len(rest), str::len);
     }
     found
 }
 
-/// The length of what `rest` starts with: a whole string, or one character.
-fn token(rest: &str) -> usize {
+/// Returns the length of the first token of `rest`: a whole string, or one character.
+fn token_len(rest: &str) -> usize {
     let Some(quote) = ["\"\"\"", "'''", "\"", "'"]
         .into_iter()
         .find(|quote| rest.starts_with(quote))
@@ -49,13 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_in_a_string_is_no_comment() {
+    fn hash_in_a_string_is_not_a_comment() {
         let text = r#"[ # one
   "a # b", "\" # c", 'd\', # two
   """e " # f""", '''g ' # h''', "",#three
 ]"#;
-        let found = inside(text, &(0..text.len()), &["t".to_owned()]);
-        let found: Vec<_> = found.iter().map(|gone| (gone.line, gone.text.as_str())).collect();
+        let found = comments_in_value(text, &(0..text.len()), &["t".to_owned()]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|removed| (removed.line, removed.text.as_str()))
+            .collect();
         assert_eq!(found, [(1, "# one"), (2, "# two"), (3, "#three")]);
     }
 }

@@ -1,11 +1,12 @@
-//! Cuts inside inline tables, which stand on one line and are printed anew: only the table's own text changes.
+//! Edits of inline tables, which are on one line and are printed again: only the table's own text changes.
 
-use crate::edit::{Change, EditRequest};
+use crate::edit::request::EditRequest;
+use crate::edit::run::Replacement;
 use mirrorshift_containerd::toml::{Expression, Parsed};
 use toml_edit::{InlineTable, Value};
 
-/// The changes of every assignment whose inline table holds something that goes or that is set.
-pub(super) fn changes(file: &Parsed, wish: &EditRequest<'_>) -> Vec<Change> {
+/// Returns the replacement of every inline table in which something is removed or set.
+pub(super) fn replacements(file: &Parsed, request: &EditRequest<'_>) -> Vec<Replacement> {
     let assignments = file
         .layout
         .expressions
@@ -14,16 +15,20 @@ pub(super) fn changes(file: &Parsed, wish: &EditRequest<'_>) -> Vec<Change> {
             Expression::Assignment(assignment) => Some(assignment),
             _ => None,
         });
-    let mut changes = Vec::new();
+    let mut replacements = Vec::new();
     for assignment in assignments {
         let path = file.layout.path_of(assignment);
-        let below_cuts: Vec<&[String]> = wish.cuts.iter().filter_map(|cut| below(&cut.path, &path)).collect();
-        let below_set = wish
+        let removals: Vec<&[String]> = request
+            .removals
+            .iter()
+            .filter_map(|removal| path_in(&removal.path, &path))
+            .collect();
+        let table_to_set = request
             .set
             .as_ref()
             .filter(|set| set.table.starts_with(&path))
             .map(|set| &set.table[path.len()..]);
-        if below_cuts.is_empty() && below_set.is_none() {
+        if removals.is_empty() && table_to_set.is_none() {
             continue;
         }
         let Some(Ok(Value::InlineTable(mut table))) = file.text.get(assignment.value.clone()).map(str::parse::<Value>)
@@ -31,33 +36,33 @@ pub(super) fn changes(file: &Parsed, wish: &EditRequest<'_>) -> Vec<Change> {
             continue;
         };
         let before = table.to_string();
-        for cut in below_cuts {
-            remove(&mut table, cut);
+        for removal in removals {
+            remove(&mut table, removal);
         }
-        if let (Some(way), Some(set)) = (below_set, &wish.set) {
-            put(&mut table, way, set.key, set.value);
+        if let (Some(inner), Some(set)) = (table_to_set, &request.set) {
+            put(&mut table, inner, set.key, set.value);
         }
         let after = table.to_string();
         if after != before {
-            changes.push(Change {
+            replacements.push(Replacement {
                 range: assignment.value.clone(),
                 with: after.trim().to_owned(),
             });
         }
     }
-    changes
+    replacements
 }
 
-/// What is left of `cut` below `path`, when the path is above it.
-fn below<'c>(cut: &'c [String], path: &[String]) -> Option<&'c [String]> {
-    (cut.len() > path.len() && cut.starts_with(path)).then(|| &cut[path.len()..])
+/// Returns the rest of `inner` after `outer`, when `outer` contains it.
+fn path_in<'p>(inner: &'p [String], outer: &[String]) -> Option<&'p [String]> {
+    (inner.len() > outer.len() && inner.starts_with(outer)).then(|| &inner[outer.len()..])
 }
 
-fn remove(table: &mut InlineTable, way: &[String]) {
-    match way {
+fn remove(table: &mut InlineTable, path: &[String]) {
+    match path {
         [] => {}
         [last] => {
-            let gap = end_of(table);
+            let gap = take_gap(table);
             table.remove(last);
             if let Some((_, value)) = table.iter_mut().last() {
                 value.decor_mut().set_suffix(gap);
@@ -71,8 +76,8 @@ fn remove(table: &mut InlineTable, way: &[String]) {
     }
 }
 
-/// Takes what stands between the last item and the closing brace.
-fn end_of(table: &mut InlineTable) -> String {
+/// Takes the space between the last item and the closing brace.
+fn take_gap(table: &mut InlineTable) -> String {
     let last = table.iter_mut().last();
     let gap = last.map(|(_, value)| {
         let gap = value
@@ -87,11 +92,11 @@ fn end_of(table: &mut InlineTable) -> String {
     gap.unwrap_or_default()
 }
 
-fn put(table: &mut InlineTable, way: &[String], key: &str, value: &str) {
-    match way {
+fn put(table: &mut InlineTable, path: &[String], key: &str, value: &str) {
+    match path {
         [] => {
-            // What stands between the last item and the brace stays there, and not before a comma.
-            let gap = end_of(table);
+            // The space before the brace stays there, otherwise it would be before a comma.
+            let gap = take_gap(table);
             let mut value = Value::from(value);
             value.decor_mut().set_suffix(gap);
             table.insert(key, value);

@@ -1,199 +1,112 @@
-//! The smallest edit of a configuration file: whole expressions are cut out of its text, one key is set, and every other
-//! byte stays as it was.
+//! The smallest edit of a TOML text: removes whole expressions, sets one key, and keeps every other byte.
+//!
+//! toml_edit is not used for the whole file, because it cannot promise that every other byte stays. Nothing in this folder
+//! knows which keys a migration removes or sets.
 
-pub(crate) mod comments;
-pub(crate) mod inline;
-pub(crate) mod lines;
-pub(crate) mod set;
+/// The input of an edit.
+pub(crate) mod request;
+/// The output of an edit.
+pub(crate) mod result;
+
+/// Comments in arrays.
+mod comments;
+/// Removals in inline tables.
+mod inline;
+/// The lines of a text.
+mod lines;
+/// Runs of expressions that are removed together.
+mod run;
+/// The assignment of the key to set.
+mod set;
 
 use crate::edit::lines::Lines;
-use mirrorshift_containerd::toml::{Assignment, Expression, Parsed, line_at};
-use std::ops::Range;
+use crate::edit::request::EditRequest;
+use crate::edit::result::EditResult;
+use crate::edit::run::{Replacement, runs, span_of};
+use mirrorshift_containerd::toml::{Expression, Parsed, line_at};
 
-/// What is to be done to one file.
-pub(crate) struct EditRequest<'w> {
-    /// Everything at or below these paths goes.
-    pub(crate) cuts: Vec<Removal>,
-    /// The value that `config_path` gets, and the table in which it stands.
-    pub(crate) set: Option<SetKey<'w>>,
-}
+pub use crate::edit::result::RemovedText;
 
-/// Paths to cut out, and the keys below that containerd reads.
-pub(crate) struct Removal {
-    /// Everything at or below goes.
-    pub(crate) path: Vec<String>,
-    /// The path length, counted from `path`, at which containerd's own keys stand.
-    pub(crate) depth: usize,
-    /// Those keys. Another key there is not ours to lose: it stays as a comment.
-    pub(crate) known: &'static [&'static str],
-}
-
-/// A key to set.
-pub(crate) struct SetKey<'w> {
-    /// The table.
-    pub(crate) table: Vec<String>,
-    /// The key.
-    pub(crate) key: &'w str,
-    /// The string it gets.
-    pub(crate) value: &'w str,
-}
-
-/// A file after its edit.
-#[derive(Clone, Debug)]
-pub(crate) struct EditResult {
-    /// The new text.
-    pub(crate) text: String,
-    /// Comments that went with a table.
-    pub(crate) comments: Vec<RemovedText>,
-    /// Keys that containerd never read and that stay as comments.
-    pub(crate) kept: Vec<RemovedText>,
-}
-
-/// Something that is no longer where it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemovedText {
-    /// The line it stood on, from 1.
-    pub line: usize,
-    /// The table it stood in or above.
-    pub table: Vec<String>,
-    /// What stood there. It may hold a secret: mask it before it is shown.
-    pub text: String,
-}
-
-/// A replacement of some bytes.
-struct Change {
-    range: Range<usize>,
-    with: String,
-}
-
-impl Removal {
-    fn covers(&self, path: &[String]) -> bool {
-        path.starts_with(&self.path)
-    }
-
-    fn is_foreign(&self, path: &[String]) -> bool {
-        let depth = self.path.len() + self.depth;
-        path.len() > depth + 1 || path.len() == depth + 1 && !self.known.contains(&path[depth].as_str())
-    }
-}
-
-/// Edits `file`. Nothing when there is nothing to do.
-pub(crate) fn edit(file: &Parsed, wish: &EditRequest<'_>) -> Option<EditResult> {
+/// Edits `file`. Returns `None` when the text would stay the same.
+pub(crate) fn edit(file: &Parsed, request: &EditRequest<'_>) -> Option<EditResult> {
     let lines = Lines::of(&file.text);
-    let doomed = doomed(file, &lines, wish);
+    let removed = runs(
+        &file.layout.expressions,
+        &lines,
+        &removed_expressions(file, &lines, request),
+    );
     let mut edited = EditResult {
         text: String::new(),
         comments: Vec::new(),
         kept: Vec::new(),
     };
-    let mut changes: Vec<Change> = inline::changes(file, wish);
-    for run in &doomed {
+    let mut replacements: Vec<Replacement> = inline::replacements(file, request);
+    for run in &removed {
         let mut left = String::new();
         for index in &run.expressions {
-            report(file, &lines, wish, *index, &mut edited, &mut left);
+            record_removal(file, &lines, request, *index, &mut edited, &mut left);
         }
-        changes.push(Change {
+        replacements.push(Replacement {
             range: lines.range(&run.lines),
             with: left,
         });
     }
-    if let Some(set) = &wish.set
-        && let Some(change) = set::change(file, &lines, &doomed, set)
+    if let Some(set) = &request.set
+        && let Some(replacement) = set::replacement(file, &lines, &removed, set)
     {
-        insert(&mut changes, change);
+        insert(&mut replacements, replacement);
     }
-    for run in &doomed {
+    for run in &removed {
         let range = lines.range(&run.lines);
-        // What takes the place of a run keeps its distance to the next table.
-        if let Some(gap) = changes
+        // A text that replaces the run keeps its distance to the next table.
+        if let Some(gap) = replacements
             .iter_mut()
-            .find(|change| change.range == range && change.with.is_empty())
+            .find(|replacement| replacement.range == range && replacement.with.is_empty())
         {
             gap.range.end = lines.range(&(0..lines.skip_redundant_blank_lines(&run.lines))).end;
         }
     }
-    changes.retain(|change| file.text.get(change.range.clone()) != Some(change.with.as_str()));
-    if changes.is_empty() {
+    replacements.retain(|new| file.text.get(new.range.clone()) != Some(new.with.as_str()));
+    if replacements.is_empty() {
         return None;
     }
-    edited.text = apply(&file.text, changes);
+    edited.text = apply(&file.text, replacements);
     Some(edited)
 }
 
-/// Adds a change; where it stands at the start of a cut they become one.
-fn insert(changes: &mut Vec<Change>, change: Change) {
-    let same_start =
-        |old: &&mut Change| old.range.start == change.range.start && change.range.start == change.range.end;
-    match changes.iter_mut().find(same_start) {
-        Some(old) => old.with.insert_str(0, &change.with),
-        None => changes.push(change),
+/// Adds an insertion. At the start of a removed run the two become one.
+fn insert(replacements: &mut Vec<Replacement>, new: Replacement) {
+    let same_start = |old: &&mut Replacement| old.range.start == new.range.start && new.range.is_empty();
+    match replacements.iter_mut().find(same_start) {
+        Some(old) => old.with.insert_str(0, &new.with),
+        None => replacements.push(new),
     }
 }
 
-fn apply(text: &str, mut changes: Vec<Change>) -> String {
-    changes.sort_by_key(|change| (change.range.start, change.range.end));
+fn apply(text: &str, mut replacements: Vec<Replacement>) -> String {
+    replacements.sort_by_key(|new| (new.range.start, new.range.end));
     let (mut edited, mut at) = (String::with_capacity(text.len()), 0);
-    for change in changes.iter().filter(|change| change.range.start <= change.range.end) {
-        edited.push_str(text.get(at..change.range.start).unwrap_or_default());
-        edited.push_str(&change.with);
-        at = at.max(change.range.end);
+    for new in replacements.iter().filter(|new| new.range.start <= new.range.end) {
+        edited.push_str(text.get(at..new.range.start).unwrap_or_default());
+        edited.push_str(&new.with);
+        at = at.max(new.range.end);
     }
     edited.push_str(text.get(at..).unwrap_or_default());
     edited
 }
 
-/// Lines that go together, without a line between them that stays.
-struct Run {
-    lines: Range<usize>,
-    expressions: Vec<usize>,
-}
-
-fn doomed(file: &Parsed, lines: &Lines, wish: &EditRequest<'_>) -> Vec<Run> {
+/// Returns, for each expression, whether it is removed.
+fn removed_expressions(file: &Parsed, lines: &Lines, request: &EditRequest<'_>) -> Vec<bool> {
     let expressions = &file.layout.expressions;
-    let goes: Vec<bool> = expressions
+    let is_removed: Vec<bool> = expressions
         .iter()
-        .map(|expression| is_cut(file, wish, expression))
+        .map(|expression| is_covered(file, request, expression))
         .collect();
-    let goes = with_comments(file, lines, &goes);
-    let mut runs: Vec<Run> = Vec::new();
-    for (index, expression) in expressions.iter().enumerate().filter(|(index, _)| goes[*index]) {
-        let own = lines.of_range(&span_of(expression));
-        match runs.last_mut() {
-            Some(run) if lines.blank_between(run.lines.end, own.start) && !stays_between(&goes, run, index) => {
-                run.lines.end = run.lines.end.max(own.end);
-                run.expressions.push(index);
-            }
-            _ => runs.push(Run {
-                lines: own,
-                expressions: vec![index],
-            }),
-        }
-    }
-    runs
+    with_comments(file, lines, &is_removed)
 }
 
-fn stays_between(goes: &[bool], run: &Run, index: usize) -> bool {
-    let last = run.expressions.last().copied().unwrap_or(index);
-    goes[last..index].iter().any(|goes| !goes)
-}
-
-fn span_of(expression: &Expression) -> Range<usize> {
-    match expression {
-        Expression::Header(header) => header.span.clone(),
-        Expression::Assignment(assignment) => start_of(assignment)..assignment.value.end,
-        Expression::Comment(span) => span.clone(),
-    }
-}
-
-fn start_of(assignment: &Assignment) -> usize {
-    assignment
-        .parts
-        .first()
-        .map_or(assignment.value.start, |part| part.start)
-}
-
-fn is_cut(file: &Parsed, wish: &EditRequest<'_>, expression: &Expression) -> bool {
-    let covered = |path: &[String]| wish.cuts.iter().any(|cut| cut.covers(path));
+fn is_covered(file: &Parsed, request: &EditRequest<'_>, expression: &Expression) -> bool {
+    let covered = |path: &[String]| request.removals.iter().any(|removal| removal.covers(path));
     match expression {
         Expression::Header(header) => covered(&header.path),
         Expression::Assignment(assignment) => covered(&file.layout.path_of(assignment)),
@@ -201,20 +114,20 @@ fn is_cut(file: &Parsed, wish: &EditRequest<'_>, expression: &Expression) -> boo
     }
 }
 
-/// Comments go with the expression on whose line they stand, that they stand right above, or right below as the last thing
-/// of a table that goes; never the block at the very top of the file.
-fn with_comments(file: &Parsed, lines: &Lines, goes: &[bool]) -> Vec<bool> {
+/// Extends the removal to comments. A comment is removed with the expression on its line, with the one right below it, or with
+/// the one right above it when it is the last line of a removed table. The block at the very top of the file always stays.
+fn with_comments(file: &Parsed, lines: &Lines, is_removed: &[bool]) -> Vec<bool> {
     let expressions = &file.layout.expressions;
     let line_of = |index: usize| lines.of_range(&span_of(&expressions[index]));
     let is_comment = |index: usize| matches!(expressions[index], Expression::Comment(_));
-    let mut result = goes.to_vec();
+    let mut result = is_removed.to_vec();
     let mut index = 0;
     while index < expressions.len() {
         if !is_comment(index) {
             index += 1;
             continue;
         }
-        // A block: comments on adjoining lines.
+        // A block is a sequence of comments on adjoining lines.
         let start = index;
         while index + 1 < expressions.len() && is_comment(index + 1) && line_of(index + 1).start == line_of(index).end {
             index += 1;
@@ -225,8 +138,8 @@ fn with_comments(file: &Parsed, lines: &Lines, goes: &[bool]) -> Vec<bool> {
         if let Some(before) = before
             && line_of(before).end > line_of(block.start).start
         {
-            // The first comment stands behind an expression on its own line.
-            result[block.start] = goes[before];
+            // The first comment is behind an expression on the same line.
+            result[block.start] = is_removed[before];
             block.start += 1;
             if block.is_empty() {
                 continue;
@@ -236,23 +149,23 @@ fn with_comments(file: &Parsed, lines: &Lines, goes: &[bool]) -> Vec<bool> {
             expressions.get(block.end).is_some() && line_of(block.end - 1).end == line_of(block.end).start;
         let touches_above = before.is_some_and(|before| line_of(before).end == line_of(block.start).start);
         let banner = line_of(block.start).start == 0;
-        let doomed = if touches_below {
-            goes[block.end]
+        let follows = if touches_below {
+            is_removed[block.end]
         } else {
-            touches_above && before.is_some_and(|before| goes[before])
+            touches_above && before.is_some_and(|before| is_removed[before])
         };
-        if doomed && !banner {
-            result[block].iter_mut().for_each(|goes| *goes = true);
+        if follows && !banner {
+            result[block].iter_mut().for_each(|removed| *removed = true);
         }
     }
     result
 }
 
-/// Tells what an expression that goes was, and leaves in `left` what must not be lost.
-fn report(
+/// Records a removed expression in `edited`, and adds to `left` the text that must not be lost.
+fn record_removal(
     file: &Parsed,
     lines: &Lines,
-    wish: &EditRequest<'_>,
+    request: &EditRequest<'_>,
     index: usize,
     edited: &mut EditResult,
     left: &mut String,
@@ -261,14 +174,16 @@ fn report(
     let span = span_of(expression);
     let line = line_at(&file.text, span.start);
     let text = file.text.get(span.clone()).unwrap_or_default();
-    let gone = |table| RemovedText {
+    let removed = |table| RemovedText {
         line,
         table,
         text: text.to_owned(),
     };
     let path = match expression {
         Expression::Comment(_) => {
-            edited.comments.push(gone(nearest_table(file, lines, index, wish)));
+            edited
+                .comments
+                .push(removed(nearest_table(file, lines, index, request)));
             return;
         }
         Expression::Header(header) => header.path.clone(),
@@ -277,14 +192,16 @@ fn report(
             let table = &path[..path.len().saturating_sub(1)];
             edited
                 .comments
-                .extend(comments::inside(&file.text, &assignment.value, table));
+                .extend(comments::comments_in_value(&file.text, &assignment.value, table));
             path
         }
     };
     let is_header = matches!(expression, Expression::Header(_));
-    let foreign = wish.cuts.iter().any(|cut| {
-        // A header of containerd's own depth says nothing by itself.
-        cut.covers(&path) && cut.is_foreign(&path) && !(is_header && path.len() <= cut.path.len() + cut.depth)
+    let foreign = request.removals.iter().any(|removal| {
+        // A header at the depth of containerd's own keys has no contents of its own.
+        removal.covers(&path)
+            && removal.is_foreign(&path)
+            && !(is_header && path.len() <= removal.path.len() + removal.depth)
     });
     if foreign {
         let indent = lines.indent(&file.text, span.start);
@@ -292,12 +209,13 @@ fn report(
         for part in text.lines() {
             left.extend([indent, "# not read by containerd, kept: ", part.trim_start(), ending]);
         }
-        edited.kept.push(gone(path));
+        edited.kept.push(removed(path));
     }
 }
 
-/// The table that a comment belonged to: that of the expression that it stands right above, or else below, that goes.
-fn nearest_table(file: &Parsed, lines: &Lines, index: usize, wish: &EditRequest<'_>) -> Vec<String> {
+/// Returns the table that a comment belongs to: the table of the removed expression right below it, otherwise of the one
+/// above it.
+fn nearest_table(file: &Parsed, lines: &Lines, index: usize, request: &EditRequest<'_>) -> Vec<String> {
     let expressions = &file.layout.expressions;
     let own_path = |expression: &Expression| match expression {
         Expression::Header(header) => Some(header.path.clone()),
@@ -323,9 +241,9 @@ fn nearest_table(file: &Parsed, lines: &Lines, index: usize, wish: &EditRequest<
     let block =
         adjoining.take_while(|pair| own_path(&pair[0]).is_none() && line_of(&pair[0]).end == line_of(&pair[1]).start);
     let below = block.last().and_then(|pair| own_path(&pair[1]));
-    let cut = |path: &Vec<String>| wish.cuts.iter().any(|cut| cut.covers(path));
+    let is_covered = |path: &Vec<String>| request.removals.iter().any(|removal| removal.covers(path));
     below
-        .filter(cut)
+        .filter(is_covered)
         .or_else(|| above.and_then(own_path))
         .unwrap_or_default()
 }

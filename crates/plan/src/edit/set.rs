@@ -1,11 +1,12 @@
-//! Where a key is set: in place of its old value, below its table's header, or where the first cut was.
+//! Sets a key: replaces its old value, adds it under its table's header, or adds it in place of the first removed run.
 
 use crate::edit::lines::Lines;
-use crate::edit::{Change, Run, SetKey, span_of, start_of};
+use crate::edit::request::SetKey;
+use crate::edit::run::{Replacement, Run, span_of, start_of};
 use mirrorshift_containerd::toml::{Expression, Parsed};
 
-/// The change that sets the key, or nothing when an inline table holds it.
-pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &SetKey<'_>) -> Option<Change> {
+/// Returns the replacement that sets the key, or `None` when an inline table contains it.
+pub(super) fn replacement(file: &Parsed, lines: &Lines, removed: &[Run], set: &SetKey<'_>) -> Option<Replacement> {
     let expressions = &file.layout.expressions;
     let ending = lines.ending(&file.text);
     let whole: Vec<String> = set.table.iter().cloned().chain([set.key.to_owned()]).collect();
@@ -16,13 +17,13 @@ pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &SetKey<
         let path = file.layout.path_of(assignment);
         if path == whole {
             let old = &file.text[assignment.value.clone()];
-            return Some(Change {
+            return Some(Replacement {
                 range: assignment.value.clone(),
                 with: quoted(set.value, old.starts_with('\'')),
             });
         }
         if set.table.starts_with(&path) {
-            // An inline table: `inline` has set it.
+            // The key is in an inline table, and `inline` has set it.
             return None;
         }
     }
@@ -49,19 +50,19 @@ pub(super) fn change(file: &Parsed, lines: &Lines, doomed: &[Run], set: &SetKey<
         };
         let literal = file.text[header.span.clone()].contains('\'');
         let assignment = format!("{indent}{} = {}{ending}", set.key, quoted(set.value, literal));
-        return Some(Change {
+        return Some(Replacement {
             range: at..at,
             with: on_a_new_line(file, at, assignment, ending),
         });
     }
-    match doomed.first() {
+    match removed.first() {
         Some(run) => Some(in_place_of(file, lines, run, set)),
         None => Some(at_the_end(file, set, ending)),
     }
 }
 
-/// Spells the table as the first cut spelled it.
-fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &SetKey<'_>) -> Change {
+/// Adds the key in place of the first removed run, and spells the table as that run did.
+fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &SetKey<'_>) -> Replacement {
     let ending = lines.ending(&file.text);
     let at = lines.range(&run.lines).start;
     let expressions = run.expressions.iter().map(|index| &file.layout.expressions[*index]);
@@ -98,19 +99,19 @@ fn in_place_of(file: &Parsed, lines: &Lines, run: &Run, set: &SetKey<'_>) -> Cha
         }
         _ => String::new(),
     };
-    Change {
+    Replacement {
         range: at..at,
         with: text,
     }
 }
 
-/// One step further in than `indent`: by a tab where the file has lines that start with one.
+/// Returns the indentation one level deeper than `indent`: by a tab when the file has lines that start with one.
 fn deeper(file: &Parsed, indent: &str) -> String {
     let tabs = file.text.lines().any(|line| line.starts_with('\t'));
     format!("{indent}{}", if tabs { "\t" } else { "  " })
 }
 
-fn at_the_end(file: &Parsed, set: &SetKey<'_>, ending: &str) -> Change {
+fn at_the_end(file: &Parsed, set: &SetKey<'_>, ending: &str) -> Replacement {
     let at = file.text.len();
     let key = |part: &String| {
         let bare = !part.is_empty()
@@ -126,13 +127,13 @@ fn at_the_end(file: &Parsed, set: &SetKey<'_>, ending: &str) -> Change {
         set.key,
         quoted(set.value, false)
     );
-    Change {
+    Replacement {
         range: at..at,
         with: on_a_new_line(file, at, text, ending),
     }
 }
 
-/// A file may end without a line end.
+/// Adds a line end before `text` when the file ends without one.
 fn on_a_new_line(file: &Parsed, at: usize, text: String, ending: &str) -> String {
     let before = &file.text[..at];
     if before.is_empty() || before.ends_with('\n') {
@@ -142,7 +143,7 @@ fn on_a_new_line(file: &Parsed, at: usize, text: String, ending: &str) -> String
     }
 }
 
-/// A TOML string. Paths that this crate sets hold nothing that needs an escape; others get a basic string.
+/// Returns a TOML string. The paths that this crate sets need no escape; other strings become basic strings.
 pub(super) fn quoted(text: &str, literal: bool) -> String {
     let plain = text
         .chars()

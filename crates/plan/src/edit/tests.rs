@@ -1,4 +1,6 @@
-use crate::edit::*;
+use crate::edit::edit;
+use crate::edit::request::{EditRequest, Removal, SetKey};
+use crate::edit::result::EditResult;
 use mirrorshift_containerd::toml::parse;
 
 const CRI: &str = "plugins.\"io.containerd.grpc.v1.cri\".registry";
@@ -8,10 +10,10 @@ fn path(tail: &[&str]) -> Vec<String> {
     head.iter().chain(tail).map(|part| (*part).to_owned()).collect()
 }
 
-/// What becomes of `text` when its mirrors go and `config_path` comes.
+/// Removes the mirrors of `text` and sets `config_path`.
 fn edited(text: &str) -> EditResult {
     let parsed = parse(text.as_bytes(), false).unwrap();
-    let cuts = vec![Removal {
+    let removals = vec![Removal {
         path: path(&["mirrors"]),
         depth: 1,
         known: &["endpoint"],
@@ -21,30 +23,30 @@ fn edited(text: &str) -> EditResult {
         key: "config_path",
         value: "/etc/containerd/certs.d",
     });
-    edit(&parsed, &EditRequest { cuts, set }).unwrap()
+    edit(&parsed, &EditRequest { removals, set }).unwrap()
 }
 
 #[test]
-fn the_most_common_shape_keeps_every_other_byte() {
+fn most_common_file_keeps_every_other_byte() {
     let text = format!(
         "# managed by hand\nversion = 2\n\n[{CRI}]\n  config_path = \"\"\n\n  [{CRI}.auths]\n\n  [{CRI}.mirrors]\n    # our cache\n    [{CRI}.mirrors.\"docker.io\"]\n      endpoint = [\"http://10.0.0.1:5000\"] # rack 3\n\n[{CRI}.x]\n\ty = 1\n"
     );
     let edited = edited(&text);
-    let wanted = format!(
+    let expected = format!(
         "# managed by hand\nversion = 2\n\n[{CRI}]\n  config_path = \"/etc/containerd/certs.d\"\n\n  [{CRI}.auths]\n\n[{CRI}.x]\n\ty = 1\n"
     );
-    assert_eq!(edited.text, wanted);
+    assert_eq!(edited.text, expected);
     let comments: Vec<_> = edited
         .comments
         .iter()
-        .map(|gone| (gone.line, gone.text.as_str()))
+        .map(|removed| (removed.line, removed.text.as_str()))
         .collect();
     assert_eq!(comments, [(10, "# our cache"), (12, "# rack 3")]);
     assert_eq!(edited.comments[0].table, path(&["mirrors", "docker.io"]));
 }
 
 #[test]
-fn without_a_registry_header_one_is_put_where_the_first_mirror_was() {
+fn missing_registry_header_is_added_in_place_of_the_first_mirror() {
     let text = format!("version = 2\n[a]\nb = 1\n  [{CRI}.mirrors.'x']\r\n    endpoint = [\"http://m\"]");
     assert_eq!(
         edited(&text).text,
@@ -53,15 +55,15 @@ fn without_a_registry_header_one_is_put_where_the_first_mirror_was() {
 }
 
 #[test]
-fn line_ends_and_tabs_stay() {
+fn line_ends_and_tabs_are_kept() {
     let text = format!("version = 2\r\n[{CRI}]\r\n\tx = 1\r\n[{CRI}.mirrors.\"a\"]\r\nendpoint=[]\r\n\r\n[z]\r\n");
-    let wanted =
+    let expected =
         format!("version = 2\r\n[{CRI}]\r\n\tconfig_path = \"/etc/containerd/certs.d\"\r\n\tx = 1\r\n\r\n[z]\r\n");
-    assert_eq!(edited(&text).text, wanted);
+    assert_eq!(edited(&text).text, expected);
 }
 
 #[test]
-fn a_key_that_containerd_never_read_stays_as_a_comment() {
+fn key_that_containerd_never_read_is_kept_as_a_comment() {
     let text = format!("[{CRI}.mirrors.\"k8s.gcr.io\"]\n  endpoint = [\"https://m\"]\nsandbox_image = \"pause:3\"\n");
     let edited = edited(&text);
     assert_eq!(
@@ -74,10 +76,10 @@ fn a_key_that_containerd_never_read_stays_as_a_comment() {
 }
 
 #[test]
-fn dotted_keys_and_inline_tables() {
+fn dotted_keys_and_inline_tables_are_edited() {
     let text = format!("{CRI}.mirrors.\"a\".endpoint = [\"http://m\"]\n{CRI}.headers = {{}}\n");
-    let wanted = format!("{CRI}.config_path = \"/etc/containerd/certs.d\"\n{CRI}.headers = {{}}\n");
-    assert_eq!(edited(&text).text, wanted);
+    let expected = format!("{CRI}.config_path = \"/etc/containerd/certs.d\"\n{CRI}.headers = {{}}\n");
+    assert_eq!(edited(&text).text, expected);
     let text = "[plugins.\"io.containerd.grpc.v1.cri\"]\nregistry = { mirrors = { a = { endpoint = [] } }, headers = {} } # x\n";
     let after = edited(text).text;
     assert!(
@@ -88,14 +90,14 @@ fn dotted_keys_and_inline_tables() {
 }
 
 #[test]
-fn a_comment_above_the_next_table_stays_with_it() {
+fn comment_above_the_next_table_is_kept() {
     let text = format!("[{CRI}]\n[{CRI}.mirrors.\"a\"]\nendpoint = []\n# the GPU\n[gpu]\n");
-    let wanted = format!("[{CRI}]\n  config_path = \"/etc/containerd/certs.d\"\n# the GPU\n[gpu]\n");
-    assert_eq!(edited(&text).text, wanted);
+    let expected = format!("[{CRI}]\n  config_path = \"/etc/containerd/certs.d\"\n# the GPU\n[gpu]\n");
+    assert_eq!(edited(&text).text, expected);
 }
 
 #[test]
-fn a_file_without_anything_gets_the_table_at_its_end() {
+fn file_without_settings_gets_the_table_at_its_end() {
     assert_eq!(
         edited("version = 2").text,
         format!("version = 2\n\n[{CRI}]\n  config_path = \"/etc/containerd/certs.d\"\n")

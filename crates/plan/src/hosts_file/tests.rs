@@ -12,7 +12,7 @@ fn version(text: &str) -> Version {
     text.parse().unwrap()
 }
 
-fn ask(url: &str) -> RegistryHost {
+fn registry_host(url: &str) -> RegistryHost {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     RegistryHost {
@@ -33,19 +33,20 @@ fn ask(url: &str) -> RegistryHost {
     }
 }
 
-/// The same asks as images of `registry` would carry them.
-fn seen_by(registry: &str, asks: Vec<RegistryHost>) -> Vec<RegistryHost> {
+/// Returns the hosts with the namespace that requests for images of `registry` have.
+fn seen_by(registry: &str, hosts: Vec<RegistryHost>) -> Vec<RegistryHost> {
     let own = |host: &str| host == registry || registry == "docker.io" && host == "registry-1.docker.io";
-    let namespace = |ask: &RegistryHost| (!own(&ask.host)).then(|| registry.to_owned());
-    asks.into_iter()
-        .map(|ask| RegistryHost {
-            namespace: namespace(&ask),
-            ..ask
+    let namespace = |host: &RegistryHost| (!own(&host.host)).then(|| registry.to_owned());
+    hosts
+        .into_iter()
+        .map(|host| RegistryHost {
+            namespace: namespace(&host),
+            ..host
         })
         .collect()
 }
 
-/// What containerd asks with the file in place.
+/// Returns the route with the file in place.
 fn route(release: &str, folder: &str, registry: &str, text: &str) -> Route {
     let mut tree = Tree::new();
     let path = format!("/certs/{folder}");
@@ -55,8 +56,8 @@ fn route(release: &str, folder: &str, registry: &str, text: &str) -> Route {
     hosts_route(&version(release), &tree, "/certs", registry)
 }
 
-fn written(registry: &str, release: &str, asks: Vec<RegistryHost>) -> Result<String, Inexpressible> {
-    write(Folder::Of(registry), &seen_by(registry, asks), &version(release), &[])
+fn written(registry: &str, release: &str, hosts: Vec<RegistryHost>) -> Result<String, Inexpressible> {
+    write(Folder::Of(registry), &seen_by(registry, hosts), &version(release), &[])
 }
 
 fn body(text: &str) -> &str {
@@ -64,22 +65,27 @@ fn body(text: &str) -> &str {
 }
 
 #[test]
-fn the_usual_files() {
-    let mirror = || ask("http://10.0.20.10:5010/v2");
+fn usual_files_are_written_without_redundant_settings() {
+    let mirror = || registry_host("http://10.0.20.10:5010/v2");
     let plain = "\n[host.\"http://10.0.20.10:5010\"]\n  capabilities = [\"pull\", \"resolve\"]\n";
     for (registry, upstream) in [
         ("ghcr.io", "https://ghcr.io/v2"),
         ("docker.io", "https://registry-1.docker.io/v2"),
     ] {
-        let text = written(registry, "2.1.9", vec![mirror(), ask(upstream)]).unwrap();
+        let text = written(registry, "2.1.9", vec![mirror(), registry_host(upstream)]).unwrap();
         assert_eq!(body(&text), plain);
         assert_eq!(
-            body(&written(registry, "1.6.0", vec![ask(upstream)]).unwrap()),
+            body(&written(registry, "1.6.0", vec![registry_host(upstream)]).unwrap()),
             "\n[host]\n"
         );
     }
-    // The registry's own host by HTTP, asked first, and nobody else.
-    let text = written("m:80", "1.7.24", vec![ask("http://x"), ask("http://m:80/v2")]).unwrap();
+    // The registry's own host by HTTP, and a mirror.
+    let text = written(
+        "m:80",
+        "1.7.24",
+        vec![registry_host("http://x"), registry_host("http://m:80/v2")],
+    )
+    .unwrap();
     let own = "\nserver = \"http://m:80\"\ncapabilities = [\"pull\", \"resolve\"]\n\n[host.\"http://x\"]\n  \
                capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n";
     assert_eq!(body(&text), own);
@@ -88,7 +94,7 @@ fn the_usual_files() {
         "1.7.24",
         vec![RegistryHost {
             resolves: false,
-            ..ask("https://m/a b/v2")
+            ..registry_host("https://m/a b/v2")
         }],
     )
     .unwrap();
@@ -99,7 +105,7 @@ fn the_usual_files() {
 }
 
 #[test]
-fn every_setting_reads_back() {
+fn every_setting_is_read_back() {
     let names = [("X-Plain", "a"), ("x.y~z", "\"\\\n\r\t\u{1}\u{7f} é ]#'")];
     let headers: BTreeMap<_, _> = names
         .iter()
@@ -117,11 +123,11 @@ fn every_setting_reads_back() {
         tls,
         headers: Headers::new(headers),
         dial_timeout: Some(Duration::from_millis(1500)),
-        ..ask("https://m/x")
+        ..registry_host("https://m/x")
     };
-    for asks in [
-        vec![full.clone(), ask("https://r/v2")],
-        vec![ask("https://n/v2"), full.clone()],
+    for hosts in [
+        vec![full.clone(), registry_host("https://r/v2")],
+        vec![registry_host("https://n/v2"), full.clone()],
         vec![RegistryHost {
             path: "/v2".to_owned(),
             host: "r".to_owned(),
@@ -129,65 +135,71 @@ fn every_setting_reads_back() {
         }],
     ] {
         for release in ["2.0.7", "2.1.9", "2.4.2"] {
-            let text = written("r", release, asks.clone()).unwrap();
+            let text = written("r", release, hosts.clone()).unwrap();
             let reads = hosts_asks(&version(release), "/", text.as_bytes(), "r").unwrap();
-            assert_eq!(reads, seen_by("r", asks.clone()), "{text}");
+            assert_eq!(reads, seen_by("r", hosts.clone()), "{text}");
         }
         assert_eq!(
-            written("r", "1.7.24", asks).unwrap_err(),
+            written("r", "1.7.24", hosts).unwrap_err(),
             Inexpressible::DialTimeout("1.7.24".to_owned())
         );
     }
 }
 
 #[test]
-fn the_default_folder_leaves_each_image_its_own_registry() {
+fn default_directory_leaves_each_image_its_own_registry() {
     let folder = Folder::Default {
         seen_from: "unnamed.test",
     };
-    let asks = seen_by("unnamed.test", vec![ask("http://m/v2"), ask("https://unnamed.test/v2")]);
-    let text = write(folder, &asks, &version("2.1.9"), &[]).unwrap();
+    let hosts = seen_by(
+        "unnamed.test",
+        vec![registry_host("http://m/v2"), registry_host("https://unnamed.test/v2")],
+    );
+    let text = write(folder, &hosts, &version("2.1.9"), &[]).unwrap();
     for registry in ["quay.io", "docker.io"] {
         let own = if registry == "docker.io" {
             "https://registry-1.docker.io/v2"
         } else {
             "https://quay.io/v2"
         };
-        let expected = Route::Hosts(seen_by(registry, vec![ask("http://m/v2"), ask(own)]));
+        let expected = Route::Hosts(seen_by(
+            registry,
+            vec![registry_host("http://m/v2"), registry_host(own)],
+        ));
         assert_eq!(route("2.1.9", "_default", registry, &text), expected);
     }
-    // Settings for each image's own registry stay without a server, a fixed one is named.
+    // Settings for each image's own registry are written without a server. A fixed host is named.
     let own = RegistryHost {
         tls: Tls {
             skip_verify: true,
             ..Tls::default()
         },
-        ..asks[1].clone()
+        ..hosts[1].clone()
     };
     assert_eq!(
         body(&write(folder, &[own], &version("2.1.9"), &[]).unwrap()),
         "\nskip_verify = true\n\n[host]\n"
     );
-    let text = write(folder, &asks[..1], &version("2.1.9"), &[]).unwrap();
+    let text = write(folder, &hosts[..1], &version("2.1.9"), &[]).unwrap();
     assert_eq!(route("2.1.9", "_default", "quay.io", &text).asks().len(), 1);
 }
 
 #[test]
-fn local_registries_are_written_out() {
-    for (registry, asked) in [
-        ("localhost:5000", ask("http://localhost:5000/v2")),
-        ("127.0.0.1", ask("http://127.0.0.1/v2")),
+fn local_registries_are_written_in_full() {
+    for (registry, host) in [
+        ("localhost:5000", registry_host("http://localhost:5000/v2")),
+        ("127.0.0.1", registry_host("http://127.0.0.1/v2")),
     ] {
-        let text = written(registry, "1.6.20", vec![asked.clone()]).unwrap();
+        let text = written(registry, "1.6.20", vec![host.clone()]).unwrap();
         for release in RELEASES {
             assert_eq!(
                 route(release, registry, registry, &text),
-                Route::Hosts(vec![asked.clone()]),
+                Route::Hosts(vec![host.clone()]),
                 "{release}"
             );
         }
     }
-    // The default of later releases, by what reads as the same.
+    // The default route of later releases can be written for them, but not for 1.6.20.
     let default = route("2.1.9", "none", "localhost:5000", "").asks().to_vec();
     let text = written("localhost:5000", "2.1.9", default.clone()).unwrap();
     assert_eq!(
@@ -201,15 +213,18 @@ fn local_registries_are_written_out() {
 }
 
 #[test]
-fn a_host_that_comes_again() {
+fn host_that_occurs_again_is_written_again() {
     for path in ["/v2", "", "/x", "/x/v2"] {
-        let (a, b) = (ask(&format!("https://a{path}")), ask("https://b/v2"));
-        let asks = vec![a.clone(), b.clone(), a.clone(), b.clone(), a.clone(), b.clone()];
+        let (a, b) = (
+            registry_host(&format!("https://a{path}")),
+            registry_host("https://b/v2"),
+        );
+        let hosts = vec![a.clone(), b.clone(), a.clone(), b.clone(), a.clone(), b.clone()];
         for release in RELEASES {
-            let text = written("r", release, asks.clone()).unwrap();
+            let text = written("r", release, hosts.clone()).unwrap();
             assert_eq!(
                 route(release, "r", "r", &text),
-                Route::Hosts(seen_by("r", asks.clone())),
+                Route::Hosts(seen_by("r", hosts.clone())),
                 "{release} {text}"
             );
         }
@@ -219,21 +234,21 @@ fn a_host_that_comes_again() {
 }
 
 #[test]
-fn what_cannot_be_said() {
-    let refused = |release: &str, asks: Vec<RegistryHost>| written("r", release, asks).unwrap_err();
-    let last = || ask("https://r/v2");
-    assert_eq!(refused("2.1.9", vec![]), Inexpressible::Nobody);
+fn inexpressible_hosts_are_refused() {
+    let refused = |release: &str, hosts: Vec<RegistryHost>| written("r", release, hosts).unwrap_err();
+    let last = || registry_host("https://r/v2");
+    assert_eq!(refused("2.1.9", vec![]), Inexpressible::NoHost);
     for host in ["a b", "a\"]\nx", "a/b", "u@a", "é", ""] {
         let odd = RegistryHost {
             host: host.to_owned(),
-            ..ask("http://x/v2")
+            ..registry_host("http://x/v2")
         };
         assert_eq!(
             refused("2.1.9", vec![odd, last()]),
             Inexpressible::Host(host.to_owned())
         );
     }
-    let six = ask("http://[::1]:5000/v2");
+    let six = registry_host("http://[::1]:5000/v2");
     assert!(matches!(
         refused("1.7.24", vec![six.clone(), last()]),
         Inexpressible::Ipv6 { .. }
@@ -242,7 +257,7 @@ fn what_cannot_be_said() {
     let headers = BTreeMap::from([("a b".to_owned(), vec!["x".to_owned()])]);
     let odd = RegistryHost {
         headers: Headers::new(headers),
-        ..ask("http://x/v2")
+        ..registry_host("http://x/v2")
     };
     assert_eq!(
         refused("2.1.9", vec![odd, last()]),
@@ -250,7 +265,7 @@ fn what_cannot_be_said() {
     );
     let odd = RegistryHost {
         path: "/../x".to_owned(),
-        ..ask("http://x")
+        ..registry_host("http://x")
     };
     assert!(matches!(
         refused("2.1.9", vec![odd, last()]),
@@ -258,7 +273,7 @@ fn what_cannot_be_said() {
     ));
     let odd = RegistryHost {
         pulls: false,
-        ..ask("http://x/v2")
+        ..registry_host("http://x/v2")
     };
     assert!(matches!(
         refused("2.1.9", vec![odd, last()]),
@@ -266,25 +281,25 @@ fn what_cannot_be_said() {
     ));
     let timed = RegistryHost {
         dial_timeout: Some(Duration::from_secs(1)),
-        ..ask("http://x:1/v2")
+        ..registry_host("http://x:1/v2")
     };
     assert!(written("r", "2.1.9", vec![timed.clone()]).is_ok());
     let error = refused("2.0.7", vec![timed]);
     assert_eq!(
         error.to_string(),
-        "containerd 2.0.7 would ask `http://x:1/v2` by HTTPS first where `http://x:1/v2` is wanted"
+        "containerd 2.0.7 would try `http://x:1/v2` (HTTPS first) instead of `http://x:1/v2`"
     );
 }
 
 #[test]
-fn comments_stay_comments() {
+fn comment_cannot_break_out_of_its_lines() {
     let comments = [
         "from /etc/x\n[host.\"http://evil\"]\r\u{1b}[0m".to_owned(),
         String::new(),
     ];
     let text = write(
         Folder::Of("r"),
-        &seen_by("r", vec![ask("https://r/v2")]),
+        &seen_by("r", vec![registry_host("https://r/v2")]),
         &version("2.1.9"),
         &comments,
     )
@@ -296,7 +311,7 @@ fn comments_stay_comments() {
     );
 }
 
-fn any_ask() -> impl Strategy<Value = RegistryHost> {
+fn any_host() -> impl Strategy<Value = RegistryHost> {
     let scheme = prop_oneof![Just(Scheme::Http), Just(Scheme::Https), Just(Scheme::HttpsThenHttp)];
     let host = prop::sample::select(vec![
         "a",
@@ -343,11 +358,11 @@ fn any_ask() -> impl Strategy<Value = RegistryHost> {
             path,
             pulls: may > 0,
             resolves: may > 1,
-            // As routes have it: settings of plain HTTP are seen by nobody.
+            // Routes contain no TLS settings of plain HTTP hosts, because they have no effect.
             tls: if scheme == Scheme::Http { Tls::default() } else { tls },
             headers: Headers::new(headers),
             dial_timeout,
-            ..ask("http://x")
+            ..registry_host("http://x")
         },
     )
 }
@@ -356,56 +371,56 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_is_read_back(
-        mut asks in prop::collection::vec(any_ask(), 1..5),
+    fn written_file_is_read_back(
+        mut hosts in prop::collection::vec(any_host(), 1..5),
         registry in prop::sample::select(vec!["r", "docker.io", "localhost:5000", "b.test:5000"]),
     ) {
-        asks.dedup();
-        let asks = seen_by(registry, asks);
+        hosts.dedup();
+        let hosts = seen_by(registry, hosts);
         for release in RELEASES {
-            match write(Folder::Of(registry), &asks, &version(release), &[]) {
+            match write(Folder::Of(registry), &hosts, &version(release), &[]) {
                 Ok(text) => {
                     let reads = hosts_asks(&version(release), "/", text.as_bytes(), registry).unwrap();
-                    prop_assert_eq!(&reads, &asks, "{}\n{}", release, text);
+                    prop_assert_eq!(&reads, &hosts, "{}\n{}", release, text);
                 }
-                Err(reason) => prop_assert!(may_refuse(release, &asks), "{}: {}", release, reason),
+                Err(reason) => prop_assert!(may_refuse(release, &hosts), "{}: {}", release, reason),
             }
         }
     }
 
-    /// Hosts without anything special are expressible everywhere, and an upgrade does not change the file's meaning.
+    /// Hosts without special settings can be expressed in every release, and an upgrade does not change the file's meaning.
     #[test]
     fn plain_hosts_mean_the_same_in_every_release(
-        mut asks in prop::collection::vec(any_ask(), 1..5),
+        mut hosts in prop::collection::vec(any_host(), 1..5),
         release in prop::sample::select(RELEASES.to_vec()),
         registry in prop::sample::select(vec!["r", "docker.io", "localhost:5000"]),
     ) {
-        for ask in &mut asks {
-            ask.scheme = if ask.scheme == Scheme::Https { Scheme::Https } else { Scheme::Http };
-            if ask.scheme == Scheme::Http {
-                ask.tls = Tls::default();
+        for host in &mut hosts {
+            host.scheme = if host.scheme == Scheme::Https { Scheme::Https } else { Scheme::Http };
+            if host.scheme == Scheme::Http {
+                host.tls = Tls::default();
             }
-            ask.dial_timeout = None;
-            ask.host = ask.host.replace("[::1]", "c");
+            host.dial_timeout = None;
+            host.host = host.host.replace("[::1]", "c");
         }
-        asks.dedup();
-        let asks = seen_by(registry, asks);
-        let text = write(Folder::Of(registry), &asks, &version(release), &[]);
+        hosts.dedup();
+        let hosts = seen_by(registry, hosts);
+        let text = write(Folder::Of(registry), &hosts, &version(release), &[]);
         let text = text.map_err(|reason| TestCaseError::fail(reason.to_string()))?;
         for release in RELEASES {
-            prop_assert_eq!(&hosts_asks(&version(release), "/", text.as_bytes(), registry).unwrap(), &asks, "{}", text);
+            prop_assert_eq!(&hosts_asks(&version(release), "/", text.as_bytes(), registry).unwrap(), &hosts, "{}", text);
         }
     }
 }
 
-/// Whether something in `asks` is beyond a release.
-fn may_refuse(release: &str, asks: &[RegistryHost]) -> bool {
+/// Returns true when a release cannot express something in `hosts`.
+fn may_refuse(release: &str, hosts: &[RegistryHost]) -> bool {
     let old = release.starts_with("1.");
-    let hosts = &asks[..asks.len() - 1];
-    let last = asks.last().unwrap();
-    asks.iter().any(|ask| ask.dial_timeout.is_some()) && (old || release.starts_with("2.0"))
-        || asks.iter().any(|ask| ask.scheme == Scheme::HttpsThenHttp)
-            && (old || asks.iter().any(|ask| ask.host.ends_with(":80")))
-        || hosts.iter().any(|ask| ask.host.contains(']')) && old
+    let but_last = &hosts[..hosts.len() - 1];
+    let last = hosts.last().unwrap();
+    hosts.iter().any(|host| host.dial_timeout.is_some()) && (old || release.starts_with("2.0"))
+        || hosts.iter().any(|host| host.scheme == Scheme::HttpsThenHttp)
+            && (old || hosts.iter().any(|host| host.host.ends_with(":80")))
+        || but_last.iter().any(|host| host.host.contains(']')) && old
         || last.host.is_empty()
 }

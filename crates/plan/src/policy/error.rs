@@ -1,34 +1,34 @@
-//! What is wrong with a policy or a flag: where, what and what to do, without ever repeating a secret.
+//! The errors of a policy or a flag: location, message and hint, without any secret.
 
 /// A policy file that is refused.
 ///
-/// Display is `file:line:column: message`; the line itself, the caret and the hint are for whoever prints reports.
+/// Display is `file:line:column: message`. The caller prints the line, the caret and the hint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", prefix(.file, .place.as_deref()))]
 pub struct PolicyError {
     /// The name that the caller gave the text, usually the path of the file.
     pub file: String,
-    /// Where in the text, or `None` when it is about the file as a whole.
+    /// The location in the text, or `None` when the error concerns the whole file.
     pub place: Option<Box<Place>>,
-    /// What is wrong, in half a sentence.
+    /// The message, as a fragment.
     pub message: String,
-    /// What to write instead.
+    /// The text to write instead.
     pub hint: Option<String>,
 }
 
-/// A place in a policy, with its line ready to be shown above a caret.
+/// A location in a policy, with its line as it may be printed above a caret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// The line as it may be shown: user-info, queries and what stands behind an unknown key or one that names a
-    /// secret are masked, control characters replaced, long lines cut round the caret.
+    /// The line as it may be printed. User-info, queries, and the values of unknown keys and of keys that name a secret are
+    /// masked. Control characters are replaced, and long lines are cut around the caret.
     pub excerpt: String,
-    /// Characters of `excerpt` before the caret.
+    /// The number of characters of `excerpt` before the caret.
     pub caret: usize,
-    /// Characters of `excerpt` to underline, at least 1.
+    /// The number of characters of `excerpt` to underline, at least 1.
     pub len: usize,
 }
 
@@ -39,7 +39,7 @@ fn prefix(file: &str, place: Option<&Place>) -> String {
     )
 }
 
-/// A host, URL or flag that is refused, before anybody knows in which file or argument it stood.
+/// A host, URL or flag that is refused, without the file or argument that it is in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ValueError {
@@ -62,7 +62,7 @@ impl ValueError {
         }
     }
 
-    /// What to write instead, when that is known.
+    /// Returns the text to write instead, when that is known.
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }

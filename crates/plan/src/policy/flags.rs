@@ -1,4 +1,4 @@
-//! The command line's `--mirror` and `--wildcard`, which mean what the policy's keys mean.
+//! The flags `--mirror` and `--wildcard`, which mean the same as the policy's keys.
 
 use crate::policy::error::ValueError;
 use crate::policy::host::RegistryName;
@@ -7,7 +7,7 @@ use crate::policy::{Fallback, Policy, Registry, Tags, Wildcard, redact};
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
-/// The value of one `--mirror HOST=URL`. Several for one host are its mirrors in their order.
+/// The value of one `--mirror HOST=URL`. Several flags for one host are its mirrors in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorFlag {
     /// The registry whose images the mirror serves.
@@ -20,7 +20,7 @@ impl MirrorFlag {
     /// Reads `HOST=URL`, such as `ghcr.io=http://10.0.20.10:5010`.
     ///
     /// # Errors
-    /// No `=`, or what [`RegistryHost::parse`] and [`MirrorUrl::parse`] refuse.
+    /// Refuses a text without `=`, and all that [`RegistryName::parse`] and [`MirrorUrl::parse`] refuse.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         let Some((host, url)) = text.split_once('=') else {
             let message = format!("`{}` has no `=`", redact::value(text));
@@ -41,14 +41,14 @@ impl FromStr for MirrorFlag {
     }
 }
 
-/// The value of `--wildcard`, which is that of the key `wildcard`.
+/// The value of `--wildcard`, which is the same as that of the key `wildcard`.
 pub type WildcardFlag = Wildcard;
 
 impl Wildcard {
     /// Reads `keep`, `drop` or hosts with commas between them.
     ///
     /// # Errors
-    /// An empty list, a host twice, or what [`RegistryHost::parse`] refuses.
+    /// Refuses an empty list, a host that occurs twice, and all that [`RegistryName::parse`] refuses.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         match text.trim() {
             "keep" => return Ok(Self::Keep),
@@ -62,7 +62,7 @@ impl Wildcard {
                     || "write `keep`, `drop` or hosts such as `docker.io,quay.io`".to_owned(),
                     |near| format!("did you mean `{near}`?"),
                 );
-                let message = format!("`{}` is neither `keep` nor `drop` nor a host", redact::value(word));
+                let message = format!("`{}` is not `keep`, `drop` or a host", redact::value(word));
                 return Err(ValueError::new(message).hint(hint));
             }
             _ => {}
@@ -70,7 +70,7 @@ impl Wildcard {
         Self::for_hosts(text.split(',').map(|host| RegistryName::parse(host.trim())))
     }
 
-    /// The wildcard for some hosts alone.
+    /// Returns the wildcard for only these hosts.
     pub(super) fn for_hosts(hosts: impl Iterator<Item = Result<RegistryName, ValueError>>) -> Result<Self, ValueError> {
         let mut only = Vec::new();
         let mut seen = HashSet::new();
@@ -90,7 +90,8 @@ impl Wildcard {
 }
 
 fn no_host() -> ValueError {
-    ValueError::new("the wildcard is left to no host").hint("write `drop` to end it, `keep` to leave it")
+    ValueError::new("the list of hosts for the wildcard is empty")
+        .hint("write `drop` to drop the wildcard, or `keep` to keep it")
 }
 
 impl FromStr for Wildcard {
@@ -102,13 +103,13 @@ impl FromStr for Wildcard {
 }
 
 impl Policy {
-    /// The policy of a command line: the file's, or none, with the flags on top.
+    /// Returns the policy of a command line: the policy of the file, if there is one, with the flags applied.
     ///
-    /// A flag stands instead of the key that it means. So `--mirror` replaces `mirrors` of its host and leaves that
-    /// host's `tags` and `fallback` as the file has them; hosts that the file does not name are added behind.
+    /// A flag replaces the key that it means. So `--mirror` replaces `mirrors` of its host and keeps that host's `tags` and
+    /// `fallback`. Hosts that the file does not name are added at the end.
     ///
     /// # Errors
-    /// One URL twice for one host: containerd would throw the whole hosts.toml away.
+    /// Refuses a URL that occurs twice for one host, because containerd would ignore the whole `hosts.toml`.
     pub fn with_flags(
         policy: Option<Self>,
         mirrors: &[MirrorFlag],
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_mean_what_the_keys_mean() {
+    fn flags_mean_the_same_as_the_keys() {
         let by_flags = Policy::with_flags(
             None,
             &flags(&[
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_replaces_its_key_alone() {
+    fn flag_replaces_only_its_own_key() {
         let file = policy(
             "mode: migrate\nwildcard: drop\nregistries:\n- host: ghcr.io\n  fallback: none\n  mirrors:\n  \
              - url: http://old\n- host: quay.io\n  tags: upstream\n",
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_flags_say_what_to_write() {
+    fn bad_flag_is_refused_with_the_text_to_write() {
         for (text, message, hint) in [
             (
                 "ghcr.io",
@@ -219,38 +220,34 @@ mod tests {
             ),
             (
                 "ghcr.io=",
-                "`` is no mirror URL: the scheme is missing",
+                "`` is not a mirror URL: the scheme is missing",
                 "write `https://host[:port][/path]`, or `http://…` for a mirror without TLS",
             ),
             (
                 "ghcr.io=10.0.0.1:5010",
-                "`10.0.0.1:5010` is no mirror URL: the scheme is missing",
+                "`10.0.0.1:5010` is not a mirror URL: the scheme is missing",
                 "write `https://10.0.0.1:5010`, or `http://10.0.0.1:5010` if it has no TLS",
             ),
             (
                 "*=http://h",
-                "`*` is no registry host: it is the wildcard",
-                "what happens to registries that nobody names is said by `wildcard: keep | drop | HOSTS`",
+                "`*` is not a registry host: it is the wildcard",
+                "for registries without their own settings write `wildcard: keep | drop | HOSTS`",
             ),
         ] {
             let error = MirrorFlag::parse(text).unwrap_err();
             assert_eq!((error.to_string().as_str(), error.advice()), (message, Some(hint)));
         }
         for (text, message, hint) in [
-            (
-                "kepe",
-                "`kepe` is neither `keep` nor `drop` nor a host",
-                "did you mean `keep`?",
-            ),
+            ("kepe", "`kepe` is not `keep`, `drop` or a host", "did you mean `keep`?"),
             (
                 "all",
-                "`all` is neither `keep` nor `drop` nor a host",
+                "`all` is not `keep`, `drop` or a host",
                 "write `keep`, `drop` or hosts such as `docker.io,quay.io`",
             ),
             (
                 "",
-                "the wildcard is left to no host",
-                "write `drop` to end it, `keep` to leave it",
+                "the list of hosts for the wildcard is empty",
+                "write `drop` to drop the wildcard, or `keep` to keep it",
             ),
             ("quay.io,quay.io", "`quay.io` is named twice", "name each host once"),
         ] {

@@ -1,4 +1,4 @@
-//! The URL of a mirror: what containerd 1.6 to 2.4 all read alike, and nothing else.
+//! The URL of a mirror, limited to URLs that containerd 1.6 to 2.4 read in the same way.
 
 use crate::policy::error::ValueError;
 use crate::policy::host::{check_name, parse_port};
@@ -6,12 +6,12 @@ use crate::policy::redact;
 use std::fmt;
 use std::str::FromStr;
 
-/// What a refusal says is allowed.
+/// The hint of a refusal.
 const ALLOWED: &str = "write `https://host[:port][/path]`, or `http://…` for a mirror without TLS";
-/// No mirror needs more, and hosts.toml has to stay readable.
+/// The longest URL. No mirror needs a longer one, and a `hosts.toml` should be readable.
 const LONGEST: usize = 2048;
 
-/// How a mirror is spoken to.
+/// The scheme of a mirror's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// Plain HTTP.
@@ -21,7 +21,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in a URL.
+    /// Returns the scheme as it is written in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -30,15 +30,14 @@ impl Scheme {
     }
 }
 
-/// A mirror, `http://host[:port][/path]` or `https://…`. It never holds user-info, a query or a fragment.
+/// A mirror, `http://host[:port][/path]` or `https://…`. It never has user-info, a query or a fragment.
 ///
-/// A path is the root of the registry's API, used verbatim, as containerd used the endpoints of `mirrors`
-/// (`registryHosts` of its CRI plugin): `https://harbor.example/v2/proxy` is asked for
-/// `/v2/proxy/<repository>/manifests/…`. Without a path the root is `/v2`.
+/// A path is the root of the registry's API, used unchanged, as containerd used the endpoints of `mirrors` (`registryHosts`
+/// of its CRI plugin): for `https://harbor.example/v2/proxy` containerd requests `/v2/proxy/<repository>/manifests/…`.
+/// Without a path the root is `/v2`.
 ///
-/// One place has one spelling: scheme and host are printed in lower case, slashes at the end are dropped, and so is
-/// the path `/v2`, which is what no path means. A port is kept as written, even the scheme's own, as containerd keys
-/// credentials by it.
+/// Equal mirrors have one spelling: scheme and host are printed in lower case, and slashes at the end and the path `/v2` are
+/// removed. A port is kept, even the scheme's default, because containerd finds credentials by it.
 ///
 /// ```
 /// use mirrorshift_plan::policy::MirrorUrl;
@@ -58,9 +57,9 @@ impl MirrorUrl {
     /// Reads a mirror's URL.
     ///
     /// # Errors
-    /// Anything that one of the versions cannot express or that says something containerd ignores, with the reason.
+    /// Refuses a URL that one of the releases cannot express, or with a part that containerd ignores.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
-        let refuse = |why: &str| ValueError::new(format!("`{}` is no mirror URL: {why}", redact::value(text)));
+        let refuse = |why: &str| ValueError::new(format!("`{}` is not a mirror URL: {why}", redact::value(text)));
         if text.len() > LONGEST {
             return Err(refuse("it is longer than 2048 characters").hint(ALLOWED));
         }
@@ -74,25 +73,25 @@ impl MirrorUrl {
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            _ => return Err(refuse("containerd speaks `http` and `https` alone").hint(ALLOWED)),
+            _ => return Err(refuse("containerd supports only `http` and `https`").hint(ALLOWED)),
         };
         let (authority, path) = rest
             .find(['/', '?', '#', '\\'])
             .map_or((rest, ""), |at| rest.split_at(at));
         if rest.contains('@') {
-            let hint = "credentials belong into the node's `configs.\"HOST\".auth` or an image pull secret";
+            let hint = "write credentials into the node's `configs.\"HOST\".auth` or an image pull secret";
             return Err(refuse("it has user-info, which containerd ignores").hint(hint));
         }
         if rest.contains('?') {
-            return Err(refuse("it has a query, which containerd ignores").hint("leave it out"));
+            return Err(refuse("it has a query, which containerd ignores").hint("remove it"));
         }
         if rest.contains('#') {
-            return Err(refuse("it has a fragment, which containerd ignores").hint("leave it out"));
+            return Err(refuse("it has a fragment, which containerd ignores").hint("remove it"));
         }
         let authority = authority.to_ascii_lowercase();
         check_authority(&authority).map_err(|why| refuse(why).hint(ALLOWED))?;
         if authority == "docker.io" {
-            let hint = "write `https://registry-1.docker.io`: containerd translates the name in images alone";
+            let hint = "write `https://registry-1.docker.io`: containerd translates the name only in image names";
             return Err(refuse("no registry answers at `docker.io`").hint(hint));
         }
         let path = path.trim_end_matches('/');
@@ -105,24 +104,24 @@ impl MirrorUrl {
         })
     }
 
-    /// The scheme.
+    /// Returns the scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// `host` or `host:port`, the key by which containerd finds credentials.
+    /// Returns `host` or `host:port`, the key by which containerd finds credentials.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The host without the port.
+    /// Returns the host without the port.
     pub fn host(&self) -> &str {
         self.authority
             .split_once(':')
             .map_or(&*self.authority, |(host, _)| host)
     }
 
-    /// The port, when one was written.
+    /// Returns the port, when the URL has one.
     pub fn port(&self) -> Option<u16> {
         self.authority.split_once(':').and_then(|(_, port)| port.parse().ok())
     }
@@ -137,7 +136,7 @@ impl MirrorUrl {
         if self.path.is_empty() { "/v2" } else { &self.path }
     }
 
-    /// Whether hosts.toml needs `override_path = true`, because containerd would add `/v2` to the path.
+    /// Returns true when a `hosts.toml` needs `override_path = true`, because containerd would add `/v2` to the path.
     pub fn overrides_path(&self) -> bool {
         !self.api_root().ends_with("/v2")
     }
@@ -177,13 +176,14 @@ fn check_authority(authority: &str) -> Result<(), &'static str> {
     port.map_or(Ok(()), |port| parse_port(port).map(drop))
 }
 
-/// Percent escapes are left out: 1.x and 2.x decode them at different places, and no registry has such a path.
+/// Checks a path. Percent escapes are not allowed, because 1.x and 2.x decode them differently, and no registry has such a
+/// path.
 fn check_path(path: &str) -> Result<(), &'static str> {
     if path.contains('\\') {
         return Err("it has a backslash");
     }
     if path.contains('%') {
-        return Err("percent escapes are not taken");
+        return Err("percent escapes are not allowed");
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:".contains(c);
     if !path.chars().all(plain) {
@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
     #[test]
-    fn one_place_has_one_spelling() {
+    fn equal_mirrors_have_one_spelling() {
         for (text, canonical, root, overrides) in [
             ("http://10.0.20.10:5010", "http://10.0.20.10:5010", "/v2", false),
             ("https://mirror", "https://mirror", "/v2", false),
@@ -241,21 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn what_some_version_reads_otherwise_is_refused_with_the_reason() {
+    fn url_that_releases_read_differently_is_refused_with_the_reason() {
         for (text, why) in [
             ("https://", "the host is missing"),
             ("https:///v2", "the host is missing"),
             ("https://:5000", "the name is empty"),
-            ("ftp://h", "containerd speaks `http` and `https` alone"),
-            ("oci://h/p", "containerd speaks `http` and `https` alone"),
+            ("ftp://h", "containerd supports only `http` and `https`"),
+            ("oci://h/p", "containerd supports only `http` and `https`"),
             (
                 "http://[::1]:5000",
                 "containerd 1.x cannot express an IPv6 address here",
             ),
             ("http://fd00::1", "containerd 1.x cannot express an IPv6 address here"),
-            ("http://h:0", "the port is no number from 1 to 65535"),
-            ("http://h:70000", "the port is no number from 1 to 65535"),
-            ("http://h:", "the port is no number from 1 to 65535"),
+            ("http://h:0", "the port is not a number from 1 to 65535"),
+            ("http://h:70000", "the port is not a number from 1 to 65535"),
+            ("http://h:", "the port is not a number from 1 to 65535"),
             ("http://a b", "it has a space"),
             ("http://h\\p", "it has a backslash"),
             (
@@ -270,16 +270,16 @@ mod tests {
                 "http://h/a\"]",
                 "its path has a space, a control character or one outside ASCII",
             ),
-            ("http://h/a%2fb", "percent escapes are not taken"),
+            ("http://h/a%2fb", "percent escapes are not allowed"),
             ("http://h/../etc", "its path has a `.` or `..`"),
             ("http://h//a", "its path has two slashes in a row"),
-            ("http://127.1", "it ends in a number and is no IPv4 address"),
+            ("http://127.1", "it ends in a number and is not an IPv4 address"),
             ("http:/h", "the scheme is missing"),
             ("", "the scheme is missing"),
         ] {
             let error = MirrorUrl::parse(text).unwrap_err();
             assert!(
-                error.to_string().ends_with(&format!("is no mirror URL: {why}")),
+                error.to_string().ends_with(&format!("is not a mirror URL: {why}")),
                 "{text:?}: {error}"
             );
             assert_eq!(error.advice(), Some(ALLOWED), "{text:?}");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_mean_is_hinted_at() {
+    fn common_mistake_is_refused_with_the_text_to_write() {
         for (text, hint) in [
             (
                 "10.0.20.10:5010",
@@ -303,11 +303,11 @@ mod tests {
                 "harbor.example/v2/p",
                 "write `https://harbor.example/v2/p`, or `http://harbor.example/v2/p` if it has no TLS",
             ),
-            ("https://h?ns=docker.io", "leave it out"),
-            ("https://h/p#x", "leave it out"),
+            ("https://h?ns=docker.io", "remove it"),
+            ("https://h/p#x", "remove it"),
             (
                 "https://docker.io",
-                "write `https://registry-1.docker.io`: containerd translates the name in images alone",
+                "write `https://registry-1.docker.io`: containerd translates the name only in image names",
             ),
         ] {
             assert_eq!(MirrorUrl::parse(text).unwrap_err().advice(), Some(hint));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_never_repeated() {
+    fn secret_is_never_repeated() {
         for text in [
             "https://user:hunter2@h",
             "https://user:hun/ter2@h",
@@ -333,7 +333,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
-        /// A parser that follows the standard sees the same host, port and path in everything that is taken.
+        /// A parser that follows the standard reads the same host, port and path from every URL that is accepted.
         #[test]
         fn agrees_with_the_standard(text in "[hH]ttps?://[a-z0-9.-]{1,12}(:[0-9]{1,5})?(/[a-zA-Z0-9._~@%?#!:\\\\-]{0,6}){0,3}") {
             if let Ok(ours) = MirrorUrl::parse(&text) {

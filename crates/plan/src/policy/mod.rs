@@ -1,8 +1,9 @@
-//! What the operator asks for beyond unchanged behaviour: the `MirrorPolicy` file and the flags that mean the same.
+//! The policy of the operator: the `MirrorPolicy` file, and the flags of the command line that mean the same.
 //!
-//! A policy says what must differ after a change. Without one, and with [`Policy::default`], nothing may: every
-//! registry is asked at the same hosts in the same order. The whole schema is read and checked here, whichever part
-//! acts on a key, so a file that is taken by the command line is taken by the agent.
+//! A policy requires the differences that a change makes. Without a policy, and with [`Policy::default`], there is none:
+//! containerd tries the same hosts in the same order for every registry. The whole schema is read and checked here,
+//! whichever part acts on a key, so that the agent accepts every file that the command line accepts. Acting on a key does
+//! not belong here. `docs/policy.md` documents every key, and a test keeps it equal to this code.
 //!
 //! ```
 //! use mirrorshift_plan::policy::{Policy, Wildcard};
@@ -11,16 +12,24 @@
 //! # Ok::<(), mirrorshift_plan::policy::PolicyError>(())
 //! ```
 
-pub(crate) mod error;
+/// Errors, with their location.
+mod error;
+/// The flags of the command line.
 pub(crate) mod flags;
+/// The name of a registry.
 pub(crate) mod host;
-pub(crate) mod mirror_url;
-pub(crate) mod read;
-pub(crate) mod redact;
-pub(crate) mod schema;
-
-pub(crate) mod source;
-pub(crate) mod yaml;
+/// The URL of a mirror.
+mod mirror_url;
+/// The reader: from the YAML tree to a policy.
+mod read;
+/// The parts of an operator's text that an error may repeat.
+mod redact;
+/// The keys of the schema.
+mod schema;
+/// The text of a policy, from which errors take their lines.
+mod source;
+/// YAML as a small tree with locations.
+mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -34,92 +43,92 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// What the operator asks for. The default asks for nothing: behaviour is kept.
+/// The differences that the operator requires. The default requires none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// What the agent does by itself, or `None` when the file does not say: the agent then observes, and the command
-    /// line does what its command says either way.
+    /// The work of the agent, or `None` when the file does not set it. The agent then observes. The command line does what
+    /// its command says in any case.
     pub mode: Option<Mode>,
-    /// What becomes of the mirrors of `"*"`.
+    /// The treatment of the mirrors of `"*"`.
     pub wildcard: Wildcard,
-    /// Registries with a wish of their own, each host once, in the order of the file, then of the flags.
+    /// Registries with their own settings, each host once, in the order of the file, then of the flags.
     pub registries: Vec<Registry>,
-    /// Folders in `config_path` that somebody else made and that may be taken over.
+    /// Hosts directories of other tools that may be taken over.
     pub adopt: Vec<HostsDir>,
-    /// When and how containerd may be restarted.
+    /// The conditions for a restart of containerd.
     pub restart: Restart,
 }
 
 impl Policy {
-    /// The wish for one registry.
+    /// Returns the settings for one registry.
     pub fn registry(&self, host: &RegistryName) -> Option<&Registry> {
         self.registries.iter().find(|registry| registry.host == *host)
     }
 }
 
-/// What the agent does by itself.
+/// The work of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Plans and reports, changes nothing.
+    /// The agent plans and reports, and changes nothing.
     Observe,
-    /// Brings the node to the plan.
+    /// The agent carries out the plan.
     Migrate,
-    /// Brings the node back to the bytes before the last change.
+    /// The agent restores the files as they were before the last change.
     Rollback,
 }
 
-/// What becomes of the mirrors of `"*"`, which `_default` would carry on.
+/// The treatment of the mirrors of `"*"`, which become `_default`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Wildcard {
-    /// They go on serving every registry without mirrors of its own.
+    /// They continue to serve every registry without its own mirrors.
     #[default]
     Keep,
-    /// They serve nobody any more.
+    /// They are dropped.
     Drop,
-    /// They serve these registries alone; at least one, none twice.
+    /// They serve only these registries: at least one, none twice.
     Only(Vec<RegistryName>),
 }
 
-/// The wish for one registry.
+/// The settings for one registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     /// The registry, as image names spell it.
     pub host: RegistryName,
-    /// `None` leaves the mirrors that the node has; a list stands instead of them, none twice, and an empty one sends
-    /// the registry's images upstream, wildcard or not.
+    /// The mirrors, none twice. `None` keeps the node's mirrors, a list replaces them. With an empty list images are pulled
+    /// from upstream, also when there is a wildcard.
     pub mirrors: Option<Vec<MirrorUrl>>,
-    /// Who says what a tag means.
+    /// The host that resolves tags.
     pub tags: Tags,
-    /// Who is asked after the mirrors.
+    /// The host that containerd tries after the mirrors.
     pub fallback: Fallback,
 }
 
-/// Who says what a tag means.
+/// The host that resolves tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tags {
-    /// The first mirror that answers.
+    /// The first mirror that answers resolves tags.
     #[default]
     Mirror,
-    /// The registry itself; mirrors serve what has a digest, so a cache cannot serve a stale tag.
+    /// The registry itself resolves tags. Mirrors serve only contents by digest, so a cache cannot serve a stale tag.
     Upstream,
 }
 
-/// Who is asked after the mirrors.
+/// The host that containerd tries after the mirrors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fallback {
-    /// The registry itself.
+    /// containerd tries the registry itself.
     #[default]
     Upstream,
-    /// Nobody: the registry itself is never asked.
+    /// containerd never tries the registry itself.
     None,
 }
 
-/// A folder in `config_path` as image names lead to it.
+/// A hosts directory in `config_path`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostsDir {
-    /// `_default`, for registries without a folder.
+    /// `_default`, for registries without their own directory.
     Default,
-    /// A registry's own.
+    /// The directory of a registry.
     Host(RegistryName),
 }
 
@@ -132,23 +141,34 @@ impl fmt::Display for HostsDir {
     }
 }
 
-/// When and how containerd may be restarted.
+/// The conditions for a restart of containerd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
-    /// What it waits for.
+    /// The condition that a restart waits for.
     pub when: When,
-    /// Nodes of a cluster that may be between restart and verified at one time.
+    /// The number of nodes of the cluster that may be between restart and verified at one time.
     pub max_concurrent: NonZeroU32,
-    /// CRI is back by then or the change is undone; 20 seconds to 1 hour. Whoever restarts takes at least 3 times what
-    /// the unit's last start took.
+    /// The time in which CRI must serve again, otherwise the change is undone: 20 seconds to 1 hour. A restart uses
+    /// [`Restart::deadline_for`].
     pub deadline: Duration,
 }
 
 impl Restart {
-    /// A deadline is never shorter.
+    /// The shortest deadline.
     pub const SHORTEST_DEADLINE: Duration = Duration::from_secs(20);
-    /// A deadline is never longer: a node without CRI is not left alone for longer.
+    /// The longest deadline. A node must not be without CRI for longer.
     pub const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
+    /// The deadline is at least this many times the duration of the unit's last start.
+    const STARTS: u32 = 3;
+
+    /// Returns the deadline for a unit whose last start took `last_start`.
+    ///
+    /// It is the deadline of the policy, but at least 3 times the last start, because a containerd with many sandboxes needs
+    /// longer to recover. It is never more than [`Restart::LONGEST_DEADLINE`].
+    pub fn deadline_for(&self, last_start: Option<Duration>) -> Duration {
+        let needed = last_start.map_or(Duration::ZERO, |start| start.saturating_mul(Self::STARTS));
+        self.deadline.max(needed).min(Self::LONGEST_DEADLINE)
+    }
 }
 
 impl Default for Restart {
@@ -161,13 +181,13 @@ impl Default for Restart {
     }
 }
 
-/// What a restart of containerd waits for.
+/// The condition that a restart of containerd waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// A moment, within a bound, without a pull and without a sandbox being created.
+    /// It waits, within a bound, until no pull is in progress and no sandbox is being created.
     Idle,
-    /// Nothing.
+    /// It does not wait.
     Now,
-    /// It never happens: files are written, and count from the next start on.
+    /// containerd is never restarted. Files are written, and take effect at its next start.
     Never,
 }

@@ -1,13 +1,11 @@
-//! From the tree to a [`Policy`]: one table of keys, and every mistake named with its line and what was meant.
+//! Reads a [`Policy`] from the YAML tree, and reports the first mistake with its line and a hint.
 
 use crate::policy::error::{PolicyError, ValueError};
 use crate::policy::host::RegistryName;
 use crate::policy::mirror_url::MirrorUrl;
 use crate::policy::schema::{MIRROR, REGISTRY, RESTART, ROOT, Schema, nearest};
 use crate::policy::source::{LineExcerpt, Source};
-use crate::policy::yaml::{
-    Entry, Node, Value, YamlKind, {self},
-};
+use crate::policy::yaml::{self, Entry, Node, Value, YamlKind};
 use crate::policy::{Fallback, HostsDir, Mode, Policy, Registry, Restart, Tags, When, Wildcard, redact};
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -18,14 +16,14 @@ use std::time::Duration;
 
 const API_VERSION: &str = "mirrorshift.dev/v1alpha1";
 const KIND: &str = "MirrorPolicy";
-/// A policy of one cluster has some hundred lines.
+/// The largest policy. The policy of a cluster has some hundred lines.
 const LARGEST: usize = 1 << 20;
 
 impl Policy {
-    /// Reads a policy from the bytes of a file called `name`.
+    /// Reads a policy from the contents of the file `name`.
     ///
     /// # Errors
-    /// Bytes that are no UTF-8, and what [`Policy::parse`] refuses.
+    /// Refuses contents that are not UTF-8, and all that [`Policy::parse`] refuses.
     pub fn parse_bytes(bytes: &[u8], name: &str) -> Result<Self, PolicyError> {
         check_size(bytes.len(), name)?;
         let error = match str::from_utf8(bytes) {
@@ -35,26 +33,26 @@ impl Policy {
         let valid = error.valid_up_to();
         let text = str::from_utf8(&bytes[..valid]).unwrap_or_default();
         let hint = "save the file as UTF-8";
-        let why = ValueError::new(format!("byte {valid} (0x{:02x}) is no UTF-8", bytes[valid])).hint(hint);
+        let why = ValueError::new(format!("byte {valid} (0x{:02x}) is not UTF-8", bytes[valid])).hint(hint);
         Err(Source::new(name, text).error(valid..valid, why))
     }
 
-    /// Reads a policy from the text of a file called `name`.
+    /// Reads a policy from the text of the file `name`.
     ///
-    /// CRLF and a byte order mark are fine. At most 1 MiB is read, one document of plain YAML without anchors, tags and
-    /// directives; every key is known and stands once.
+    /// The text is at most 1 MiB: one document of plain YAML without anchors, tags and directives, with only known keys, each
+    /// once. CRLF and a byte order mark are allowed.
     ///
     /// # Errors
-    /// The first mistake, with its place and, where it can be told, what was meant.
+    /// Returns the first mistake with its location and, when it is known, the text to write instead.
     pub fn parse(text: &str, name: &str) -> Result<Self, PolicyError> {
         check_size(text.len(), name)?;
         let source = Source::new(name, text.strip_prefix('\u{feff}').unwrap_or(text));
         if let Some(at) = source.text().find('\0') {
-            let error = ValueError::new("the file holds a NUL byte").hint("a policy is a text file in UTF-8");
+            let error = ValueError::new("the file contains a NUL byte").hint("a policy is a text file in UTF-8");
             return Err(source.error(at..at + 1, error));
         }
         let Some(root) = yaml::load(&source)? else {
-            let hint = format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`, or give no policy");
+            let hint = format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`, or use no policy");
             return Err(source.error(0..0, ValueError::new("the policy is empty").hint(hint)));
         };
         Reader { source: &source }.policy(&root)
@@ -65,7 +63,7 @@ fn check_size(len: usize, name: &str) -> Result<(), PolicyError> {
     if len <= LARGEST {
         return Ok(());
     }
-    let message = format!("the policy has {len} bytes, more than the {LARGEST} that are read");
+    let message = format!("the policy has {len} bytes; at most {LARGEST} are allowed");
     Err(PolicyError {
         file: name.to_owned(),
         place: None,
@@ -80,7 +78,7 @@ struct Reader<'s, 'a> {
     source: &'s Source<'a>,
 }
 
-/// A map whose keys are all known.
+/// A map with only known keys.
 struct Map<'n, 'a> {
     schema: &'static Schema,
     entries: &'n [Entry<'a>],
@@ -145,17 +143,14 @@ impl<'a> Reader<'_, 'a> {
             if let Some(first) = seen.insert(registry.host.clone(), host.span.start) {
                 let first = self.source.line(first);
                 let message = format!("`{}` already has an entry on line {first}", registry.host);
-                return Err(self.refuse(
-                    host,
-                    ValueError::new(message).hint("put what it asks for into one entry"),
-                ));
+                return Err(self.refuse(host, ValueError::new(message).hint("write one entry with all its keys")));
             }
             registries.push(registry);
         }
         Ok(registries)
     }
 
-    /// One entry, and the node of its host.
+    /// Reads one entry. Returns it with the node of its host.
     fn registry<'n>(&self, item: &'n Node<'a>) -> Read<(Registry, &'n Node<'a>)> {
         let map = self.map(item, &REGISTRY)?;
         let host_node = self.required(&map, "host", "name the registry, such as `host: ghcr.io`")?;
@@ -175,8 +170,8 @@ impl<'a> Reader<'_, 'a> {
             self.choice(node, key, &[("upstream", Fallback::Upstream), ("none", Fallback::None)])
         })?;
         if mirrors.is_none() && tags.is_none() && fallback.is_none() {
-            let error = ValueError::new(format!("the entry of `{host}` asks for nothing"));
-            let hint = "give it `mirrors`, `tags` or `fallback`; `mirrors: []` sends its images upstream";
+            let error = ValueError::new(format!("the entry of `{host}` has no setting"));
+            let hint = "add `mirrors`, `tags` or `fallback`; with `mirrors: []` its images are pulled from upstream";
             return Err(self.refuse(host_node, error.hint(hint)));
         }
         let (tags, fallback) = (tags.unwrap_or_default(), fallback.unwrap_or_default());
@@ -185,14 +180,11 @@ impl<'a> Reader<'_, 'a> {
         {
             if tags == Tags::Upstream {
                 let error = ValueError::new(format!("no tag of `{host}` could be resolved: `tags` is `upstream`"));
-                return Err(self.refuse(
-                    node,
-                    error.hint("leave one of `tags: upstream` and `fallback: none` out"),
-                ));
+                return Err(self.refuse(node, error.hint("remove `tags: upstream` or `fallback: none`")));
             }
             if mirrors.as_ref().is_some_and(Vec::is_empty) {
-                let error = ValueError::new(format!("nobody could be asked for images of `{host}`"));
-                return Err(self.refuse(node, error.hint("give it a mirror, or leave `fallback: none` out")));
+                let error = ValueError::new(format!("images of `{host}` could not be pulled from any host"));
+                return Err(self.refuse(node, error.hint("add a mirror, or remove `fallback: none`")));
             }
         }
         Ok((
@@ -294,7 +286,7 @@ impl<'a> Reader<'_, 'a> {
         Ok(items)
     }
 
-    /// Values of which the same one twice is a mistake.
+    /// Reads values, none of which may occur twice.
     fn distinct<'n, T>(
         &self,
         nodes: impl Iterator<Item = Read<&'n Node<'a>>>,
@@ -357,15 +349,17 @@ impl<'a> Reader<'_, 'a> {
             })
     }
 
-    /// A scalar that every YAML reader takes for text.
+    /// Returns a scalar that every YAML reader reads as text.
     fn text<'n>(&self, node: &'n Node<'a>, key: &str, expected: &str) -> Read<&'n str> {
         match (&node.value, node.kind()) {
             (Value::Scalar { text, .. }, YamlKind::Text) => Ok(text),
             (_, kind) => {
                 let error = ValueError::new(format!("`{key}` must be {expected}, found {}", node.describe()));
                 let error = match kind {
-                    YamlKind::Nothing => error.hint("give it a value, or leave the key out"),
-                    YamlKind::Boolean => error.hint("YAML takes a bare `yes`, `no`, `on` or `off` for a boolean"),
+                    YamlKind::Nothing => error.hint("add a value, or remove the key"),
+                    YamlKind::Boolean => {
+                        error.hint("YAML reads `yes`, `no`, `on` or `off` without quotes as a boolean")
+                    }
                     _ => error,
                 };
                 Err(self.refuse(node, error))
@@ -383,9 +377,9 @@ fn deadline(text: &str) -> Result<Duration, ValueError> {
         ValueError::new(format!("`deadline` cannot be `{}`: {why}", redact::value(text)))
             .hint("write a time such as `20s`, `1m30s` or `5m`, from 20 seconds to 1 hour")
     };
-    match humantime::parse_duration(text).map_err(|_| refuse("it is no time with its unit"))? {
-        time if time < Restart::SHORTEST_DEADLINE => Err(refuse("containerd may need 20 seconds to come back")),
-        time if time > Restart::LONGEST_DEADLINE => Err(refuse("a node is not left without CRI for over an hour")),
+    match humantime::parse_duration(text).map_err(|_| refuse("it is not a time with a unit"))? {
+        time if time < Restart::SHORTEST_DEADLINE => Err(refuse("containerd may need 20 seconds to start")),
+        time if time > Restart::LONGEST_DEADLINE => Err(refuse("a node must not be without CRI for more than an hour")),
         time => Ok(time),
     }
 }

@@ -1,33 +1,29 @@
-//! What of an operator's text may be repeated in a message: never user-info, queries or what a secret's key holds.
+//! Removes secrets from an operator's text before an error repeats it: user-info, queries, and values of keys that name a
+//! secret.
+//!
+//! The common redactor decides which keys name a secret and masks complete values. Only this module masks a part of a line
+//! and moves a caret along, and it also masks user-info without a scheme, because a policy is often wrong in that way.
 
+use mirrorshift_containerd::redact;
 use std::ops::Range;
 
-/// Longer values are cut: a message is read on a terminal.
+/// The length at which a value is cut, because messages are read on a terminal.
 const LONGEST_VALUE: usize = 60;
-/// Longer lines are cut round the caret.
+/// The length at which a line is cut around the caret.
 const LONGEST_LINE: usize = 120;
-/// How much of a cut line stays in front of the caret.
+/// The length of a cut line before the caret.
 const BEFORE_CARET: usize = 40;
 const MASK: &str = "***";
-const SECRET_WORDS: [&str; 11] = [
-    "pass",
-    "secret",
-    "token",
-    "auth",
-    "credential",
-    "private",
-    "bearer",
-    "header",
-    "cookie",
-    "apikey",
-    "api_key",
-];
+/// Parts of keys that may name a secret, in addition to those of the common redactor. An unknown key of a policy is masked
+/// rather too often than too rarely.
+const SECRET_PARTS: [&str; 5] = ["pass", "auth", "private", "bearer", "header"];
 
-/// A value to stand between backticks.
+/// Returns a value as a message may repeat it between backticks.
 pub(super) fn value(text: &str) -> String {
-    // Masked before it is cut: the `@` that gives user-info away may stand behind the cut.
+    // The value is masked before it is cut, because the `@` that ends the user-info may be behind the cut.
     let chars: Vec<char> = text.chars().collect();
     let (masked, ..) = masked(&chars, &secrets(&chars), 0..0);
+    let masked: Vec<char> = redact::free_text(&masked.iter().collect::<String>()).chars().collect();
     let mut shown: String = masked.iter().take(LONGEST_VALUE).collect();
     if masked.len() > LONGEST_VALUE {
         shown.push('…');
@@ -35,9 +31,9 @@ pub(super) fn value(text: &str) -> String {
     shown
 }
 
-/// A line, with the characters `at` of it to point at; returns what to show, and the same characters in that.
+/// Returns a line as a message may repeat it, and the position of its characters `at` in that text.
 ///
-/// With `cut`, nothing behind them is shown: nobody knows what an unknown key holds.
+/// With `cut`, the text behind them is masked, because the value of an unknown key may be a secret.
 pub(super) fn line(text: &str, at: Range<usize>, cut: bool) -> (String, Range<usize>) {
     let chars: Vec<char> = text.chars().collect();
     let mut secrets = secrets(&chars);
@@ -64,7 +60,7 @@ fn window(chars: &[char], at: Range<usize>) -> (String, Range<usize>) {
     )
 }
 
-/// Replaces each secret, and each character that would disturb a terminal; moves `at` along.
+/// Replaces each secret, and each character that would disturb a terminal. Returns the new text and the new position of `at`.
 fn masked(chars: &[char], secrets: &[Range<usize>], at: Range<usize>) -> (Vec<char>, Range<usize>) {
     let mut shown = Vec::with_capacity(chars.len());
     let (mut start, mut end) = (None, None);
@@ -92,7 +88,7 @@ fn masked(chars: &[char], secrets: &[Range<usize>], at: Range<usize>) -> (Vec<ch
     (shown, start..end.max(start))
 }
 
-/// Characters that turn the direction of text round, or have no width, hide what is written.
+/// Returns true for characters that reverse the direction of text or have no width, because they hide text.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -101,10 +97,10 @@ fn secrets(chars: &[char]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let scheme = position(chars, &[':', '/', '/']).map(|at| at + 3);
     if let Some(at) = chars.iter().rposition(|c| *c == '@') {
-        // A password may hold any character, so the last `@` ends it and the first sensible place begins it.
+        // A password may contain any character, so the user-info ends at the last `@` and begins as early as possible.
         let begin = scheme
             .filter(|from| *from <= at)
-            .or_else(|| value_begins(&chars[..at]))
+            .or_else(|| value_start(&chars[..at]))
             .unwrap_or(0);
         found.push(begin..at);
     }
@@ -117,17 +113,22 @@ fn secrets(chars: &[char]) -> Vec<Range<usize>> {
             .position(|c| c.is_whitespace() || matches!(c, '"' | '\''));
         found.push(query..ends.map_or(chars.len(), |len| query + len));
     }
-    found.extend(secret_key(chars).map(|from| from..chars.len()));
+    found.extend(secret_value_start(chars).map(|from| from..chars.len()));
     found.retain(|range| !range.is_empty());
     found
+}
+
+/// Returns true when a key of this name may contain a secret.
+fn names_secret(key: &str) -> bool {
+    SECRET_PARTS.iter().any(|part| key.contains(part)) || redact::holds_secret(&format!("{key} = \"value\"\n"))
 }
 
 fn position(chars: &[char], wanted: &[char]) -> Option<usize> {
     chars.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// Where the first value of a line begins: behind `key: `, `- ` or a quote.
-fn value_begins(chars: &[char]) -> Option<usize> {
+/// Returns the start of the first value of a line: behind `key: `, `- ` or a quote.
+fn value_start(chars: &[char]) -> Option<usize> {
     let spaced = chars
         .windows(2)
         .position(|pair| matches!(pair, [':' | '-', ' ']))
@@ -136,13 +137,13 @@ fn value_begins(chars: &[char]) -> Option<usize> {
     spaced.into_iter().chain(quoted).min()
 }
 
-/// Where what stands behind a key such as `password:` or `X-Auth-Token=` begins.
-fn secret_key(chars: &[char]) -> Option<usize> {
+/// Returns the start of the value of a key such as `password:` or `X-Auth-Token=`.
+fn secret_value_start(chars: &[char]) -> Option<usize> {
     let mut word = String::new();
     for (index, c) in chars.iter().enumerate() {
         if c.is_alphanumeric() || matches!(c, '-' | '_') {
             word.extend(c.to_lowercase());
-        } else if matches!(c, ':' | '=') && SECRET_WORDS.iter().any(|secret| word.contains(secret)) {
+        } else if matches!(c, ':' | '=') && names_secret(&word) {
             return Some(index + 1);
         } else if !matches!(c, '"' | '\'' | ' ') {
             word.clear();
@@ -156,7 +157,7 @@ mod tests {
     use super::{line, value};
 
     #[test]
-    fn user_info_queries_and_secret_keys_are_masked() {
+    fn user_info_queries_and_values_of_secret_keys_are_masked() {
         for (text, shown) in [
             ("http://user:pw@h/p", "http://***@h/p"),
             ("http://user:p@w/x@h", "http://***@h"),
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caret_moves_with_the_text() {
+    fn caret_moves_with_the_masked_text() {
         let (shown, at) = line("{url: http://user:pw@h, bogus: 1}", 24..29, false);
         assert_eq!((shown.as_str(), &shown[at]), ("{url: http://***@h, bogus: 1}", "bogus"));
         let (shown, at) = line("  bogus: hunter2", 2..7, true);

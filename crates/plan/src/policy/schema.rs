@@ -1,11 +1,11 @@
-//! The keys of the schema: the one table that reading, hints and tests look at.
+//! The keys of the schema: the one table that the reader, hints and tests use.
 
-/// Longer words are compared with no key.
+/// The length up to which a word is compared with the keys.
 const LONGEST_KEY: usize = 64;
 
-/// The keys that one map of the schema knows.
+/// The known keys of one map.
 pub(super) struct Schema {
-    /// Where the map stands, for messages.
+    /// The name of the map in messages.
     pub(super) place: &'static str,
     pub(super) keys: &'static [&'static str],
 }
@@ -37,22 +37,22 @@ pub(super) static RESTART: Schema = Schema {
 static SCHEMAS: [&Schema; 4] = [&ROOT, &REGISTRY, &MIRROR, &RESTART];
 
 impl Schema {
-    /// What somebody who wrote an unknown key probably wanted.
+    /// Returns a hint for an unknown key.
     pub(super) fn suggest(&self, key: &str) -> String {
         if let Some(known) = nearest(key, self.keys) {
             return format!("did you mean `{known}`?");
         }
         if let Some(other) = SCHEMAS.into_iter().find(|other| other.keys.contains(&key)) {
-            return format!("`{key}` belongs into {}", other.place);
+            return format!("`{key}` is a key of {}", other.place);
         }
         if matches!(key, "metadata" | "spec" | "status" | "data") {
-            return format!("a policy is a file, no object of the API: its keys stand at the top, without `{key}`");
+            return format!("a policy is a file, not a Kubernetes object: write its keys at the top, without `{key}`");
         }
-        format!("known here: `{}`", self.keys.join("`, `"))
+        format!("known keys: `{}`", self.keys.join("`, `"))
     }
 }
 
-/// The word that differs least, if it differs little: spelling, case, `-` and `_`.
+/// Returns the nearest word, when it differs only a little in spelling, case, `-` and `_`.
 pub(super) fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
     if text.len() > LONGEST_KEY {
         return None;

@@ -1,21 +1,21 @@
-//! The text of a policy with its name, from which every error is made.
+//! The text of a policy with its name. Every error takes its location and its line from it.
 
 use crate::policy::error::{Place, PolicyError, ValueError};
 use crate::policy::redact;
 use std::ops::Range;
 
-/// A policy's text; offsets are bytes of it.
+/// The text of a policy. Offsets are in bytes.
 pub(super) struct Source<'a> {
     name: &'a str,
     text: &'a str,
 }
 
-/// How much of the line an error may show.
+/// The part of a line that an error may print.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineExcerpt {
-    /// All of it that is no secret.
+    /// The whole line without secrets.
     Whole,
-    /// Nothing behind the place: what an unknown key holds may be a secret.
+    /// The line up to the error, because the value of an unknown key may be a secret.
     UpToError,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Source<'a> {
         self.text
     }
 
-    /// An error about the bytes `at`.
+    /// Returns an error about the bytes `at`.
     pub(super) fn error(&self, at: Range<usize>, error: ValueError) -> PolicyError {
         self.error_showing(at, error, LineExcerpt::Whole)
     }
@@ -60,12 +60,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The line, from 1, that a byte stands in.
+    /// Returns the line of a byte, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
         self.line_of(self.text.floor_char_boundary(at)).0
     }
 
-    /// The number of a byte's line and where that line begins; YAML ends lines with LF, CRLF or CR.
+    /// Returns the number and the start of a byte's line. YAML ends lines with LF, CRLF or CR.
     fn line_of(&self, at: usize) -> (usize, usize) {
         let bytes = self.text.as_bytes();
         let (mut line, mut begins) = (1, 0);
@@ -83,7 +83,7 @@ mod tests {
     use super::{Source, ValueError};
 
     #[test]
-    fn lines_and_columns_count_as_an_editor_does() {
+    fn lines_and_columns_are_those_of_an_editor() {
         let text = "a: 1\r\nbü: 2\rc: 3\n\n\td: 4";
         let source = Source::new("p.yaml", text);
         for (at, line, column, excerpt) in [

@@ -1,4 +1,4 @@
-//! Whole policies: what is taken, and what it means.
+//! Whole policies that are accepted, and their meaning.
 
 mod hostile;
 mod mistakes;
@@ -31,7 +31,7 @@ fn host(text: &str) -> RegistryName {
     RegistryName::parse(text).unwrap()
 }
 
-/// The policy of some keys behind the two first lines.
+/// Parses a policy of the two first lines and `keys`.
 fn parse(keys: &str) -> Result<Policy, PolicyError> {
     Policy::parse(&format!("{HEAD}{keys}"), "p.yaml")
 }
@@ -70,7 +70,7 @@ fn every_key_of_the_schema_is_read() {
 }
 
 #[test]
-fn keys_left_out_keep_behaviour() {
+fn missing_keys_keep_behaviour() {
     let default = Policy::default();
     assert_eq!(parse(""), Ok(default.clone()));
     assert_eq!(parse("registries: []\nadopt: []\nrestart: {}\n"), Ok(default.clone()));
@@ -86,7 +86,7 @@ fn keys_left_out_keep_behaviour() {
 }
 
 #[test]
-fn the_same_file_as_other_tools_save_it() {
+fn file_is_accepted_as_other_tools_save_it() {
     let text = format!("{HEAD}{EVERY_KEY}");
     for other in [
         text.replace('\n', "\r\n"),
@@ -105,7 +105,7 @@ fn the_same_file_as_other_tools_save_it() {
 }
 
 #[test]
-fn every_value_of_every_word() {
+fn every_word_is_accepted() {
     let of = |keys: &str| parse(keys).unwrap();
     for (word, mode) in [
         ("observe", Mode::Observe),
@@ -154,7 +154,7 @@ fn every_value_of_every_word() {
 }
 
 #[test]
-fn the_examples_are_taken() {
+fn examples_are_accepted() {
     let caches = Policy::parse(
         include_str!("../../../../examples/policies/pull-through-caches.yaml"),
         "p",

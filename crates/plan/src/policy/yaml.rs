@@ -1,7 +1,7 @@
-//! YAML as a small tree with the place of every node: the part of the language that cannot surprise.
+//! Reads YAML into a small tree with the location of every node.
 //!
-//! Anchors, aliases, tags, directives and further documents are refused, so a file means what it shows, and its tree
-//! is no larger than its text. Depth and number of nodes are bounded; nothing here recurses on input.
+//! Anchors, aliases, tags, directives and further documents are refused, so that a file means what it shows, and its tree is
+//! not larger than its text. Depth and number of nodes are bounded, and no function recurses on input.
 
 use crate::policy::error::{PolicyError, ValueError};
 use crate::policy::redact;
@@ -11,9 +11,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// A policy is four levels deep; more is a mistake or an attack.
+/// The greatest depth. A policy is four levels deep; more is a mistake or an attack.
 const DEEPEST: usize = 32;
-/// Bounds the tree of the largest text to a few MiB.
+/// The greatest number of nodes, which bounds the tree of the largest text to a few MiB.
 const MOST_NODES: usize = 50_000;
 
 pub(super) struct Node<'a> {
@@ -33,7 +33,7 @@ pub(super) struct Entry<'a> {
     pub(super) value: Node<'a>,
 }
 
-/// What a value would be to one YAML reader or another; 1.1 and 1.2 are taken together.
+/// The kind of a value for any YAML reader, of YAML 1.1 or 1.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum YamlKind {
     Nothing,
@@ -67,7 +67,7 @@ impl Node<'_> {
         }
     }
 
-    /// For messages: the kind, and the value when it is one word.
+    /// Returns the kind for messages, with the value when it is a scalar.
     pub(super) fn describe(&self) -> String {
         match (&self.value, self.kind()) {
             (Value::Scalar { text, .. }, kind) if kind != YamlKind::Nothing => {
@@ -99,7 +99,7 @@ fn plain_kind(text: &str) -> YamlKind {
     }
 }
 
-/// A collection that is being read.
+/// A collection of which the end is not yet read.
 struct Open<'a> {
     start: usize,
     items: Items<'a>,
@@ -114,7 +114,7 @@ enum Items<'a> {
     },
 }
 
-/// Reads the one document of a text. `None` is a text without any value.
+/// Reads the only document of a text. Returns `None` for a text without any value.
 pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyError> {
     let options = options! {
         strict_indentation: true,
@@ -130,14 +130,14 @@ pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyEr
         let refuse = |message: &str, hint: &str| source.error(span.clone(), ValueError::new(message).hint(hint));
         if event.is_alias() || event.anchor_id().is_some() {
             return Err(refuse(
-                "anchors and aliases are not taken in a policy",
-                "write the value out",
+                "anchors and aliases are not allowed in a policy",
+                "write the value itself",
             ));
         }
         if event.tag().is_some() {
             return Err(refuse(
-                "tags are not taken in a policy",
-                "leave the `!…` out; every key knows its type",
+                "tags are not allowed in a policy",
+                "remove the `!…`; every key has a fixed type",
             ));
         }
         if event.is_node() {
@@ -145,7 +145,7 @@ pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyEr
             if nodes > MOST_NODES {
                 return Err(refuse(
                     "more than 50000 values",
-                    "a policy of one cluster has some dozens",
+                    "the policy of a cluster has some dozens",
                 ));
             }
         }
@@ -153,7 +153,7 @@ pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyEr
             Event::DocumentStart(..) => {
                 documents += 1;
                 if documents > 1 {
-                    let hint = "write one policy a file, without a second `---`";
+                    let hint = "write one policy per file, without a second `---`";
                     return Err(refuse("a second document begins here", hint));
                 }
                 continue;
@@ -212,7 +212,7 @@ pub(super) fn load<'a>(source: &Source<'a>) -> Result<Option<Node<'a>>, PolicyEr
 }
 
 impl<'a> Open<'a> {
-    /// Puts a finished node into its parent: as an item, as a key, or as the value of the key before it.
+    /// Adds a complete node to its parent: as an item, as a key, or as the value of the key before it.
     fn take(&mut self, node: Node<'a>, source: &Source<'a>) -> Result<(), PolicyError> {
         match &mut self.items {
             Items::List(list) => list.push(node),
@@ -234,11 +234,11 @@ impl<'a> Open<'a> {
                     *key = Some((text, span));
                 }
                 (None, node) => {
-                    let error = ValueError::new(format!("a key is a word, found {}", node.describe()));
+                    let error = ValueError::new(format!("a key must be a word, found {}", node.describe()));
                     return Err(source.error(node.span, error));
                 }
                 (Some((key, key_span)), mut value) => {
-                    // The place of a missing value is that of the next token; people look for it at its key.
+                    // The parser gives a missing value the location of the next token. Its key is a better location.
                     if value.span.is_empty() && value.kind() == YamlKind::Nothing {
                         value.span = key_span.clone();
                     }
@@ -257,8 +257,8 @@ fn scan_error(source: &Source<'_>, error: &ScanError) -> PolicyError {
             Some("indent with spaces")
         }
         ErrorKind::RecursionLimitExceeded => Some("a policy is four levels deep"),
-        ErrorKind::UnknownAnchor => Some("anchors and aliases are not taken in a policy: write the value out"),
-        ErrorKind::DirectiveDisallowed => Some("leave lines that begin with `%` out"),
+        ErrorKind::UnknownAnchor => Some("anchors and aliases are not allowed in a policy: write the value itself"),
+        ErrorKind::DirectiveDisallowed => Some("remove lines that begin with `%`"),
         _ => None,
     };
     let message = ValueError::new(format!("not valid YAML: {}", error.info()));
@@ -276,7 +276,7 @@ mod tests {
     use super::{YamlKind, plain_kind};
 
     #[test]
-    fn plain_words_are_what_any_yaml_reader_takes_them_for() {
+    fn plain_word_has_the_kind_that_any_yaml_reader_gives_it() {
         for (kind, words) in [
             (YamlKind::Nothing, &["", "~", "null", "NULL"][..]),
             (YamlKind::Boolean, &["no", "Yes", "on", "OFF", "true", "y"]),

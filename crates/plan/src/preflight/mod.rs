@@ -1,209 +1,110 @@
-//! What must hold of a running node before anything on it is touched, and what is worth waiting for.
+//! The preflight checks: the conditions that a running node must meet before a change may start.
 //!
-//! A fact that nobody could observe counts as the worse of what it could be: whoever cannot say that a node is fit for a
-//! restart does not restart it.
+//! A condition that could not be observed is treated as the worst possible value, because a containerd whose state is
+//! unknown must not be restarted. Observing the conditions does not belong here.
 
-use mirrorshift_containerd::{Rule, Version};
-
-/// Every obstacle by name, with what to do about it.
-pub(crate) mod obstacle;
-pub use crate::preflight::obstacle::{Obstacle, OngoingWork};
+/// The conditions.
+mod conditions;
+/// Every obstacle, with its name, its message and its hint.
+mod obstacle;
 #[cfg(test)]
 mod tests;
 
-/// A running node, as far as a change of it depends on that. `None` is what could not be observed.
-#[derive(Clone, Debug)]
-pub struct NodeConditions {
-    /// The version of systemd, such as 252.
-    pub systemd: Option<u32>,
-    /// What its containerd prints as its version.
-    pub version: Version,
-    /// How many containerd daemons the node itself runs.
-    pub daemons: Option<usize>,
-    /// Whether the daemon that serves CRI is the main process of the unit.
-    pub serves_from_unit: Option<bool>,
-    /// The configuration file that the unit starts it with.
-    pub configured_by: Option<String>,
-    /// The configuration file that the plan was made for.
-    pub planned_for: String,
-    /// The unit's `KillMode`.
-    pub kill_mode: Option<String>,
-    /// How many shims a restart of the unit would kill.
-    pub shims_in_unit: Option<usize>,
-    /// The operator has said that containers may be killed by a restart.
-    pub containers_may_restart: bool,
-    /// How the unit has been doing.
-    pub unit: Unit,
-    /// Who else writes the configuration file.
-    pub owner: Option<Owner>,
-    /// The operator has said that a file which a distribution wrote is theirs to edit.
-    pub owned_may_be_edited: bool,
-    /// Every file that the plan replaces or that the daemon read.
-    pub files: Vec<FileConditions>,
-    /// File systems that are written to.
-    pub space: Vec<Space>,
-    /// How CRI serves.
-    pub cri: Option<Cri>,
-    /// What goes on at this moment; nothing when it is not known.
-    pub busy: Option<Vec<OngoingWork>>,
-}
+pub use crate::preflight::conditions::{Cri, FileConditions, NodeConditions, OngoingWork, Owner, Space, Unit};
+pub use crate::preflight::obstacle::Obstacle;
 
-/// How the unit has been doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unit {
-    /// It is active, and not about to be started or stopped.
-    pub runs: Option<bool>,
-    /// Seconds since it failed or was restarted by systemd itself; nothing where it never did.
-    pub troubled: Option<u64>,
-}
+use mirrorshift_containerd::Rule;
 
-/// Who writes the configuration file beside its operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The distribution.
-    pub name: String,
-    /// Its own way to set mirrors, as a sentence without its full stop.
-    pub way: String,
-    /// Whether an operator may take the file over.
-    pub may_be_edited: bool,
-}
-
-/// A file, as far as it can be replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileConditions {
-    /// As the plan names it.
-    pub path: String,
-    /// It was written after the daemon was started, which runs on other bytes.
-    pub newer_than_daemon: Option<bool>,
-    /// It is a mount of its own.
-    pub mounted: Option<bool>,
-    /// It is marked immutable or append-only.
-    pub protected: Option<bool>,
-    /// It lies on a file system that is read-only.
-    pub read_only: Option<bool>,
-    /// It lies on a file system that is gone after a reboot.
-    pub volatile: Option<bool>,
-    /// It lies where links lead out of the folders that belong to containerd.
-    pub outside: Option<bool>,
-}
-
-/// What is left on a file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// A folder on it.
-    pub path: String,
-    /// Bytes free; nothing when nobody could tell.
-    pub free: Option<u64>,
-    /// Bytes that must be free.
-    pub needed: u64,
-}
-
-/// How CRI serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cri {
-    /// It is ready.
-    Ready,
-    /// It did not load, because of the very settings that the plan mends.
-    DeadOfSettings,
-    /// It did not load, or is not ready, for another reason.
-    Dead,
-}
-
-/// Whether a change may begin.
+/// The result of [`preflight`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PreflightResult {
-    /// Now.
+    /// The change may start now.
     Go,
-    /// Not at this moment.
+    /// The change may start when this work has ended.
     Wait(Vec<OngoingWork>),
-    /// Not before somebody has changed something. At least one.
+    /// The change may not start before the operator has removed these obstacles. There is at least one.
     Refuse(Vec<Obstacle>),
 }
 
-/// The oldest systemd that knows what the change relies on (`Type=exec` has a substitute, `ExecStopPost` of a transient
-/// unit and `TemporaryFileSystem` have none).
+/// The oldest systemd that has what a change relies on: `ExecStopPost` of a transient unit, and `TemporaryFileSystem`.
+/// (`Type=exec` has a substitute.)
 const OLDEST_SYSTEMD: u32 = 239;
-/// A unit that failed or restarted by itself this recently is not touched: seconds.
-const CALM: u64 = 600;
+/// The seconds for which a unit must have run without a failure, or a restart by systemd.
+const STABLE_SECONDS: u64 = 600;
 
-/// Whether a change of `ground` may begin.
-pub fn preflight(ground: &NodeConditions) -> PreflightResult {
-    let mut obstacles = daemon(ground);
-    obstacles.extend(unit(ground));
-    obstacles.extend(ground.files.iter().flat_map(file));
-    obstacles.extend(ground.space.iter().filter_map(space));
-    match ground.cri {
+/// Decides whether a change may start on a node with these conditions.
+pub fn preflight(node: &NodeConditions) -> PreflightResult {
+    let mut obstacles = daemon(node);
+    obstacles.extend(unit(node));
+    obstacles.extend(node.files.iter().flat_map(file));
+    obstacles.extend(node.space.iter().filter_map(space));
+    match node.cri {
         Some(Cri::Ready | Cri::DeadOfSettings) => {}
         Some(Cri::Dead) => obstacles.push(Obstacle::CriDead),
-        None => obstacles.push(Obstacle::Unknown("how CRI serves")),
+        None => obstacles.push(Obstacle::Unknown("the state of CRI")),
     }
-    match (&ground.busy, obstacles.is_empty()) {
+    match (&node.busy, obstacles.is_empty()) {
         (_, false) => PreflightResult::Refuse(obstacles),
-        (None, true) => PreflightResult::Refuse(vec![Obstacle::Unknown("what containerd is doing")]),
+        (None, true) => PreflightResult::Refuse(vec![Obstacle::Unknown("the work of containerd that is in progress")]),
         (Some(busy), true) if busy.is_empty() => PreflightResult::Go,
         (Some(busy), true) => PreflightResult::Wait(busy.clone()),
     }
 }
 
-fn daemon(ground: &NodeConditions) -> Vec<Obstacle> {
+fn daemon(node: &NodeConditions) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
-    match ground.systemd {
+    match node.systemd {
         Some(version) if version < OLDEST_SYSTEMD => obstacles.push(Obstacle::OldSystemd { version }),
         Some(_) => {}
         None => obstacles.push(Obstacle::Unknown("the version of systemd")),
     }
-    if ground.version.has(Rule::LosesSandboxAddresses) {
+    if node.version.has(Rule::LosesSandboxAddresses) {
         obstacles.push(Obstacle::LosesSandboxAddresses {
-            version: ground.version.to_string(),
+            version: node.version.to_string(),
         });
     }
-    match ground.daemons {
+    match node.daemons {
         Some(1) => {}
         Some(0) => obstacles.push(Obstacle::NoDaemon),
         Some(count) => obstacles.push(Obstacle::ManyDaemons { count }),
-        None => obstacles.push(Obstacle::Unknown("how many containerds run")),
+        None => obstacles.push(Obstacle::Unknown("the number of containerd daemons")),
     }
-    match ground.serves_from_unit {
+    match node.serves_from_unit {
         Some(true) => {}
         Some(false) => obstacles.push(Obstacle::NotUnderSystemd),
-        None => obstacles.push(Obstacle::Unknown("which unit serves CRI")),
+        None => obstacles.push(Obstacle::Unknown("the unit that serves CRI")),
     }
-    match &ground.configured_by {
-        Some(path) if *path == ground.planned_for => {}
+    match &node.configured_by {
+        Some(path) if *path == node.planned_for => {}
         Some(path) => obstacles.push(Obstacle::OtherFile {
             unit: path.clone(),
-            plan: ground.planned_for.clone(),
+            plan: node.planned_for.clone(),
         }),
-        None => obstacles.push(Obstacle::Unknown("which file containerd was started with")),
+        None => obstacles.push(Obstacle::Unknown("the file that containerd was started with")),
     }
-    match &ground.owner {
-        Some(owner) if !(owner.may_be_edited && ground.owned_may_be_edited) => {
-            obstacles.push(Obstacle::Owned(owner.clone()));
-        }
-        _ => {}
-    }
+    obstacles.extend(node.owner.clone().map(Obstacle::Owned));
     obstacles
 }
 
-fn unit(ground: &NodeConditions) -> Vec<Obstacle> {
+fn unit(node: &NodeConditions) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
-    // What matters is who dies. `process` spares the shims wherever they are; the other modes kill what is in the unit.
-    match (ground.kill_mode.as_deref(), ground.shims_in_unit) {
-        _ if ground.containers_may_restart => {}
+    // With `process` a restart spares the shims wherever they are. The other modes kill those in the unit's control group.
+    match (node.kill_mode.as_deref(), node.shims_in_unit) {
+        _ if node.containers_may_restart => {}
         (Some("process" | "none"), _) | (Some(_), Some(0)) => {}
         (Some(mode), Some(shims)) => obstacles.push(Obstacle::KillsContainers {
             mode: mode.to_owned(),
             shims,
         }),
-        (Some(_), None) => obstacles.push(Obstacle::Unknown("whether a restart kills containers")),
+        (Some(_), None) => obstacles.push(Obstacle::Unknown("the number of shims in the unit's control group")),
         (None, _) => obstacles.push(Obstacle::Unknown("the unit's KillMode")),
     }
-    match ground.unit.runs {
+    match node.unit.runs {
         Some(true) => {}
         Some(false) => obstacles.push(Obstacle::UnitDown),
-        None => obstacles.push(Obstacle::Unknown("whether the unit runs")),
+        None => obstacles.push(Obstacle::Unknown("the state of the unit")),
     }
-    if let Some(seconds) = ground.unit.troubled.filter(|seconds| *seconds < CALM) {
+    if let Some(seconds) = node.unit.troubled.filter(|seconds| *seconds < STABLE_SECONDS) {
         obstacles.push(Obstacle::UnitTroubled { seconds });
     }
     obstacles
@@ -240,7 +141,7 @@ fn space(space: &Space) -> Option<Obstacle> {
         }),
         None => Some(Obstacle::UnknownFile {
             path: space.path.clone(),
-            what: "how much space is left",
+            what: "the free space of",
         }),
     }
 }

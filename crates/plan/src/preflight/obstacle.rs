@@ -1,26 +1,26 @@
-//! What stands in the way of changing a running node, in words for the one who can take it away.
+//! The obstacles to changing a running node, each with a message and a hint for the operator.
 
-use crate::preflight::Owner;
+use crate::preflight::conditions::Owner;
 use std::fmt;
 
-/// Why a running node is not changed.
+/// A reason why a running node is not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Something that must be known is not.
+    /// A required fact is unknown.
     Unknown(&'static str),
-    /// Something that must be known of a file is not.
+    /// A required fact about a file or folder is unknown.
     UnknownFile {
         /// The file or folder.
         path: String,
-        /// What.
+        /// The fact, as a phrase that the path follows.
         what: &'static str,
     },
-    /// systemd lacks what the undo relies on.
+    /// systemd lacks features that the undo relies on.
     OldSystemd {
         /// Its version.
         version: u32,
     },
-    /// This release forgets the addresses of its sandboxes at a restart, and kubelet makes every pod anew.
+    /// This release loses the addresses of its sandboxes at a restart, and the kubelet creates every pod again.
     LosesSandboxAddresses {
         /// The release.
         version: String,
@@ -32,37 +32,37 @@ pub enum Obstacle {
         /// How many.
         count: usize,
     },
-    /// What serves CRI is not the main process of a unit.
+    /// The process that serves CRI is not the main process of a unit.
     NotUnderSystemd,
-    /// The unit starts containerd with another file.
+    /// The unit starts containerd with another file than the plan's.
     OtherFile {
-        /// The unit's.
+        /// The file of the unit.
         unit: String,
-        /// The plan's.
+        /// The file of the plan.
         plan: String,
     },
     /// A distribution writes the file.
     Owned(Owner),
     /// A restart of the unit would kill containers.
     KillsContainers {
-        /// Its `KillMode`.
+        /// The `KillMode` of the unit.
         mode: String,
-        /// How many shims are inside.
+        /// The number of shims in its control group.
         shims: usize,
     },
     /// The unit is not active.
     UnitDown,
-    /// The unit failed or restarted by itself a short while ago.
+    /// The unit failed, or systemd restarted it, a short time ago.
     UnitTroubled {
-        /// Seconds ago.
+        /// The seconds since then.
         seconds: u64,
     },
-    /// A file was written after containerd was started.
+    /// A file was modified after containerd was started.
     Newer {
         /// The file.
         path: String,
     },
-    /// A file is mounted by itself.
+    /// A file is a mount point.
     Mounted {
         /// The file.
         path: String,
@@ -72,39 +72,39 @@ pub enum Obstacle {
         /// The file.
         path: String,
     },
-    /// A file lies on a read-only file system.
+    /// A file is on a read-only file system.
     ReadOnly {
         /// The file.
         path: String,
     },
-    /// A file lies on a file system in memory.
+    /// A file is on a file system in memory.
     Volatile {
         /// The file.
         path: String,
     },
-    /// A file lies elsewhere than where containerd's files belong.
+    /// A file is outside of the folders that belong to containerd.
     Outside {
         /// The file.
         path: String,
     },
-    /// Too little space is left.
+    /// A file system has too little free space.
     Space {
         /// A folder on the file system.
         path: String,
-        /// Bytes free.
+        /// The free bytes.
         free: u64,
-        /// Bytes wanted.
+        /// The required bytes.
         needed: u64,
     },
-    /// CRI is not ready, and the plan does not mend that.
+    /// CRI is not ready, and the plan does not repair that.
     CriDead,
 }
 
-/// Of a file: told by its times and when containerd was started, unless a clock was set in between.
-const READ: &str = "whether containerd has read it as it is";
+/// The fact that follows from a file's times and the start of containerd, unless a clock was set in between.
+const IS_LOADED: &str = "whether containerd has read the current";
 
 impl Obstacle {
-    /// Its stable name.
+    /// Returns the stable name.
     pub fn id(&self) -> &'static str {
         match self {
             Self::Unknown(_) | Self::UnknownFile { .. } => "unknown",
@@ -129,57 +129,61 @@ impl Obstacle {
         }
     }
 
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns the action that removes the obstacle, as a sentence without its full stop.
     pub fn hint(&self) -> String {
         let text = match self {
-            Self::UnknownFile { what, .. } if *what == READ => {
-                "where the clock was set since: `touch` the file, so that its time is of this clock, and restart containerd \
-                 yourself, so that it has read it"
+            Self::UnknownFile { what, .. } if *what == IS_LOADED => {
+                "if the clock was set since: `touch` the file, so that its time is of this clock, and restart containerd, so \
+                 that it reads the file"
             }
             Self::Unknown(_) | Self::UnknownFile { .. } => {
-                "find out why it cannot be told: a denied bus or socket, a policy of SELinux or AppArmor"
+                "find out why it is unknown: access to D-Bus or the socket may be denied, for example by SELinux or AppArmor"
             }
-            Self::OldSystemd { .. } => "use `--no-restart` and restart containerd in a maintenance window",
+            Self::OldSystemd { .. } => "use `--no-restart`, and restart containerd in a maintenance window",
             Self::LosesSandboxAddresses { .. } => {
-                "upgrade to 1.6.14 or newer first; any restart of this release does that"
+                "upgrade to 1.6.14 or newer first, because any restart of this release loses the addresses"
             }
             Self::NoDaemon => "start containerd, or use `--no-restart`",
             Self::ManyDaemons { .. } => {
-                "stop the one that does not serve kubelet, or migrate each with `--root` and `--no-restart`"
+                "stop the daemon that does not serve the kubelet, or migrate each with `--root` and `--no-restart`"
             }
-            Self::NotUnderSystemd => "use `--no-restart`, and restart containerd in the way that started it",
-            Self::OtherFile { unit, .. } => return format!("plan for that file: `--config {unit}`"),
+            Self::NotUnderSystemd => "use `--no-restart`, and restart containerd in the way in which it was started",
+            Self::OtherFile { unit, .. } => return format!("plan for the file of the unit: `--config {unit}`"),
             Self::Owned(owner) => return owner.way.clone(),
             Self::KillsContainers { .. } => {
                 "set `KillMode=process` in a drop-in of the unit, or accept it with `--accept-restart-of-containers`"
             }
-            Self::UnitDown => "bring the unit up first: what does not run cannot be compared with anything",
-            Self::UnitTroubled { .. } => "find out why, and wait until it has been calm for ten minutes",
+            Self::UnitDown => "start the unit first, because the change is verified against the running containerd",
+            Self::UnitTroubled { .. } => {
+                "find out why, and wait until the unit has run for ten minutes without a failure"
+            }
             Self::Newer { .. } => {
-                "restart containerd yourself first: this restart would activate somebody else's edit as well"
+                "restart containerd first, because the restart of this change would also activate that edit"
             }
             Self::Mounted { .. } => "change the file where it is mounted from, or mount its folder instead",
-            Self::Protected { .. } => "take the mark away with `chattr -i -a`, if whoever set it agrees",
-            Self::ReadOnly { .. } | Self::Volatile { .. } => {
-                "change it where the image or the node's configuration is made: what is written here does not last"
+            Self::Protected { .. } => {
+                "find out why the file is protected, then remove the attribute with `chattr -i -a`"
             }
-            Self::Outside { .. } => "put the file itself in the place of the link, or migrate what the link leads to",
+            Self::ReadOnly { .. } | Self::Volatile { .. } => {
+                "change the file where the node's image or configuration is built, because an edit on the node is lost"
+            }
+            Self::Outside { .. } => "replace the link by the file itself, or migrate the file that the link leads to",
             Self::Space { .. } => "free some space",
-            Self::CriDead => "mend it first: `crictl info` and the journal of containerd say what is wrong",
+            Self::CriDead => "repair it first: `crictl info` and the journal of containerd show the cause",
         };
         text.to_owned()
     }
 
-    /// What has to be known of a file for this not to be raised.
+    /// Returns the fact about a file that must be known to rule this obstacle out, as a phrase that the path follows.
     pub(super) fn missing_fact(&self) -> &'static str {
         match self {
-            Self::Newer { .. } => READ,
-            Self::Mounted { .. } => "whether it is a mount of its own",
-            Self::Protected { .. } => "whether it is immutable",
-            Self::ReadOnly { .. } => "whether it can be written",
-            Self::Volatile { .. } => "whether it lasts",
-            Self::Outside { .. } => "where it lies",
-            _ => "what it is",
+            Self::Newer { .. } => IS_LOADED,
+            Self::Mounted { .. } => "the mounts of",
+            Self::Protected { .. } => "the attributes of",
+            Self::ReadOnly { .. } => "the file system of",
+            Self::Volatile { .. } => "whether a reboot keeps",
+            Self::Outside { .. } => "the real path of",
+            _ => "the properties of",
         }
     }
 }
@@ -187,18 +191,20 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(what) => write!(f, "it cannot be told {what}"),
-            Self::UnknownFile { path, what } => write!(f, "it cannot be told of `{path}` {what}"),
+            Self::Unknown(what) => write!(f, "cannot determine {what}"),
+            Self::UnknownFile { path, what } => write!(f, "cannot determine {what} `{path}`"),
             Self::OldSystemd { version } => write!(f, "systemd {version} is older than 239"),
             Self::LosesSandboxAddresses { version } => {
                 write!(
                     f,
-                    "containerd {version} forgets the addresses of its sandboxes when it is restarted"
+                    "containerd {version} loses the addresses of its sandboxes when it restarts"
                 )
             }
             Self::NoDaemon => f.write_str("no containerd runs"),
             Self::ManyDaemons { count } => write!(f, "{count} containerds run on this node"),
-            Self::NotUnderSystemd => f.write_str("what serves CRI is not the main process of a systemd unit"),
+            Self::NotUnderSystemd => {
+                f.write_str("the process that serves CRI is not the main process of a systemd unit")
+            }
             Self::OtherFile { unit, plan } => {
                 write!(f, "containerd was started with `{unit}`, and the plan is for `{plan}`")
             }
@@ -208,41 +214,20 @@ impl fmt::Display for Obstacle {
                 "a restart would kill {shims} shims and their containers (`KillMode={mode}`)"
             ),
             Self::UnitDown => f.write_str("the unit is not active"),
-            Self::UnitTroubled { seconds } => write!(f, "the unit failed or was restarted by systemd {seconds} s ago"),
-            Self::Newer { path } => write!(f, "`{path}` was written after containerd was started"),
-            Self::Mounted { path } => write!(f, "`{path}` is mounted by itself and cannot be replaced"),
+            Self::UnitTroubled { seconds } => write!(f, "the unit failed, or systemd restarted it, {seconds} s ago"),
+            Self::Newer { path } => write!(f, "`{path}` was modified after containerd was started"),
+            Self::Mounted { path } => write!(f, "`{path}` is a mount point and cannot be replaced"),
             Self::Protected { path } => write!(f, "`{path}` is immutable or append-only"),
-            Self::ReadOnly { path } => write!(f, "`{path}` lies on a read-only file system"),
-            Self::Volatile { path } => write!(f, "`{path}` lies on a file system that a reboot empties"),
+            Self::ReadOnly { path } => write!(f, "`{path}` is on a read-only file system"),
+            Self::Volatile { path } => write!(f, "`{path}` is on a file system that a reboot empties"),
             Self::Outside { path } => write!(f, "`{path}` leads out of the folders that belong to containerd"),
             Self::Space { path, free, needed } => {
                 write!(
                     f,
-                    "the file system of `{path}` has {free} bytes free, and {needed} are wanted"
+                    "the file system of `{path}` has {free} bytes free, but {needed} are required"
                 )
             }
-            Self::CriDead => f.write_str("CRI is not ready, for a reason that this change does not mend"),
-        }
-    }
-}
-
-/// What is worth waiting for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OngoingWork {
-    /// Images are being pulled.
-    Pulls(usize),
-    /// Sandboxes or containers are being made.
-    Creating(usize),
-    /// systemd has other things to do with the unit.
-    Job(String),
-}
-
-impl fmt::Display for OngoingWork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pulls(count) => write!(f, "{count} downloads of images are under way"),
-            Self::Creating(count) => write!(f, "{count} sandboxes or containers are being made"),
-            Self::Job(job) => write!(f, "systemd is about to {job}"),
+            Self::CriDead => f.write_str("CRI is not ready, for a reason that this change does not repair"),
         }
     }
 }

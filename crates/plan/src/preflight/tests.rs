@@ -1,4 +1,4 @@
-//! A node that is fit, and each way of not being so.
+//! A node that meets every condition, and each condition that a node may not meet.
 
 use crate::preflight::*;
 use std::collections::BTreeSet;
@@ -31,7 +31,6 @@ fn good() -> NodeConditions {
             troubled: None,
         },
         owner: None,
-        owned_may_be_edited: false,
         files: vec![good_file()],
         space: vec![Space {
             path: "/etc".to_owned(),
@@ -43,11 +42,11 @@ fn good() -> NodeConditions {
     }
 }
 
-/// The names of the obstacles once `spoil` has been at a good node.
+/// Returns the names of the obstacles of a good node after `spoil` has modified it.
 fn ids(spoil: impl FnOnce(&mut NodeConditions)) -> Vec<&'static str> {
-    let mut ground = good();
-    spoil(&mut ground);
-    match preflight(&ground) {
+    let mut node = good();
+    spoil(&mut node);
+    match preflight(&node) {
         PreflightResult::Refuse(obstacles) => {
             for obstacle in &obstacles {
                 assert!(
@@ -62,23 +61,22 @@ fn ids(spoil: impl FnOnce(&mut NodeConditions)) -> Vec<&'static str> {
     }
 }
 
-fn owner(may_be_edited: bool) -> Owner {
+fn owner() -> Owner {
     Owner {
         name: "k3s".to_owned(),
         way: "write `/etc/rancher/k3s/registries.yaml`".to_owned(),
-        may_be_edited,
     }
 }
 
 type Spoil = fn(&mut NodeConditions);
 
 #[test]
-fn a_node_that_is_fit() {
+fn good_node_may_be_changed() {
     assert_eq!(preflight(&good()), PreflightResult::Go);
 }
 
 #[test]
-fn each_obstacle_is_raised_by_its_fact_alone() {
+fn each_obstacle_is_raised_by_its_condition_only() {
     let spoiled: [(&str, Spoil); 19] = [
         ("old-systemd", |node| node.systemd = Some(238)),
         ("loses-sandbox-addresses", |node| {
@@ -90,7 +88,7 @@ fn each_obstacle_is_raised_by_its_fact_alone() {
         ("other-file", |node| {
             node.configured_by = Some("/etc/other.toml".to_owned());
         }),
-        ("owned", |node| node.owner = Some(owner(true))),
+        ("owned", |node| node.owner = Some(owner())),
         ("kills-containers", |node| {
             node.kill_mode = Some("control-group".to_owned());
         }),
@@ -115,7 +113,7 @@ fn each_obstacle_is_raised_by_its_fact_alone() {
 }
 
 #[test]
-fn what_is_not_known_is_an_obstacle() {
+fn unknown_condition_is_an_obstacle() {
     let unknown: [Spoil; 17] = [
         |node| node.systemd = None,
         |node| node.daemons = None,
@@ -150,13 +148,13 @@ fn what_is_not_known_is_an_obstacle() {
 }
 
 #[test]
-fn what_an_operator_may_accept() {
+fn accepted_and_harmless_conditions_raise_no_obstacle() {
     let killing: Spoil = |node| {
         node.kill_mode = Some("control-group".to_owned());
         node.containers_may_restart = true;
     };
     assert!(ids(killing).is_empty());
-    // Shims outside the unit's control group live on whatever its mode.
+    // Shims outside of the unit's control group survive with every mode.
     assert!(
         ids(|node| {
             node.kill_mode = Some("mixed".to_owned());
@@ -164,19 +162,12 @@ fn what_an_operator_may_accept() {
         })
         .is_empty()
     );
-    for (may, says, raised) in [(true, true, 0), (true, false, 1), (false, true, 1)] {
-        let raises = ids(|node| {
-            node.owner = Some(owner(may));
-            node.owned_may_be_edited = says;
-        });
-        assert_eq!(raises.len(), raised, "{may} {says}");
-    }
     assert!(ids(|node| node.cri = Some(Cri::DeadOfSettings)).is_empty());
     assert!(ids(|node| node.unit.troubled = Some(600)).is_empty());
 }
 
 #[test]
-fn every_obstacle_is_named_at_once_and_waiting_comes_last() {
+fn all_obstacles_are_reported_and_hide_a_wait() {
     let all = ids(|node| {
         node.daemons = Some(2);
         node.cri = Some(Cri::Dead);

@@ -1,37 +1,39 @@
-//! Compares what was heard with the plan.
+//! Compares the reports of a rehearsal with the plan.
 
-use crate::plan::{Note, Plan, RegistryScope};
+use crate::note::Note;
+use crate::plan::Plan;
 use crate::rehearsal::disagreement::Disagreement;
 use crate::rehearsal::probe::Probe;
 use crate::rehearsal::report::{ObservedRequest, PluginState, SandboxReport, Transport, Variant};
 use crate::rehearsal::route::{asked, each_once};
+use crate::route_change::RegistryScope;
 use mirrorshift_containerd::{CRI_IMAGES, CRI_TWO, is_localhost};
 use std::collections::BTreeSet;
 
-/// What a rehearsal is compared with.
+/// The expectations that a rehearsal is compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'e> {
     /// The plan that was rehearsed.
     pub plan: &'e Plan,
-    /// The images that were asked for.
+    /// The images that were pulled.
     pub probes: &'e [Probe],
-    /// The plugins that the running daemon has loaded, as `type.id`.
+    /// The plugins that the running daemon has loaded, each as `type.id`.
     pub loaded: &'e BTreeSet<String>,
 }
 
-/// What has its sockets or folders outside the sandbox, and so says nothing in it.
-const UNKNOWABLE: [&str; 1] = ["io.containerd.nri.v1.nri"];
+/// Plugins whose sockets or folders are outside of the sandbox, so that their state in it means nothing.
+const MEANINGLESS_IN_SANDBOX: [&str; 1] = ["io.containerd.nri.v1.nri"];
 
-/// Everything in which `heard` and the plan disagree; nothing when the change may go on.
+/// Returns every disagreement between the reports and the plan. When there is none, the change may continue.
 ///
-/// A CRI that the old files leave dead is no disagreement when the plan is there to heal it and the new files bring it up.
-/// A plugin that the running daemon has, and that the old files do not bring up in the sandbox either, says nothing: that is
-/// the sandbox's doing.
-pub fn compare(expected: &Expected<'_>, heard: &[SandboxReport]) -> Vec<Disagreement> {
-    let of = |variant| heard.iter().find(|heard| heard.variant == variant);
-    let missing = |variant: Variant| vec![Disagreement::NotHeard(variant.to_string())];
-    let (Some(before), Some(after)) = (of(Variant::Before), of(Variant::After)) else {
-        let variant = if of(Variant::Before).is_none() {
+/// A CRI that does not load with the files as they are is not a disagreement when the plan repairs it and it loads with the
+/// new files. A plugin of the running daemon that does not load in the sandbox with the files as they are either is
+/// ignored, because the sandbox is the cause.
+pub fn compare(expected: &Expected<'_>, reports: &[SandboxReport]) -> Vec<Disagreement> {
+    let report_of = |variant| reports.iter().find(|report| report.variant == variant);
+    let missing = |variant: Variant| vec![Disagreement::NotObserved(variant.to_string())];
+    let (Some(before), Some(after)) = (report_of(Variant::Before), report_of(Variant::After)) else {
+        let variant = if report_of(Variant::Before).is_none() {
             Variant::Before
         } else {
             Variant::After
@@ -39,55 +41,56 @@ pub fn compare(expected: &Expected<'_>, heard: &[SandboxReport]) -> Vec<Disagree
         return missing(variant);
     };
     let mut found = Vec::new();
-    let healed = heals(expected.plan) && after.cri;
-    if !before.cri && !healed {
-        found.push(dead(before));
+    let is_repaired = repairs_cri(expected.plan) && after.cri;
+    if !before.cri && !is_repaired {
+        found.push(cri_dead(before));
     }
-    for changed in heard.iter().filter(|heard| heard.variant != Variant::Before) {
-        // What a crash leaves in the middle of healing a dead CRI may be as dead as before.
-        let as_before = !before.cri && changed.variant != Variant::After;
-        if !changed.cri && !as_before {
-            found.push(dead(changed));
+    for changed in reports.iter().filter(|report| report.variant != Variant::Before) {
+        // After a crash in the middle of the repair, CRI may fail as before.
+        let fails_as_before = !before.cri && changed.variant != Variant::After;
+        if !changed.cri && !fails_as_before {
+            found.push(cri_dead(changed));
         }
         plugins(expected, before, changed, &mut found);
         settings(before, changed, &mut found);
     }
-    for heard in [before, after] {
-        if heard.cri {
-            routes(expected, heard, &mut found);
+    for report in [before, after] {
+        if report.cri {
+            routes(expected, report, &mut found);
         }
     }
     found
 }
 
-fn heals(plan: &Plan) -> bool {
+fn repairs_cri(plan: &Plan) -> bool {
     plan.notes.iter().any(|note| matches!(note, Note::Heals(_)))
 }
 
-fn dead(heard: &SandboxReport) -> Disagreement {
-    let of_cri = heard.plugins.iter().find_map(|(name, state)| match state {
+fn cri_dead(report: &SandboxReport) -> Disagreement {
+    let reason = report.plugins.iter().find_map(|(name, state)| match state {
         PluginState::Failed(why) if is_cri(name) => Some(why.clone()),
         _ => None,
     });
-    let nothing = || "it said nothing".to_owned();
+    let no_message = || "containerd printed no reason".to_owned();
     Disagreement::CriDead {
-        variant: heard.variant,
-        why: of_cri.or_else(|| heard.silent.clone()).unwrap_or_else(nothing),
+        variant: report.variant,
+        why: reason.or_else(|| report.silent.clone()).unwrap_or_else(no_message),
     }
 }
 
-/// On 2.x the plugin that serves CRI fails with the ones that it is made of; the reason is theirs.
+/// Returns true for the plugins that CRI consists of. On 2.x the plugin that serves CRI fails with the others, whose message
+/// has the reason.
 fn is_cri(plugin: &str) -> bool {
     [CRI_IMAGES, "io.containerd.cri.v1.runtime", CRI_TWO].contains(&plugin)
 }
 
 fn plugins(expected: &Expected<'_>, before: &SandboxReport, changed: &SandboxReport, found: &mut Vec<Disagreement>) {
-    // A daemon that did not start has lost all of them, and a dead CRI has lost its own, which is said already.
+    // A daemon that did not start has lost all plugins, and a failed CRI its own. Both are already reported.
     if changed.plugins.is_empty() {
         return;
     }
     for plugin in expected.loaded {
-        if UNKNOWABLE.contains(&plugin.as_str()) || before.plugins.get(plugin) != Some(&PluginState::Ok) {
+        if MEANINGLESS_IN_SANDBOX.contains(&plugin.as_str()) || before.plugins.get(plugin) != Some(&PluginState::Ok) {
             continue;
         }
         if !changed.cri && is_cri(plugin) {
@@ -96,7 +99,7 @@ fn plugins(expected: &Expected<'_>, before: &SandboxReport, changed: &SandboxRep
         let why = match changed.plugins.get(plugin) {
             Some(PluginState::Ok) => continue,
             Some(PluginState::Skipped(why) | PluginState::Failed(why)) => why.clone(),
-            None => "it is not among its plugins".to_owned(),
+            None => "containerd does not list it".to_owned(),
         };
         found.push(Disagreement::PluginLost {
             variant: changed.variant,
@@ -127,44 +130,48 @@ fn settings(before: &SandboxReport, changed: &SandboxReport, found: &mut Vec<Dis
     }
 }
 
-fn routes(expected: &Expected<'_>, heard: &SandboxReport, found: &mut Vec<Disagreement>) {
+fn routes(expected: &Expected<'_>, report: &SandboxReport, found: &mut Vec<Disagreement>) {
     for probe in expected.probes {
         let change = expected
             .plan
             .routes
             .iter()
             .find(|change| change.registry == probe.registry);
-        let pull = heard.pulls.iter().find(|pull| pull.image == probe.image);
+        let pull = report.pulls.iter().find(|pull| pull.image == probe.image);
         let (Some(change), Some(pull)) = (change, pull) else {
-            let what = format!("{} with {}", probe.registry, heard.variant);
-            found.push(Disagreement::NotHeard(what));
+            let what = format!("{} with {}", probe.registry, report.variant);
+            found.push(Disagreement::NotObserved(what));
             continue;
         };
-        let route = match heard.variant {
+        let route = match report.variant {
             Variant::Before => &change.before,
             _ => &change.after,
         };
-        let (planned, seen) = (asked(route, probe.named), each_once(pull.asked.clone()));
-        if shown(&planned, &probe.registry) != shown(&seen, &probe.registry) {
+        let (planned, observed) = (asked(route, probe.named), each_once(pull.asked.clone()));
+        if significant(&planned, &probe.registry) != significant(&observed, &probe.registry) {
             found.push(Disagreement::Route {
-                variant: heard.variant,
+                variant: report.variant,
                 registry: probe.registry.to_string(),
                 planned,
-                heard: seen,
+                observed,
             });
         }
     }
 }
 
-/// As far as it counts: a registry on the node itself is greeted by TLS before plain HTTP or not, depending on whether a
-/// port is named somewhere, and this is known to differ between the rules of `mirrors` and those of hosts.toml.
-fn shown<'a>(all: &'a [ObservedRequest], registry: &RegistryScope) -> Vec<&'a ObservedRequest> {
+/// Returns the requests that are compared.
+///
+/// containerd tries TLS before plain HTTP on a registry on the node itself, or not, depending on whether a port is named.
+/// This is known to differ between the rules of `mirrors` and those of `hosts.toml`, so such a TLS attempt is ignored.
+fn significant<'a>(all: &'a [ObservedRequest], registry: &RegistryScope) -> Vec<&'a ObservedRequest> {
     let local = matches!(registry, RegistryScope::Registry(name) if is_localhost(name));
-    let greets = |asked: &ObservedRequest| {
-        let plain = |other: &ObservedRequest| {
-            other.wire == Transport::Http && (&other.host, other.port) == (&asked.host, asked.port)
+    let precedes_http = |request: &ObservedRequest| {
+        let is_plain = |other: &ObservedRequest| {
+            other.wire == Transport::Http && (&other.host, other.port) == (&request.host, request.port)
         };
-        asked.wire == Transport::Tls && all.iter().any(plain)
+        request.wire == Transport::Tls && all.iter().any(is_plain)
     };
-    all.iter().filter(|asked| !(local && greets(asked))).collect()
+    all.iter()
+        .filter(|request| !(local && precedes_http(request)))
+        .collect()
 }

@@ -1,64 +1,65 @@
-//! Where a rehearsal and the plan disagree: what was seen, and what to do about it.
+//! The disagreements between a rehearsal and the plan, each with a message and a hint.
 
 use crate::rehearsal::effective::Difference;
 use crate::rehearsal::report::{ObservedRequest, Variant};
+use mirrorshift_containerd::redact;
 use std::fmt;
 
-/// One thing in which a rehearsal and the plan disagree. Its text is a sentence without its full stop, and holds no secret.
+/// One disagreement between a rehearsal and the plan. Its text is a sentence without its full stop, and contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disagreement {
-    /// A set of files, or an image, was not tried.
-    NotHeard(String),
+    /// A set of files, or an image, was not rehearsed.
+    NotObserved(String),
     /// containerd does not serve CRI with these files.
     CriDead {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// In containerd's words.
+        /// The message of containerd.
         why: String,
     },
-    /// A plugin that the running daemon loaded is not loaded with these files, and is with the old ones.
+    /// A plugin that the running daemon has loaded loads with the files as they are, but not with these.
     PluginLost {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// As `type.id`.
+        /// The plugin, as `type.id`.
         plugin: String,
-        /// In containerd's words.
+        /// The message of containerd.
         why: String,
     },
-    /// The merged configuration is not known.
+    /// The merged configuration is unknown.
     NoConfiguration {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A setting that is no registry's differs.
+    /// A setting other than a registry setting differs.
     Setting {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// Its path.
+        /// The path of the setting.
         path: String,
-        /// How.
+        /// The difference.
         difference: Difference,
     },
-    /// Others are asked than the plan says.
+    /// containerd tries other hosts than planned.
     Route {
-        /// The files.
+        /// The set of files.
         variant: Variant,
-        /// Whose images.
+        /// The registry.
         registry: String,
-        /// By the plan.
+        /// The requests that follow from the plan.
         planned: Vec<ObservedRequest>,
-        /// By the node's own containerd.
-        heard: Vec<ObservedRequest>,
+        /// The requests of the node's own containerd.
+        observed: Vec<ObservedRequest>,
     },
 }
 
 impl Disagreement {
-    /// A name for machines.
+    /// Returns the stable name.
     pub fn id(&self) -> &'static str {
         match self {
-            Self::NotHeard(_) => "not-heard",
+            Self::NotObserved(_) => "not-observed",
             Self::CriDead { .. } => "cri-dead",
             Self::PluginLost { .. } => "plugin-lost",
             Self::NoConfiguration { .. } => "no-configuration",
@@ -67,29 +68,30 @@ impl Disagreement {
         }
     }
 
-    /// What to do about it, as a sentence without its full stop.
+    /// Returns the action that the operator can take, as a sentence without its full stop.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NotHeard(_) => "rehearse again; nothing was changed",
+            Self::NotObserved(_) => "nothing was changed; rehearse again",
             Self::CriDead {
                 variant: Variant::Before,
                 ..
             } => {
-                "the sandbox cannot stand for this node: something that its containerd needs is not there, or its files would \
-                 not survive a restart as they are; look at them first"
+                "nothing was changed; the sandbox lacks something that this node's containerd needs, or containerd would not \
+                 survive a restart with the files as they are: check the files first"
             }
-            Self::CriDead { .. } => "nothing was changed; mend what containerd names, or report this plan",
+            Self::CriDead { .. } => "nothing was changed; repair the cause that containerd names, or report this plan",
             Self::PluginLost { .. } => {
                 "nothing was changed; look for a drop-in that replaces this plugin's table, or report this plan"
             }
-            Self::NoConfiguration { .. } => "run `containerd config dump` on the node and mend what it names",
+            Self::NoConfiguration { .. } => {
+                "run `containerd config dump` on the node, and repair the cause that it names"
+            }
             Self::Setting { .. } => {
-                "nothing was changed; look for a drop-in that replaces the table of this setting, and write it down there \
-                 too"
+                "nothing was changed; look for a drop-in that replaces the table of this setting, and add the setting to it"
             }
             Self::Route { .. } => {
-                "nothing was changed; somebody edited the files since they were planned, or this containerd reads them in \
-                 another way than is known: plan again, and report this if it stays"
+                "nothing was changed; another program edited the files after they were planned, or this containerd reads them \
+                 differently from the model: plan again, and report the plan if the disagreement stays"
             }
         }
     }
@@ -98,57 +100,51 @@ impl Disagreement {
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotHeard(what) => write!(f, "{what} was not tried"),
+            Self::NotObserved(what) => write!(f, "{what} was not rehearsed"),
             Self::CriDead { variant, why } => {
-                write!(f, "with {variant} CRI does not come up: {}", masked(why))
+                write!(f, "with {variant} CRI does not load: {}", redact::free_text(why))
             }
             Self::PluginLost { variant, plugin, why } => {
-                write!(f, "with {variant} the plugin `{plugin}` is lost: {}", masked(why))
+                write!(
+                    f,
+                    "with {variant} the plugin `{plugin}` does not load: {}",
+                    redact::free_text(why)
+                )
             }
             Self::NoConfiguration { variant, why } => {
                 write!(
                     f,
-                    "with {variant} containerd's configuration is not known: {}",
-                    masked(why)
+                    "with {variant} the merged configuration is unknown: {}",
+                    redact::free_text(why)
                 )
             }
             Self::Setting {
                 variant,
                 path,
                 difference,
-            } => write!(f, "with {variant} `{}` {difference}", masked(path)),
+            } => write!(f, "with {variant} `{}` {difference}", redact::free_text(path)),
             Self::Route {
                 variant,
                 registry,
                 planned,
-                heard,
+                observed,
             } => write!(
                 f,
-                "with {variant} images of {registry} are asked of {}, and the plan says {}",
-                list(heard),
+                "with {variant} containerd tries {} for images of {registry}, but the plan is {}",
+                list(observed),
                 list(planned)
             ),
         }
     }
 }
 
-fn list(asked: &[ObservedRequest]) -> String {
-    match asked {
-        [] => "nobody".to_owned(),
-        asked => asked
+fn list(requests: &[ObservedRequest]) -> String {
+    match requests {
+        [] => "no host".to_owned(),
+        requests => requests
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(", then "),
     }
-}
-
-/// Without what stands before an `@` in each word that has a scheme: it may be a password. Words were masked where they
-/// were heard; this is for whoever hands in others.
-fn masked(text: &str) -> String {
-    let word = |word: &str| match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}***{}", &word[..scheme + 3], &word[at..]),
-        _ => word.to_owned(),
-    };
-    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }

@@ -1,5 +1,5 @@
-//! What `containerd config dump` prints, as the digest of each value under its path: enough to tell what differs, and
-//! nothing to keep secret.
+//! The output of `containerd config dump`, as the digest of each value by its path. It shows the differences between two
+//! configurations and contains no secret.
 
 use crate::step::Digest;
 use mirrorshift_containerd::toml::{Table, Value, ValueKind, parse};
@@ -13,28 +13,28 @@ use std::fmt;
 #[serde(transparent)]
 pub struct Effective(BTreeMap<String, Digest>);
 
-/// A text that is not what containerd prints. The text itself may hold passwords and is not repeated.
+/// An output of containerd that is not TOML. The output may contain passwords and is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what `containerd config dump` printed is no TOML")]
+#[error("the output of `containerd config dump` is not TOML")]
 pub struct Unreadable;
 
-/// How one value differs.
+/// The difference of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It is there no more.
-    Gone,
-    /// It was not there.
+    /// The value is missing.
+    Missing,
+    /// The value is new.
     New,
-    /// It is another.
-    Other,
+    /// The value is another.
+    Changed,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Gone => "is gone",
+            Self::Missing => "is missing",
             Self::New => "is new",
-            Self::Other => "has another value",
+            Self::Changed => "has another value",
         })
     }
 }
@@ -44,20 +44,20 @@ impl Effective {
     ///
     /// # Errors
     ///
-    /// When it is no TOML.
+    /// Returns an error when the output is not TOML.
     pub fn read(dump: &[u8]) -> Result<Self, Unreadable> {
-        // Both writers keep to TOML 1.0, whatever their readers take.
+        // Both releases write TOML 1.0, whatever they read.
         let parsed = parse(dump, false).map_err(|_| Unreadable)?;
         let mut all = BTreeMap::new();
         flatten(&parsed.root, "", &mut all);
         Ok(Self(all))
     }
 
-    /// Every value that is not the same in `after`, but for registry settings.
+    /// Returns every value, except for registry settings, that is not the same in `after`.
     pub fn differs<'a>(&'a self, after: &'a Self) -> Vec<(&'a str, Difference)> {
         let other = |(path, digest): (&String, &Digest)| match after.0.get(path) {
-            None => Some(Difference::Gone),
-            Some(then) if then != digest => Some(Difference::Other),
+            None => Some(Difference::Missing),
+            Some(then) if then != digest => Some(Difference::Changed),
             Some(_) => None,
         };
         let mut all: Vec<_> = self
@@ -76,12 +76,12 @@ impl Effective {
 fn flatten(table: &Table, above: &str, all: &mut BTreeMap<String, Digest>) {
     for (key, value) in table {
         let path = match above {
-            "" => written(key),
-            above => format!("{above}.{}", written(key)),
+            "" => path_part(key),
+            above => format!("{above}.{}", path_part(key)),
         };
         match &value.kind {
             ValueKind::Table(inner) if !inner.is_empty() => flatten(inner, &path, all),
-            // 1.x prints every file that it loaded there, in the order of a map, which is another one each time.
+            // 1.x prints every file that it has loaded in the order of a map, which differs from run to run.
             ValueKind::Array(files) if path == "imports" => {
                 let mut files: Vec<String> = files.iter().map(plain).collect();
                 files.sort();
@@ -94,7 +94,7 @@ fn flatten(table: &Table, above: &str, all: &mut BTreeMap<String, Digest>) {
     }
 }
 
-/// A value as text, its type included. Keys of tables in lists are sorted.
+/// Returns a value as text, including its type. Keys of tables in lists are sorted.
 fn plain(value: &Value) -> String {
     let text = match &value.kind {
         ValueKind::String(text) | ValueKind::Datetime(text) => format!("{text:?}"),
@@ -114,8 +114,8 @@ fn plain(value: &Value) -> String {
     format!("{}({text})", value.kind.name())
 }
 
-/// A key as it is written in a path.
-fn written(key: &str) -> String {
+/// Returns a key as it is written in a path.
+fn path_part(key: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !key.is_empty() && key.bytes().all(bare) {
         key.to_owned()
@@ -124,10 +124,10 @@ fn written(key: &str) -> String {
     }
 }
 
-/// Whether a path is one of those that a migration is about.
+/// Returns true for the settings that a migration may change.
 fn is_registry_setting(path: &str) -> bool {
     [CRI_ONE, CRI_TWO, CRI_IMAGES].iter().any(|plugin| {
-        let table = format!("plugins.{}.registry", written(plugin));
+        let table = format!("plugins.{}.registry", path_part(plugin));
         path.strip_prefix(table.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })

@@ -1,34 +1,35 @@
-//! One image for each registry of a plan, to see who is asked for it.
+//! The images to pull in a rehearsal: one for each registry of a plan.
 
-use crate::layout::UNNAMED;
-use crate::plan::{Plan, RegistryScope};
+use crate::plan::Plan;
+use crate::route_change::{RegistryScope, UNNAMED};
 use mirrorshift_containerd::RegistryHost;
 use std::fmt::Write as _;
 
-/// The repository of every probe, whatever its registry: nobody has such an image.
+/// The repository of every probe. No registry has such an image.
 pub const PROBED: &str = "mirrorshift/rehearsal";
 
-/// An image that is asked for in a rehearsal.
+/// An image that a rehearsal pulls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The registry that it stands for.
+    /// The registry whose route it tests.
     pub registry: RegistryScope,
-    /// Its reference.
+    /// The image reference.
     pub image: String,
-    /// What it is named by, which decides who may be asked.
+    /// The kind of reference, which decides the hosts that containerd may try.
     pub named: ReferenceKind,
 }
 
-/// What an image is named by.
+/// The kind of an image reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferenceKind {
-    /// Hosts that resolve tags are asked.
+    /// A tag: containerd tries the hosts that resolve tags.
     Tag,
-    /// All hosts that serve content are asked.
+    /// A digest: containerd tries all hosts that serve content.
     Digest,
 }
 
-/// The probes of a plan: by tag for every registry, and by digest too where some host of it serves no tags.
+/// Returns the probes of a plan: one by tag for each registry, and one by digest when a host of the registry either does not
+/// resolve tags or does not serve content.
 pub fn probes(plan: &Plan) -> Vec<Probe> {
     let mut probes = Vec::new();
     for change in &plan.routes {
@@ -42,15 +43,21 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
             named,
         };
         probes.push(probe(ReferenceKind::Tag, ":probe"));
-        let tells_apart = |ask: &RegistryHost| ask.resolves != ask.pulls;
-        if change.before.asks().iter().chain(change.after.asks()).any(tells_apart) {
+        let has_one_purpose = |host: &RegistryHost| host.resolves != host.pulls;
+        if change
+            .before
+            .asks()
+            .iter()
+            .chain(change.after.asks())
+            .any(has_one_purpose)
+        {
             probes.push(probe(ReferenceKind::Digest, &digest()));
         }
     }
     probes
 }
 
-/// Of no content that anybody has.
+/// Returns a digest of no existing content.
 fn digest() -> String {
     let mut text = "@sha256:".to_owned();
     for byte in 0..32_u8 {

@@ -1,5 +1,7 @@
-//! What was heard of a containerd that was started with one set of files. It travels as JSON from the sandbox, and holds no
-//! secret: values of the configuration are digests, and of requests only what names the one who is asked.
+//! The report of containerd's behaviour with one set of files.
+//!
+//! The sandbox prints it as JSON. It contains no secret: values of the configuration are digests, and a request is only
+//! recorded by its host, port, path and registry.
 
 use crate::rehearsal::effective::Effective;
 use serde::{Deserialize, Serialize};
@@ -10,11 +12,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
-    /// The node's files as they are.
+    /// The files as they are now.
     Before,
-    /// As a crash in the middle leaves them: every hosts.toml and CA, and this many of the configuration files.
+    /// The files after a crash in the middle: every new `hosts.toml` and CA, and this number of new configuration files.
     Prefix(usize),
-    /// All of the change.
+    /// All new files.
     After,
 }
 
@@ -29,73 +31,73 @@ impl fmt::Display for Variant {
     }
 }
 
-/// What one set of files came to.
+/// The behaviour of containerd with one set of files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxReport {
-    /// The files.
+    /// The set of files.
     pub variant: Variant,
-    /// Every plugin by `type.id`. Empty when containerd did not start.
+    /// The state of every plugin, by `type.id`. Empty when containerd did not start.
     pub plugins: BTreeMap<String, PluginState>,
-    /// Whether CRI answered.
+    /// True when CRI answered.
     pub cri: bool,
-    /// Why containerd did not start or CRI did not answer, in containerd's words, without the user-info of URLs.
+    /// The reason why containerd did not start or CRI did not answer: containerd's message without secrets.
     pub silent: Option<String>,
-    /// What `containerd config dump` printed, or why that is not known.
+    /// The merged configuration that `containerd config dump` printed, or the reason why it is unknown.
     pub effective: Result<Effective, String>,
-    /// Who was asked for each image, in the order of the probes. Empty without CRI, and for what a crash leaves.
+    /// The pulls, in the order of the probes. Empty without CRI, and for [`Variant::Prefix`].
     pub pulls: Vec<Pull>,
-    /// How long it all took: milliseconds.
+    /// The duration in milliseconds.
     pub took_ms: u64,
 }
 
-/// Whether a plugin loaded.
+/// The state of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginState {
-    /// It did.
+    /// The plugin loaded.
     Ok,
-    /// It asked to be left out.
+    /// The plugin skipped itself, for this reason.
     Skipped(String),
-    /// It failed, for this reason.
+    /// The plugin failed, for this reason.
     Failed(String),
 }
 
-/// Who was asked for one image.
+/// The pull of one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pull {
-    /// As CRI was asked for it.
+    /// The image reference in the request to CRI.
     pub image: String,
-    /// Who was asked, in order, each once.
+    /// The requests that registries received, in order, each once.
     pub asked: Vec<ObservedRequest>,
-    /// Why containerd gave up, in its words and without the user-info of URLs.
+    /// The error of the pull: containerd's message without secrets.
     pub said: String,
 }
 
-/// How somebody was spoken to.
+/// The transport of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// Plain HTTP.
     Http,
-    /// TLS; what was asked for stays unseen.
+    /// TLS. The request itself is not visible.
     Tls,
 }
 
-/// Somebody who was asked.
+/// One request that a registry received.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservedRequest {
-    /// How.
+    /// The transport.
     pub wire: Transport,
-    /// The name or address, in lower case, an IPv6 address without its brackets.
+    /// The name or address of the host, in lower case, an IPv6 address without its brackets.
     pub host: String,
-    /// The port, which a URL may leave out.
+    /// The port.
     pub port: u16,
-    /// Plain requests alone: what precedes the repository, such as `/v2`.
+    /// The path before the repository, such as `/v2`. Only known of a plain HTTP request.
     pub path: Option<String>,
-    /// Plain requests alone: the query `ns`, the registry that is meant.
+    /// The query `ns`, which names the registry of the image. Only known of a plain HTTP request.
     pub namespace: Option<String>,
 }
 

@@ -1,61 +1,63 @@
-//! What a route of the model looks like from where it leads: who would be asked, and how.
+//! The requests that a registry sees when containerd uses a route of the model.
 
 use crate::rehearsal::probe::ReferenceKind;
 use crate::rehearsal::report::{ObservedRequest, Transport};
 use mirrorshift_containerd::{RegistryHost, Route, Scheme};
 use std::net::Ipv6Addr;
 
-/// Who is asked for an image by a route, in order, each once: a digest is looked for at all hosts twice, among manifests and
-/// among blobs, and where plain HTTP was fallen back to, TLS is not tried again.
+/// Returns the requests that containerd sends for an image, in order, each once.
+///
+/// containerd requests a digest from all hosts twice, as a manifest and as a blob. After a fallback to plain HTTP it does not
+/// try TLS again.
 pub fn asked(route: &Route, named: ReferenceKind) -> Vec<ObservedRequest> {
-    let asks = route.asks().iter().filter(|ask| match named {
-        ReferenceKind::Tag => ask.resolves,
-        ReferenceKind::Digest => ask.pulls,
+    let hosts = route.asks().iter().filter(|host| match named {
+        ReferenceKind::Tag => host.resolves,
+        ReferenceKind::Digest => host.pulls,
     });
-    each_once(asks.flat_map(seen))
+    each_once(hosts.flat_map(requests))
 }
 
-/// Without those that were asked before, in the order in which they were asked first.
+/// Returns the requests without repetitions, in the order of their first occurrence.
 pub(super) fn each_once(all: impl IntoIterator<Item = ObservedRequest>) -> Vec<ObservedRequest> {
     let mut once: Vec<ObservedRequest> = Vec::new();
-    for asked in all {
-        if !once.contains(&asked) {
-            once.push(asked);
+    for request in all {
+        if !once.contains(&request) {
+            once.push(request);
         }
     }
     once
 }
 
-fn seen(ask: &RegistryHost) -> Vec<ObservedRequest> {
-    let wires: &[Transport] = match ask.scheme {
+fn requests(registry_host: &RegistryHost) -> Vec<ObservedRequest> {
+    let transports: &[Transport] = match registry_host.scheme {
         Scheme::Http => &[Transport::Http],
         Scheme::Https => &[Transport::Tls],
         Scheme::HttpsThenHttp => &[Transport::Tls, Transport::Http],
     };
-    // Where both are tried, the port of the first is kept, unless none is written.
-    let asked = |wire: &Transport| {
-        let usual = match wire {
+    // When containerd tries both, it keeps the port of the first, unless the URL has none.
+    let request = |transport: &Transport| {
+        let default_port = match transport {
             Transport::Http => 80,
             Transport::Tls => 443,
         };
-        let (host, port) = port_of(&ask.host, usual);
-        let plain = *wire == Transport::Http;
+        let (host, port) = port_of(&registry_host.host, default_port);
+        let is_plain = *transport == Transport::Http;
         ObservedRequest {
-            wire: *wire,
+            wire: *transport,
             host,
             port,
-            path: plain.then(|| ask.path.clone()),
-            namespace: plain.then(|| ask.namespace.clone()).flatten(),
+            path: is_plain.then(|| registry_host.path.clone()),
+            namespace: is_plain.then(|| registry_host.namespace.clone()).flatten(),
         }
     };
-    wires.iter().map(asked).collect()
+    transports.iter().map(request).collect()
 }
 
-/// The host and port of `host:port`, `host`, `[v6]:port` or `[v6]`, as [`Asked`] has them.
-pub fn port_of(authority: &str, usual: u16) -> (String, u16) {
+/// Splits `host:port`, `host`, `[v6]:port` or `[v6]` into the host and the port of an [`ObservedRequest`].
+pub fn port_of(authority: &str, default_port: u16) -> (String, u16) {
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(usual)),
-        _ => (authority, usual),
+        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(default_port)),
+        _ => (authority, default_port),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let host = match host.parse::<Ipv6Addr>() {

@@ -1,6 +1,7 @@
-//! Each way in which a rehearsal and a plan can disagree, and what is no disagreement.
+//! Each kind of disagreement between a rehearsal and a plan, and the differences that are not one.
 
-use crate::plan::{NodeFiles, Note, Plan, RegistryScope, plan};
+use crate::note::Note;
+use crate::plan::{NodeFiles, Plan, plan};
 use crate::policy::Policy;
 use crate::policy::flags::MirrorFlag;
 use crate::rehearsal::compare::{Expected, compare};
@@ -9,6 +10,7 @@ use crate::rehearsal::effective::{Difference, Effective};
 use crate::rehearsal::probe::{ReferenceKind, probes};
 use crate::rehearsal::report::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
 use crate::rehearsal::route::{asked, port_of};
+use crate::route_change::RegistryScope;
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, Version, read};
 use std::collections::BTreeSet;
 
@@ -45,7 +47,7 @@ fn loaded() -> BTreeSet<String> {
     [CRI, SNAPSHOTS, NRI].map(str::to_owned).into()
 }
 
-/// A rehearsal in which everything went as planned.
+/// Returns the reports of a rehearsal that agrees with the plan.
 fn agreed(plan: &Plan) -> Vec<SandboxReport> {
     let of = |variant| {
         let pull = |probe: crate::rehearsal::probe::Probe| {
@@ -77,206 +79,208 @@ fn agreed(plan: &Plan) -> Vec<SandboxReport> {
     [Variant::Before, Variant::Prefix(1), Variant::After].map(of).into()
 }
 
-fn judged(plan: &Plan, heard: &[SandboxReport]) -> Vec<Disagreement> {
+fn disagreements(plan: &Plan, reports: &[SandboxReport]) -> Vec<Disagreement> {
     compare(
         &Expected {
             plan,
             probes: &probes(plan),
             loaded: &loaded(),
         },
-        heard,
+        reports,
     )
 }
 
-/// What is said when this is done to a rehearsal in which everything went as planned.
+/// Returns the disagreements after `spoil` has modified a rehearsal that agrees with the plan.
 fn spoilt(spoil: impl FnOnce(&mut [SandboxReport])) -> Vec<Disagreement> {
     let plan = planned(MIRRORS, &Policy::default());
-    let mut heard = agreed(&plan);
-    spoil(&mut heard);
-    judged(&plan, &heard)
+    let mut reports = agreed(&plan);
+    spoil(&mut reports);
+    disagreements(&plan, &reports)
 }
 
-fn said(all: &[Disagreement]) -> Vec<String> {
-    all.iter().map(|one| format!("{}: {one}", one.id())).collect()
+fn texts(all: &[Disagreement]) -> Vec<String> {
+    all.iter()
+        .map(|disagreement| format!("{}: {disagreement}", disagreement.id()))
+        .collect()
 }
 
 #[test]
-fn as_planned() {
+fn rehearsal_as_planned_has_no_disagreement() {
     assert_eq!(spoilt(|_| {}), []);
 }
 
 #[test]
-fn cri_is_dead_with_the_new_files() {
-    let all = spoilt(|heard| {
-        heard[2].cri = false;
+fn cri_that_does_not_load_is_a_disagreement() {
+    let all = spoilt(|reports| {
+        reports[2].cri = false;
         let why = "invalid plugin config: http://u:hunter2@h".to_owned();
-        heard[2].plugins.insert(CRI.to_owned(), PluginState::Failed(why));
+        reports[2].plugins.insert(CRI.to_owned(), PluginState::Failed(why));
     });
-    let text = said(&all);
+    let text = texts(&all);
     assert_eq!(
         text,
-        ["cri-dead: with the new files CRI does not come up: invalid plugin config: http://***@h"]
+        ["cri-dead: with the new files CRI does not load: invalid plugin config: http://***@h"]
     );
     assert!(!text.concat().contains("hunter2"));
-    // In the middle it counts as well, and a daemon that did not start says why itself.
-    let all = spoilt(|heard| {
-        heard[1].cri = false;
-        heard[1].plugins.clear();
-        heard[1].silent = Some("containerd: no".to_owned());
+    // The same holds for the files after a crash. A daemon that did not start prints the reason.
+    let all = spoilt(|reports| {
+        reports[1].cri = false;
+        reports[1].plugins.clear();
+        reports[1].silent = Some("containerd: no".to_owned());
     });
     assert_eq!(
-        said(&all),
-        ["cri-dead: with the first of the new configuration files CRI does not come up: containerd: no"]
+        texts(&all),
+        ["cri-dead: with the first of the new configuration files CRI does not load: containerd: no"]
     );
 }
 
 #[test]
-fn a_cri_that_is_dead_already_is_no_disagreement_when_it_is_healed() {
+fn failed_cri_is_not_a_disagreement_when_the_plan_repairs_it() {
     let mut plan = planned(MIRRORS, &Policy::default());
-    let mut heard = agreed(&plan);
-    for dead in &mut heard[..2] {
+    let mut reports = agreed(&plan);
+    for dead in &mut reports[..2] {
         dead.cri = false;
         dead.plugins
             .insert(CRI.to_owned(), PluginState::Failed("both".to_owned()));
         dead.pulls.clear();
     }
-    // Nobody planned for that: the sandbox cannot stand for this node.
-    let all = judged(&plan, &heard);
+    // The plan does not repair CRI, so the sandbox does not represent this node.
+    let all = disagreements(&plan, &reports);
     assert_eq!(
-        said(&all),
-        ["cri-dead: with the files as they are CRI does not come up: both"]
+        texts(&all),
+        ["cri-dead: with the files as they are CRI does not load: both"]
     );
-    assert!(all[0].hint().contains("cannot stand for this node"));
+    assert!(all[0].hint().contains("the sandbox lacks something"));
     plan.notes.push(Note::Heals("both".to_owned()));
-    assert_eq!(judged(&plan, &heard), []);
-    // It is not healed.
-    heard[2].cri = false;
-    heard[2].silent = Some("still".to_owned());
-    assert_eq!(judged(&plan, &heard).len(), 2);
+    assert_eq!(disagreements(&plan, &reports), []);
+    // CRI does not load with the new files either.
+    reports[2].cri = false;
+    reports[2].silent = Some("still".to_owned());
+    assert_eq!(disagreements(&plan, &reports).len(), 2);
 }
 
 #[test]
-fn a_plugin_is_lost() {
-    let all = spoilt(|heard| {
-        heard[2].plugins.remove(SNAPSHOTS);
+fn plugin_that_no_longer_loads_is_a_disagreement() {
+    let all = spoilt(|reports| {
+        reports[2].plugins.remove(SNAPSHOTS);
     });
     assert_eq!(
-        said(&all),
+        texts(&all),
         [format!(
-            "plugin-lost: with the new files the plugin `{SNAPSHOTS}` is lost: it is not among its plugins"
+            "plugin-lost: with the new files the plugin `{SNAPSHOTS}` does not load: containerd does not list it"
         )]
     );
 }
 
 #[test]
-fn a_plugin_that_the_sandbox_cannot_have_says_nothing() {
+fn plugin_that_cannot_load_in_the_sandbox_is_ignored() {
     let skipped = || PluginState::Skipped("not here".to_owned());
     assert_eq!(
-        spoilt(|heard| {
-            for one in heard {
-                one.plugins.insert(SNAPSHOTS.to_owned(), skipped());
+        spoilt(|reports| {
+            for report in reports {
+                report.plugins.insert(SNAPSHOTS.to_owned(), skipped());
             }
         }),
         []
     );
     assert_eq!(
-        spoilt(|heard| {
-            heard[2].plugins.insert(NRI.to_owned(), skipped());
+        spoilt(|reports| {
+            reports[2].plugins.insert(NRI.to_owned(), skipped());
         }),
         []
     );
 }
 
 #[test]
-fn another_setting_differs() {
-    let all = spoilt(|heard| heard[2].effective = Ok(Effective::read(b"root = \"/secret\"\n").unwrap()));
-    assert_eq!(said(&all), ["setting: with the new files `root` has another value"]);
-    let all = spoilt(|heard| heard[1].effective = Err("no".to_owned()));
+fn other_setting_that_differs_is_a_disagreement() {
+    let all = spoilt(|reports| reports[2].effective = Ok(Effective::read(b"root = \"/secret\"\n").unwrap()));
+    assert_eq!(texts(&all), ["setting: with the new files `root` has another value"]);
+    let all = spoilt(|reports| reports[1].effective = Err("no".to_owned()));
     assert_eq!(
-        said(&all),
-        ["no-configuration: with the first of the new configuration files containerd's configuration is not known: no"]
+        texts(&all),
+        ["no-configuration: with the first of the new configuration files the merged configuration is unknown: no"]
     );
 }
 
 #[test]
-fn somebody_else_is_asked() {
-    let all = spoilt(|heard| {
-        let pull = heard[2]
+fn other_hosts_than_planned_are_a_disagreement() {
+    let all = spoilt(|reports| {
+        let pull = reports[2]
             .pulls
             .iter_mut()
             .find(|pull| pull.image.starts_with("ghcr.io/"));
         pull.unwrap().asked.remove(0);
     });
     assert_eq!(
-        said(&all),
+        texts(&all),
         [
-            "route: with the new files images of ghcr.io are asked of https://s.test:8443, then https://ghcr.io:443, and the \
-          plan says http://m.test:80/v2/proxy for ghcr.io, then https://s.test:8443, then https://ghcr.io:443"
+            "route: with the new files containerd tries https://s.test:8443, then https://ghcr.io:443 for images of ghcr.io, \
+          but the plan is http://m.test:80/v2/proxy for ghcr.io, then https://s.test:8443, then https://ghcr.io:443"
         ]
     );
-    let all = spoilt(|heard| {
-        let pull = heard[0]
+    let all = spoilt(|reports| {
+        let pull = reports[0]
             .pulls
             .iter_mut()
             .find(|pull| pull.image.starts_with("docker.io/"));
         pull.unwrap().asked.clear();
     });
     assert!(
-        said(&all)[0].contains("images of docker.io are asked of nobody"),
+        texts(&all)[0].contains("containerd tries no host for images of docker.io"),
         "{all:?}"
     );
 }
 
 #[test]
-fn what_was_not_tried_is_not_taken_for_good() {
-    for gone in [0, 2] {
+fn missing_report_or_pull_is_a_disagreement() {
+    for missing in [0, 2] {
         let plan = planned(MIRRORS, &Policy::default());
-        let mut heard = agreed(&plan);
-        heard.remove(gone);
-        assert_eq!(judged(&plan, &heard).len(), 1);
+        let mut reports = agreed(&plan);
+        reports.remove(missing);
+        assert_eq!(disagreements(&plan, &reports).len(), 1);
     }
-    let all = spoilt(|heard| {
-        heard[2].pulls.pop();
+    let all = spoilt(|reports| {
+        reports[2].pulls.pop();
     });
     assert_eq!(
-        said(&all),
-        ["not-heard: any other registry with the new files was not tried"]
+        texts(&all),
+        ["not-observed: any other registry with the new files was not rehearsed"]
     );
 }
 
 #[test]
-fn a_registry_on_the_node_may_be_greeted_by_tls_and_no_other_may() {
-    let greet = |image: &str| {
-        spoilt(|heard| {
-            let pull = heard[2]
+fn tls_attempt_before_http_is_ignored_only_for_a_registry_on_the_node() {
+    let with_tls_attempt = |image: &str| {
+        spoilt(|reports| {
+            let pull = reports[2]
                 .pulls
                 .iter_mut()
                 .find(|pull| pull.image.starts_with(image))
                 .unwrap();
             let last = pull.asked.last().unwrap().clone();
             let at = pull.asked.len() - 1;
-            let greeting = ObservedRequest {
+            let attempt = ObservedRequest {
                 wire: Transport::Tls,
                 path: None,
                 namespace: None,
                 ..last
             };
-            pull.asked.insert(at, greeting);
+            pull.asked.insert(at, attempt);
         })
     };
-    assert_eq!(greet("localhost:5000/"), []);
-    assert_eq!(greet("10.0.20.10:5000/").len(), 1);
+    assert_eq!(with_tls_attempt("localhost:5000/"), []);
+    assert_eq!(with_tls_attempt("10.0.20.10:5000/").len(), 1);
 }
 
 #[test]
-fn a_difference_that_the_policy_asks_for_is_planned() {
+fn difference_that_the_policy_requires_is_expected() {
     let flag: MirrorFlag = "ghcr.io=http://other.test:5010".parse().unwrap();
     let policy = Policy::with_flags(None, &[flag], None).unwrap();
     let plan = planned(MIRRORS, &policy);
-    let heard = agreed(&plan);
-    assert_eq!(judged(&plan, &heard), []);
-    let of = |heard: &SandboxReport| {
-        let pull = heard
+    let reports = agreed(&plan);
+    assert_eq!(disagreements(&plan, &reports), []);
+    let of = |reports: &SandboxReport| {
+        let pull = reports
             .pulls
             .iter()
             .find(|pull| pull.image.starts_with("ghcr.io/"))
@@ -284,13 +288,13 @@ fn a_difference_that_the_policy_asks_for_is_planned() {
         pull.asked[0].host.clone()
     };
     assert_eq!(
-        (of(&heard[0]).as_str(), of(&heard[2]).as_str()),
+        (of(&reports[0]).as_str(), of(&reports[2]).as_str()),
         ("m.test", "other.test")
     );
 }
 
 #[test]
-fn probes_are_one_a_registry_and_two_where_tags_are_asked_elsewhere() {
+fn registry_with_hosts_of_one_purpose_gets_a_probe_by_digest_too() {
     let plan = planned(MIRRORS, &Policy::default());
     let all = probes(&plan);
     assert_eq!(all.len(), plan.routes.len());
@@ -327,7 +331,7 @@ fn probes_are_one_a_registry_and_two_where_tags_are_asked_elsewhere() {
 }
 
 #[test]
-fn configurations_differ_in_what_is_no_registry_setting() {
+fn registry_settings_are_not_compared() {
     let read = |text: &str| Effective::read(text.as_bytes()).unwrap();
     let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
     let old = read(&format!(
@@ -339,14 +343,17 @@ fn configurations_differ_in_what_is_no_registry_setting() {
     ));
     let path = |name: &str| format!("{cri}.{name}");
     let names = old.differs(&new);
-    let names: Vec<(String, Difference)> = names.into_iter().map(|(path, how)| (path.to_owned(), how)).collect();
+    let names: Vec<(String, Difference)> = names
+        .into_iter()
+        .map(|(path, difference)| (path.to_owned(), difference))
+        .collect();
     assert_eq!(
         names,
         [
-            (path("containerd.runtimes.gpu.runtime_type"), Difference::Gone),
-            (path("empty"), Difference::Gone),
+            (path("containerd.runtimes.gpu.runtime_type"), Difference::Missing),
+            (path("empty"), Difference::Missing),
             (path("registry_other.z"), Difference::New),
-            (path("x"), Difference::Other),
+            (path("x"), Difference::Changed),
             (path("y"), Difference::New),
         ]
     );
@@ -355,7 +362,7 @@ fn configurations_differ_in_what_is_no_registry_setting() {
 }
 
 #[test]
-fn hosts_and_ports() {
+fn authority_is_split_into_host_and_port() {
     for (authority, host, port) in [
         ("ghcr.io", "ghcr.io", 443),
         ("GHCR.io:5000", "ghcr.io", 5000),

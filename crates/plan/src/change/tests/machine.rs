@@ -1,15 +1,15 @@
-//! A machine of values that a change is made on, and killed on.
+//! A simulated machine, on which changes are made and killed.
 
 use crate::change::tests::world::{Reads, World};
 use crate::change::tests::*;
 
-/// Bytes, as far as the loop can tell them apart.
+/// File contents, as far as the loop distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bytes {
     Nil,
     Old,
     New,
-    /// Somebody's edit; each is another.
+    /// An edit of another program; each has its own number.
     Edit(u32),
 }
 
@@ -68,7 +68,7 @@ impl File {
         }
     }
 
-    /// Exchanges, or moves where one of the two names is free. False when the name to move to is taken.
+    /// Exchanges the two files, or moves one when the other name is free. Returns false when the target name is taken.
     pub(super) fn turn(&mut self, to_there: bool) -> bool {
         if self.kind != StepKind::Replace && (if to_there { self.there } else { self.beside }) != Bytes::Nil {
             return false;
@@ -78,20 +78,20 @@ impl File {
     }
 }
 
-/// A machine with one change. Whatever is spent from `fuel` is an effect; without any left the process is killed.
+/// A machine with one change. Each effect uses one unit of `fuel`; without fuel the process is killed.
 pub(super) struct Machine {
     pub(super) phase: Phase,
     pub(super) settled: bool,
     pub(super) files: Vec<File>,
     pub(super) fuel: u32,
-    /// An edit to come in the middle of the next swap: which file, and its number.
+    /// An edit that is made in the middle of the next swap: the file, and the edit's number.
     pub(super) race: Option<(usize, u32)>,
     /// The containerd that reads the files, when it runs.
     pub(super) world: Option<World>,
-    /// The change takes another one back, which had made folders.
-    pub(super) takes_back: bool,
-    /// Those folders, empty now.
-    pub(super) leaves: bool,
+    /// True for the rollback of a change that had created folders.
+    pub(super) is_rollback: bool,
+    /// True while those folders are empty and not yet removed.
+    pub(super) has_folders_to_remove: bool,
 }
 
 pub(super) struct Killed;
@@ -106,13 +106,14 @@ impl Machine {
             fuel: u32::MAX,
             race: None,
             world: None,
-            takes_back: false,
-            leaves: false,
+            is_rollback: false,
+            has_folders_to_remove: false,
         }
     }
 
-    /// The change that takes this one back, which has settled: what was old is new to it, and its steps go the other way.
-    pub(super) fn taken_back(self) -> Self {
+    /// Returns the machine with the rollback of its settled change as the next change: the new files are its originals, and
+    /// its steps run in the other order.
+    pub(super) fn into_rollback(self) -> Self {
         assert_eq!(self.phase, Phase::Settled);
         let back = |kind| match kind {
             StepKind::Create => StepKind::Remove,
@@ -121,19 +122,19 @@ impl Machine {
         };
         let kinds: Vec<StepKind> = self.files.iter().rev().map(|file| back(file.kind)).collect();
         Self {
-            world: self.world.map(World::taken_back),
-            takes_back: true,
+            world: self.world.map(World::into_rollback),
+            is_rollback: true,
             ..Self::new(&kinds)
         }
     }
 
-    pub(super) fn facts(&self, faults: u32) -> ChangeFacts {
+    pub(super) fn facts(&self, failed_moves: u32) -> ChangeFacts {
         ChangeFacts {
             phase: self.phase,
             steps: self.files.iter().map(File::facts).collect(),
             has_created_folders: false,
-            has_folders_to_remove: self.leaves,
-            failed_moves: faults,
+            has_folders_to_remove: self.has_folders_to_remove,
+            failed_moves,
             service: self.world.as_ref().map(|world| world.facts(self.phase)),
         }
     }
@@ -143,12 +144,12 @@ impl Machine {
         Ok(())
     }
 
-    /// One run of the loop, as `node` performs it. `Ok(None)` is an end that is not the goal's.
+    /// Runs the loop as `crates/node` does. `Ok(None)` is an end without reaching the goal.
     pub(super) fn run(&mut self, goal: Goal) -> Result<Option<Phase>, Killed> {
         self.world.iter_mut().for_each(World::begin);
-        let mut faults = 0;
+        let mut failed_moves = 0;
         for _ in 0..200 {
-            let next = decide(goal, &self.facts(faults));
+            let next = decide(goal, &self.facts(failed_moves));
             let phase = self.phase;
             match next {
                 Move::Done => return Ok(Some(self.phase)),
@@ -157,40 +158,37 @@ impl Machine {
             }
             self.spend()?;
             if !self.act(next)? {
-                faults += 1;
+                failed_moves += 1;
             }
-            if matches!(
-                next,
-                Move::GiveUp(_) | Move::Abandon(_) | Move::CancelRollback(_) | Move::LeaveToNextRun
-            ) {
+            if next.ends_run() {
                 return Ok(None);
             }
             if phase != self.phase {
-                faults = 0;
+                failed_moves = 0;
             }
         }
-        panic!("no end: {:?} {:?}", self.phase, self.files);
+        panic!("the run does not end: {:?} {:?}", self.phase, self.files);
     }
 
     pub(super) fn act(&mut self, next: Move) -> Result<bool, Killed> {
-        let close = if self.settled { Phase::RolledBack } else { Phase::Undone };
+        let phase = self.phase;
+        if let Some(phase) = next.next_phase(self.settled) {
+            self.phase = phase;
+        }
         match next {
-            Move::Arm => {
-                self.phase = Phase::Armed;
-                self.world.iter_mut().for_each(World::arm);
-            }
-            Move::BeginApplying => self.phase = Phase::Applying,
-            Move::Complete => self.phase = Phase::Applied,
+            Move::Arm => self.world.iter_mut().for_each(World::arm),
             Move::Settle => {
-                (self.phase, self.settled) = (Phase::Settled, true);
-                self.leaves = self.takes_back;
+                self.settled = true;
+                self.has_folders_to_remove = self.is_rollback;
             }
-            Move::BeginRollback => self.phase = Phase::RollbackStaging,
-            Move::Undo(_) => self.phase = Phase::Undoing,
-            Move::CloseUndone => self.phase = close,
-            Move::GiveUp(_) => self.phase = Phase::Stuck,
-            Move::Abandon(_) => self.phase = Phase::Idle,
-            Move::CancelRollback(_) => self.phase = Phase::Settled,
+            Move::BeginApplying
+            | Move::Complete
+            | Move::BeginRollback
+            | Move::Undo(_)
+            | Move::CloseUndone
+            | Move::GiveUp(_)
+            | Move::Abandon(_)
+            | Move::CancelRollback(_) => {}
             Move::Stage(at) => {
                 assert_eq!(self.files[at].beside, Bytes::Nil);
                 self.files[at].beside = Bytes::New;
@@ -223,20 +221,9 @@ impl Machine {
                 }
                 self.files[at].beside = Bytes::Nil;
             }
-            Move::BeginRestart | Move::Restore => {
-                self.phase = if next == Move::BeginRestart {
-                    Phase::Restarting
-                } else {
-                    Phase::Restoring
-                };
-                self.world.iter_mut().for_each(World::enter);
-            }
-            Move::Verify => {
-                if self.phase == Phase::Applied {
-                    self.world.iter_mut().for_each(World::enter);
-                }
-                self.phase = Phase::Verifying;
-            }
+            Move::BeginRestart | Move::Restore => self.world.iter_mut().for_each(World::enter),
+            Move::Verify if phase == Phase::Applied => self.world.iter_mut().for_each(World::enter),
+            Move::Verify => {}
             Move::Guard | Move::Restart | Move::Wait | Move::Disarm | Move::RunTrial => {
                 let reads = self.reads();
                 let world = self.world.as_mut().unwrap();
@@ -244,11 +231,11 @@ impl Machine {
                     Move::Guard => world.place_guard(),
                     Move::Restart => return Ok(world.restart(reads)),
                     Move::Wait => world.wait(),
-                    Move::RunTrial => world.attempt(reads),
+                    Move::RunTrial => world.run_trial(reads),
                     _ => world.guard = Guard::Nothing,
                 }
             }
-            Move::RemoveFolders => self.leaves = false,
+            Move::RemoveFolders => self.has_folders_to_remove = false,
             Move::Refuse(_) | Move::StopWithFault(_) | Move::Done | Move::LeaveToNextRun => {}
         }
         Ok(true)
@@ -272,8 +259,8 @@ impl Machine {
         self.spend()?;
         let file = &mut self.files[at];
         let kind = file.kind;
-        let wanted = if forth { File::before(kind) } else { File::after(kind) };
-        if file.beside != wanted {
+        let expected = if forth { File::before(kind) } else { File::after(kind) };
+        if file.beside != expected {
             assert!(file.turn(!to_there));
             return Ok(true);
         }
@@ -286,7 +273,7 @@ impl Machine {
         Ok(true)
     }
 
-    /// What a containerd that starts now reads.
+    /// Returns the files that a containerd reads when it starts now.
     pub(super) fn reads(&self) -> Reads {
         match () {
             () if self.all(File::before) => Reads::Old,
@@ -299,7 +286,7 @@ impl Machine {
         self.files.iter().all(|file| file.there == bytes(file.kind))
     }
 
-    pub(super) fn litter(&self) -> bool {
+    pub(super) fn has_copies(&self) -> bool {
         self.files.iter().any(|file| file.beside != Bytes::Nil)
     }
 }

@@ -1,26 +1,26 @@
-//! Every kill, reset, failing start and failing restart of a change whose containerd runs ends with a containerd that
-//! serves with the files that are there, or with a change that says that it is stuck.
+//! Changes while containerd runs. Every kill, reset, failed start and failed restart ends with a containerd that serves with
+//! the files on disk, or with a change that is stuck.
 
 use crate::change::tests::machine::{File, Machine};
 use crate::change::tests::*;
 
-/// What a containerd has read.
+/// The files that a containerd has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reads {
     Old,
     New,
-    /// Some of each: nothing is promised of it.
+    /// Some of each. Nothing is known about its behaviour.
     Mixed,
 }
 
-/// How a containerd comes up with certain files.
+/// The behaviour of a containerd that starts with certain files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
-    /// It serves after this many moments.
+    /// It serves after this number of waits.
     After(u32),
-    /// It ends at once.
+    /// It exits at once.
     Dies,
-    /// It runs, and its CRI does not load.
+    /// It runs, but its CRI does not load.
     Dead,
     /// It hangs.
     Never,
@@ -29,36 +29,36 @@ pub(super) enum Start {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct World {
     pub(super) guard: Guard,
-    pub(super) asked: u32,
-    /// What runs: what it read, its number, and how long it has been up.
+    pub(super) restarts_requested: u32,
+    /// The running containerd: the files that it has read, its number, and the time since its start.
     runs: Option<(Reads, u32, u32)>,
-    /// The number of the last that was started.
+    /// The number of the last containerd that was started.
     last: u32,
     armed_with: u32,
     from: u32,
-    /// Moments since the phase or its last restart.
+    /// The number of waits since the phase or its last restart began.
     waited: u32,
     with_new: Start,
     with_old: Start,
-    /// The next so many calls for a restart fail.
+    /// The number of restart calls that will fail.
     broken_calls: u32,
-    /// A guard that is placed does not work.
+    /// True when the boot guard fails its test.
     broken_guard: bool,
     restart: bool,
     restarts: u32,
     trial: Trial,
-    /// What a trial comes to with the new files.
-    tried: Trial,
+    /// The result of the operator's test with the new files.
+    trial_result: Trial,
 }
 
-pub(super) const PATIENCE: u32 = 5;
+pub(super) const TIME_LIMIT: u32 = 5;
 
 impl World {
     pub(super) fn new(with_old: Start, with_new: Start) -> Self {
         Self {
             guard: Guard::Nothing,
-            asked: 0,
-            runs: Some((Reads::Old, 0, PATIENCE)),
+            restarts_requested: 0,
+            runs: Some((Reads::Old, 0, TIME_LIMIT)),
             last: 0,
             armed_with: 0,
             from: 0,
@@ -70,12 +70,12 @@ impl World {
             restart: true,
             restarts: 0,
             trial: Trial::Nothing,
-            tried: Trial::Passed,
+            trial_result: Trial::Passed,
         }
     }
 
-    /// For the change that takes back the one that was made in it: the containerd that runs is the one to compare with.
-    pub(super) fn taken_back(self) -> Self {
+    /// Returns the world of the rollback: its baseline is the containerd that runs now.
+    pub(super) fn into_rollback(self) -> Self {
         Self::new(self.with_new, self.with_old)
     }
 
@@ -83,10 +83,10 @@ impl World {
         self.restarts
     }
 
-    /// Whoever serves here does what is tried.
-    pub(super) fn attempt(&mut self, reads: Reads) {
+    /// Runs the operator's test.
+    pub(super) fn run_trial(&mut self, reads: Reads) {
         assert_eq!((reads, self.health()), (Reads::New, Health::Serves));
-        self.trial = self.tried;
+        self.trial = self.trial_result;
     }
 
     pub(super) fn arm(&mut self) {
@@ -94,21 +94,21 @@ impl World {
     }
 
     pub(super) fn enter(&mut self) {
-        (self.from, self.asked, self.waited) = (self.last, 0, 0);
+        (self.from, self.restarts_requested, self.waited) = (self.last, 0, 0);
     }
 
     pub(super) fn place_guard(&mut self) {
         self.guard = if self.broken_guard { Guard::Placed } else { Guard::Tried };
     }
 
-    /// A run starts: what it asks for and how long it waits is its own.
+    /// Starts a run, which counts its own requests and waits.
     pub(super) fn begin(&mut self) {
-        (self.asked, self.waited) = (0, 0);
+        (self.restarts_requested, self.waited) = (0, 0);
     }
 
-    /// False when the call itself fails.
+    /// Restarts containerd. Returns false when the call itself fails.
     pub(super) fn restart(&mut self, reads: Reads) -> bool {
-        self.asked += 1;
+        self.restarts_requested += 1;
         self.waited = 0;
         if self.broken_calls > 0 {
             self.broken_calls -= 1;
@@ -143,7 +143,7 @@ impl World {
     fn health(&self) -> Health {
         match self.runs {
             None => Health::Absent,
-            // The first one is what everything is compared with.
+            // The first containerd is the baseline.
             Some((_, 0, _)) => Health::Serves,
             Some((reads, _, up)) => match self.how(reads) {
                 Start::After(moments) if up >= moments => Health::Serves,
@@ -162,24 +162,24 @@ impl World {
         Service {
             guard: self.guard,
             restart: self.restart,
-            restarts_requested: self.asked,
+            restarts_requested: self.restarts_requested,
             started_in_this_phase: self.last > baseline,
             health: self.health(),
             trial: self.trial,
-            expired: self.waited >= PATIENCE,
+            expired: self.waited >= TIME_LIMIT,
         }
     }
 }
 
 impl Machine {
-    /// All processes end at once, and the next boot's guard and containerd start.
+    /// Ends all processes at once, then starts the next boot's guard and containerd.
     pub(super) fn reset(&mut self, context: &str) {
         self.world.iter_mut().for_each(|world| world.runs = None);
         if !self.phase.is_closed() {
             self.run(Goal::Guard).ok().unwrap();
         }
         assert_ne!(self.reads(), Reads::Mixed, "{context}");
-        // Had the change not settled, no containerd may start with its files.
+        // No containerd may start with the files of a change that did not settle.
         assert!(self.phase == Phase::Settled || self.all(File::before), "{context}");
         let reads = self.reads();
         self.world.iter_mut().for_each(|world| world.start(reads));
@@ -196,8 +196,8 @@ pub(super) fn world(machine: &Machine) -> World {
     machine.world.unwrap()
 }
 
-/// What the process that systemd starts after the change, or that looks on after a boot, asks for.
-pub(super) fn owner(machine: &mut Machine) -> Option<Phase> {
+/// Runs the unit that systemd starts after the change, or after a boot.
+pub(super) fn run_undo_unit(machine: &mut Machine) -> Option<Phase> {
     machine.fuel = u32::MAX;
     let goal = if machine.phase.is_closed() {
         Goal::Recover
@@ -207,11 +207,11 @@ pub(super) fn owner(machine: &mut Machine) -> Option<Phase> {
     machine.run(goal).ok().unwrap()
 }
 
-/// Files whole, containerd up with them, nothing left to undo.
+/// Checks that the files are complete, that containerd serves with them, and that nothing is left to undo.
 pub(super) fn check(machine: &Machine, context: &str) {
     let mut world = world(machine);
-    // One that nobody had to look at may still be coming up.
-    (0..PATIENCE).for_each(|_| world.wait());
+    // A containerd that the run did not have to wait for may still be starting.
+    (0..TIME_LIMIT).for_each(|_| world.wait());
     let context = format!("{context}: {:?} {:?} {world:?}", machine.phase, machine.files);
     assert!(machine.phase.is_closed(), "{context}");
     assert_ne!(machine.reads(), Reads::Mixed, "{context}");
@@ -221,11 +221,11 @@ pub(super) fn check(machine: &Machine, context: &str) {
         "{context}"
     );
     assert_eq!(world.runs.map(|(reads, ..)| reads), Some(machine.reads()), "{context}");
-    assert!(!machine.litter(), "{context}");
+    assert!(!machine.has_copies(), "{context}");
 }
 
 #[test]
-fn a_good_change_restarts_once() {
+fn good_change_restarts_once() {
     let mut machine = live(Start::After(0), Start::After(3));
     assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(Phase::Settled)));
     check(&machine, "good");
@@ -234,7 +234,7 @@ fn a_good_change_restarts_once() {
 }
 
 #[test]
-fn hosts_files_alone_restart_nothing() {
+fn change_of_hosts_files_restarts_nothing() {
     let mut machine = live(Start::After(0), Start::Dead);
     machine.world.iter_mut().for_each(|world| world.restart = false);
     assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(Phase::Settled)));
@@ -242,32 +242,32 @@ fn hosts_files_alone_restart_nothing() {
 }
 
 #[test]
-fn a_containerd_that_fails_is_brought_back_with_the_old_files() {
-    for bad in [Start::Dies, Start::Dead, Start::Never, Start::After(PATIENCE + 1)] {
-        let mut machine = live(Start::After(2), bad);
-        assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(Phase::Undone)), "{bad:?}");
-        check(&machine, &format!("{bad:?}"));
+fn containerd_that_fails_is_restarted_with_the_original_files() {
+    for start in [Start::Dies, Start::Dead, Start::Never, Start::After(TIME_LIMIT + 1)] {
+        let mut machine = live(Start::After(2), start);
+        assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(Phase::Undone)), "{start:?}");
+        check(&machine, &format!("{start:?}"));
         assert!(machine.all(File::before));
-        assert_eq!(world(&machine).restarts, 2, "{bad:?}");
+        assert_eq!(world(&machine).restarts, 2, "{start:?}");
     }
 }
 
-/// A trial is made once, of a containerd that serves, and decides.
+/// The operator's test runs once, on a containerd that serves, and its result decides.
 #[test]
-fn a_trial_decides() {
-    for (tried, phase) in [(Trial::Passed, Phase::Settled), (Trial::Failed, Phase::Undone)] {
+fn failed_test_undoes_the_change() {
+    for (result, phase) in [(Trial::Passed, Phase::Settled), (Trial::Failed, Phase::Undone)] {
         let mut machine = live(Start::After(1), Start::After(2));
         machine.world.iter_mut().for_each(|world| {
-            (world.trial, world.tried) = (Trial::Due, tried);
+            (world.trial, world.trial_result) = (Trial::Due, result);
         });
         assert_eq!(machine.run(Goal::Apply).ok(), Some(Some(phase)));
-        check(&machine, &format!("{tried:?}"));
-        assert_eq!(world(&machine).trial, tried);
+        check(&machine, &format!("{result:?}"));
+        assert_eq!(world(&machine).trial, result);
     }
 }
 
 #[test]
-fn a_guard_that_was_not_seen_to_work_is_nobody_to_rely_on() {
+fn change_is_abandoned_when_the_guard_fails_its_test() {
     let mut machine = live(Start::After(0), Start::After(0));
     machine.world.iter_mut().for_each(|world| world.broken_guard = true);
     let facts = |machine: &Machine| decide(Goal::Apply, &machine.facts(0));
@@ -282,9 +282,9 @@ fn a_guard_that_was_not_seen_to_work_is_nobody_to_rely_on() {
     assert_eq!(
         facts(&machine),
         Move::Guard,
-        "only a guard that was tried lets the change go on"
+        "only a tested guard lets the change continue"
     );
-    // Whoever tried it in vain counts a failure, and the change is given up with every trace.
+    // The failed test is a failed move, so the change is abandoned without a trace.
     for _ in 0..10 {
         match decide(Goal::Apply, &machine.facts(1)) {
             Move::Refuse(_) => break,
@@ -292,13 +292,13 @@ fn a_guard_that_was_not_seen_to_work_is_nobody_to_rely_on() {
         }
     }
     assert_eq!(
-        (machine.phase, world(&machine).guard, machine.litter()),
+        (machine.phase, world(&machine).guard, machine.has_copies()),
         (Phase::Idle, Guard::Nothing, false)
     );
 }
 
 #[test]
-fn a_restart_that_cannot_be_asked_for_is_undone_and_asked_for_again() {
+fn failed_restart_call_is_undone_and_repeated() {
     for calls in 1..=2 {
         let mut machine = live(Start::After(0), Start::After(0));
         machine.world.iter_mut().for_each(|world| world.broken_calls = calls);
@@ -308,42 +308,43 @@ fn a_restart_that_cannot_be_asked_for_is_undone_and_asked_for_again() {
 }
 
 #[test]
-fn an_undo_that_fails_says_so_and_waits_for_a_person() {
+fn failed_undo_is_stuck_and_waits_for_an_operator() {
     let mut machine = live(Start::Dead, Start::Dead);
     assert_eq!(machine.run(Goal::Apply).ok(), Some(None));
     assert_eq!(machine.phase, Phase::Stuck);
     assert!(machine.all(File::before));
-    // Two attempts, and no more: nobody restarts a containerd for ever.
+    // Two attempts, and no more: a containerd is not restarted for ever.
     assert_eq!(world(&machine).restarts, 3);
-    // The person has mended what was wrong, and asks again.
+    // The operator has repaired the cause, and requests the undo again.
     machine
         .world
         .iter_mut()
         .for_each(|world| world.with_old = Start::After(0));
     assert_eq!(machine.run(Goal::Rollback).ok(), Some(Some(Phase::Undone)));
-    check(&machine, "mended");
+    check(&machine, "repaired");
 }
 
-/// Killed after each effect; then its owner alone, the same command again, or a reset, a boot and its guards.
+/// The run is killed after each effect; then its undo unit runs, or the same command again, or the machine boots with its
+/// guards.
 #[test]
-fn a_kill_anywhere_ends_with_a_containerd_that_serves() {
+fn killed_change_ends_with_a_serving_containerd() {
     let mut points = 0;
     for with_new in [Start::After(0), Start::After(2), Start::Dies, Start::Dead] {
-        for after in ["owner", "again", "reset"] {
+        for next in ["undo unit", "again", "reset"] {
             for fuel in 0..200 {
                 let mut machine = live(Start::After(1), with_new);
                 machine.fuel = fuel;
                 let killed = machine.run(Goal::Apply).is_err();
                 machine.fuel = u32::MAX;
-                let context = format!("{with_new:?}, {after} after {fuel} effects");
-                match after {
-                    "owner" => drop(owner(&mut machine)),
+                let context = format!("{with_new:?}, {next} after {fuel} effects");
+                match next {
+                    "undo unit" => drop(run_undo_unit(&mut machine)),
                     "again" => {
                         machine.run(Goal::Apply).ok().unwrap();
                     }
                     _ => {
                         machine.reset(&context);
-                        owner(&mut machine);
+                        run_undo_unit(&mut machine);
                     }
                 }
                 check(&machine, &context);
@@ -357,13 +358,13 @@ fn a_kill_anywhere_ends_with_a_containerd_that_serves() {
     assert!(points > 300, "{points} points");
 }
 
-/// Each kill again in the run that undoes the first one.
+/// The run that undoes a killed change is killed too.
 #[test]
-fn a_kill_of_the_undo_is_finished_too() {
+fn killed_undo_is_finished() {
     for with_new in [Start::After(0), Start::Dead] {
         for first in 0..60 {
             for second in 0..60 {
-                // Twice killed in the middle of an undo is as good as any number of times: each run begins anew.
+                // Two kills in the middle of an undo stand for any number, because each run starts from the facts.
                 let mut machine = live(Start::After(1), with_new);
                 machine.fuel = first;
                 machine.run(Goal::Apply).ok();
@@ -374,7 +375,7 @@ fn a_kill_of_the_undo_is_finished_too() {
                     Goal::Rollback
                 };
                 machine.run(goal).ok();
-                owner(&mut machine);
+                run_undo_unit(&mut machine);
                 check(
                     &machine,
                     &format!("{with_new:?}, killed after {first} and {second} effects"),
@@ -384,12 +385,12 @@ fn a_kill_of_the_undo_is_finished_too() {
     }
 }
 
-/// Every state of the service, in every phase, with every goal: some move, and never one that the phase forbids.
+/// Every state of the service, in every phase and with every goal, has a move that the phase allows.
 #[test]
 fn every_state_of_the_service_has_a_move() {
     let mut seen = 0;
     for phase in PHASES {
-        for (service, goal, faults) in services() {
+        for (service, goal, failed_moves) in services() {
             for there in [PathState::Before, PathState::After, PathState::Foreign] {
                 for beside in [
                     SiblingState::Nothing,
@@ -409,7 +410,7 @@ fn every_state_of_the_service_has_a_move() {
                         steps: vec![step],
                         has_created_folders: false,
                         has_folders_to_remove: false,
-                        failed_moves: faults,
+                        failed_moves,
                         service: Some(service),
                     };
                     allowed(goal, &facts, service, decide(goal, &facts));
@@ -481,7 +482,7 @@ fn services() -> Vec<(Service, Goal, u32)> {
                                     trial,
                                     expired,
                                 };
-                                all.extend((0..4).map(|faults| (service, goal, faults)));
+                                all.extend((0..4).map(|failed_moves| (service, goal, failed_moves)));
                             }
                         }
                     }

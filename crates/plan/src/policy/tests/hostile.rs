@@ -1,4 +1,5 @@
-//! Files that are no policy at all: broken, huge, deep or made to hurt. Never a panic, never a long wait, no secrets.
+//! Files that are not a policy: broken, huge, deep or hostile. Reading them never panics, never takes long, and never shows a
+//! secret.
 
 use crate::policy::Policy;
 use crate::policy::error::PolicyError;
@@ -14,7 +15,7 @@ fn refuse(text: &str) -> PolicyError {
     Policy::parse(text, "p.yaml").expect_err("refused")
 }
 
-/// Parses on a stack of 256 KiB, so that recursion on input would show, and gives up on what takes minutes.
+/// Parses on a stack of 256 KiB, so that recursion on input is detected, and fails after a minute.
 fn bounded(text: String) -> Result<Policy, PolicyError> {
     let (send, receive) = mpsc::channel();
     let worker = thread::Builder::new().stack_size(256 << 10);
@@ -27,56 +28,56 @@ fn bounded(text: String) -> Result<Policy, PolicyError> {
 }
 
 #[test]
-fn what_a_policy_has_no_use_for_is_refused() {
+fn unneeded_features_of_yaml_are_refused() {
     for (keys, line, column, message, hint) in [
         (
             "mode: &a migrate",
             3,
             10,
-            "anchors and aliases are not taken in a policy",
-            Some("write the value out"),
+            "anchors and aliases are not allowed in a policy",
+            Some("write the value itself"),
         ),
         (
             "adopt: &a []",
             3,
             11,
-            "anchors and aliases are not taken in a policy",
-            Some("write the value out"),
+            "anchors and aliases are not allowed in a policy",
+            Some("write the value itself"),
         ),
         (
             "mode: *a",
             3,
             7,
             "not valid YAML: while parsing node, found unknown anchor",
-            Some("anchors and aliases are not taken in a policy: write the value out"),
+            Some("anchors and aliases are not allowed in a policy: write the value itself"),
         ),
         (
             "mode: !!str migrate",
             3,
             13,
-            "tags are not taken in a policy",
-            Some("leave the `!…` out; every key knows its type"),
+            "tags are not allowed in a policy",
+            Some("remove the `!…`; every key has a fixed type"),
         ),
         (
             "mode: !x migrate",
             3,
             10,
-            "tags are not taken in a policy",
-            Some("leave the `!…` out; every key knows its type"),
+            "tags are not allowed in a policy",
+            Some("remove the `!…`; every key has a fixed type"),
         ),
         (
             "mode: ! migrate",
             3,
             9,
-            "tags are not taken in a policy",
-            Some("leave the `!…` out; every key knows its type"),
+            "tags are not allowed in a policy",
+            Some("remove the `!…`; every key has a fixed type"),
         ),
         (
             "---\nmode: migrate",
             3,
             1,
             "a second document begins here",
-            Some("write one policy a file, without a second `---`"),
+            Some("write one policy per file, without a second `---`"),
         ),
         ("restart:\n\twhen: now", 4, 2, "", Some("indent with spaces")),
         ("mode: \"migrate", 3, 7, "", None),
@@ -99,16 +100,16 @@ fn what_a_policy_has_no_use_for_is_refused() {
         }
     }
     let error = refuse("%YAML 1.1\n---\na: b");
-    assert_eq!(error.hint.as_deref(), Some("leave lines that begin with `%` out"));
+    assert_eq!(error.hint.as_deref(), Some("remove lines that begin with `%`"));
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn contents_that_are_not_text_are_refused() {
     let nul = refuse(&format!("{HEAD}mode: mig\0rate"));
     let place = nul.place.unwrap();
     assert_eq!(
         (nul.message.as_str(), place.line, place.column),
-        ("the file holds a NUL byte", 3, 10)
+        ("the file contains a NUL byte", 3, 10)
     );
     assert_eq!(place.excerpt, "mode: mig\u{fffd}rate");
 
@@ -116,7 +117,7 @@ fn bytes_that_are_no_text() {
     let error = Policy::parse_bytes(&latin1, "p.yaml").unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("p.yaml:3:4: byte {} (0xfc) is no UTF-8", HEAD.len() + 3)
+        format!("p.yaml:3:4: byte {} (0xfc) is not UTF-8", HEAD.len() + 3)
     );
     assert_eq!(error.hint.as_deref(), Some("save the file as UTF-8"));
     let utf16: Vec<u8> = "\u{feff}kind".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -124,18 +125,18 @@ fn bytes_that_are_no_text() {
         Policy::parse_bytes(&utf16, "p.yaml")
             .unwrap_err()
             .message
-            .ends_with("is no UTF-8")
+            .ends_with("is not UTF-8")
     );
 }
 
 #[test]
-fn size_is_bounded_to_the_byte() {
+fn largest_size_is_exact() {
     let fill = |len: usize| format!("{HEAD}{}", "#".repeat(len - HEAD.len()));
     assert_eq!(Policy::parse(&fill(MIB), "p.yaml"), Ok(Policy::default()));
     let error = refuse(&fill(MIB + 1));
     assert_eq!(
         error.to_string(),
-        "p.yaml: the policy has 1048577 bytes, more than the 1048576 that are read"
+        "p.yaml: the policy has 1048577 bytes; at most 1048576 are allowed"
     );
     assert_eq!(
         Policy::parse_bytes(&vec![0xff; MIB + 1], "p.yaml").unwrap_err().message,
@@ -143,10 +144,10 @@ fn size_is_bounded_to_the_byte() {
     );
 }
 
-/// Room behind the head of the largest file.
+/// The size of the largest file without its head.
 const REST: usize = MIB - HEAD.len() - 16;
 
-/// The largest file of one line after the other.
+/// Returns the largest file that consists of these lines.
 fn lines(line: impl Fn(usize) -> String) -> String {
     let mut text = HEAD.to_owned();
     for at in 0.. {
@@ -159,13 +160,13 @@ fn lines(line: impl Fn(usize) -> String) -> String {
     text
 }
 
-/// The largest file of one value that goes on and on.
+/// Returns the largest file that repeats `unit` in one value.
 fn deeper(unit: &str) -> String {
     format!("{HEAD}adopt: {}", unit.repeat(REST / unit.len()))
 }
 
 #[test]
-fn depth_numbers_and_sizes_cost_bounded_time_and_stack() {
+fn hostile_sizes_and_depths_take_bounded_time_and_stack() {
     for (name, text, message) in [
         ("flow lists", deeper("["), "recursion limit"),
         ("flow maps", deeper("{a: "), "recursion limit"),
@@ -225,7 +226,7 @@ fn depth_numbers_and_sizes_cost_bounded_time_and_stack() {
         (
             "tag",
             format!("{HEAD}mode: !{} a", "t".repeat(REST)),
-            "tags are not taken",
+            "tags are not allowed",
         ),
         (
             "blank lines and an error",
@@ -253,11 +254,11 @@ fn depth_numbers_and_sizes_cost_bounded_time_and_stack() {
         at if at < 49_000 => format!("- h{at}.io\n"),
         at => format!("#{at}\n"),
     });
-    assert!(bounded(hosts).is_ok(), "49000 hosts are odd and fine");
+    assert!(bounded(hosts).is_ok(), "49000 hosts are unusual, but allowed");
 }
 
 #[test]
-fn secrets_never_show() {
+fn secret_never_shows() {
     for keys in [
         "registries:\n- host: ghcr.io\n  mirrors:\n  - url: http://user:hunter2@h",
         "registries:\n- host: ghcr.io\n  mirrors: [{url: 'http://user:hunter2@h', bogus: 1}]",
@@ -280,7 +281,7 @@ fn secrets_never_show() {
     }
 }
 
-/// Lines that are nearly a policy, so that random files reach past the parser.
+/// Returns lines that are nearly a policy, so that random files get past the YAML parser.
 fn nearly() -> impl prop::strategy::Strategy<Value = String> {
     let line = prop::sample::select(vec![
         "mode: ",
@@ -328,7 +329,7 @@ fn nearly() -> impl prop::strategy::Strategy<Value = String> {
     })
 }
 
-/// A place that a caret can be shown at.
+/// Returns true for a location at which a caret can be printed.
 fn is_sane(error: &PolicyError) -> bool {
     error.place.as_ref().is_none_or(|place| {
         let shown = place.excerpt.chars().count();
@@ -354,7 +355,7 @@ proptest! {
     }
 
     #[test]
-    fn parse_never_panics_on_what_is_nearly_a_policy(text in nearly()) {
+    fn parse_never_panics_on_a_near_policy(text in nearly()) {
         prop_assert!(Policy::parse_bytes(text.as_bytes(), "p").err().is_none_or(|error| is_sane(&error)));
     }
 }

@@ -1,4 +1,4 @@
-//! Every mistake a person makes in a policy: its message, its place and the hint.
+//! The mistakes that operators make in a policy: the message, the location and the hint of each.
 
 use crate::policy::Policy;
 use crate::policy::error::PolicyError;
@@ -9,7 +9,7 @@ fn parse(keys: &str) -> Result<Policy, PolicyError> {
     Policy::parse(&format!("{HEAD}{keys}"), "p.yaml")
 }
 
-/// Text behind the head, then the place (lines of the head count), the message and the hint of its first mistake.
+/// The text behind the head, and the location, the message and the hint of its first mistake.
 type Mistake = (&'static str, (usize, usize), &'static str, Option<&'static str>);
 
 fn check(mistakes: &[Mistake]) {
@@ -62,32 +62,32 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
             "registries:\n- host: ghcr.io\n  mirrors:\n  - url: http://h\n    skipVerify: true",
             (7, 5),
             "unknown key `skipVerify` in an entry of `mirrors`",
-            Some("known here: `url`"),
+            Some("known keys: `url`"),
         ),
         (
             "tags: upstream",
             (3, 1),
             "unknown key `tags` in the policy",
-            Some("`tags` belongs into an entry of `registries`"),
+            Some("`tags` is a key of an entry of `registries`"),
         ),
         (
             "spec:\n  wildcard: keep",
             (3, 1),
             "unknown key `spec` in the policy",
-            Some("a policy is a file, no object of the API: its keys stand at the top, without `spec`"),
+            Some("a policy is a file, not a Kubernetes object: write its keys at the top, without `spec`"),
         ),
         (
             "'<<': {}",
             (3, 1),
             "unknown key `<<` in the policy",
-            Some("known here: `apiVersion`, `kind`, `mode`, `wildcard`, `registries`, `adopt`, `restart`"),
+            Some("known keys: `apiVersion`, `kind`, `mode`, `wildcard`, `registries`, `adopt`, `restart`"),
         ),
-        ("? [a]\n: b", (3, 3), "a key is a word, found a list", None),
+        ("? [a]\n: b", (3, 3), "a key must be a word, found a list", None),
     ]);
 }
 
 #[test]
-fn the_same_thing_twice_names_both_lines() {
+fn repeated_key_or_value_is_refused_with_both_lines() {
     check(&[
         (
             "wildcard: keep\nmode: migrate\nwildcard: drop",
@@ -105,7 +105,7 @@ fn the_same_thing_twice_names_both_lines() {
             "registries:\n- {host: ghcr.io, tags: upstream}\n- {host: quay.io, tags: mirror}\n- {host: ghcr.io, fallback: none}",
             (6, 10),
             "`ghcr.io` already has an entry on line 4",
-            Some("put what it asks for into one entry"),
+            Some("write one entry with all its keys"),
         ),
         (
             "registries:\n- host: ghcr.io\n  mirrors:\n  - url: http://h\n  - url: http://H/v2/",
@@ -135,9 +135,9 @@ fn the_same_thing_twice_names_both_lines() {
 }
 
 #[test]
-fn a_wrong_type_names_the_right_one() {
-    let bare = Some("YAML takes a bare `yes`, `no`, `on` or `off` for a boolean");
-    let empty = Some("give it a value, or leave the key out");
+fn wrong_type_is_refused_with_the_right_one() {
+    let bare = Some("YAML reads `yes`, `no`, `on` or `off` without quotes as a boolean");
+    let empty = Some("add a value, or remove the key");
     check(&[
         (
             "mode: [migrate]",
@@ -179,8 +179,8 @@ fn a_wrong_type_names_the_right_one() {
 }
 
 #[test]
-fn a_wrong_type_of_a_list_or_a_map() {
-    let bare = Some("YAML takes a bare `yes`, `no`, `on` or `off` for a boolean");
+fn wrong_type_of_a_list_or_map_is_refused() {
+    let bare = Some("YAML reads `yes`, `no`, `on` or `off` without quotes as a boolean");
     check(&[
         (
             "registries: ghcr.io",
@@ -234,7 +234,7 @@ fn a_wrong_type_of_a_list_or_a_map() {
 }
 
 #[test]
-fn a_wrong_number_says_which_are_right() {
+fn wrong_number_is_refused_with_the_right_ones() {
     for (value, found) in [
         ("0", "the number `0`"),
         ("-1", "the number `-1`"),
@@ -254,7 +254,7 @@ fn a_wrong_number_says_which_are_right() {
 }
 
 #[test]
-fn a_wrong_value_names_the_right_ones() {
+fn wrong_value_is_refused_with_the_right_ones() {
     let time = Some("write a time such as `20s`, `1m30s` or `5m`, from 20 seconds to 1 hour");
     check(&[
         (
@@ -272,74 +272,74 @@ fn a_wrong_value_names_the_right_ones() {
         (
             "wildcard: kept",
             (3, 11),
-            "`kept` is neither `keep` nor `drop` nor a host",
+            "`kept` is not `keep`, `drop` or a host",
             Some("did you mean `keep`?"),
         ),
         (
             "wildcard: []",
             (3, 11),
-            "the wildcard is left to no host",
-            Some("write `drop` to end it, `keep` to leave it"),
+            "the list of hosts for the wildcard is empty",
+            Some("write `drop` to drop the wildcard, or `keep` to keep it"),
         ),
         (
             "restart: {deadline: 19s}",
             (3, 21),
-            "`deadline` cannot be `19s`: containerd may need 20 seconds to come back",
+            "`deadline` cannot be `19s`: containerd may need 20 seconds to start",
             time,
         ),
         (
             "restart: {deadline: 2h}",
             (3, 21),
-            "`deadline` cannot be `2h`: a node is not left without CRI for over an hour",
+            "`deadline` cannot be `2h`: a node must not be without CRI for more than an hour",
             time,
         ),
         (
             "restart: {deadline: '20'}",
             (3, 21),
-            "`deadline` cannot be `20`: it is no time with its unit",
+            "`deadline` cannot be `20`: it is not a time with a unit",
             time,
         ),
         (
             "restart: {deadline: -20s}",
             (3, 21),
-            "`deadline` cannot be `-20s`: it is no time with its unit",
+            "`deadline` cannot be `-20s`: it is not a time with a unit",
             time,
         ),
         (
             "restart: {deadline: soon}",
             (3, 21),
-            "`deadline` cannot be `soon`: it is no time with its unit",
+            "`deadline` cannot be `soon`: it is not a time with a unit",
             time,
         ),
         (
             "registries:\n- host: '*'\n  tags: upstream",
             (4, 9),
-            "`*` is no registry host: it is the wildcard",
-            Some("what happens to registries that nobody names is said by `wildcard: keep | drop | HOSTS`"),
+            "`*` is not a registry host: it is the wildcard",
+            Some("for registries without their own settings write `wildcard: keep | drop | HOSTS`"),
         ),
         (
             "registries:\n- host: index.docker.io\n  tags: upstream",
             (4, 9),
-            "`index.docker.io` is no registry host: images of Docker Hub are named after `docker.io`",
+            "`index.docker.io` is not a registry host: image names spell Docker Hub `docker.io`",
             Some("write `docker.io`"),
         ),
         (
             "registries:\n- host: ghcr.io\n  mirrors: [{url: 10.0.0.1:5010}]",
             (5, 19),
-            "`10.0.0.1:5010` is no mirror URL: the scheme is missing",
+            "`10.0.0.1:5010` is not a mirror URL: the scheme is missing",
             Some("write `https://10.0.0.1:5010`, or `http://10.0.0.1:5010` if it has no TLS"),
         ),
     ]);
 }
 
 #[test]
-fn contradictions_and_empty_wishes_are_refused() {
+fn contradictions_and_empty_entries_are_refused() {
     check(&[
         (
             "registries:\n- host: ghcr.io",
             (4, 9),
-            "the entry of `ghcr.io` asks for nothing",
-            Some("give it `mirrors`, `tags` or `fallback`; `mirrors: []` sends its images upstream"),
+            "the entry of `ghcr.io` has no setting",
+            Some("add `mirrors`, `tags` or `fallback`; with `mirrors: []` its images are pulled from upstream"),
         ),
         (
             "registries:\n- tags: upstream",
@@ -357,19 +357,19 @@ fn contradictions_and_empty_wishes_are_refused() {
             "registries:\n- host: ghcr.io\n  tags: upstream\n  fallback: none",
             (6, 13),
             "no tag of `ghcr.io` could be resolved: `tags` is `upstream`",
-            Some("leave one of `tags: upstream` and `fallback: none` out"),
+            Some("remove `tags: upstream` or `fallback: none`"),
         ),
         (
             "registries:\n- host: ghcr.io\n  mirrors: []\n  fallback: none",
             (6, 13),
-            "nobody could be asked for images of `ghcr.io`",
-            Some("give it a mirror, or leave `fallback: none` out"),
+            "images of `ghcr.io` could not be pulled from any host",
+            Some("add a mirror, or remove `fallback: none`"),
         ),
     ]);
 }
 
 #[test]
-fn the_head_is_checked() {
+fn wrong_or_missing_head_is_refused() {
     for (text, place, message, hint) in [
         (
             "kind: MirrorPolicy\n",
@@ -418,7 +418,7 @@ fn the_head_is_checked() {
 }
 
 #[test]
-fn the_caret_underlines_what_is_wrong() {
+fn caret_underlines_the_mistake() {
     for (keys, underlined) in [
         ("wildcrad: keep", "wildcrad"),
         ("mode: migrat # soon", "migrat"),
