@@ -122,7 +122,6 @@ pub(crate) fn verdict(
         bytes: contents.map(|content| content.len() as u64).sum(),
         heals: migration_repairs_cri(node),
         containers_may_restart,
-        owned_may_be_edited: false,
         now_s: identity().0,
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
     };

@@ -32,7 +32,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             bytes: 4096,
             heals: flags.iter().any(|flag| flag == "--heals"),
             containers_may_restart: flags.iter().any(|flag| flag == "--accept"),
-            owned_may_be_edited: false,
             now_s: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)?
                 .as_secs(),

@@ -50,9 +50,6 @@ pub struct Distribution {
     pub signs: &'static [Marker],
     /// The procedure of this distribution, as a sentence without its full stop.
     pub advice: &'static str,
-    /// True if the operator may permit an edit of the file. This is true for a generator that runs rarely and writes the
-    /// whole file: an edit can then be lost, but never half lost.
-    pub may_override: bool,
 }
 
 /// The distribution that generates a node's config.toml.
@@ -64,8 +61,6 @@ pub struct Owner {
     pub because: String,
     /// The procedure of this distribution, as a sentence without its full stop.
     pub way: &'static str,
-    /// True if the operator may permit an edit of the file.
-    pub may_override: bool,
 }
 
 /// All distributions. A more specific row is before the rows that it resembles: the version of RKE2's containerd
@@ -81,7 +76,6 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ],
         advice: "declare the mirrors in `/etc/rancher/rke2/registries.yaml`, remove them from any `config.toml.tmpl`, and restart \
               `rke2-server` or `rke2-agent`, which write config.toml at each start",
-        may_override: false,
     },
     Distribution {
         name: "k3s",
@@ -94,14 +88,12 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ],
         advice: "declare the mirrors in `/etc/rancher/k3s/registries.yaml`, remove them from any `config.toml.tmpl`, and restart \
               `k3s` or `k3s-agent`, which write config.toml at each start",
-        may_override: false,
     },
     Distribution {
         name: "k0s",
         signs: &[Marker::Marker("k0s_managed=true")],
         advice: "put a file with `config_path` into `/etc/k0s/containerd.d` and remove the mirrors from the other files there; k0s writes \
               containerd.toml itself at each start",
-        may_override: false,
     },
     Distribution {
         name: "k0s with its own containerd configuration",
@@ -112,7 +104,6 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ],
         advice: "replace the mirrors by hand: the file has no line `# k0s_managed=true`, so k0s does not overwrite it; a restart of \
               its unit also restarts kubelet",
-        may_override: true,
     },
     Distribution {
         name: "MicroK8s",
@@ -122,20 +113,17 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ],
         advice: "write `/var/snap/microk8s/current/args/certs.d/HOST/hosts.toml`, remove the mirrors from `containerd-template.toml` \
               in `args`, and run `snap restart microk8s.daemon-containerd`",
-        may_override: false,
     },
     Distribution {
         name: "Talos",
         signs: &[Marker::Os("talos"), Marker::Below("/etc/cri/")],
         advice: "declare them in the machine configuration (`RegistryMirrorConfig`, or `machine.registries.mirrors` before 1.12) and \
               apply it with `talosctl`",
-        may_override: false,
     },
     Distribution {
         name: "Bottlerocket",
         signs: &[Marker::Os("bottlerocket"), Marker::Version("bottlerocket")],
         advice: "set `settings.container-registry.mirrors` with `apiclient set` or in the user data; config.toml is generated from it",
-        may_override: false,
     },
     Distribution {
         name: "GKE",
@@ -145,7 +133,6 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ],
         advice: "give the node pool a containerd configuration with `registryHosts` (`gcloud container node-pools update \
               --containerd-config-from-file`); GKE recreates the nodes with it",
-        may_override: false,
     },
     Distribution {
         name: "EKS",
@@ -156,14 +143,12 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ],
         advice: "put the setting into `spec.containerd.config` of the NodeConfig, or into the user data that calls `bootstrap.sh`; \
               nodeadm writes config.toml at each boot",
-        may_override: true,
     },
     Distribution {
         name: "AKS",
         signs: &[Marker::Paths(&["/etc/kubernetes/azure.json", "/opt/azure/containers"])],
         advice: "AKS writes config.toml when it creates a node, with `config_path`: write hosts.toml files in \
               `/etc/containerd/certs.d`, and remove what a DaemonSet added to config.toml",
-        may_override: true,
     },
     Distribution {
         name: "MicroShift",
@@ -172,7 +157,6 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
             Marker::Paths(&["/usr/bin/microshift", "/etc/crio"]),
         ],
         advice: "MicroShift pulls through CRI-O and not through containerd: write the mirrors to `/etc/containers/registries.conf.d`",
-        may_override: false,
     },
     Distribution {
         name: "kubespray",
@@ -182,7 +166,6 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         ])],
         advice: "set `containerd_registries_mirrors` in the inventory and run the playbook with `--tags containerd`; it writes \
               config.toml again each time",
-        may_override: true,
     },
     // The last row, because any of the others may run on NixOS.
     Distribution {
@@ -190,7 +173,6 @@ pub const DISTRIBUTIONS: &[Distribution] = &[
         signs: &[Marker::Below("/nix/store/"), Marker::Os("nixos")],
         advice: "set `virtualisation.containerd.settings` and the files of `environment.etc.\"containerd/certs.d\"`, and run \
               `nixos-rebuild switch`",
-        may_override: false,
     },
 ];
 
@@ -254,7 +236,6 @@ pub fn owner(input: &DetectionInput) -> Option<Owner> {
             name: row.name,
             because,
             way: row.advice,
-            may_override: row.may_override,
         })
     })
 }

@@ -21,8 +21,6 @@ pub struct ChangeIntent {
     pub heals: bool,
     /// True if the operator accepts that a restart kills containers.
     pub containers_may_restart: bool,
-    /// True if the operator permits an edit of a file that a distribution generated.
-    pub owned_may_be_edited: bool,
     /// The time since boot, without the time in which the machine was suspended: microseconds.
     pub now_monotonic_us: u64,
     /// The time of day: seconds since 1970.
@@ -60,9 +58,7 @@ impl Facts {
             owner: self.owner.as_ref().map(|owner| Owner {
                 name: owner.name.to_owned(),
                 way: owner.way.to_owned(),
-                may_be_edited: owner.may_override,
             }),
-            owned_may_be_edited: intent.owned_may_be_edited,
             files: self.files.iter().filter_map(|file| self.file(file)).collect(),
             space: self.space(intent),
             cri: self.cri(intent.heals),

@@ -98,7 +98,11 @@ fn owner_of_a_k0s_file_depends_on_its_comment() {
     let mut evidence = plain();
     evidence.config = "/etc/k0s/containerd.toml".to_owned();
     evidence.markers = Marker::markers("# k0s_managed=true\nversion = 2\n");
-    assert!(!owner(&evidence).unwrap().may_override);
+    assert_eq!(owner(&evidence).unwrap().name, "k0s");
     evidence.markers = Marker::markers("version = 2\nimports = [\"k0s_managed=true\"]\n");
-    assert!(owner(&evidence).unwrap().may_override, "the text is not in a comment");
+    assert_eq!(
+        owner(&evidence).unwrap().name,
+        "k0s with its own containerd configuration",
+        "the text is not in a comment"
+    );
 }
