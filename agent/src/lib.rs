@@ -6,9 +6,11 @@
 //! This crate never parses containerd's TOML to decide anything, never decides what changes, never writes a node's files
 //! by itself, and never prints a secret.
 
+/// The name of a change.
+mod change_id;
 /// A change of the running node.
 mod change_run;
-/// What may be typed.
+/// The commands and flags, as clap structs.
 mod cli;
 /// The cluster's API: what the agent tells there and asks for.
 pub mod cluster;
@@ -26,14 +28,25 @@ mod json;
 mod node;
 /// The observation of the node.
 mod observe;
+/// The options that several commands share.
+mod options;
+/// The output of a command.
+mod output;
 /// The agent: keeps one node of a cluster as the policy says.
 pub mod reconcile;
 /// Text for people.
 mod render;
-/// What most nodes should be told of their wildcard.
+/// The results of the commands, as plain data.
+mod results;
+/// Diffs of files, without secrets.
+mod unified_diff;
+/// The advice about a wildcard with a single upstream.
 mod wildcard_advice;
+/// Words that text and JSON share.
+mod wording;
 
 use crate::exit::Exit;
+use crate::options::ColorWhen;
 use anstream::adapter::strip_str;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -46,7 +59,7 @@ use std::process::ExitCode;
 pub fn run() -> ExitCode {
     let (colour, report) = match cli::parse(std::env::args_os()) {
         Ok(cli) => (cli.common.color, commands::run(&cli)),
-        Err(report) => (cli::ColorWhen::Auto, report),
+        Err(report) => (ColorWhen::Auto, report),
     };
     let shown =
         print(io::stdout().lock(), colour, &report.out).and_then(|()| print(io::stderr().lock(), colour, &report.err));
@@ -65,7 +78,7 @@ pub fn run() -> ExitCode {
 }
 
 /// Writes `text`, without its colours where they do not belong, in as few calls as the other end takes.
-fn print(mut out: impl RawStream, colour: cli::ColorWhen, text: &str) -> io::Result<()> {
+fn print(mut out: impl RawStream, colour: ColorWhen, text: &str) -> io::Result<()> {
     let choice = match colour.into() {
         ColorChoice::Auto => AutoStream::choice(&out),
         given => given,

@@ -3,7 +3,7 @@
 //! `crates/containerd` finds the wildcard whose host may know one registry only; what it breaks shows in the routes, and
 //! whether it stays is the plan's.
 
-use crate::render::routes::url;
+use crate::wording::host_url;
 use mirrorshift_containerd::{Finding, FindingId, Origin, SourceLocation};
 use mirrorshift_plan::{Plan, RegistryScope, RouteChange};
 
@@ -70,5 +70,5 @@ fn is_wildcard(rule: Origin) -> bool {
 fn asked_by_wildcard(change: &RouteChange) -> (&RouteChange, Vec<String>) {
     let asks = change.after.asks().iter();
     let asks = asks.filter(|ask| is_wildcard(ask.why.rule) && ask.namespace.is_some());
-    (change, asks.map(url).collect())
+    (change, asks.map(host_url).collect())
 }

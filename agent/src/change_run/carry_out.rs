@@ -1,16 +1,17 @@
 //! What the unit does: plan again, see whether the node is fit for it, and carry the change out.
 
+use crate::change_id::unix_now;
 use crate::change_run::preflight::wait_for_preflight;
 use crate::change_run::progress::{Progress, RunResult};
 use crate::change_run::rehearse::rehearse;
 use crate::change_run::reporting_runtime::ReportingRuntime;
 use crate::change_run::request::{ChangeKind, ChangeRequest};
 use crate::change_run::undo::{commands, times, undo};
-use crate::commands::migrate::{Migrated, change_plan};
-use crate::commands::{CommandOutput, describe_recovery, identity};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::LoadedNode;
+use crate::node::{LoadedNode, change_plan};
+use crate::output::CommandOutput;
+use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::{json, render};
 use mirrorshift_node::{Expectations, Facts, Outcome, Root, Session, Status, SystemdRuntime, guard_is_left, status};
 use mirrorshift_plan::{Plan, Step};
@@ -35,7 +36,7 @@ fn carry_out(order: &ChangeRequest, progress: &mut Progress) -> Result<RunResult
     let left = finish_interrupted_change(&root, order, progress)?;
     match &order.task {
         ChangeKind::Migrate { wanted, expects } => {
-            let node = LoadedNode::read(&root, &order.common())?;
+            let node = LoadedNode::read(&root, &order.node_source())?;
             let plan = node.plan(&wanted.policy()?)?;
             if expects.is_some_and(|expected| expected != plan.digest()) {
                 return Err(changed_since_planned());
@@ -68,7 +69,7 @@ fn migrate(
     recovered: Option<String>,
     progress: &mut Progress,
 ) -> Result<RunResult, CommandError> {
-    let mut migrated = Migrated {
+    let mut migrated = MigrateResult {
         recovered,
         done: None,
         config_path: plan.config_path.clone(),
@@ -82,7 +83,7 @@ fn migrate(
     }
     migrated.live = Some(progress.told().to_vec());
     Ok(RunResult::done(
-        &render::change::migrated(&order.common(), &migrated),
+        &render::change::migrated(&order.node_source(), &migrated),
         &json::change::migrated(&migrated),
     ))
 }
@@ -105,7 +106,7 @@ fn apply(
         progress,
         containers_may_restart: order.containers_may_restart,
     };
-    let mut session = Session::open(root, identity().0, &order.id)?.with_runtime(&mut told);
+    let mut session = Session::open(root, unix_now(), &order.id)?.with_runtime(&mut told);
     match session.apply(&change_plan(node, plan))? {
         Outcome::Settled(report) => Ok(Some(report)),
         // The files came to hold what was planned between the plan and the change.
@@ -119,10 +120,10 @@ fn mend(
     recovered: Option<String>,
     progress: &mut Progress,
 ) -> Result<RunResult, CommandError> {
-    let node = LoadedNode::read(root, &order.common())?;
+    let node = LoadedNode::read(root, &order.node_source())?;
     let containerd = node.version.to_string();
-    let mending = Session::open(root, identity().0, &order.id)?.repair_plan(&containerd)?;
-    let mut migrated = Migrated {
+    let mending = Session::open(root, unix_now(), &order.id)?.repair_plan(&containerd)?;
+    let mut migrated = MigrateResult {
         recovered,
         done: None,
         config_path: None,
@@ -136,7 +137,7 @@ fn mend(
     }
     migrated.live = Some(progress.told().to_vec());
     Ok(RunResult::done(
-        &render::change::migrated(&order.common(), &migrated),
+        &render::change::migrated(&order.node_source(), &migrated),
         &json::change::migrated(&migrated),
     ))
 }
@@ -147,8 +148,8 @@ fn rollback(
     left: Outcome,
     progress: &mut Progress,
 ) -> Result<RunResult, CommandError> {
-    let node = LoadedNode::read(root, &order.common())?;
-    let back = Session::open(root, identity().0, &order.id)?.rollback_plan()?;
+    let node = LoadedNode::read(root, &order.node_source())?;
+    let back = Session::open(root, unix_now(), &order.id)?.rollback_plan()?;
     let outcome = match (left, back) {
         (Outcome::Nothing, None) => Outcome::Nothing,
         (Outcome::Nothing, Some(back)) => take_back(root, order, &node, back.steps, progress)?,
@@ -187,7 +188,7 @@ fn carry(
         progress,
         containers_may_restart: order.containers_may_restart,
     };
-    let mut session = Session::open(root, identity().0, &order.id)?.with_runtime(&mut told);
+    let mut session = Session::open(root, unix_now(), &order.id)?.with_runtime(&mut told);
     Ok(match order.task {
         ChangeKind::Mend => session.repair(&node.version.to_string())?,
         ChangeKind::Migrate { .. } | ChangeKind::Rollback => session.rollback()?,
@@ -225,10 +226,10 @@ fn rehearsed(
     let what = "containerd is started in a sandbox with the old files and the new ones";
     progress.tell("rehearsing", what);
     let rehearsed = rehearse(root, node, plan, facts)?;
-    rehearsed.agreed()?;
+    rehearsed.require_agreement()?;
     progress.tell("rehearsed", &rehearsed.summary());
     // What was looked at so far must still be so: a file that appears now was not planned for.
-    if LoadedNode::read(root, &order.common())?.tree != node.tree {
+    if LoadedNode::read(root, &order.node_source())?.tree != node.tree {
         return Err(changed_since_planned());
     }
     Ok(())

@@ -1,12 +1,13 @@
 //! Shows what a run tells, until its end. Whoever follows may leave at any time: the run goes on.
 
-use crate::change_run::progress::{END, EVENTS, ProgressEvent, RunResult};
+use crate::change_run::progress::{END, EVENTS, RunResult};
 use crate::change_run::run_dir;
 use crate::change_run::start::CALL;
-use crate::cli::{CommonArgs, Output};
-use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::OutputFormat;
+use crate::output::CommandOutput;
+use crate::results::event::ProgressEvent;
 use mirrorshift_node::{Bus, CHANGE, change_is_left, since_boot};
 use std::fs::File;
 use std::io::{
@@ -20,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(40);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Follows the run `id` to its end, and gives what it says then.
-pub(crate) fn follow(id: &str, common: &CommonArgs) -> Result<CommandOutput, CommandError> {
-    let mut shown = FollowView::new(common);
+pub(crate) fn follow(id: &str, format: OutputFormat) -> Result<CommandOutput, CommandError> {
+    let mut shown = FollowView::new(format);
     let mut events = ProgressReader::of(id);
     let mut looked = since_boot();
     let mut gone = false;
@@ -32,7 +33,7 @@ pub(crate) fn follow(id: &str, common: &CommonArgs) -> Result<CommandOutput, Com
         // The end counts once nothing of the unit is left: the next run could not begin before.
         if gone {
             shown.close();
-            return told(id).map(|end| report(end, common)).ok_or_else(|| {
+            return told(id).map(|end| report(end, format)).ok_or_else(|| {
                 CommandError::new(Exit::Unexpected, "ended", "the run ended and left no word")
                     .hint("`mirrorshift status` shows how far the node is; `journalctl -u mirrorshift-change` has more")
             });
@@ -85,14 +86,14 @@ fn told(run: &str) -> Option<RunResult> {
     serde_json::from_slice(&bytes).ok()
 }
 
-fn report(end: RunResult, common: &CommonArgs) -> CommandOutput {
-    match common.output {
-        Output::Text => CommandOutput {
+fn report(end: RunResult, format: OutputFormat) -> CommandOutput {
+    match format {
+        OutputFormat::Text => CommandOutput {
             exit: end.exit,
             out: end.out,
             err: end.err,
         },
-        Output::Json => CommandOutput::text(end.exit, end.json),
+        OutputFormat::Json => CommandOutput::text(end.exit, end.json),
     }
 }
 
@@ -142,11 +143,11 @@ enum How {
 }
 
 impl FollowView {
-    fn new(common: &CommonArgs) -> Self {
-        let how = match common.output {
-            Output::Json => How::Nothing,
-            Output::Text if io::stderr().is_terminal() => How::Terminal,
-            Output::Text => How::Lines,
+    fn new(format: OutputFormat) -> Self {
+        let how = match format {
+            OutputFormat::Json => How::Nothing,
+            OutputFormat::Text if io::stderr().is_terminal() => How::Terminal,
+            OutputFormat::Text => How::Lines,
         };
         Self {
             how,

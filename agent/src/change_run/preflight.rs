@@ -1,8 +1,8 @@
 //! Whether the node is fit for a change, and quiet: asked before anything is touched, and waited for within a bound.
 
+use crate::change_id::unix_now;
 use crate::change_run::progress::Progress;
 use crate::change_run::request::ChangeRequest;
-use crate::commands::identity;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::LoadedNode;
@@ -122,7 +122,7 @@ pub(crate) fn verdict(
         heals: heals(node),
         containers_may_restart,
         owned_may_be_edited: false,
-        now_s: identity().0,
+        now_s: unix_now(),
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
     };
     let mut ground = facts.ground(version, &intent);

@@ -3,6 +3,7 @@
 use crate::change_run::run_dir;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::results::event::ProgressEvent;
 use crate::{json, render};
 use mirrorshift_containerd::redact;
 use mirrorshift_node::since_boot;
@@ -17,18 +18,6 @@ use std::os::unix::fs::OpenOptionsExt;
 pub(crate) const EVENTS: &str = "events";
 /// The file of how it ended.
 pub(crate) const END: &str = "end.json";
-
-/// One thing that was told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ProgressEvent {
-    /// Since boot: milliseconds.
-    pub(crate) at_ms: u64,
-    /// A word, such as `verifying`.
-    pub(crate) step: String,
-    /// A fragment for people, without secrets.
-    pub(crate) text: String,
-}
 
 /// How a run ended, in both forms, as who follows it may ask for either.
 #[derive(Debug, Serialize, Deserialize)]

@@ -48,7 +48,7 @@ impl<R: Runtime> Runtime for ReportingRuntime<'_, R> {
 
     fn phase_started(&mut self, phase: Phase) {
         // A restart in a phase begins it again, and is not news.
-        let name = crate::render::status::name(phase);
+        let name = crate::wording::phase_name(phase);
         if self.progress.told().last().is_none_or(|event| event.step != name) {
             self.progress.tell(name, phase.meaning());
         }

@@ -1,9 +1,8 @@
 //! What a unit is to do, as a file that outlives whoever wrote it.
 
 use crate::change_run::run_dir;
-use crate::cli::{ColorWhen, CommonArgs, Output};
 use crate::error::CommandError;
-use crate::node::PolicySource;
+use crate::node::{NodeSource, PolicySource};
 use mirrorshift_plan::Digest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -99,14 +98,8 @@ impl ChangeRequest {
         serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// What the commands take, as the order has it.
-    pub(crate) fn common(&self) -> CommonArgs {
-        CommonArgs {
-            root: "/".into(),
-            containerd_version: self.containerd_version.clone(),
-            config: self.config.clone(),
-            output: Output::Text,
-            color: ColorWhen::Always,
-        }
+    /// Returns the files to read: those of the running machine.
+    pub(crate) fn node_source(&self) -> NodeSource {
+        NodeSource::live(self.config.clone(), self.containerd_version.clone())
     }
 }

@@ -1,12 +1,13 @@
 //! Whoever undoes a change when its run is gone: systemd right after it, and the guard at the next boot.
 
+use crate::change_id::ChangeId;
 use crate::change_run::progress::{Progress, RunResult};
 use crate::change_run::reporting_runtime::ReportingRuntime;
 use crate::change_run::request::{ChangeRequest, ChangeTimeouts};
-use crate::cli::GuardCommand;
-use crate::commands::{CommandOutput, identity};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::GuardCommand;
+use crate::output::CommandOutput;
 use mirrorshift_node::{
     Change, ChangeError, Commands, NoRuntime, Outcome, PROGRAM, PROOF, Root, RuntimeTimeouts, Session, SystemdRuntime,
     kill_change_unit, status,
@@ -113,8 +114,8 @@ pub(crate) fn guard(word: &GuardCommand) -> Result<CommandOutput, CommandError> 
 /// Waits for who is just looking. At a boot nothing is left of the run that was cut off; whatever runs then is another one,
 /// which undoes the change by itself.
 fn open(root: &Root) -> Result<Session<'_>, CommandError> {
-    let (now, id) = identity();
-    Ok(Session::open_with_timeout(root, now, &id, PATIENCE)?)
+    let id = ChangeId::generate();
+    Ok(Session::open_with_timeout(root, id.created, &id.name, PATIENCE)?)
 }
 
 /// Brings whatever is unsettled to an end.

@@ -1,34 +1,16 @@
 //! What this containerd refuses, ignores or will stop supporting.
 
-use crate::cli::CommonArgs;
-use crate::commands::CommandOutput;
+use crate::commands::print::text_or_json;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::LoadedNode;
+use crate::options::CommonArgs;
+use crate::output::CommandOutput;
+use crate::results::check::{CheckResult, UpgradeTarget};
 use crate::{containerd_version, json, render};
+use mirrorshift_containerd::Severity;
 use mirrorshift_containerd::findings::{ReleaseView, findings, upgrade};
-use mirrorshift_containerd::{Finding, Severity, Version};
 use mirrorshift_node::Root;
-
-/// What `check` found.
-pub(crate) struct Checked {
-    /// The node's containerd.
-    pub(crate) version: Version,
-    /// What it makes of the files, worst first.
-    pub(crate) findings: Vec<Finding>,
-    /// The release that an upgrade would lead to.
-    pub(crate) target: Option<UpgradeTarget>,
-}
-
-/// What an upgrade would lead to.
-pub(crate) struct UpgradeTarget {
-    /// The release.
-    pub(crate) version: Version,
-    /// What it breaks or changes.
-    pub(crate) changes: Vec<Finding>,
-    /// What that release makes of the files.
-    pub(crate) findings: Vec<Finding>,
-}
 
 fn view(node: &LoadedNode) -> ReleaseView<'_> {
     ReleaseView {
@@ -42,7 +24,7 @@ pub(super) fn run(common: &CommonArgs, target: Option<&str>, exit_code: bool) ->
         .map(|text| containerd_version::parse(text, "--target"))
         .transpose()?;
     let root = Root::open(&common.root)?;
-    let node = LoadedNode::read(&root, common)?;
+    let node = LoadedNode::read(&root, &common.node_source())?;
     let found = findings(&node.outcome, &node.tree, &node.version);
     let target = match target {
         None => None,
@@ -58,7 +40,7 @@ pub(super) fn run(common: &CommonArgs, target: Option<&str>, exit_code: bool) ->
             })
         }
     };
-    let checked = Checked {
+    let checked = CheckResult {
         version: node.version,
         findings: found,
         target,
@@ -71,7 +53,5 @@ pub(super) fn run(common: &CommonArgs, target: Option<&str>, exit_code: bool) ->
         .any(|finding| finding.severity <= Severity::Breaks);
     let exit = if exit_code && bad { Exit::Found } else { Exit::Done };
     let text = || render::findings::check(&checked);
-    Ok(CommandOutput::text_or_json(common, exit, text, || {
-        json::check::document(&checked)
-    }))
+    Ok(text_or_json(common, exit, text, || json::check::document(&checked)))
 }

@@ -1,9 +1,9 @@
 //! Completions and manual pages, made from the same description as `--help`.
 
 use crate::cli;
-use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::output::CommandOutput;
 use clap_complete::Shell;
 use std::io;
 use std::path::Path;

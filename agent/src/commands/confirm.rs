@@ -1,8 +1,8 @@
 //! Asks a person before a running node is changed.
 
-use crate::cli::{CommonArgs, Output};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::{CommonArgs, OutputFormat};
 use anstream::eprint;
 use mirrorshift_node::{Root, Status};
 use std::io::{
@@ -15,7 +15,7 @@ use std::io::{
 /// Nobody can be asked, or they said no. Nothing was done.
 pub(super) fn ask(common: &CommonArgs, command: &str, what: &str, question: &str) -> Result<(), CommandError> {
     let there = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !there || common.output == Output::Json {
+    if !there || common.output == OutputFormat::Json {
         let message = format!("`{command}` wants `--yes` where nobody can be asked");
         return Err(CommandError::usage("consent", message).hint("`mirrorshift plan` shows what it would do"));
     }

@@ -4,49 +4,41 @@
 //! for the journal. Under the lock an earlier run's change is brought to its end and everything is read and planned
 //! again, because the plan must be of the files as they are then. On a running node that happens in a unit of its own.
 
+use crate::change_id::ChangeId;
 use crate::change_run::carry_out::undone_before;
-use crate::change_run::progress::ProgressEvent;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
 use crate::change_run::{follow, start};
-use crate::cli::{CommonArgs, Consent, PolicyArgs};
-use crate::commands::{CommandOutput, confirm, describe_recovery, identity, session};
+use crate::commands::print::text_or_json;
+use crate::commands::{confirm, policy_source, session};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::{LoadedNode, PolicySource, change_plan};
+use crate::options::{ChangeArgs, CommonArgs, PolicyArgs};
+use crate::output::CommandOutput;
+use crate::results::migrate::{MigrateResult, describe_recovery};
+use crate::results::plan::PlanView;
 use crate::{json, render};
 use mirrorshift_containerd::redact;
-use mirrorshift_node::{ChangePlan, Outcome, Root, guard_is_left};
-use mirrorshift_plan::{Digest, Expect, Plan};
-
-/// What a run of `migrate` came to.
-pub(crate) struct Migrated {
-    /// What became of a change that an earlier run had left.
-    pub(crate) recovered: Option<String>,
-    /// What was done, and what it needs; nothing when there was nothing to do.
-    pub(crate) done: Option<(mirrorshift_node::Report, Plan)>,
-    /// The folder that `config_path` names.
-    pub(crate) config_path: Option<String>,
-    /// The steps of a change of a running node; nothing where files alone were written.
-    pub(crate) live: Option<Vec<ProgressEvent>>,
-}
+use mirrorshift_node::{Outcome, Root, guard_is_left};
+use mirrorshift_plan::{Digest, Plan};
 
 pub(super) fn run(
     common: &CommonArgs,
     wishes: &PolicyArgs,
     again: bool,
-    consent: &Consent,
+    consent: &ChangeArgs,
 ) -> Result<CommandOutput, CommandError> {
-    let wanted = PolicySource::of(wishes)?;
+    let wanted = policy_source(wishes)?;
     let policy = wanted.policy()?;
     let root = Root::open(&common.root)?;
-    let node = LoadedNode::read(&root, common)?;
+    let node = LoadedNode::read(&root, &common.node_source())?;
     let mut shown = None;
     if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
         if plan.is_empty() && !(root.is_live() && guard_is_left(&root)) {
             return Ok(report(
                 common,
-                &Migrated {
+                &MigrateResult {
                     recovered: None,
                     done: None,
                     config_path: plan.config_path,
@@ -60,7 +52,7 @@ pub(super) fn run(
         if let Some(plan) = &shown {
             undone_before(&node, plan, again)?;
         }
-        let digest = agree(common, wishes, consent, &node, shown.as_ref())?;
+        let digest = agree(common, &wanted, consent, &node, shown.as_ref())?;
         let task = ChangeKind::Migrate {
             wanted,
             expects: digest,
@@ -70,7 +62,7 @@ pub(super) fn run(
     confirm::confirm_offline_change(&root, &node.status)?;
     let mut session = session(&root)?;
     let recovered = describe_recovery(&session.recover()?);
-    let node = LoadedNode::read(&root, common)?;
+    let node = LoadedNode::read(&root, &common.node_source())?;
     let plan = node.plan(&policy)?;
     let done = if plan.is_empty() {
         None
@@ -84,7 +76,7 @@ pub(super) fn run(
     let config_path = plan.config_path;
     Ok(report(
         common,
-        &Migrated {
+        &MigrateResult {
             recovered,
             done,
             config_path,
@@ -97,33 +89,34 @@ pub(super) fn run(
 pub(super) fn order(
     root: &Root,
     common: &CommonArgs,
-    consent: &Consent,
+    consent: &ChangeArgs,
     again: bool,
     task: ChangeKind,
 ) -> Result<CommandOutput, CommandError> {
+    let defaults = ChangeTimeouts::default();
     let order = ChangeRequest {
-        id: identity().1,
+        id: ChangeId::generate().name,
         task,
-        config: common.config.clone(),
+        config: common.node_source().config().to_owned(),
         containerd_version: common.containerd_version.clone(),
         again,
         containers_may_restart: consent.accept_restart_of_containers,
         verify_image: consent.verify_image.clone(),
         limits: ChangeTimeouts {
-            serve: consent.serve_within,
-            quiet: consent.wait,
-            ..ChangeTimeouts::default()
+            serve: consent.serve_within.unwrap_or(defaults.serve),
+            quiet: consent.wait.unwrap_or(defaults.quiet),
+            ..defaults
         },
     };
     start::start(root, &order)?;
-    follow::follow(&order.id, common)
+    follow::follow(&order.id, common.output)
 }
 
 /// Whether the plan may be carried out, by whoever typed the command; its digest.
 fn agree(
     common: &CommonArgs,
-    wishes: &PolicyArgs,
-    consent: &Consent,
+    wanted: &PolicySource,
+    consent: &ChangeArgs,
     node: &LoadedNode,
     plan: Option<&Plan>,
 ) -> Result<Option<Digest>, CommandError> {
@@ -131,12 +124,12 @@ fn agree(
     if !consent.yes {
         let what = match plan {
             Some(plan) => {
-                let shown = render::plan::PlanView {
+                let shown = PlanView {
                     node,
                     plan,
                     findings: &mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version),
-                    common,
-                    wishes,
+                    source: &common.node_source(),
+                    policy: wanted,
                     live: true,
                     rehearsed: None,
                 };
@@ -155,21 +148,7 @@ fn agree(
     Ok(plan.map(Plan::digest))
 }
 
-/// The plan as it is carried out.
-pub(crate) fn change_plan(node: &LoadedNode, plan: &Plan) -> ChangePlan {
-    let made = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
-    let secret = made
-        .filter_map(|step| step.content.as_deref())
-        .any(|content| redact::holds_secret(&String::from_utf8_lossy(content)));
-    ChangePlan {
-        digest: plan.digest(),
-        containerd: node.version.to_string(),
-        new_file_mode: if secret { 0o600 } else { 0o644 },
-        steps: plan.steps.clone(),
-    }
-}
-
-fn report(common: &CommonArgs, migrated: &Migrated) -> CommandOutput {
-    let text = || render::change::migrated(common, migrated);
-    CommandOutput::text_or_json(common, Exit::Done, text, || json::change::migrated(migrated))
+fn report(common: &CommonArgs, migrated: &MigrateResult) -> CommandOutput {
+    let text = || render::change::migrated(&common.node_source(), migrated);
+    text_or_json(common, Exit::Done, text, || json::change::migrated(migrated))
 }

@@ -1,14 +1,16 @@
 //! What would change.
 
-use crate::change_run::rehearse::{
-    RehearsalResult, {self},
-};
+use crate::change_run::rehearse;
 use crate::change_run::start;
-use crate::cli::{CommonArgs, PolicyArgs};
-use crate::commands::{CommandOutput, confirm};
+use crate::commands::print::text_or_json;
+use crate::commands::{confirm, policy_source};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::LoadedNode;
+use crate::options::{CommonArgs, PolicyArgs};
+use crate::output::CommandOutput;
+use crate::results::plan::PlanView;
+use crate::results::rehearsal::RehearsalResult;
 use crate::{json, render};
 use mirrorshift_node::{ObserveOptions, Root, observe};
 use mirrorshift_plan::Plan;
@@ -19,9 +21,11 @@ pub(super) fn run(
     exit_code: bool,
     rehearse: bool,
 ) -> Result<CommandOutput, CommandError> {
-    let policy = PolicySource::of(wishes)?.policy()?;
+    let wanted = policy_source(wishes)?;
+    let policy = wanted.policy()?;
+    let source = common.node_source();
     let root = Root::open(&common.root)?;
-    let node = LoadedNode::read(&root, common)?;
+    let node = LoadedNode::read(&root, &common.node_source())?;
     let plan = node.plan(&policy)?;
     let rehearsed = if rehearse && !plan.is_empty() {
         Some(rehearsal(&root, &node, &plan)?)
@@ -34,16 +38,16 @@ pub(super) fn run(
     } else {
         Exit::Done
     };
-    let shown = render::plan::PlanView {
+    let shown = PlanView {
         node: &node,
         plan: &plan,
         findings: &found,
-        common,
-        wishes,
+        source: &source,
+        policy: &wanted,
         live: root.is_live(),
         rehearsed: rehearsed.as_ref(),
     };
-    Ok(CommandOutput::text_or_json(
+    Ok(text_or_json(
         common,
         exit,
         || render::plan::text(&shown),
@@ -64,6 +68,6 @@ fn rehearsal(root: &Root, node: &LoadedNode, plan: &Plan) -> Result<RehearsalRes
     let facts = observe(root, &ObserveOptions::default())
         .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
     let rehearsed = rehearse::rehearse(root, node, plan, &facts)?;
-    rehearsed.agreed()?;
+    rehearsed.require_agreement()?;
     Ok(rehearsed)
 }

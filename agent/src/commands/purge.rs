@@ -1,9 +1,11 @@
 //! Take every trace of the program away. What was migrated stays, and can no longer be rolled back.
 
-use crate::cli::CommonArgs;
-use crate::commands::{CommandOutput, confirm};
+use crate::commands::confirm;
+use crate::commands::print::text_or_json;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::CommonArgs;
+use crate::output::CommandOutput;
 use crate::{json, render};
 use mirrorshift_node::{Root, purge};
 
@@ -19,7 +21,5 @@ pub(super) fn run(common: &CommonArgs, yes: bool) -> Result<CommandOutput, Comma
     }
     let purged = purge(&root)?;
     let text = || render::change::purged(&purged);
-    Ok(CommandOutput::text_or_json(common, Exit::Done, text, || {
-        json::change::purged(&purged)
-    }))
+    Ok(text_or_json(common, Exit::Done, text, || json::change::purged(&purged)))
 }

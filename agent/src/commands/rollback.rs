@@ -1,14 +1,16 @@
 //! Back to the bytes before the last change.
 
 use crate::change_run::request::ChangeKind;
-use crate::cli::{CommonArgs, Consent};
-use crate::commands::{CommandOutput, confirm, migrate, session};
+use crate::commands::print::text_or_json;
+use crate::commands::{confirm, migrate, session};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::{ChangeArgs, CommonArgs};
+use crate::output::CommandOutput;
 use crate::{json, render};
 use mirrorshift_node::{Outcome, Root, guard_is_left, status};
 
-pub(super) fn run(common: &CommonArgs, consent: &Consent) -> Result<CommandOutput, CommandError> {
+pub(super) fn run(common: &CommonArgs, consent: &ChangeArgs) -> Result<CommandOutput, CommandError> {
     let root = Root::open(&common.root)?;
     let status = status(&root)?;
     let left = root.is_live() && guard_is_left(&root);
@@ -26,7 +28,7 @@ pub(super) fn run(common: &CommonArgs, consent: &Consent) -> Result<CommandOutpu
         session(&root)?.rollback()?
     };
     let text = || render::change::rolled_back(&outcome, false);
-    Ok(CommandOutput::text_or_json(common, Exit::Done, text, || {
+    Ok(text_or_json(common, Exit::Done, text, || {
         json::change::rolled_back(&outcome)
     }))
 }

@@ -1,8 +1,8 @@
 //! What a change came to.
 
-use crate::change_run::progress::ProgressEvent;
-use crate::commands::migrate::Migrated;
 use crate::json::SCHEMA_VERSION;
+use crate::results::event::ProgressEvent;
+use crate::results::migrate::MigrateResult;
 use mirrorshift_node::{Outcome, Purged, STATE_DIR};
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub(crate) fn purged(purged: &Purged) -> PurgeDocument {
 }
 
 /// The document of a run of `migrate`.
-pub(crate) fn migrated(migrated: &Migrated) -> MigrationDocument {
+pub(crate) fn migrated(migrated: &MigrateResult) -> MigrationDocument {
     let done = migrated.done.as_ref();
     MigrationDocument {
         schema_version: SCHEMA_VERSION,

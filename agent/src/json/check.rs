@@ -1,8 +1,8 @@
 //! What was found.
 
-use crate::commands::check::Checked;
 use crate::json::SCHEMA_VERSION;
 use crate::json::shared::Finding;
+use crate::results::check::CheckResult;
 use serde::Serialize;
 
 /// The document of `check`.
@@ -34,7 +34,7 @@ struct TargetDocument {
 }
 
 /// The document of what was found.
-pub(crate) fn document(checked: &Checked) -> CheckDocument {
+pub(crate) fn document(checked: &CheckResult) -> CheckDocument {
     CheckDocument {
         schema_version: SCHEMA_VERSION,
         kind: "Check",

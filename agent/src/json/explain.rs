@@ -1,9 +1,9 @@
 //! The route of one image.
 
-use crate::commands::explain::Explained;
 use crate::json::SCHEMA_VERSION;
 use crate::json::shared::Route;
-use crate::render::explain::request;
+use crate::results::explain::ExplainResult;
+use crate::wording::first_request;
 use serde::Serialize;
 
 /// The document of `explain`.
@@ -25,7 +25,7 @@ pub(crate) struct ExplainDocument {
 }
 
 /// The document of an image's route.
-pub(crate) fn document(explained: &Explained) -> ExplainDocument {
+pub(crate) fn document(explained: &ExplainResult) -> ExplainDocument {
     let asks = explained.route.asks().iter();
     ExplainDocument {
         schema_version: SCHEMA_VERSION,
@@ -34,6 +34,6 @@ pub(crate) fn document(explained: &Explained) -> ExplainDocument {
         image: explained.image.to_string(),
         registry: explained.image.registry.clone(),
         route: Route::of(&explained.route),
-        requests: asks.map(|ask| request(ask, &explained.image)).collect(),
+        requests: asks.map(|ask| first_request(ask, &explained.image)).collect(),
     }
 }

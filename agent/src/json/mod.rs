@@ -19,9 +19,9 @@ pub(crate) mod status;
 #[cfg(test)]
 pub(crate) mod schemas;
 
-use crate::commands::CommandOutput;
 use crate::error::{CommandError, Location};
 use crate::json::shared::RouteChange;
+use crate::output::CommandOutput;
 use mirrorshift_containerd::redact::free_text;
 use serde::Serialize;
 

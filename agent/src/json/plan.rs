@@ -1,12 +1,13 @@
 //! What would change.
 
-use crate::change_run::rehearse::RouteComparison;
 use crate::json::SCHEMA_VERSION;
 use crate::json::shared::{Finding, LocationDocument, RouteChange};
 use crate::json::status::Change;
-use crate::render::diff;
-use crate::render::plan::{PlanView, note_id, note_text};
+use crate::results::plan::PlanView;
+use crate::results::rehearsal::RouteComparison;
+use crate::unified_diff::step_diff;
 use crate::wildcard_advice::WildcardAdvice;
+use crate::wording::{note_id, note_text};
 use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{
     Tree, {self as containerd},
@@ -152,7 +153,7 @@ fn file(step: &Step, tree: &Tree) -> FileDocument {
         why: redact::free_text(&step.why),
         before,
         after,
-        diff: diff::of_step(step, tree),
+        diff: step_diff(step, tree),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Routes, findings and places, which several documents hold.
 
-use crate::render::routes;
+use crate::wording::registry_name;
 use mirrorshift_containerd as containerd;
 use mirrorshift_containerd::Origin;
 use mirrorshift_containerd::redact;
@@ -43,7 +43,7 @@ pub(crate) struct RouteChange {
 impl RouteChange {
     pub(crate) fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         Self {
-            registry: routes::name(&change.registry).as_deref().map(redact::free_text),
+            registry: registry_name(&change.registry),
             before: Route::of(&change.before),
             after: Route::of(&change.after),
             differs: change.differs(),

@@ -1,7 +1,7 @@
 //! What is in force, and history.
 
 use crate::json::SCHEMA_VERSION;
-use crate::render::status::{name, time};
+use crate::wording::{phase_name, utc_time};
 use mirrorshift_containerd::redact::free_text;
 use mirrorshift_node as node;
 use mirrorshift_plan::change::Phase;
@@ -79,8 +79,8 @@ impl Change {
             plan: change.plan.to_string(),
             containerd_version: change.containerd.clone(),
             phase: phase(change.phase),
-            began: time(change.began),
-            ended: change.ended.map(time),
+            began: utc_time(change.began),
+            ended: change.ended.map(utc_time),
             note: change.note.as_deref().map(free_text),
             undoes: change.undoes.clone(),
             mends: change.is_repair,
@@ -90,7 +90,7 @@ impl Change {
 }
 
 fn phase(phase: Phase) -> String {
-    name(phase).replace(' ', "-")
+    phase_name(phase).replace(' ', "-")
 }
 
 /// The document of a journal.

@@ -1,6 +1,7 @@
 //! What the unit of a look does: reads the node, plans for it, asks whether a change may begin, and rehearses it where that
 //! is wanted. Changes nothing of the node: it only keeps copies of what was migrated, so that it can be put back.
 
+use crate::change_id::{ChangeId, unix_now};
 use crate::change_run::carry_out::{plan_without_routes, rollback_needs_restart};
 use crate::change_run::preflight::{
     preflight_refusal, words, {self},
@@ -8,16 +9,15 @@ use crate::change_run::preflight::{
 use crate::change_run::rehearse::rehearse;
 use crate::change_run::request::ChangeTimeouts;
 use crate::change_run::{follow, run_dir};
-use crate::cli::{ColorWhen, CommonArgs, Output};
-use crate::commands::{CommandOutput, identity};
 use crate::error::{CommandError, Location};
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::{LoadedNode, NodeSource, PolicySource};
 use crate::observe::observation::{
     ChangeSummary, Drifted, MirrorSource, NodeObservation, PlanOutcome, Planned, Refused, ReportedFinding,
     RouteDifference,
 };
-use crate::render::routes;
+use crate::output::CommandOutput;
+use crate::wording::{host_url, registry_name};
 use mirrorshift_containerd::redact::free_text;
 use mirrorshift_containerd::{Config, Route};
 use mirrorshift_node::{Change, Facts, ObserveOptions, Root, Session, Status, drifted, observe, retain_copies, status};
@@ -95,13 +95,7 @@ fn look(question: &ObservationRequest) -> Result<NodeObservation, CommandError> 
     let root = Root::open("/")?;
     let facts = observe(&root, &ObserveOptions::default())
         .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
-    let common = CommonArgs {
-        root: "/".into(),
-        containerd_version: None,
-        config: question.config.clone(),
-        output: Output::Json,
-        color: ColorWhen::Never,
-    };
+    let source = NodeSource::live(question.config.clone(), None);
     // What is not kept cannot be put back, and that is told.
     retain_copies(&root).ok();
     let journal = status(&root)?;
@@ -121,7 +115,7 @@ fn look(question: &ObservationRequest) -> Result<NodeObservation, CommandError> 
         findings: Vec::new(),
         answer: PlanOutcome::Planned(Planned::default()),
     };
-    let node = match LoadedNode::read(&root, &common) {
+    let node = match LoadedNode::read(&root, &source) {
         Ok(node) => node,
         Err(failure) => {
             seen.answer = PlanOutcome::Refused(Refused::of(&failure));
@@ -165,7 +159,7 @@ fn answer(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Resu
     let facts = fit(root, node, &plan, &mut planned)?;
     if question.rehearse {
         let rehearsed = rehearse(root, node, &plan, &facts)?;
-        rehearsed.agreed()?;
+        rehearsed.require_agreement()?;
         planned.rehearsed = Some(rehearsed.summary());
     }
     Ok(planned)
@@ -186,9 +180,9 @@ fn planned(root: &Root, node: &LoadedNode, question: &ObservationRequest) -> Res
     match &question.goal {
         ObservationGoal::Migrate(wanted) => Ok(Some(node.plan(&wanted.policy()?)?)),
         ObservationGoal::Rollback => {
-            let (now, id) = identity();
-            let back_to =
-                Session::open_with_timeout(root, now, &id, ChangeTimeouts::default().serve)?.rollback_plan()?;
+            let id = ChangeId::generate();
+            let back_to = Session::open_with_timeout(root, id.created, &id.name, ChangeTimeouts::default().serve)?
+                .rollback_plan()?;
             Ok(back_to.map(|way| plan_without_routes(way.steps, rollback_needs_restart(&node.status))))
         }
     }
@@ -209,7 +203,7 @@ fn mirrors(config: &Config) -> MirrorSource {
 /// one more repair then, and the next one is an hour later.
 fn mended_ago(journal: &Status) -> Option<u64> {
     let last = journal.history.iter().rfind(|change| change.is_repair)?;
-    identity().0.checked_sub(last.ended?)
+    unix_now().checked_sub(last.ended?)
 }
 
 impl From<mirrorshift_node::Drift> for Drifted {
@@ -236,11 +230,11 @@ impl ChangeSummary {
 impl RouteDifference {
     fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         let hosts = |route: &Route| match route {
-            Route::Hosts(asks) => asks.iter().map(routes::url).collect(),
+            Route::Hosts(asks) => asks.iter().map(host_url).collect(),
             Route::Fails(failure) => vec![format!("nobody: {}", free_text(&failure.reason))],
         };
         Self {
-            registry: routes::name(&change.registry).as_deref().map(free_text),
+            registry: registry_name(&change.registry).as_deref().map(free_text),
             before: hosts(&change.before),
             after: hosts(&change.after),
             differs: change.differs(),

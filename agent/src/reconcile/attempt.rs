@@ -1,11 +1,11 @@
 //! The change of a turn: ordered from the node, and what became of it.
 
+use crate::change_id::ChangeId;
 use crate::change_run::progress::RunResult;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
 use crate::cluster::events::EventReason;
 use crate::cluster::node_mirror::NodePhase;
 use crate::cluster::slots::SlotNote;
-use crate::commands::identity;
 use crate::exit::Exit;
 use crate::observe::observation::{NodeObservation, PlanOutcome};
 use crate::reconcile::decide::DesiredMode;
@@ -81,7 +81,7 @@ impl<H: NodeOps> Reconciler<H> {
         let usual = ChangeTimeouts::default();
         let restart = &policy.policy.restart;
         Some(ChangeRequest {
-            id: identity().1,
+            id: ChangeId::generate().name,
             task,
             config: self.config.clone(),
             containerd_version: None,

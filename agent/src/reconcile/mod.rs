@@ -26,7 +26,6 @@ mod status;
 /// Folders that change, and a containerd that is started.
 mod triggers;
 
-use crate::cli::{AgentArgs, CommonArgs, LogFormat};
 use crate::cluster::backoff::{Backoff, Jitter};
 use crate::cluster::client::{ApiClient, CallLimits, InClusterConfig};
 use crate::cluster::events::Events;
@@ -35,6 +34,8 @@ use crate::cluster::node_mirror_writer::NodeMirrorWriter;
 use crate::cluster::slots::{SlotPool, WaitOutcome};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::node::NodeSource;
+use crate::options::{AgentArgs, LogFormat};
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::node_ops::{LocalNode, NodeOps};
 use crate::reconcile::policy_file::PolicyFile;
@@ -61,7 +62,7 @@ const SOON: Duration = Duration::from_secs(2);
 const SOON_MOST: Duration = Duration::from_mins(2);
 
 /// Keeps the node until it is told to end.
-pub(crate) fn run(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError> {
+pub(crate) fn run(source: &NodeSource, args: &AgentArgs) -> Result<(), CommandError> {
     log(args.log_format);
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         CommandError::new(Exit::Unexpected, "agent", format!("cannot {what}: {error}"))
@@ -70,13 +71,13 @@ pub(crate) fn run(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandEr
         .enable_all()
         .build()
         .map_err(|error| failed("begin", &error))?;
-    let ended = runtime.block_on(keep(common, args));
+    let ended = runtime.block_on(keep(source, args));
     // Whatever waits for a change's end on a thread of its own must not hold this one up: the change needs nobody.
     runtime.shutdown_background();
     ended
 }
 
-async fn keep(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError> {
+async fn keep(source: &NodeSource, args: &AgentArgs) -> Result<(), CommandError> {
     let refused = |error: &dyn std::error::Error| {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         CommandError::new(Exit::Refused, "cluster", format!("{error}{source}"))
@@ -96,13 +97,13 @@ async fn keep(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError>
     tokio::spawn(http::serve(listener, Arc::clone(&metrics)));
 
     let mut keeper = Reconciler::new(
-        LocalNode::new(&common.config),
+        LocalNode::new(source.config()),
         PolicyFile::of(&args.policy),
         SlotPool::new(cluster.clone(), &args.pod_namespace, owner.clone()),
         NodeMirrorWriter::new(cluster.clone(), owner.clone()),
         Events::new(cluster, owner.clone()),
         metrics,
-        &common.config,
+        source.config(),
     );
     let mut wakes = Triggers::of(&[
         (&args.policy, RecursiveMode::NonRecursive),

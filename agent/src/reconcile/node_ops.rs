@@ -71,7 +71,7 @@ impl LocalNode {
 
     fn look_now(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, Refused> {
         let question = ObservationRequest {
-            id: format!("look-{}", crate::commands::identity().1),
+            id: format!("look-{}", crate::change_id::ChangeId::generate().name),
             goal,
             config: self.config.to_string(),
             rehearse,

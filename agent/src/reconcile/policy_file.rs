@@ -1,6 +1,5 @@
 //! The policy in force: the last one that could be read.
 
-use crate::cli::PolicyArgs;
 use crate::node::PolicySource;
 use crate::observe::observation::Refused;
 use crate::reconcile::decide::DesiredMode;
@@ -79,12 +78,8 @@ impl PolicyFile {
         if !self.file.exists() {
             return Err(PolicyProblem::Missing);
         }
-        let wishes = PolicyArgs {
-            policy: Some(self.file.clone()),
-            ..PolicyArgs::default()
-        };
         let read = || {
-            let wanted = PolicySource::of(&wishes)?;
+            let wanted = PolicySource::from_file(&self.file)?;
             let policy = wanted.policy()?;
             Ok((wanted, policy))
         };

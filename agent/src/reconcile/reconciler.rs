@@ -263,7 +263,7 @@ impl<H: NodeOps> Reconciler<H> {
         match self.policies.in_force() {
             Some(policy) if policy.want() == DesiredMode::Rollback => ObservationGoal::Rollback,
             Some(policy) => ObservationGoal::Migrate(policy.wanted.clone()),
-            None => ObservationGoal::Migrate(crate::node::PolicySource::nothing()),
+            None => ObservationGoal::Migrate(crate::node::PolicySource::unchanged_routes()),
         }
     }
 

@@ -1,13 +1,13 @@
 //! What a change came to.
 
-use crate::cli::CommonArgs;
-use crate::commands::migrate::Migrated;
+use crate::node::NodeSource;
 use crate::render::{GOOD, TITLE, count, escape_control_chars, paint, plan, push_line};
+use crate::results::migrate::MigrateResult;
 use mirrorshift_node::{Outcome, Purged, STATE_DIR};
 use mirrorshift_plan::Expect;
 
 /// The text of `migrate`.
-pub(crate) fn migrated(common: &CommonArgs, migrated: &Migrated) -> String {
+pub(crate) fn migrated(source: &NodeSource, migrated: &MigrateResult) -> String {
     let mut out = String::new();
     if let Some(recovered) = &migrated.recovered {
         push_line(&mut out, format_args!("{recovered}\n"));
@@ -60,7 +60,7 @@ pub(crate) fn migrated(common: &CommonArgs, migrated: &Migrated) -> String {
     });
     push_line(
         &mut out,
-        format_args!("to go back: {}\n", plan::command(common, "rollback", None, false)),
+        format_args!("to go back: {}\n", plan::command(source, "rollback", None, false)),
     );
     out
 }

@@ -1,14 +1,14 @@
 //! The route of one image, host by host.
 
-use crate::commands::explain::Explained;
-use crate::render::routes::{told, url};
+use crate::render::routes::told;
 use crate::render::{DIM, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
-use mirrorshift_containerd::redact;
-use mirrorshift_containerd::{Image, Origin, RegistryHost, Route};
+use crate::results::explain::ExplainResult;
+use crate::wording::{first_request, host_url, origin_text};
+use mirrorshift_containerd::{Image, RegistryHost, Route};
 
 /// The text of `explain`.
-pub(crate) fn text(explained: &Explained) -> String {
-    let Explained { image, version, route } = explained;
+pub(crate) fn text(explained: &ExplainResult) -> String {
+    let ExplainResult { image, version, route } = explained;
     let mut out = format!("{} on containerd {version}\n", paint(TITLE, image));
     match route {
         Route::Fails(failure) => {
@@ -38,9 +38,9 @@ pub(crate) fn text(explained: &Explained) -> String {
 }
 
 fn host(number: usize, ask: &RegistryHost, image: &Image) -> String {
-    let mut out = format!("{:>3}  {}\n", number, paint(TITLE, url(ask)));
+    let mut out = format!("{:>3}  {}\n", number, paint(TITLE, host_url(ask)));
     // A request is not broken into lines: it is there to be copied.
-    if let Some(request) = request(ask, image) {
+    if let Some(request) = first_request(ask, image) {
         push_line(&mut out, format_args!("     {:<12}  {request}\n", "is asked"));
     } else {
         let text = "nothing for a tag, only for the layers of what it resolved to elsewhere";
@@ -50,7 +50,7 @@ fn host(number: usize, ask: &RegistryHost, image: &Image) -> String {
     for text in told(ask) {
         out.push_str(&line("with", &text));
     }
-    let rule = rule(ask, &image.registry);
+    let rule = origin_text(ask, &image.registry);
     let because = match &ask.why.place {
         Some(place) => format!("{rule} {}", paint(MARK, escape_control_chars(&format!("({place})")))),
         None => rule,
@@ -68,31 +68,4 @@ pub(crate) fn capabilities(ask: &RegistryHost) -> Vec<&'static str> {
     let named = [("pull", ask.pulls), ("resolve", ask.resolves)];
     let named: Vec<_> = named.iter().filter(|(_, may)| *may).map(|(name, _)| *name).collect();
     if named.is_empty() { vec!["nothing"] } else { named }
-}
-
-/// The first request that the host gets for the image, or nothing when it gets none before a tag is resolved.
-pub(crate) fn request(ask: &RegistryHost, image: &Image) -> Option<String> {
-    let (reference, asked) = match (&image.digest, &image.tag) {
-        (Some(digest), _) => (digest, ask.pulls || ask.resolves),
-        (None, Some(tag)) => (tag, ask.resolves),
-        (None, None) => return None,
-    };
-    let query = ask
-        .namespace
-        .as_ref()
-        .map(|namespace| format!("?ns={namespace}"))
-        .unwrap_or_default();
-    let url = format!("{}/{}/manifests/{reference}{query}", ask.url(), image.repository);
-    asked.then(|| format!("HEAD {}", escape_control_chars(&redact::free_text(&url))))
-}
-
-/// The rule that put the host there, in words.
-pub(crate) fn rule(ask: &RegistryHost, registry: &str) -> String {
-    match ask.why.rule {
-        Origin::Mirror => format!("mirrors.\"{registry}\""),
-        Origin::Wildcard => "mirrors.\"*\"".to_owned(),
-        Origin::HostsToml => format!("the hosts.toml of {registry}"),
-        Origin::DefaultDirectory => "the hosts.toml of _default".to_owned(),
-        Origin::Upstream => "containerd itself: it is the image's own registry".to_owned(),
-    }
 }

@@ -1,11 +1,11 @@
 //! What was found, worst first, each with its place, what containerd does, and the remedy.
 
-use crate::commands::check::Checked;
 use crate::render::{BAD, LOOK, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
+use crate::results::check::CheckResult;
 use mirrorshift_containerd::{Finding, Severity};
 
 /// The text of `check`.
-pub(crate) fn check(checked: &Checked) -> String {
+pub(crate) fn check(checked: &CheckResult) -> String {
     let mut out = section(
         &format!("Containerd {} and these files", checked.version),
         &checked.findings,

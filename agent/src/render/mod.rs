@@ -18,6 +18,7 @@ pub(crate) mod routes;
 /// What is in force, and history.
 pub(crate) mod status;
 
+pub(crate) use crate::wording::escape_control_chars;
 use anstyle::{AnsiColor, Style};
 use std::fmt::{
     Write as _, {self},
@@ -60,12 +61,6 @@ fn plural(one: &str) -> String {
         Some(stem) => format!("{stem}ies"),
         None => format!("{one}s"),
     }
-}
-
-/// Text that a file or a name brought, without characters that a terminal would obey.
-pub(crate) fn escape_control_chars(text: &str) -> String {
-    let tame = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
-    text.chars().map(tame).collect()
 }
 
 /// Breaks `text` into lines of at most `width` characters where it has blanks; the first begins with `first`, the others

@@ -1,28 +1,16 @@
 //! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
 
-use crate::change_run::rehearse::RehearsalResult;
-use crate::cli::{CommonArgs, PolicyArgs};
-use crate::node::LoadedNode;
+use crate::node::{NodeSource, PolicySource};
 use crate::render::{
     DIM, LOOK, MARK, TITLE, WIDTH, count, diff, escape_control_chars, findings, paint, push_line, routes, wrap,
 };
+use crate::results::plan::PlanView;
+use crate::unified_diff::step_diff;
 use crate::wildcard_advice::WildcardAdvice;
+use crate::wording::note_text;
 use mirrorshift_containerd::Finding;
 use mirrorshift_containerd::redact;
-use mirrorshift_plan::{Expect, Note, Plan, RemovedText, RouteChange};
-
-/// Everything that a plan's reader is shown.
-pub(crate) struct PlanView<'s> {
-    pub(crate) node: &'s LoadedNode,
-    pub(crate) plan: &'s Plan,
-    pub(crate) findings: &'s [Finding],
-    pub(crate) common: &'s CommonArgs,
-    pub(crate) wishes: &'s PolicyArgs,
-    /// Whether this is the running machine's own root.
-    pub(crate) live: bool,
-    /// What its own containerd made of it.
-    pub(crate) rehearsed: Option<&'s RehearsalResult>,
-}
+use mirrorshift_plan::{Expect, Plan, RemovedText, RouteChange};
 
 /// The text of `plan`.
 pub(crate) fn text(shown: &PlanView<'_>) -> String {
@@ -54,7 +42,7 @@ pub(crate) fn text(shown: &PlanView<'_>) -> String {
                 &mut out,
                 format_args!("{}\n", paint(DIM, format!("# {}", escape_control_chars(&step.why)))),
             );
-            out.push_str(&diff::paint_diff(&diff::of_step(step, &shown.node.tree)));
+            out.push_str(&diff::paint_diff(&step_diff(step, &shown.node.tree)));
         }
     }
     out.push_str(&title(&routes_title(&plan.routes)));
@@ -191,43 +179,6 @@ fn example<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
     served.chain(known).next().unwrap_or("HOST")
 }
 
-/// A note in a sentence.
-pub(crate) fn note_text(note: &Note) -> String {
-    match note {
-        Note::Heals(why) => format!("CRI is dead as it stands ({}); the plan brings it back.", escape_control_chars(why)),
-        Note::LeavesCertsD { stale } => format!(
-            "/etc/containerd/certs.d is left alone: `{stale}` is not in force today and would wake up. The plan uses a \
-             folder of its own."
-        ),
-        Note::TransferService => "Pulls move from the CRI plugin to containerd's transfer service, which asks the same hosts in the same \
-             order. There, image verifiers in /opt/containerd/image-verifier/bin have their say, and `registry.headers` no \
-             longer reach token servers. `use_local_image_pull = true` keeps the old way."
-            .to_owned(),
-        Note::NeverMatched { key, place } => {
-            format!(
-                "`mirrors.\"{}\"` ({place}) matches no image, and goes.",
-                redact::free_text(key)
-            )
-        }
-        Note::NewerThanKnown => {
-            "This containerd is newer than any that the rules were checked against; it is read by the \
-                                 newest ones."
-                .to_owned()
-        }
-    }
-}
-
-/// The stable name of a note.
-pub(crate) fn note_id(note: &Note) -> &'static str {
-    match note {
-        Note::Heals(_) => "heals",
-        Note::LeavesCertsD { .. } => "leaves-certs-d",
-        Note::TransferService => "transfer-service",
-        Note::NeverMatched { .. } => "never-matched",
-        Note::NewerThanKnown => "newer-than-known",
-    }
-}
-
 fn gone(heading: &str, gone: &[(String, RemovedText)], plan: &Plan) -> String {
     if gone.is_empty() {
         return String::new();
@@ -262,7 +213,7 @@ fn next(shown: &PlanView<'_>) -> String {
     } else {
         "no restart is needed: containerd reads hosts.toml at every pull"
     };
-    let do_it = command(shown.common, "migrate", Some(shown.wishes), false);
+    let do_it = command(shown.source, "migrate", Some(shown.policy), false);
     let written = count(shown.plan.steps.len(), "file");
     let what = if shown.live && shown.plan.restart {
         format!("# writes {written}, restarts containerd, and undoes all of it when that does not serve as before")
@@ -272,31 +223,23 @@ fn next(shown: &PlanView<'_>) -> String {
     format!("  {restart}\n  {do_it}   {}\n", paint(DIM, what))
 }
 
-/// The command that does `verb`, with the arguments of this run.
-pub(crate) fn command(common: &CommonArgs, verb: &str, wishes: Option<&PolicyArgs>, no_restart: bool) -> String {
+/// Returns the command that does `verb`, with the arguments of this run.
+pub(crate) fn command(source: &NodeSource, verb: &str, policy: Option<&PolicySource>, no_restart: bool) -> String {
     let mut words = vec!["mirrorshift".to_owned(), verb.to_owned()];
     let mut option = |name: &str, value: &str| words.push(format!("{name} {}", quoted(value)));
-    if common.root != std::path::Path::new("/") {
-        option("--root", &common.root.display().to_string());
+    if source.root != std::path::Path::new("/") {
+        option("--root", &source.root.display().to_string());
     }
     if verb == "migrate" {
-        if let Some(version) = &common.containerd_version {
+        if let Some(version) = &source.containerd_version {
             option("--containerd-version", version);
         }
-        if common.config != mirrorshift_containerd::DEFAULT_CONFIG {
-            option("--config", &common.config);
+        if source.config() != mirrorshift_containerd::DEFAULT_CONFIG {
+            option("--config", source.config());
         }
     }
-    if let Some(wishes) = wishes {
-        if let Some(policy) = &wishes.policy {
-            option("--policy", &policy.display().to_string());
-        }
-        for mirror in &wishes.mirrors {
-            option("--mirror", mirror);
-        }
-        if let Some(wildcard) = &wishes.wildcard {
-            option("--wildcard", wildcard);
-        }
+    for (flag, value) in policy.iter().flat_map(|policy| policy.flags()) {
+        option(flag, value);
     }
     if no_restart {
         words.push("--no-restart".to_owned());

@@ -1,25 +1,14 @@
 //! Who is asked, before and after: one registry a row, its hosts in their order.
 
-use crate::change_run::rehearse::{RehearsalResult, RouteComparison};
 use crate::render::{GOOD, LOOK, TITLE, WIDTH, escape_control_chars, paint, push_line};
+use crate::results::rehearsal::{RehearsalResult, RouteComparison};
+use crate::wording::{host_url, name_unnamed_host};
 use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{Failure, RegistryHost, Route, Scheme, Tls};
+use mirrorshift_plan::RouteChange;
 use mirrorshift_plan::rehearsal::{ObservedRequest, ReferenceKind};
-use mirrorshift_plan::{RegistryScope, RouteChange};
 
-/// What the plan looks a registry up by that nothing names. `.invalid` never resolves.
-const UNNAMED: &str = "unnamed.invalid";
 const ARROW: &str = " → ";
-
-/// A host as a URL: `/v2` goes without saying, a path without it does not.
-pub(crate) fn url(ask: &RegistryHost) -> String {
-    let url = match ask.path.as_str() {
-        "" => format!("{}/", ask.url()),
-        _ => ask.url(),
-    };
-    let url = url.strip_suffix("/v2").filter(|_| ask.path == "/v2").unwrap_or(&url);
-    escape_control_chars(&redact::free_text(&url.replace(UNNAMED, "<registry>")))
-}
 
 /// What a host is asked for, where that is not everything.
 fn limits(ask: &RegistryHost) -> Vec<&'static str> {
@@ -39,9 +28,9 @@ fn limits(ask: &RegistryHost) -> Vec<&'static str> {
 fn host(ask: &RegistryHost) -> String {
     let limits = limits(ask);
     if limits.is_empty() {
-        url(ask)
+        host_url(ask)
     } else {
-        format!("{} ({})", url(ask), limits.join(", "))
+        format!("{} ({})", host_url(ask), limits.join(", "))
     }
 }
 
@@ -133,7 +122,7 @@ fn details(route: &Route) -> Vec<String> {
         .iter()
         .filter_map(|ask| {
             let told = told(ask);
-            (!told.is_empty()).then(|| format!("{}: {}", url(ask), told.join(", ")))
+            (!told.is_empty()).then(|| format!("{}: {}", host_url(ask), told.join(", ")))
         })
         .collect()
 }
@@ -203,14 +192,6 @@ pub(crate) fn refused(routes: &[RouteChange]) -> String {
     out
 }
 
-/// A registry's name as a stable identifier for programs.
-pub(crate) fn name(subject: &RegistryScope) -> Option<String> {
-    match subject {
-        RegistryScope::Registry(name) => Some(name.clone()),
-        RegistryScope::Unnamed => None,
-    }
-}
-
 /// Who was asked in a sandbox, a registry a line: as before, or both.
 pub(crate) fn rehearsed(rehearsed: &RehearsalResult) -> String {
     let rows = rehearsed.rows();
@@ -226,7 +207,7 @@ pub(crate) fn rehearsed(rehearsed: &RehearsalResult) -> String {
         if hosts.is_empty() {
             return "nobody".to_owned();
         }
-        hosts.join(ARROW).replace(UNNAMED, "<registry>")
+        name_unnamed_host(&hosts.join(ARROW))
     };
     let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
     let mut out = String::new();
