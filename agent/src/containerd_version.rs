@@ -1,8 +1,8 @@
 //! Determines the version of a node's containerd.
 
 use crate::error::CommandError;
-use mirrorshift_containerd::Version;
 use mirrorshift_containerd::redact;
+use mirrorshift_containerd::{Rule, Version};
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,9 +35,66 @@ pub(crate) fn resolve(given: Option<&str>, root: &Path, is_live: bool) -> Result
 
 /// Parses the value of a flag.
 pub(crate) fn parse(text: &str, flag: &str) -> Result<Version, CommandError> {
-    text.parse()
-        .map_err(|error| CommandError::usage("containerd-version", format!("{flag}: {error}")))
+    text.parse().map_err(|error| {
+        let error = CommandError::usage("containerd-version", format!("{flag}: {error}"));
+        match releases_of_line(text) {
+            Some(releases) if releases.len() > 1 => {
+                let differing: Vec<String> = releases.iter().map(|release| format!("`{release}`")).collect();
+                error.hint(format!(
+                    "name the patch release, because the releases of this line differ from {} on",
+                    differing.join(" and from ")
+                ))
+            }
+            Some(_) => error.hint(format!("name the patch release, such as `{text}.0`")),
+            None => error,
+        }
+    })
 }
+
+/// Parses a release (`2.2.2`), or a line of releases (`2.2`), of which it returns every release that begins to differ from
+/// the one before.
+pub(crate) fn parse_release_or_line(text: &str, flag: &str) -> Result<Vec<Version>, CommandError> {
+    match text.parse() {
+        Ok(release) => Ok(vec![release]),
+        Err(_) if is_line(text) => {
+            releases_of_line(text).map_or_else(|| parse(&format!("{text}.0"), flag).map(|release| vec![release]), Ok)
+        }
+        Err(_) => parse(text, flag)
+            .map(|release| vec![release])
+            .map_err(|error| error.hint("name a release such as `2.2.2`, or a line such as `2.2`")),
+    }
+}
+
+/// True for `2.2`.
+fn is_line(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.len() < 4 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let text = text.strip_prefix('v').unwrap_or(text);
+    text.split_once('.')
+        .is_some_and(|(major, minor)| is_number(major) && is_number(minor))
+}
+
+/// Returns the releases of a line at which a rule begins or ends to hold; `None` for a line that is not supported.
+fn releases_of_line(line: &str) -> Option<Vec<Version>> {
+    /// No line of containerd has had this many patch releases.
+    const PATCHES: u16 = 60;
+    if !is_line(line) {
+        return None;
+    }
+    let mut releases: Vec<Version> = Vec::new();
+    for patch in 0..PATCHES {
+        let Ok(release) = format!("{line}.{patch}").parse::<Version>() else {
+            continue;
+        };
+        let has_same_rules = |other: &Version| Rule::ALL.iter().all(|rule| other.has(*rule) == release.has(*rule));
+        if !releases.last().is_some_and(has_same_rules) {
+            releases.push(release);
+        }
+    }
+    (!releases.is_empty()).then_some(releases)
+}
+
+/// The first and the newest line of releases whose rules were checked.
+pub(crate) const SUPPORTED: (&str, &str) = ("1.6.0", "2.4");
 
 fn run_containerd() -> Result<Version, CommandError> {
     let advice = "pass the version with --containerd-version";
@@ -84,4 +141,38 @@ fn print_version(program: &str) -> io::Result<String> {
     child.kill().ok();
     child.wait()?;
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_every_release_that_differs() {
+        let releases = |line: &str| {
+            parse_release_or_line(line, "--target")
+                .map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(releases("2.2").unwrap(), ["2.2.0", "2.2.2"]);
+        assert_eq!(releases("2.2.1").unwrap(), ["2.2.1"]);
+        assert_eq!(releases("v2.4").unwrap(), ["v2.4.0"]);
+        for wrong in ["2", "x", "2.2.x", "1.5", ""] {
+            assert!(releases(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn supported_releases_are_those_of_the_rules() {
+        let (oldest, newest) = SUPPORTED;
+        let (major, minor) = newest.split_once('.').unwrap();
+        let next = minor.parse::<u16>().unwrap() + 1;
+        assert!(oldest.parse::<Version>().is_ok() && "1.5.99".parse::<Version>().is_err());
+        assert!(!format!("{newest}.0").parse::<Version>().unwrap().is_newer_than_known());
+        assert!(
+            format!("{major}.{next}.0")
+                .parse::<Version>()
+                .unwrap()
+                .is_newer_than_known()
+        );
+    }
 }

@@ -41,6 +41,15 @@ pub(crate) struct CommonArgs {
         hide_possible_values = true
     )]
     pub(crate) color: ColorWhen,
+    /// Print only the summary
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print everything: every file that was read, whole diffs, all routes
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Columns of the text output. It is measured, not typed.
+    #[arg(skip)]
+    pub(crate) width: usize,
 }
 
 impl CommonArgs {
@@ -102,6 +111,9 @@ pub(crate) struct PolicyArgs {
 /// The flags of a command that changes files.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ChangeArgs {
+    /// Print what the command would do, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Skip the confirmation prompt
     #[arg(short, long)]
     pub(crate) yes: bool,

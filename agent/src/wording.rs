@@ -28,6 +28,11 @@ pub(crate) fn host_url(host: &RegistryHost) -> String {
     escape_control_chars(&redact::free_text(&name_unnamed_host(url)))
 }
 
+/// Returns the registry as JSON names it: `*` stands for any other registry.
+pub(crate) fn registry_key(scope: &RegistryScope) -> String {
+    registry_name(scope).unwrap_or_else(|| "*".to_owned())
+}
+
 /// Returns the name of the registry, or `None` for any other registry.
 pub(crate) fn registry_name(scope: &RegistryScope) -> Option<String> {
     match scope {

@@ -10,7 +10,7 @@ use crate::change_run::undo::{commands, times, undo};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::{LoadedNode, change_plan};
-use crate::output::CommandOutput;
+use crate::output::{CommandOutput, PLAIN_WIDTH};
 use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::{json, render};
 use mirrorshift_node::{Expectations, Facts, Outcome, Root, Session, Status, SystemdRuntime, guard_is_left, status};
@@ -83,8 +83,8 @@ fn migrate(
     }
     migrated.live = Some(progress.told().to_vec());
     Ok(RunResult::done(
-        &render::change::migrated(&order.node_source(), &migrated),
-        &json::change::migrated(&migrated),
+        &render::change::migrated(&order.node_source(), &migrated, PLAIN_WIDTH),
+        &json::change::migrated(&migrated, None),
     ))
 }
 
@@ -137,8 +137,8 @@ fn mend(
     }
     migrated.live = Some(progress.told().to_vec());
     Ok(RunResult::done(
-        &render::change::migrated(&order.node_source(), &migrated),
-        &json::change::migrated(&migrated),
+        &render::change::migrated(&order.node_source(), &migrated, PLAIN_WIDTH),
+        &json::change::migrated(&migrated, None),
     ))
 }
 
@@ -157,7 +157,7 @@ fn rollback(
         (undone, _) => undone,
     };
     Ok(RunResult::done(
-        &render::change::rolled_back(&outcome, true),
+        &render::change::rolled_back(&outcome, true, PLAIN_WIDTH),
         &json::change::rolled_back(&outcome),
     ))
 }

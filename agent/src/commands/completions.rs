@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub(super) fn completions(shell: Shell) -> CommandOutput {
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut cli::typed(), "mirrorshift", &mut out);
+    clap_complete::generate(shell, &mut cli::visible_command(), "mirrorshift", &mut out);
     CommandOutput::text(Exit::Done, String::from_utf8_lossy(&out).into_owned())
 }
 

@@ -1,154 +1,196 @@
-//! Do what `plan` shows.
+//! `migrate`: applies the plan.
 //!
-//! The node is read and planned for without the lock first: with nothing to do, nothing is written, not even the folder
-//! for the journal. Under the lock an earlier run's change is brought to its end and everything is read and planned
-//! again, because the plan must be of the files as they are then. On a running node that happens in a unit of its own.
+//! The command reads and plans without the lock first, so that with nothing to do it writes nothing, not even the directory
+//! of the journal. Under the lock it finishes an interrupted change, reads everything again and plans again, because the
+//! plan must match the files at that moment. On a running node a transient unit does this.
 
 use crate::change_id::ChangeId;
 use crate::change_run::carry_out::undone_before;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
-use crate::change_run::{follow, start};
+use crate::change_run::{follow, preflight, start};
+use crate::commands::confirm::{self, RestartFacts};
+use crate::commands::load::{Loaded, load_node, reject_live_flags, require_own_configuration};
+use crate::commands::plan::{layout, output, readiness};
 use crate::commands::print::text_or_json;
-use crate::commands::{confirm, policy_source, session};
+use crate::commands::{policy_source, session};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::{LoadedNode, PolicySource, change_plan};
 use crate::options::{ChangeArgs, CommonArgs, PolicyArgs};
 use crate::output::CommandOutput;
 use crate::results::migrate::{MigrateResult, describe_recovery};
-use crate::results::plan::PlanView;
+use crate::results::plan::Readiness;
 use crate::{json, render};
-use mirrorshift_containerd::redact;
 use mirrorshift_node::{Outcome, Root, guard_is_left};
 use mirrorshift_plan::{Digest, Plan};
 
 pub(super) fn run(
     common: &CommonArgs,
-    wishes: &PolicyArgs,
+    policy_args: &PolicyArgs,
     again: bool,
-    consent: &ChangeArgs,
+    args: &ChangeArgs,
 ) -> Result<CommandOutput, CommandError> {
-    let wanted = policy_source(wishes)?;
+    let wanted = policy_source(policy_args)?;
     let policy = wanted.policy()?;
-    let root = Root::open(&common.root)?;
-    let node = LoadedNode::read(&root, &common.node_source())?;
+    let loaded = load_node(common)?;
+    let (root, node) = (&loaded.root, &loaded.node);
+    reject_live_flags(root, args)?;
+    if args.dry_run {
+        let plan = node.plan(&policy)?;
+        let readiness = readiness(&loaded, &plan, args.accept_restart_of_containers);
+        return Ok(output(
+            common,
+            Exit::Done,
+            &loaded,
+            &plan,
+            &wanted,
+            readiness,
+            None,
+            layout(common),
+        ));
+    }
     let mut shown = None;
     if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
-        if plan.is_empty() && !(root.is_live() && guard_is_left(&root)) {
-            return Ok(report(
-                common,
-                &MigrateResult {
-                    recovered: None,
-                    done: None,
-                    config_path: plan.config_path,
-                    live: None,
-                },
-            ));
+        if plan.is_empty() && !(root.is_live() && guard_is_left(root)) {
+            return Ok(report(common, &loaded, &nothing_to_do(&plan)));
         }
         shown = Some(plan);
     }
-    if root.is_live() && !consent.no_restart {
+    if root.is_live() && !args.no_restart {
         if let Some(plan) = &shown {
-            undone_before(&node, plan, again)?;
+            undone_before(node, plan, again)?;
         }
-        let digest = agree(common, &wanted, consent, &node, shown.as_ref())?;
-        let task = ChangeKind::Migrate {
+        let digest = confirm_plan(common, &wanted, args, &loaded, shown.as_ref())?;
+        let kind = ChangeKind::Migrate {
             wanted,
             expects: digest,
         };
-        return order(&root, common, consent, again, task);
+        return start_change(root, common, args, again, kind);
     }
-    confirm::confirm_offline_change(&root, &node.status)?;
-    let mut session = session(&root)?;
+    require_own_configuration(&loaded)?;
+    confirm::require_no_live_change(root, &node.status)?;
+    let mut session = session(root)?;
     let recovered = describe_recovery(&session.recover()?);
-    let node = LoadedNode::read(&root, &common.node_source())?;
+    let node = LoadedNode::read(root, &loaded.source)?;
     let plan = node.plan(&policy)?;
     let done = if plan.is_empty() {
         None
     } else {
         match session.apply(&change_plan(&node, &plan))? {
             Outcome::Settled(report) => Some((report, plan.clone())),
-            // The files came to hold what was planned between the plan and the change.
+            // Another process made the same change between the plan and the lock.
             Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => None,
         }
     };
-    let config_path = plan.config_path;
-    Ok(report(
-        common,
-        &MigrateResult {
-            recovered,
-            done,
-            config_path,
-            live: None,
-        },
-    ))
+    let result = MigrateResult {
+        recovered,
+        done,
+        ..nothing_to_do(&plan)
+    };
+    Ok(report(common, &loaded, &result))
 }
 
-/// Has a change of the running node made, and follows it.
-pub(super) fn order(
+fn nothing_to_do(plan: &Plan) -> MigrateResult {
+    MigrateResult {
+        recovered: None,
+        done: None,
+        config_path: plan.config_path.clone(),
+        live: None,
+    }
+}
+
+/// Starts a change of the running node, and follows it.
+pub(super) fn start_change(
     root: &Root,
     common: &CommonArgs,
-    consent: &ChangeArgs,
+    args: &ChangeArgs,
     again: bool,
-    task: ChangeKind,
+    kind: ChangeKind,
 ) -> Result<CommandOutput, CommandError> {
     let defaults = ChangeTimeouts::default();
-    let order = ChangeRequest {
+    let source = common.node_source();
+    let request = ChangeRequest {
         id: ChangeId::generate().name,
-        task,
-        config: common.node_source().config().to_owned(),
-        containerd_version: common.containerd_version.clone(),
+        task: kind,
+        config: source.config().to_owned(),
+        containerd_version: source.containerd_version,
         again,
-        containers_may_restart: consent.accept_restart_of_containers,
-        verify_image: consent.verify_image.clone(),
+        containers_may_restart: args.accept_restart_of_containers,
+        verify_image: args.verify_image.clone(),
         limits: ChangeTimeouts {
-            serve: consent.serve_within.unwrap_or(defaults.serve),
-            quiet: consent.wait.unwrap_or(defaults.quiet),
+            serve: args.serve_within.unwrap_or(defaults.serve),
+            quiet: args.wait.unwrap_or(defaults.quiet),
             ..defaults
         },
     };
-    start::start(root, &order)?;
-    follow::follow(&order.id, common.output)
+    start::start(root, &request)?;
+    follow::follow(&request.id, common.output)
 }
 
-/// Whether the plan may be carried out, by whoever typed the command; its digest.
-fn agree(
+/// Asks the operator to confirm the plan, and returns its digest.
+fn confirm_plan(
     common: &CommonArgs,
     wanted: &PolicySource,
-    consent: &ChangeArgs,
-    node: &LoadedNode,
+    args: &ChangeArgs,
+    loaded: &Loaded,
     plan: Option<&Plan>,
 ) -> Result<Option<Digest>, CommandError> {
     confirm::require_root("migrate")?;
-    if !consent.yes {
-        let what = match plan {
+    if !args.yes {
+        let text = match plan {
             Some(plan) => {
-                let shown = PlanView {
-                    node,
+                output(
+                    common,
+                    Exit::Done,
+                    loaded,
                     plan,
-                    findings: &mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version),
-                    source: &common.node_source(),
-                    policy: wanted,
-                    live: true,
-                    rehearsed: None,
-                };
-                redact::free_text(&render::plan::text(&shown))
+                    wanted,
+                    // The transient unit runs the preflight and waits for the node to be idle.
+                    Readiness::NotApplicable,
+                    None,
+                    layout(common),
+                )
+                .out
             }
-            None => "an earlier change was left unfinished: it is undone first, and then planned anew\n".to_owned(),
+            None => {
+                "An earlier change is unfinished. It is undone first, and then the node is planned again.\n".to_owned()
+            }
         };
-        let restart = plan.is_none_or(|plan| plan.restart);
-        let question = if restart {
-            "Change this node? containerd is restarted; containers keep running."
+        let restart = if plan.is_none_or(|plan| plan.restart) {
+            restart_sentence(loaded, plan)
         } else {
-            "Change this node? containerd is not restarted."
+            "containerd is not restarted.".to_owned()
         };
-        confirm::ask(common, "migrate", &what, question)?;
+        confirm::ask(common, "migrate", &text, &format!("{restart}\nChange this node?"))?;
     }
     Ok(plan.map(Plan::digest))
 }
 
-fn report(common: &CommonArgs, migrated: &MigrateResult) -> CommandOutput {
-    let text = || render::change::migrated(&common.node_source(), migrated);
-    text_or_json(common, Exit::Done, text, || json::change::migrated(migrated))
+/// Returns the sentences about the restart, from the facts of the node.
+pub(super) fn restart_sentence(loaded: &Loaded, plan: Option<&Plan>) -> String {
+    let steps = plan.map(|plan| plan.steps.as_slice()).unwrap_or_default();
+    match preflight::look(&loaded.root, &loaded.node, steps) {
+        Ok(facts) => RestartFacts::of(&facts).sentence(),
+        Err(error) => format!(
+            "containerd restarts. It is unknown whether containers keep running: {}.",
+            error.message
+        ),
+    }
+}
+
+fn report(common: &CommonArgs, loaded: &Loaded, result: &MigrateResult) -> CommandOutput {
+    let text = || {
+        let read = if result.done.is_some() {
+            String::new()
+        } else {
+            let live = loaded.root.is_live();
+            let version = Some(&loaded.node.version);
+            render::source_files::text(&loaded.sources, version, live, common.verbose, common.width)
+        };
+        render::change::migrated(&loaded.source, result, common.width) + &read
+    };
+    text_or_json(common, Exit::Done, text, || {
+        json::change::migrated(result, Some(&loaded.sources))
+    })
 }

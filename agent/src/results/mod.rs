@@ -15,3 +15,7 @@ pub(crate) mod migrate;
 pub(crate) mod plan;
 /// The result of a rehearsal.
 pub(crate) mod rehearsal;
+/// The files that a command read.
+pub(crate) mod source_files;
+/// The result of `status`.
+pub(crate) mod status;
