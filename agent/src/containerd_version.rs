@@ -16,7 +16,7 @@ const OUTPUT_LIMIT: u64 = 4 << 10;
 /// The name comes first. Under `sudo` the directory of containerd's own packages is often missing from `PATH`.
 const PROGRAMS: [&str; 3] = ["containerd", "/usr/local/bin/containerd", "/usr/bin/containerd"];
 
-/// Returns the version that the operator gave, or else the one that the running machine's containerd prints.
+/// Returns the version that the operator gave, or else the version that the running machine's containerd prints.
 pub(crate) fn resolve(given: Option<&str>, root: &Path, is_live: bool) -> Result<Version, CommandError> {
     match given {
         Some(text) => parse(text, "--containerd-version"),
@@ -52,7 +52,7 @@ pub(crate) fn parse(text: &str, flag: &str) -> Result<Version, CommandError> {
 }
 
 /// Parses a release (`2.2.2`), or a line of releases (`2.2`), of which it returns every release that begins to differ from
-/// the one before.
+/// the release before.
 pub(crate) fn parse_release_or_line(text: &str, flag: &str) -> Result<Vec<Version>, CommandError> {
     match text.parse() {
         Ok(release) => Ok(vec![release]),

@@ -20,7 +20,7 @@ pub mod cluster;
 mod commands;
 /// The version of a node's containerd.
 mod containerd_version;
-/// Whether a distribution writes a node's configuration.
+/// Detects a distribution that writes a node's configuration.
 mod distribution_check;
 /// The error of a command.
 mod error;

@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use std::io;
+use std::os::fd::AsFd;
 use terminal_size::{Width, terminal_size_of};
 
 /// The width of text without a terminal, as in a pipe or in the journal.
@@ -11,15 +12,26 @@ const MIN_WIDTH: usize = 40;
 /// Text is not wider than this, because long lines are hard to read.
 const MAX_WIDTH: usize = 120;
 
-/// Returns the columns of the terminal, or of the variable `COLUMNS` if standard output is not a terminal.
+/// The width of errors without a terminal: they are not wrapped, so that a program finds a sentence in one line.
+pub(crate) const UNWRAPPED: usize = usize::MAX;
+
+/// Returns the columns for errors on standard error.
+pub(crate) fn error_width() -> usize {
+    columns_of(&io::stderr()).map_or(UNWRAPPED, |columns| columns.clamp(MIN_WIDTH, MAX_WIDTH))
+}
+
+/// Returns the columns for text on standard output.
 pub(crate) fn text_width() -> usize {
-    let terminal = terminal_size_of(io::stdout()).map(|(Width(columns), _)| usize::from(columns));
-    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-    terminal
-        .filter(|columns| *columns > 0)
-        .or_else(columns)
+    columns_of(&io::stdout())
         .unwrap_or(PLAIN_WIDTH)
         .clamp(MIN_WIDTH, MAX_WIDTH)
+}
+
+/// Returns the columns of the terminal, or of the variable `COLUMNS` if the stream is not a terminal.
+fn columns_of(stream: &impl AsFd) -> Option<usize> {
+    let terminal = terminal_size_of(stream).map(|(Width(columns), _)| usize::from(columns));
+    let variable = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.filter(|columns| *columns > 0).or_else(variable)
 }
 
 /// The text that a command prints, and its exit code.

@@ -5,7 +5,10 @@
 
 /// A stable name of an error.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "docs/refusals.md is made from them, by a test"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "docs/refusals.md is made from them, by a test")
+)]
 pub(crate) struct ReasonEntry {
     pub(crate) name: &'static str,
     /// The group in docs/refusals.md.

@@ -129,7 +129,7 @@ pub(crate) fn note_id(note: &Note) -> &'static str {
     }
 }
 
-/// Returns seconds since 1970 as a date and time in UTC. A number that no calendar has is printed as it is.
+/// Returns seconds since 1970 as a date and time in UTC. A number that no calendar has is printed as a number.
 pub(crate) fn utc_time(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok();
     let time = time.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());

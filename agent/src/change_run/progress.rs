@@ -3,7 +3,7 @@
 use crate::change_run::run_dir;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::output::PLAIN_WIDTH;
+use crate::output::UNWRAPPED;
 use crate::results::event::ProgressEvent;
 use crate::{json, render};
 use mirrorshift_containerd::redact;
@@ -46,7 +46,7 @@ impl RunResult {
         Self {
             exit: failure.exit,
             out: String::new(),
-            err: redact::free_text(&render::error::text(failure, PLAIN_WIDTH)),
+            err: redact::free_text(&render::error::text(failure, UNWRAPPED)),
             json: json::failure(failure).out,
         }
     }

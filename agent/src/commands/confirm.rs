@@ -7,7 +7,7 @@ use anstream::eprint;
 use mirrorshift_node::{Facts, Root, Status};
 use std::io::{self, BufRead, IsTerminal, Write};
 
-/// Shows `text`, and asks `question`.
+/// Prints `text` and `question`, and reads the answer.
 ///
 /// # Errors
 /// Standard input or standard error is not a terminal, the output is JSON, or the operator declined. Nothing was changed.
@@ -60,7 +60,7 @@ pub(super) fn require_no_live_change(root: &Root, status: &Status) -> Result<(),
         .hint("run the command without `--no-restart`: it undoes that change and checks containerd"))
 }
 
-/// What is known about a restart of containerd.
+/// The known facts about a restart of containerd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RestartFacts {
     /// The unit's `KillMode`; `None` if it is unknown.

@@ -1,12 +1,13 @@
-//! Reads the node that the options name, and checks that they name one.
+//! Reads what the options name: the node and the policy; and opens a session.
 
+use crate::change_id::ChangeId;
 use crate::distribution_check::{Evidence, managing_distribution};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, NodeSource};
-use crate::options::{ChangeArgs, CommonArgs};
+use crate::node::{LoadedNode, NodeSource, PolicySource};
+use crate::options::{ChangeArgs, CommonArgs, PolicyArgs};
 use crate::results::source_files::SourceFiles;
-use mirrorshift_node::Root;
+use mirrorshift_node::{Root, Session};
 use mirrorshift_plan::preflight::Obstacle;
 
 /// A node whose files have been read, and where they are.
@@ -21,7 +22,7 @@ pub(super) struct Loaded {
 ///
 /// # Errors
 /// A file that cannot be read, or a `--config` that does not exist. A missing default configuration is not an error, because
-/// containerd runs without one; the output says so.
+/// containerd runs without one; the output has a warning.
 pub(super) fn load_node(common: &CommonArgs) -> Result<Loaded, CommandError> {
     let root = Root::open(&common.root)?;
     let source = common.node_source();
@@ -85,4 +86,15 @@ pub(super) fn require_own_configuration(loaded: &Loaded) -> Result<(), CommandEr
             Err(CommandError::new(Exit::Refused, obstacle.id(), obstacle.to_string()).hint(obstacle.hint()))
         }
     }
+}
+
+/// Opens a session on the node.
+pub(super) fn open_session(root: &Root) -> Result<Session<'_>, CommandError> {
+    let id = ChangeId::generate();
+    Ok(Session::open(root, id.created, &id.name)?)
+}
+
+/// Reads the flags that describe the desired change.
+pub(super) fn policy_source(args: &PolicyArgs) -> Result<PolicySource, CommandError> {
+    PolicySource::read(args.policy.as_deref(), &args.mirrors, args.wildcard.as_deref())
 }

@@ -9,10 +9,11 @@ use crate::change_run::carry_out::undone_before;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
 use crate::change_run::{follow, preflight, start};
 use crate::commands::confirm::{self, RestartFacts};
-use crate::commands::load::{Loaded, load_node, reject_live_flags, require_own_configuration};
+use crate::commands::load::{
+    Loaded, load_node, open_session, policy_source, reject_live_flags, require_own_configuration,
+};
 use crate::commands::plan::{layout, output, readiness};
 use crate::commands::print::text_or_json;
-use crate::commands::{policy_source, session};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::{LoadedNode, PolicySource, change_plan};
@@ -70,7 +71,7 @@ pub(super) fn run(
     }
     require_own_configuration(&loaded)?;
     confirm::require_no_live_change(root, &node.status)?;
-    let mut session = session(root)?;
+    let mut session = open_session(root)?;
     let recovered = describe_recovery(&session.recover()?);
     let node = LoadedNode::read(root, &loaded.source)?;
     let plan = node.plan(&policy)?;

@@ -28,16 +28,12 @@ pub(crate) mod status;
 /// The version of the program.
 pub(crate) mod version;
 
-use crate::change_id::ChangeId;
 use crate::cli::{Cli, Command};
-use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::PolicySource;
-use crate::options::{OutputFormat, PolicyArgs};
-use crate::output::CommandOutput;
+use crate::options::OutputFormat;
+use crate::output::{CommandOutput, error_width};
 use crate::{json, render};
 use mirrorshift_containerd::redact;
-use mirrorshift_node::{Root, Session};
 
 /// Runs the command that was typed.
 pub(crate) fn run(cli: &Cli) -> CommandOutput {
@@ -67,19 +63,8 @@ pub(crate) fn run(cli: &Cli) -> CommandOutput {
         OutputFormat::Text => CommandOutput {
             exit: error.exit,
             out: String::new(),
-            err: redact::free_text(&render::error::text(&error, common.width)),
+            err: redact::free_text(&render::error::text(&error, error_width())),
         },
         OutputFormat::Json => json::failure(&error),
     })
-}
-
-/// Opens a session on the node.
-fn session(root: &Root) -> Result<Session<'_>, CommandError> {
-    let id = ChangeId::generate();
-    Ok(Session::open(root, id.created, &id.name)?)
-}
-
-/// Reads the flags that describe the desired change.
-fn policy_source(args: &PolicyArgs) -> Result<PolicySource, CommandError> {
-    PolicySource::read(args.policy.as_deref(), &args.mirrors, args.wildcard.as_deref())
 }

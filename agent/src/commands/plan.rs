@@ -3,9 +3,9 @@
 use crate::change_run::preflight;
 use crate::change_run::{rehearse, start};
 use crate::cli::PlanArgs;
-use crate::commands::load::{Loaded, distribution_obstacle, load_node};
+use crate::commands::confirm;
+use crate::commands::load::{Loaded, distribution_obstacle, load_node, policy_source};
 use crate::commands::print::text_or_json;
-use crate::commands::{confirm, policy_source};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::PolicySource;

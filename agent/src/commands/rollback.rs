@@ -1,10 +1,10 @@
 //! `rollback`: restores the original files of the last change.
 
 use crate::change_run::request::ChangeKind;
-use crate::commands::load::{load_node, reject_live_flags};
+use crate::commands::confirm;
+use crate::commands::load::{load_node, open_session, reject_live_flags};
 use crate::commands::migrate::{restart_sentence, start_change};
 use crate::commands::print::text_or_json;
-use crate::commands::{confirm, session};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::options::{ChangeArgs, CommonArgs};
@@ -34,7 +34,7 @@ pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutpu
         return start_change(&root, common, args, false, ChangeKind::Rollback);
     } else {
         confirm::require_no_live_change(&root, &status)?;
-        session(&root)?.rollback()?
+        open_session(&root)?.rollback()?
     };
     let text = || render::change::rolled_back(&outcome, false, common.width);
     Ok(text_or_json(common, Exit::Done, text, || {

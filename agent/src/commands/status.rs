@@ -71,7 +71,7 @@ fn mirror_configuration(node: &LoadedNode) -> MirrorConfiguration {
     }
 }
 
-/// Returns `config_path` if the configuration has it. A default of containerd does not count.
+/// Returns `config_path` if the configuration has it. A default of containerd is not reported.
 fn config_path(node: &LoadedNode) -> Option<String> {
     let config = node.outcome.as_ref().ok()?;
     let path = config.registry.config_path.as_ref()?;

@@ -66,7 +66,7 @@ pub(crate) struct RollbackDocument {
     schema_version: u32,
     #[cfg_attr(test, schemars(extend("const" = "Rollback")))]
     kind: &'static str,
-    /// `nothing`; `rolled-back` for a change that had settled; `undone` for one that had not; `dry-run`.
+    /// `nothing`; `rolled-back` for a settled change; `undone` for an unsettled change; `dry-run`.
     outcome: &'static str,
     /// The id of the change.
     change: Option<String>,

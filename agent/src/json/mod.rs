@@ -60,7 +60,7 @@ struct ErrorBody {
     reason: &'static str,
     message: String,
     location: Option<ErrorLocation>,
-    /// What containerd does.
+    /// The consequence for containerd or the node.
     effect: Option<String>,
     /// An action that you can take now.
     hint: Option<String>,

@@ -31,7 +31,7 @@ impl LocationDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RouteChangeDocument {
-    /// The registry. `*` stands for any other registry: one that no setting names.
+    /// The registry. `*` stands for any other registry: every registry that no setting names.
     registry: String,
     before: RouteDocument,
     after: RouteDocument,
@@ -135,7 +135,7 @@ struct TlsDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct ClientCertificateDocument {
     certificate: String,
-    /// The file of the key, if it is another one.
+    /// The file of the key, if it is not the same file.
     key: Option<String>,
 }
 
@@ -192,7 +192,7 @@ pub(crate) struct FindingDocument {
     location: Option<LocationDocument>,
     /// The setting, in a sentence.
     summary: String,
-    /// What containerd does.
+    /// The consequence: containerd's behavior.
     effect: String,
     remedy: String,
 }
@@ -210,7 +210,7 @@ impl FindingDocument {
     }
 }
 
-/// A file that the command looked for.
+/// A file that the command tried to read.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(crate) struct SourceDocument {

@@ -29,7 +29,7 @@ pub(crate) struct StatusDocument {
     author: Option<&'static str>,
     /// The phase of the unfinished change, or else of the last change that settled and was not rolled back.
     phase: String,
-    /// What the journal records about the files in that phase. Files in `drifted` were modified since.
+    /// The state of the files in that phase, by the journal. Files in `drifted` were modified since.
     meaning: &'static str,
     /// True if a unit of this program changes the node at this moment.
     under_way: bool,

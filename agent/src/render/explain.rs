@@ -23,8 +23,9 @@ pub(crate) fn text(explained: &ExplainResult, is_live: bool, verbose: bool, widt
                 .as_ref()
                 .map(|place| format!(" ({place})"))
                 .unwrap_or_default();
+            out.push('\n');
             out.push_str(&wrap(
-                "\n  the pull fails: ",
+                "  the pull fails: ",
                 &escape_control_chars(&format!("{}{place}", failure.reason)),
                 width,
             ));

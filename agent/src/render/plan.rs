@@ -188,12 +188,9 @@ fn route_section(all: &[RouteChange], layout: PlanLayout) -> String {
         .filter(|route| layout.routes || !is_long || route.differs())
         .collect();
     if shown.is_empty() {
-        return wrap(
-            "",
-            "\nEvery route is unchanged: containerd tries the same hosts in the same order. `--routes` lists them.",
-            layout.width,
-        )
-        .replacen("Every", "\nEvery", 1);
+        let text =
+            "Every route is unchanged: containerd tries the same hosts in the same order. `--routes` lists them.";
+        return format!("\n{}", wrap("", text, layout.width));
     }
     let mut out = title("Routes: hosts in the order in which containerd tries them");
     out.push_str(&paint(DIM, "  = unchanged   ~ changed"));
@@ -304,8 +301,8 @@ fn notes(view: &PlanView<'_>, advice: Option<&WildcardAdvice>, width: usize) -> 
     out
 }
 
-/// Returns a registry for the example of the advice: one that the wildcard serves and that is not a mirror itself, or else a
-/// well-known one.
+/// Returns a registry for the example of the advice: a registry that the wildcard serves and that is not a mirror itself, or
+/// else a well-known registry.
 fn example_registry<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
     let is_mirror = |name: &str| {
         let hosts = routes.iter().flat_map(|change| change.before.asks());

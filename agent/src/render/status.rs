@@ -73,7 +73,7 @@ fn configuration(status: &StatusResult, width: usize) -> String {
         MirrorConfiguration::Legacy | MirrorConfiguration::Unknown(_) => WARNING,
         MirrorConfiguration::Migrated | MirrorConfiguration::Neither => TITLE,
     };
-    wrap_styled(style, &format!("{name}:"), &format!(" {text}"), width).replacen("::", ":", 1)
+    wrap("", &format!("{name}: {text}."), width).replacen(&format!("{name}:"), &paint(style, format!("{name}:")), 1)
 }
 
 /// The phase of the last change. A settled phase is stated only for files whose contents were compared with the journal.

@@ -4,7 +4,7 @@ use crate::node::LoadedNode;
 use mirrorshift_containerd::Entry;
 use std::path::Path;
 
-/// One file that a command looked for.
+/// A file that a command tried to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceFile {
     /// Absolute path as the node sees it.
