@@ -69,7 +69,7 @@ Nothing on the node is changed, except that --rehearse installs a copy of this p
   sudo mirrorshift migrate --yes --verify-image registry.k8s.io/pause:3.10
   mirrorshift migrate --root ./image --containerd-version 1.7.24
 
-On a running node the command prompts for confirmation. With --root or --no-restart it only writes files, and does not
+On a running node the command prompts for confirmation. With --root or --no-restart it only writes files, and does not \
 prompt.")]
     Migrate {
         #[command(flatten)]
@@ -100,7 +100,7 @@ A file that another program has modified since the change is not overwritten: th
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Run the agent of a Kubernetes node. Only the DaemonSet in manifests/ runs this
+    /// Run the agent of a Kubernetes node. Only the `DaemonSet` in manifests/ runs this
     #[command(after_help = "Example:
   mirrorshift agent --node-name worker-1
 
@@ -183,6 +183,7 @@ pub(crate) struct CheckArgs {
 
 /// The flags of `plan`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,

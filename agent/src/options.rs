@@ -110,6 +110,7 @@ pub(crate) struct PolicyArgs {
 
 /// The flags of a command that changes files.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ChangeArgs {
     /// Print what the command would do, and change nothing
     #[arg(long)]

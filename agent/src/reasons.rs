@@ -141,6 +141,7 @@ pub(crate) fn is_known(reason: &str) -> bool {
 mod tests {
     use super::{Group, REASONS, is_known};
     use mirrorshift_plan::RefusalReason;
+    use std::fmt::Write as _;
     use std::fs;
     use std::path::Path;
 
@@ -207,19 +208,18 @@ mod tests {
     fn refusals_page_is_made_from_the_table() {
         let mut page = String::from(
             "# Reasons of errors\n\nEvery `error.reason` of `-o json`, of a NodeMirror's condition and of an Event. A reason never \
-             changes its name. The exit code says\nwhat became of the files: 2 and 3 nothing was changed, 4 the original files \
+             changes its name. The exit code states the\nresult for the files: 2 and 3 nothing was changed, 4 the original files \
              were restored, 5 an operator must repair the\nnode.\n\nThis page is made from `agent/src/reasons.rs`.\n",
         );
         for group in Group::ALL {
-            page.push_str(&format!(
-                "\n## {}\n\n| reason | meaning | next step |\n| --- | --- | --- |\n",
-                group.title()
-            ));
+            let title = group.title();
+            writeln!(
+                page,
+                "\n## {title}\n\n| reason | meaning | next step |\n| --- | --- | --- |"
+            )
+            .unwrap();
             for entry in REASONS.iter().filter(|entry| entry.group == group) {
-                page.push_str(&format!(
-                    "| `{}` | {} | {} |\n",
-                    entry.name, entry.meaning, entry.next_step
-                ));
+                writeln!(page, "| `{}` | {} | {} |", entry.name, entry.meaning, entry.next_step).unwrap();
             }
         }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/refusals.md");

@@ -1,6 +1,7 @@
 //! Words that text and JSON share: the name of a registry, a host, a request, a phase, a note.
 
 use mirrorshift_containerd::{Image, Origin, RegistryHost, redact};
+use mirrorshift_node::Drift;
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::{Note, RegistryScope};
 
@@ -126,6 +127,18 @@ pub(crate) fn note_id(note: &Note) -> &'static str {
         Note::TransferService => "transfer-service",
         Note::NeverMatched { .. } => "never-matched",
         Note::NewerThanKnown => "newer-than-known",
+    }
+}
+
+/// Returns the time and the user of a modification by another program.
+pub(crate) fn modification_text(drift: &Drift) -> String {
+    let path = escape_control_chars(&drift.path);
+    match drift.now {
+        Some((user, time)) => {
+            let time = u64::try_from(time).map_or_else(|_| time.to_string(), utc_time);
+            format!("{path} was modified at {time} by uid {user}")
+        }
+        None => format!("{path} does not exist any more"),
     }
 }
 

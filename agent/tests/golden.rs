@@ -1,5 +1,7 @@
 //! Golden text: the output as people read it, at 60, 80 and 120 columns and in a pipe.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::{Node, assert_fits, golden, mirrorshift, ran, registry};

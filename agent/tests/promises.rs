@@ -288,6 +288,11 @@ fn check_recommends_a_migration_only_if_there_is_one() {
     assert!(migrate.starts_with("nothing to do: "), "{migrate}");
     let out = node.run(&["check", "--target", "2.2.0"]).out;
     assert!(!out.contains("the migration that must happen"), "{out}");
+    let text = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("NOT SAFE") && !text.contains("before the upgrade: `mirrorshift migrate`"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -327,6 +332,28 @@ fn rollback_of_hosts_files_needs_no_restart() {
     assert_eq!(node.run(&["migrate", "--mirror", "b.io=http://c:5000"]).code, 0);
     let out = node.run(&["rollback"]).out;
     assert!(out.contains("without a restart") && !out.contains("systemctl"), "{out}");
+}
+
+#[test]
+fn rollback_names_every_file_that_another_program_modified() {
+    let node = Node::new(registry(MIRROR));
+    let original = fs::read(node.path(CONFIG)).unwrap();
+    assert_eq!(node.run(&["migrate"]).code, 0);
+    let hosts = "/etc/containerd/certs.d/a.io/hosts.toml";
+    let written = fs::read(node.path(hosts)).unwrap();
+    node.write(hosts, "# by hand\n");
+    let refused = untouched(&node, || node.run(&["rollback"]));
+    assert_eq!(refused.code, 3, "{}", refused.err);
+    assert!(
+        refused.err.contains(&format!("{hosts} was modified at ")) && refused.err.contains("by uid "),
+        "{}",
+        refused.err
+    );
+    assert!(node.run(&["rollback", "--dry-run"]).out.contains("would refuse"));
+    node.write(hosts, written);
+    let rollback = node.run(&["rollback"]);
+    assert_eq!(rollback.code, 0, "{}", rollback.err);
+    assert_eq!(fs::read(node.path(CONFIG)).unwrap(), original);
 }
 
 #[test]

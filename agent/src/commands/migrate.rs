@@ -182,14 +182,14 @@ pub(super) fn restart_sentence(loaded: &Loaded, plan: Option<&Plan>) -> String {
 
 fn report(common: &CommonArgs, loaded: &Loaded, result: &MigrateResult) -> CommandOutput {
     let text = || {
-        let read = if result.done.is_some() {
-            String::new()
+        let (live, version) = (loaded.root.is_live(), Some(&loaded.node.version));
+        let read = render::source_files::text(&loaded.sources, version, live, common.verbose, common.width);
+        let text = render::change::migrated(&loaded.source, result, common.width);
+        if result.done.is_some() {
+            read + &text
         } else {
-            let live = loaded.root.is_live();
-            let version = Some(&loaded.node.version);
-            render::source_files::text(&loaded.sources, version, live, common.verbose, common.width)
-        };
-        render::change::migrated(&loaded.source, result, common.width) + &read
+            text + &read
+        }
     };
     text_or_json(common, Exit::Done, text, || {
         json::change::migrated(result, Some(&loaded.sources))

@@ -9,8 +9,9 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::options::{ChangeArgs, CommonArgs};
 use crate::output::CommandOutput;
+use crate::wording::modification_text;
 use crate::{json, render};
-use mirrorshift_node::{Outcome, Root, Status, guard_is_left, status};
+use mirrorshift_node::{Drift, Outcome, Root, STATE_DIR, Status, drifted, guard_is_left, status};
 
 pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutput, CommandError> {
     let root = Root::open(&common.root)?;
@@ -18,11 +19,13 @@ pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutpu
     let status = status(&root)?;
     if args.dry_run {
         let change = status.unfinished.as_ref().or(status.in_force());
-        let text = || render::change::rollback_preview(change, common.width);
+        let modified = modified_files(&root, &status);
+        let text = || render::change::rollback_preview(change, &modified, common.width);
         return Ok(text_or_json(common, Exit::Done, text, || {
             json::change::rollback_preview(change)
         }));
     }
+    require_unmodified_files(&root, &status)?;
     let is_guard_left = root.is_live() && guard_is_left(&root);
     let outcome = if status.unfinished.is_none() && status.in_force().is_none() && !is_guard_left {
         Outcome::Nothing
@@ -42,9 +45,41 @@ pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutpu
     }))
 }
 
+/// Returns the files of the last change that another program has modified since.
+fn modified_files(root: &Root, status: &Status) -> Vec<Drift> {
+    let Some(change) = status.in_force().filter(|_| status.unfinished.is_none()) else {
+        return Vec::new();
+    };
+    let is_in_change = |drift: &Drift| change.steps.iter().any(|step| step.path == drift.path);
+    drifted(root, status).into_iter().filter(is_in_change).collect()
+}
+
+/// Refuses a rollback that would overwrite the modifications of another program.
+fn require_unmodified_files(root: &Root, status: &Status) -> Result<(), CommandError> {
+    let modified = modified_files(root, status);
+    let Some(change) = status.in_force().filter(|_| !modified.is_empty()) else {
+        return Ok(());
+    };
+    let mut message = format!(
+        "{} of {} files were modified after the migration; nothing was changed",
+        modified.len(),
+        change.steps.len()
+    );
+    for drift in &modified {
+        message.push('\n');
+        message.push_str(&modification_text(drift));
+    }
+    Err(
+        CommandError::new(Exit::Refused, "edited-by-others", message).hint(format!(
+            "undo the modification, or copy the original from {STATE_DIR}/changes/{}, then run the command again",
+            change.id
+        )),
+    )
+}
+
 fn confirm_rollback(common: &CommonArgs, status: &Status) -> Result<(), CommandError> {
     let change = status.unfinished.as_ref().or(status.in_force());
-    let text = render::change::rollback_preview(change, common.width);
+    let text = render::change::rollback_preview(change, &[], common.width);
     let is_restart_needed = change
         .and_then(|change| change.service.as_ref())
         .is_none_or(|service| service.restart);

@@ -2,9 +2,10 @@
 
 use crate::node::NodeSource;
 use crate::render::next_command::next_command;
-use crate::render::{GOOD, TITLE, count, escape_control_chars, paint, push_line, wrap};
+use crate::render::{GOOD, TITLE, WARNING, count, escape_control_chars, paint, push_line, wrap};
 use crate::results::migrate::MigrateResult;
-use mirrorshift_node::{Change, Outcome, Purged, STATE_DIR};
+use crate::wording::modification_text;
+use mirrorshift_node::{Change, Drift, Outcome, Purged, STATE_DIR};
 use mirrorshift_plan::Expect;
 
 /// Returns the text of `migrate`.
@@ -113,7 +114,7 @@ pub(crate) fn rolled_back(outcome: &Outcome, live: bool, width: usize) -> String
 }
 
 /// Returns the preview of `rollback`: the files that would be restored.
-pub(crate) fn rollback_preview(change: Option<&Change>, width: usize) -> String {
+pub(crate) fn rollback_preview(change: Option<&Change>, modified: &[Drift], width: usize) -> String {
     let Some(change) = change else {
         return format!("{}: there is no change to roll back\n", paint(TITLE, "nothing to do"));
     };
@@ -132,11 +133,19 @@ pub(crate) fn rollback_preview(change: Option<&Change>, width: usize) -> String 
             format_args!("  {action:<8} {}\n", escape_control_chars(&step.path)),
         );
     }
-    out.push_str(&wrap(
-        "",
-        "A file that another program has modified since the change is not overwritten: the rollback then refuses.",
-        width,
-    ));
+    let refusal =
+        "A file that another program has modified since the change is not overwritten: the rollback then refuses.";
+    if modified.is_empty() {
+        out.push_str(&wrap("", refusal, width));
+        return out;
+    }
+    push_line(
+        &mut out,
+        format_args!("{}\n", paint(WARNING, "The rollback would refuse:")),
+    );
+    for drift in modified {
+        out.push_str(&wrap("  ", &modification_text(drift), width));
+    }
     out
 }
 

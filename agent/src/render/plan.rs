@@ -22,6 +22,7 @@ const LABEL: usize = 10;
 
 /// The parts of a plan that are printed, and the width.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct PlanLayout {
     pub(crate) width: usize,
     /// Print the diff, however long.
@@ -153,9 +154,10 @@ fn route_summary(routes: &[RouteChange]) -> String {
         (0, _) => text.push_str(" as requested"),
         (_, 0) => text.push_str(": pulls that currently fail will use the configured hosts"),
         (_, requested) => {
-            text.push_str(&format!(
-                ": pulls that currently fail will use the configured hosts, {requested} as requested"
-            ));
+            push_line(
+                &mut text,
+                format_args!(": pulls that currently fail will use the configured hosts, {requested} as requested"),
+            );
         }
     }
     text

@@ -4,8 +4,8 @@ use crate::render::{
     BAD, DIM, TITLE, WARNING, count, escape_control_chars, paint, push_line, source_files, wrap, wrap_styled,
 };
 use crate::results::status::{Author, MirrorConfiguration, StatusResult};
-use crate::wording::{phase_name, utc_time};
-use mirrorshift_node::{Change, Drift};
+use crate::wording::{modification_text, phase_name, utc_time};
+use mirrorshift_node::Change;
 use mirrorshift_plan::change::Phase;
 
 /// Returns the text of `status`.
@@ -16,7 +16,7 @@ pub(crate) fn text(status: &StatusResult, is_live: bool, quiet: bool, verbose: b
         return out;
     }
     for drift in &status.drifted {
-        out.push_str(&drifted(drift, width));
+        out.push_str(&wrap_styled(WARNING, "  drifted  ", &modification_text(drift), width));
     }
     out.push_str(&source_files::text(&status.sources, None, is_live, verbose, width));
     let journal = &status.journal;
@@ -116,18 +116,6 @@ fn change_state(status: &StatusResult, width: usize) -> String {
         ));
     }
     out
-}
-
-fn drifted(drift: &Drift, width: usize) -> String {
-    let path = escape_control_chars(&drift.path);
-    let text = match drift.now {
-        Some((user, time)) => {
-            let time = u64::try_from(time).map_or_else(|_| time.to_string(), utc_time);
-            format!("{path} was modified at {time} by uid {user}")
-        }
-        None => format!("{path} does not exist any more"),
-    };
-    wrap_styled(WARNING, "  drifted  ", &text, width)
 }
 
 fn history(change: &Change, width: usize) -> String {

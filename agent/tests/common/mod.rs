@@ -21,6 +21,7 @@ pub(crate) const VERSION: &str = "1.7.24";
 /// A node's files in a temporary directory.
 pub(crate) struct Node {
     dir: tempfile::TempDir,
+    root: PathBuf,
 }
 
 /// The result of one run.
@@ -33,9 +34,10 @@ pub(crate) struct Ran {
 
 impl Node {
     pub(crate) fn empty() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("node");
+        fs::create_dir(&root).unwrap();
+        Self { dir, root }
     }
 
     /// A node with this root configuration.
@@ -60,7 +62,7 @@ impl Node {
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.dir.path()
+        &self.root
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -89,27 +91,28 @@ impl Node {
         ran(command.output().unwrap())
     }
 
-    /// Returns the exit code and the output at the width of a pipe. Paths, names and dates that differ from run to run are
-    /// replaced.
+    /// Returns the exit code and the output in a pipe. Names and dates of changes are replaced.
     pub(crate) fn shown(&self, words: &[&str]) -> String {
-        self.mask(&self.run(words))
+        self.shown_with(None, words)
     }
 
     /// Like [`Node::shown`], at a width.
     pub(crate) fn shown_at(&self, columns: usize, words: &[&str]) -> String {
-        let mut command = mirrorshift();
-        command
-            .env("COLUMNS", columns.to_string())
-            .args(words)
-            .arg("--root")
-            .arg(self.root())
-            .args(["--containerd-version", VERSION]);
-        self.mask(&ran(command.output().unwrap()))
+        self.shown_with(Some(columns), words)
     }
 
-    fn mask(&self, ran: &Ran) -> String {
-        let text = format!("exit {}\n{}{}", ran.code, ran.out, ran.err);
-        mask_changes(&text.replace(&self.root().display().to_string(), "ROOT"))
+    /// The root is a relative path, because the length of an absolute one would change where lines are wrapped.
+    fn shown_with(&self, columns: Option<usize>, words: &[&str]) -> String {
+        let mut command = mirrorshift();
+        if let Some(columns) = columns {
+            command.env("COLUMNS", columns.to_string());
+        }
+        command
+            .current_dir(self.dir.path())
+            .args(words)
+            .args(["--root", "node", "--containerd-version", VERSION]);
+        let ran = ran(command.output().unwrap());
+        mask_changes(&format!("exit {}\n{}{}", ran.code, ran.out, ran.err))
     }
 
     pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, String> {
@@ -136,8 +139,8 @@ pub(crate) fn ran(output: Output) -> Ran {
 /// Replaces the names and dates of changes.
 fn mask_changes(text: &str) -> String {
     let mut out = String::new();
-    for word in text.split_inclusive([' ', '\n', ',', '/', '"']) {
-        let bare = word.trim_end_matches([' ', '\n', ',', ':', '/', '"']);
+    for word in text.split_inclusive([' ', '\n', ',', '/', '"', '(', ')']) {
+        let bare = word.trim_end_matches([' ', '\n', ',', ':', '/', '"', '(', ')']);
         let end = &word[bare.len()..];
         let digits = |text: &str| text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit());
         let is_change = bare
