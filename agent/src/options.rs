@@ -41,7 +41,7 @@ pub(crate) struct CommonArgs {
         hide_possible_values = true
     )]
     pub(crate) color: ColorWhen,
-    /// Print only the summary
+    /// Print only the summary of check, plan and status
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Print everything: every file that was read, whole diffs, all routes

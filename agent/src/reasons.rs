@@ -108,7 +108,7 @@ pub(crate) const REASONS: &[ReasonEntry] = &[
     entry(Group::Node, "unfinished", "A change of the running containerd is unfinished.", "Run the command without `--no-restart`."),
 
     entry(Group::Change, "locked", "Another process holds the lock.", "Wait for it: `mirrorshift status --follow`."),
-    entry(Group::Change, "journal", "The journal cannot be read or trusted.", "Do not delete it: it is needed for the undo. Restore /var/lib/mirrorshift from a backup."),
+    entry(Group::Change, "journal", "The journal cannot be read or trusted.", "Compare the files with the originals in `/var/lib/mirrorshift/changes`, then move the journal away."),
     entry(Group::Change, "state", "The directory /var/lib/mirrorshift cannot be used.", "Run with `sudo`; check owner, mode and space."),
     entry(Group::Change, "io", "A file cannot be read or written.", "Run with `sudo`; check for `chattr +i`, full file systems and security modules."),
     entry(Group::Change, "node", "A file of the node cannot be read.", "Read the message."),

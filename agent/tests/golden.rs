@@ -148,7 +148,24 @@ fn refusals_fit_the_terminal() {
         registry("[r.mirrors.\"a.io\"]\nendpoint = [\"http://m\"]\n")
     ));
     let example = Node::example();
-    let cases: [(&str, &Node, &[&str]); 9] = [
+    let endpoint = Node::new(registry("[r.mirrors.\"a.io\"]\nendpoint = [\"http://[::1\"]\n"));
+    let head = "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\n";
+    let misspelt = Node::example();
+    misspelt.write("policy.yaml", format!("{head}wildcrad: drop\n"));
+    let no_host = Node::example();
+    no_host.write(
+        "policy.yaml",
+        format!("{head}wildcard: drop\nregistries:\n- host: a.io\n  fallback: none\n"),
+    );
+    let damaged = Node::example();
+    damaged.write("/var/lib/mirrorshift/journal.json", "{}");
+    let no_root = Node::example();
+    let cases: [(&str, &Node, &[&str]); 14] = [
+        ("endpoint", &endpoint, &["plan"]),
+        ("policy-file", &misspelt, &["plan", "--policy", "node/policy.yaml"]),
+        ("policy", &no_host, &["plan", "--policy", "node/policy.yaml"]),
+        ("flag", &no_root, &["plan", "--mirror", "ghcr.io"]),
+        ("journal", &damaged, &["status"]),
         ("unreadable", &unreadable, &["plan"]),
         ("registry-name", &name, &["plan"]),
         ("owned", &k3s, &["migrate"]),
