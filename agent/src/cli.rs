@@ -1,278 +1,217 @@
-//! What may be typed. The only place that looks at the program's arguments.
+//! The commands and flags, as clap structs. This is the only place that reads the program's arguments.
 
-use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::json;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use crate::options::{AgentArgs, ChangeArgs, CommonArgs, GuardCommand, PolicyArgs};
+use crate::output::{CommandOutput, text_width};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use mirrorshift_containerd::redact;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-/// Moves a node's containerd from `registry.mirrors` to hosts.toml, with the same pulls before and after.
+/// Help is not wider than this, because long lines are hard to read.
+const HELP_WIDTH: usize = 100;
+const EXAMPLES: &str = "\
+Examples:
+  mirrorshift check --target 2.2    Must this node be migrated before an upgrade to 2.2?
+  mirrorshift plan                  Show what `migrate` would change
+  sudo mirrorshift migrate          Migrate this node
+  mirrorshift plan --root ./image --containerd-version 1.7.24";
+
+/// Migrate containerd from `registry.mirrors` to `config_path` and hosts.toml, without changing where images are pulled from
 #[derive(Debug, Parser)]
-#[command(name = "mirrorshift", version, after_help = Exit::HELP, max_term_width = 100)]
+#[command(
+    name = "mirrorshift",
+    version,
+    after_help = format!("{EXAMPLES}\n\n{}", Exit::HELP),
+    max_term_width = HELP_WIDTH
+)]
 pub(crate) struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// What every command takes.
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
 
-/// What every command takes.
-#[derive(Debug, Args)]
-pub(crate) struct CommonArgs {
-    /// The node's file system: `/`, or a folder that holds an image or a copy of one
-    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
-    pub(crate) root: PathBuf,
-    /// The node's containerd, such as 1.7.24; asked of the node when absent, and needed with another --root
-    #[arg(long, global = true, value_name = "V")]
-    pub(crate) containerd_version: Option<String>,
-    /// Where containerd's configuration starts, as its own --config says
-    #[arg(long, global = true, value_name = "PATH", default_value = mirrorshift_containerd::DEFAULT_CONFIG)]
-    pub(crate) config: String,
-    /// Text for people, or one JSON document (docs/schemas)
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
-    pub(crate) output: Output,
-    /// When to use colour; `NO_COLOR` is obeyed
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub(crate) color: ColorWhen,
-}
-
-/// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// Text for people.
-    Text,
-    /// One JSON document.
-    Json,
-}
-
-/// When colour is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorWhen {
-    /// On a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl From<ColorWhen> for anstream::ColorChoice {
-    fn from(when: ColorWhen) -> Self {
-        match when {
-            ColorWhen::Auto => Self::Auto,
-            ColorWhen::Always => Self::Always,
-            ColorWhen::Never => Self::Never,
-        }
-    }
-}
-
-/// What to do.
+/// The commands, in the order in which an operator uses them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what would change: a diff of every file, the routes before and after
-    Plan {
-        /// Exit with 7 when there is something to change
-        #[arg(long)]
-        exit_code: bool,
-        /// Try it in a sandbox with this node's containerd: who is really asked, before and after
-        #[arg(long)]
-        rehearse: bool,
-        /// What should differ after the change.
-        #[command(flatten)]
-        wishes: PolicyArgs,
+    /// Report settings that containerd rejects, ignores or will drop, and whether an upgrade is safe
+    #[command(after_help = "Examples:
+  mirrorshift check
+  mirrorshift check --target 2.2            The worst release of the 2.2 line
+  mirrorshift check --target 2.0,2.2.2,2.4  A table of several releases
+
+Exits with 7 if a finding breaks pulls or is rejected by containerd, now or after the upgrade.")]
+    Check(CheckArgs),
+    /// Show the hosts that containerd tries for an image, or explain a finding
+    #[command(after_help = "Examples:
+  mirrorshift explain ghcr.io/org/app:1.2
+  mirrorshift explain mirrors-deprecated")]
+    Explain {
+        /// An image as a pod names it (nginx, ghcr.io/org/app:1.2), or the id of a finding (mirrors-deprecated)
+        #[arg(value_name = "IMAGE|FINDING")]
+        subject: String,
     },
-    /// Do what `plan` shows
+    /// Show what `migrate` would change: routes before and after, files, restart
+    #[command(after_help = "Examples:
+  mirrorshift plan
+  mirrorshift plan --diff --routes
+  mirrorshift plan --mirror ghcr.io=https://cache.example/v2/ghcr
+  mirrorshift plan --root ./image --containerd-version 1.7.24
+
+Nothing on the node is changed, except that --rehearse installs a copy of this program.")]
+    Plan(PlanArgs),
+    /// Apply the plan; on a running node, restart containerd, verify it, and undo the change on failure
+    #[command(after_help = "Examples:
+  sudo mirrorshift migrate
+  sudo mirrorshift migrate --yes --verify-image registry.k8s.io/pause:3.10
+  mirrorshift migrate --root ./image --containerd-version 1.7.24
+
+On a running node the command prompts for confirmation. With --root or --no-restart it only writes files, and does not \
+prompt.")]
     Migrate {
-        /// What should differ after the change.
         #[command(flatten)]
-        wishes: PolicyArgs,
-        /// Try a plan that was undone before, because containerd did not serve with it
+        policy: PolicyArgs,
+        /// Repeat a plan that was undone before because containerd did not serve with it
         #[arg(long, conflicts_with = "no_restart")]
         again: bool,
-        /// How far to go.
         #[command(flatten)]
-        consent: Consent,
+        change: ChangeArgs,
     },
-    /// Go back to the bytes before the last change
-    Rollback {
-        /// How far to go.
-        #[command(flatten)]
-        consent: Consent,
-    },
-    /// Show how far the node is, what is in force, and what was changed before
+    /// Show whether this node is migrated, any change in progress, modified files, and past changes
+    #[command(after_help = "Examples:
+  mirrorshift status
+  mirrorshift status --follow
+  mirrorshift status -o json")]
     Status {
-        /// Show the change that is under way, or was last, to its end; leaving ends nothing
+        /// Follow the current or last change. Interrupting this command does not stop the change
         #[arg(long)]
         follow: bool,
     },
-    /// Take away every trace of this program; what was migrated stays
+    /// Restore the original files of the last change; on a running node, restart containerd and verify it
+    #[command(after_help = "Examples:
+  mirrorshift rollback --dry-run
+  sudo mirrorshift rollback
+
+A file that another program has modified since the change is not overwritten: the command refuses.")]
+    Rollback {
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Run the agent of a Kubernetes node. Only the `DaemonSet` in manifests/ runs this
+    #[command(after_help = "Example:
+  mirrorshift agent --node-name worker-1
+
+The agent changes the node as the policy specifies. Do not run it by hand on a node that has the DaemonSet.")]
+    Agent(AgentArgs),
+    /// Delete mirrorshift's own files, including backups. A migrated configuration stays and can no longer be rolled back
+    #[command(after_help = "Examples:
+  mirrorshift purge --dry-run
+  sudo mirrorshift purge --yes")]
     Purge {
-        /// Do not ask
+        /// Print what the command would do, and change nothing
         #[arg(long)]
+        dry_run: bool,
+        /// Skip the confirmation prompt
+        #[arg(short, long)]
         yes: bool,
     },
-    /// Show what this containerd refuses, ignores or will stop supporting in the node's files
-    Check {
-        /// Show what an upgrade to this version of containerd would change, too
-        #[arg(long, value_name = "V")]
-        target: Option<String>,
-        /// Exit with 7 when something is found that stops the daemon, CRI or pulls
-        #[arg(long)]
-        exit_code: bool,
-    },
-    /// Show who is asked for an image, in order, and why
-    Explain {
-        /// The image, as a pod names it: nginx, ghcr.io/org/app:1.2, quay.io/org/app@sha256:…
-        image: String,
-    },
-    /// Keep the node that this pod runs on as the policy says: what the pods of manifests/ run
-    Agent(AgentArgs),
-    /// Carry out a change that was ordered: what its unit runs
-    #[command(hide = true)]
-    Change {
-        /// The run
-        run: String,
-    },
-    /// Look at the node for the daemon: what the unit of a look runs
-    #[command(hide = true)]
-    Look {
-        /// The run
-        run: String,
-    },
-    /// Undo what a run has left: what systemd runs after it
-    #[command(hide = true)]
-    UndoUnsettled {
-        /// The run
-        run: String,
-    },
-    /// Start containerd in the sandbox that this runs in, and write down what it does
-    #[command(hide = true)]
-    RehearseInside {
-        /// The folder of the order and the answer
-        folder: PathBuf,
-    },
-    /// What undoes a change at the next boot
-    #[command(hide = true, subcommand)]
-    Guard(GuardCommand),
-    /// Print shell completions
-    #[command(hide = true)]
+    /// Print a shell completion script
+    #[command(after_help = "Example:
+  mirrorshift completions bash > /etc/bash_completion.d/mirrorshift")]
     Completions {
-        /// The shell
+        #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write one for each command into a folder
-    #[command(hide = true)]
+    /// Print the manual page, or write one page per command to a directory
+    #[command(after_help = "Examples:
+  mirrorshift man | man -l -
+  mirrorshift man /usr/share/man/man1")]
     Man {
-        /// The folder
+        /// Directory to write the pages to
         dir: Option<PathBuf>,
     },
-}
-
-/// What the agent is told by its pod.
-#[derive(Debug, Args)]
-pub(crate) struct AgentArgs {
-    /// The node that the pod runs on
-    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
-    pub(crate) node_name: String,
-    /// The pod's namespace, where the slots are
-    #[arg(
-        long,
-        env = "POD_NAMESPACE",
-        value_name = "NAME",
-        default_value = "mirrorshift-system"
-    )]
-    pub(crate) pod_namespace: String,
-    /// The folder of policy.yaml, as a `ConfigMap` is mounted
-    #[arg(long, value_name = "DIR", default_value = "/etc/mirrorshift/policy")]
-    pub(crate) policy: PathBuf,
-    /// Where /metrics, /healthz and /readyz are answered
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9151")]
-    pub(crate) listen: SocketAddr,
-    /// How log lines look
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// How often the node is looked at when nothing is new
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
-    pub(crate) heartbeat: Duration,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON document a line.
-    Json,
-}
-
-/// What the guard's units run.
-#[derive(Debug, Subcommand)]
-pub(crate) enum GuardCommand {
-    /// Put the old bytes back, before containerd starts
-    AtBoot,
-    /// See whether containerd serves with them
-    AfterBoot,
-    /// Leave a word that shows that this program runs
-    Prove {
-        /// The word
-        word: String,
+    /// Print the version, the target and the supported containerd releases
+    #[command(after_help = "Examples:
+  mirrorshift version
+  mirrorshift version -o json")]
+    Version,
+    /// Carry out a change. Run by the transient unit of a change; not meant for people
+    #[command(hide = true)]
+    Change {
+        /// Id of the change
+        run: String,
     },
+    /// Observe the node and write the result to a file. Run by the transient unit that the agent starts; not meant for people
+    #[command(hide = true)]
+    Look {
+        /// Id of the observation
+        run: String,
+    },
+    /// Undo the change of an interrupted run. systemd runs this as `ExecStopPost` of the change unit
+    #[command(hide = true)]
+    UndoUnsettled {
+        /// Id of the change
+        run: String,
+    },
+    /// Start containerd in the sandbox of a rehearsal and record its requests; not meant for people
+    #[command(hide = true)]
+    RehearseInside {
+        /// Directory of the rehearsal's request and report
+        folder: PathBuf,
+    },
+    /// Undo an unsettled change at boot. Run by the units of the boot guard; not meant for people
+    #[command(hide = true, subcommand)]
+    Guard(GuardCommand),
 }
 
-/// What should differ after a change. Values are read later: clap would repeat a wrong one, password and all.
-#[derive(Debug, Default, Args)]
-pub(crate) struct PolicyArgs {
-    /// A `MirrorPolicy` file (YAML) that says what should differ after the change
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
-    /// Pull HOST's images from the mirror at URL first; several for one host are asked in their order
-    #[arg(long = "mirror", value_name = "HOST=URL")]
-    pub(crate) mirrors: Vec<String>,
-    /// What becomes of the mirrors of `"*"`: kept, dropped, or left to these registries alone
-    #[arg(long, value_name = "keep|drop|HOST,…")]
-    pub(crate) wildcard: Option<String>,
-}
-
-/// How far a command that changes files may go.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Consent {
-    /// Write files and nothing else: containerd is not restarted
+/// The flags of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Check an upgrade to this release (2.2.2) or line (2.2: its worst release). Repeat it, or separate with commas
+    #[arg(long = "target", value_name = "VERSION", value_delimiter = ',')]
+    pub(crate) targets: Vec<String>,
+    /// Exit with 0 whatever is found
     #[arg(long)]
-    pub(crate) no_restart: bool,
-    /// Do not ask before containerd is restarted
-    #[arg(long)]
-    pub(crate) yes: bool,
-    /// Go on although a restart of this node's containerd kills its containers
-    #[arg(long, conflicts_with = "no_restart")]
-    pub(crate) accept_restart_of_containers: bool,
-    /// Pull IMAGE once containerd serves again, and undo the change when that fails
-    #[arg(long, value_name = "IMAGE", conflicts_with = "no_restart")]
-    pub(crate) verify_image: Option<String>,
-    /// How long containerd may take to serve as before after its restart
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration, conflicts_with = "no_restart")]
-    pub(crate) serve_within: Duration,
-    /// How long to wait for pulls and other jobs to end before anything is touched
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration, conflicts_with = "no_restart")]
-    pub(crate) wait: Duration,
+    pub(crate) exit_zero: bool,
+    /// Exit with 7 on findings that break or are rejected. This is the default
+    #[arg(long, hide = true, conflicts_with = "exit_zero")]
+    pub(crate) exit_code: bool,
 }
 
-/// Reads the command line, or says what to print instead.
+/// The flags of `plan`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Show the whole diff of every file
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Show the routes of every registry, also the unchanged ones
+    #[arg(long)]
+    pub(crate) routes: bool,
+    /// Copy this program to the node and start the node's containerd in a sandbox, with the original and with the new files,
+    /// to record the hosts that it contacts. The running containerd is not affected. Needs root
+    #[arg(long)]
+    pub(crate) rehearse: bool,
+    /// Exit with 7 if there is something to change
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+/// Reads the command line, or returns the output to print in place of running a command.
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, CommandOutput> {
     let args: Vec<OsString> = args.collect();
-    Cli::try_parse_from(&args).map_err(|error| {
-        // Colour is taken away again where it does not belong.
+    let parsed = Cli::try_parse_from(&args).map_err(|error| {
+        // Colors are removed again where they do not belong.
         let text = redact::free_text(&error.render().ansi().to_string());
         if !error.use_stderr() {
             return CommandOutput::text(Exit::Done, text);
         }
-        if wants_json(&args) {
+        if is_json_requested(&args) {
             let plain = redact::free_text(&error.render().to_string());
             let message = plain.trim_start_matches("error: ").trim_end().to_owned();
             return json::failure(&CommandError::usage("arguments", message));
@@ -282,33 +221,55 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, Command
             out: String::new(),
             err: text,
         }
+    })?;
+    Ok(Cli {
+        common: CommonArgs {
+            width: text_width(),
+            ..parsed.common
+        },
+        ..parsed
     })
 }
 
-/// Whether JSON was asked for, on a command line that could not be read.
-fn wants_json(args: &[OsString]) -> bool {
-    let pair = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
-    args.windows(2).any(pair) || args.iter().any(|arg| arg == "--output=json")
+/// True if JSON output was requested on a command line that clap rejects.
+fn is_json_requested(args: &[OsString]) -> bool {
+    let is_pair = |pair: &[OsString]| (pair[0] == "--output" || pair[0] == "-o") && pair[1] == "json";
+    args.windows(2).any(is_pair) || args.iter().any(|arg| arg == "--output=json" || arg == "-ojson")
 }
 
-/// The whole description, for manual pages.
+/// Returns the whole command line, for manual pages.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
-/// What of it a person types, for completions: these do not leave out what is hidden.
-pub(crate) fn typed() -> clap::Command {
+/// Returns the command line without its hidden commands, for completions.
+pub(crate) fn visible_command() -> clap::Command {
     let whole = Cli::command();
-    let typed = whole.get_subcommands().filter(|command| !command.is_hide_set());
+    let visible = whole.get_subcommands().filter(|command| !command.is_hide_set());
     CommonArgs::augment_args(clap::Command::new("mirrorshift"))
         .version(env!("CARGO_PKG_VERSION"))
-        .subcommands(typed.cloned().collect::<Vec<_>>())
+        .subcommands(visible.cloned().collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::exit::Exit;
+
     #[test]
-    fn the_description_is_consistent() {
+    fn command_line_is_consistent() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_exit_code_and_every_command_has_an_example() {
+        let mut command = super::command();
+        let help = command.render_help().to_string();
+        for code in 0..=Exit::Found.code() {
+            assert!(help.contains(&format!("\n  {code}  ")), "{code}");
+        }
+        for command in super::visible_command().get_subcommands_mut() {
+            let help = command.render_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Why a command did not do what it was asked, ready to be shown as text or JSON.
+//! The error of a command, ready to be printed as text or JSON.
 
 use crate::exit::Exit;
+use crate::reasons::is_known;
 use mirrorshift_containerd::SourceLocation;
 use mirrorshift_node::{
     BusError, ChangeError, NodeError, OpenError, PurgeError, RehearsalError, RootError, StatusError,
@@ -9,36 +10,36 @@ use mirrorshift_plan::policy::{PolicyError, ValueError};
 use mirrorshift_plan::{Refusal, RouteChange};
 use std::error::Error;
 
-/// Everything that is known about a failure. No part holds a secret: the crates mask what they hand over.
+/// The error of a command. No part holds a secret, because the crates mask secrets in their errors.
 #[derive(Debug)]
 pub(crate) struct CommandError {
-    /// How the program ends.
     pub(crate) exit: Exit,
-    /// A stable name.
+    /// A stable name of [`crate::reasons::REASONS`].
     pub(crate) reason: &'static str,
-    /// What is wrong, as a fragment.
+    /// A fragment that begins in lower case.
     pub(crate) message: String,
-    /// The file, its line and the column in it, from 1, as far as they are known.
     pub(crate) place: Option<Box<Location>>,
-    /// What containerd does with it, or what it means for the node, as a sentence.
+    /// A sentence about the consequence for containerd or the node.
     pub(crate) effect: Option<Box<str>>,
-    /// What to do about it.
+    /// An action that the reader can take now.
     pub(crate) hint: Option<Box<str>>,
-    /// Routes that would have differed.
+    /// Routes that would have changed without a request.
     pub(crate) routes: Vec<RouteChange>,
 }
 
-/// Where something is wrong.
+/// The location of an error.
 #[derive(Debug)]
 pub(crate) struct Location {
     pub(crate) file: String,
+    /// The first line is 1.
     pub(crate) line: Option<usize>,
+    /// The first column is 1.
     pub(crate) column: Option<usize>,
-    /// The line, safe to show.
+    /// The line, with secrets masked.
     pub(crate) excerpt: Option<Excerpt>,
 }
 
-/// A line and the part of it that is to blame, in characters.
+/// A line, and the faulty part of it in characters.
 #[derive(Debug)]
 pub(crate) struct Excerpt {
     pub(crate) text: String,
@@ -48,6 +49,7 @@ pub(crate) struct Excerpt {
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, reason: &'static str, message: impl Into<String>) -> Self {
+        debug_assert!(is_known(reason), "`{reason}` is not in `REASONS`");
         Self {
             exit,
             reason,
@@ -70,7 +72,7 @@ impl CommandError {
         }
     }
 
-    /// A flag whose value is refused.
+    /// Returns the error of a flag with an invalid value.
     pub(crate) fn flag(flag: &'static str, error: &ValueError) -> Self {
         Self {
             hint: error.advice().map(Box::from),
@@ -79,12 +81,12 @@ impl CommandError {
     }
 }
 
-/// An error and what caused it, in one line.
-fn chain(error: &dyn Error) -> String {
+/// Returns an error and its causes in one line.
+fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        // The number that the standard library adds helps nobody.
+        // The standard library adds the number of the error, which the text has already.
         let part = error.to_string();
         text = format!("{text}: {}", part.split(" (os error").next().unwrap_or_default());
         source = error.source();
@@ -167,12 +169,12 @@ impl From<PolicyError> for CommandError {
 impl From<RootError> for CommandError {
     fn from(error: RootError) -> Self {
         let failure = match &error {
-            RootError::Open { .. } => Self::usage("root", chain(&error)),
-            RootError::NoOpenat2 => Self::new(Exit::Refused, "kernel", chain(&error)),
+            RootError::Open { .. } => Self::usage("root", error_chain(&error)),
+            RootError::NoOpenat2 => Self::new(Exit::Refused, "kernel", error_chain(&error)),
         };
         match error {
-            RootError::Open { .. } => failure.hint("`--root` names a folder that holds a node's file system"),
-            RootError::NoOpenat2 => failure.hint("run it on Linux 5.6 or newer, outside filters that hide `openat2`"),
+            RootError::Open { .. } => failure.hint("pass the directory that contains the node's etc/ and usr/"),
+            RootError::NoOpenat2 => failure.hint("use Linux 5.6 or newer, outside seccomp filters that hide `openat2`"),
         }
     }
 }
@@ -185,20 +187,20 @@ impl From<StatusError> for CommandError {
         };
         Self {
             hint: hint.map(Box::from),
-            ..Self::new(Exit::Refused, "journal", chain(&error))
+            ..Self::new(Exit::Refused, "journal", error_chain(&error))
         }
     }
 }
 
 impl From<RehearsalError> for CommandError {
     fn from(error: RehearsalError) -> Self {
-        Self::new(Exit::Refused, "not-rehearsed", chain(&error)).hint(error.hint())
+        Self::new(Exit::Refused, "not-rehearsed", error_chain(&error)).hint(error.hint())
     }
 }
 
 impl From<BusError> for CommandError {
     fn from(error: BusError) -> Self {
-        Self::new(Exit::Refused, "systemd", chain(&error)).hint(error.hint())
+        Self::new(Exit::Refused, "systemd", error_chain(&error)).hint(error.hint())
     }
 }
 
@@ -211,7 +213,7 @@ impl From<PurgeError> for CommandError {
         };
         Self {
             hint: error.hint().map(Box::from),
-            ..Self::new(exit, "purge", chain(&error))
+            ..Self::new(exit, "purge", error_chain(&error))
         }
     }
 }
@@ -220,7 +222,7 @@ impl From<NodeError> for CommandError {
     fn from(trouble: NodeError) -> Self {
         Self {
             hint: trouble.hint().map(Box::from),
-            ..Self::new(Exit::Refused, "node", chain(&trouble))
+            ..Self::new(Exit::Refused, "node", error_chain(&trouble))
         }
     }
 }
@@ -234,7 +236,7 @@ impl From<OpenError> for CommandError {
         };
         Self {
             hint: error.hint().map(Box::from),
-            ..Self::new(error.kind().into(), reason, chain(&error))
+            ..Self::new(error.kind().into(), reason, error_chain(&error))
         }
     }
 }
@@ -255,7 +257,7 @@ impl From<ChangeError> for CommandError {
         };
         Self {
             hint: error.trouble().hint().map(Box::from),
-            ..Self::new(error.kind().into(), reason, chain(&error))
+            ..Self::new(error.kind().into(), reason, error_chain(&error))
         }
     }
 }

@@ -1,44 +1,43 @@
-//! The exit codes. Manifests, units and runbooks quote this table.
+//! The exit codes. Manifests, units, runbooks and `mirrorshift --help` have the same table.
 
 use mirrorshift_node::NodeErrorKind;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::process::ExitCode;
 
-/// How the program ends.
+/// The exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done, or nothing to do.
     Done = 0,
-    /// Something that nobody foresaw; run the command again.
+    /// An unexpected error.
     Unexpected = 1,
-    /// The command line, the policy or an image name is wrong.
+    /// A usage error: in the command line, the policy or the name of an image.
     Usage = 2,
-    /// Refused, and every file is as it was.
+    /// The command refused, and nothing was changed.
     Refused = 3,
-    /// Begun, failed and undone: every file is as it was.
+    /// The change failed and the original files were restored.
     Undone = 4,
-    /// The undo failed: a person is needed.
+    /// The undo failed: an operator must repair the node.
     Stuck = 5,
-    /// Another writer holds the lock.
+    /// Another process holds the lock.
     Locked = 6,
-    /// With `--exit-code`: `plan` found changes, or `check` found what refuses or breaks.
+    /// `check` found settings that break or are rejected, or `plan --exit-code` found changes.
     Found = 7,
 }
 
 impl Exit {
-    /// The table, for `--help` and the manual page.
+    /// The table in `--help` and in the manual page.
     pub(crate) const HELP: &'static str = "\
 Exit codes:
   0  done, or nothing to do
-  1  unexpected
-  2  usage: the command line, the policy or the image name is wrong
-  3  refused, and nothing was touched
-  4  undone: begun, failed, and every file is as it was
-  5  the undo failed, and a person is needed
-  6  another writer holds the lock
-  7  with --exit-code: `plan` found changes, `check` found what refuses or breaks";
+  1  unexpected error
+  2  usage error
+  3  refused: nothing was changed
+  4  undone: the change failed and the original files were restored
+  5  the undo failed: an operator must repair the node
+  6  another process holds the lock
+  7  findings or changes were found (see `check --exit-zero` and `plan --exit-code`)";
 
-    /// The number.
     pub(crate) fn code(self) -> u8 {
         self as u8
     }
@@ -51,7 +50,7 @@ impl Serialize for Exit {
 }
 
 impl<'de> Deserialize<'de> for Exit {
-    /// A code that a newer version may know is something that nobody foresaw.
+    /// Reads an unknown code, which a newer version may have written, as [`Exit::Unexpected`].
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let known = [
             Self::Done,
@@ -84,18 +83,6 @@ impl From<NodeErrorKind> for Exit {
             NodeErrorKind::Undone => Self::Undone,
             NodeErrorKind::Stuck => Self::Stuck,
             NodeErrorKind::Locked => Self::Locked,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Exit;
-
-    #[test]
-    fn the_help_names_every_code() {
-        for code in 0..=Exit::Found.code() {
-            assert!(Exit::HELP.contains(&format!("\n  {code}  ")), "{code}");
         }
     }
 }

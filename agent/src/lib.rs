@@ -1,22 +1,28 @@
-//! `mirrorshift`: moves a node's containerd from `registry.mirrors` to hosts.toml, and shows what that means first.
+//! `mirrorshift`: migrates a node's containerd from `registry.mirrors` to `config_path` and hosts.toml, and shows the effect
+//! before it changes anything.
 //!
-//! [`cli`] says what may be typed, [`commands`] has one file for each command, [`render`] turns what they found into
-//! text and [`json`] into documents with a schema.
+//! [`cli`] has the commands and flags, [`commands`] one file per command. A command returns one of [`results`], which
+//! [`render`] prints as text and [`json`] as a document with a schema. A change of a running node runs in a transient unit
+//! ([`change_run`]); [`reconcile`] is the agent of a cluster's node, and [`cluster`] its part of the Kubernetes API.
 //!
-//! This crate never parses containerd's TOML to decide anything, never decides what changes, never writes a node's files
-//! by itself, and never prints a secret.
+//! This crate never parses containerd's TOML to decide anything, never decides what changes, never writes a node's files by
+//! itself, and never prints a secret.
 
-/// A change of the running node.
+/// The name of a change.
+mod change_id;
+/// A change of the running node, in a transient unit.
 mod change_run;
-/// What may be typed.
+/// The commands and flags, as clap structs.
 mod cli;
-/// The cluster's API: what the agent tells there and asks for.
+/// The Kubernetes API: objects that the agent reads and writes.
 pub mod cluster;
-/// One file for each command.
+/// The commands, one file each.
 mod commands;
-/// Asks a node's own containerd for its version.
+/// The version of a node's containerd.
 mod containerd_version;
-/// Why a command did not do what it was asked, ready to be shown.
+/// Detects a distribution that writes a node's configuration.
+mod distribution_check;
+/// The error of a command.
 mod error;
 /// The exit codes.
 mod exit;
@@ -26,47 +32,58 @@ mod json;
 mod node;
 /// The observation of the node.
 mod observe;
-/// The agent: keeps one node of a cluster as the policy says.
+/// The options that several commands share.
+mod options;
+/// The output of a command.
+mod output;
+/// Every `error.reason`.
+mod reasons;
+/// The agent of a cluster's node: keeps the node as the policy specifies.
 pub mod reconcile;
 /// Text for people.
 mod render;
-/// What most nodes should be told of their wildcard.
+/// The results of the commands, as plain data.
+mod results;
+/// Diffs of files, without secrets.
+mod unified_diff;
+/// The advice about a wildcard with a single upstream.
 mod wildcard_advice;
+/// Words that text and JSON share.
+mod wording;
 
 use crate::exit::Exit;
+use crate::options::ColorWhen;
 use anstream::adapter::strip_str;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
-use std::io::{
-    Write, {self},
-};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Does what the program's arguments say.
+/// Runs the command of the program's arguments.
 pub fn run() -> ExitCode {
-    let (colour, report) = match cli::parse(std::env::args_os()) {
+    let (color, output) = match cli::parse(std::env::args_os()) {
         Ok(cli) => (cli.common.color, commands::run(&cli)),
-        Err(report) => (cli::ColorWhen::Auto, report),
+        Err(output) => (ColorWhen::Auto, output),
     };
-    let shown =
-        print(io::stdout().lock(), colour, &report.out).and_then(|()| print(io::stderr().lock(), colour, &report.err));
-    match shown {
-        // Whoever closed the pipe has read enough; what was done stays done.
+    let printed =
+        print(io::stdout().lock(), color, &output.out).and_then(|()| print(io::stderr().lock(), color, &output.err));
+    match printed {
+        // A reader that closed the pipe has read enough. The command did its work.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // Nobody is left to be told when this fails too.
+            // If this fails too, there is no stream left to report it on.
             writeln!(io::stderr(), "error: cannot print: {error}").ok();
-            match report.exit {
+            match output.exit {
                 Exit::Done => Exit::Unexpected.into(),
                 other => other.into(),
             }
         }
-        _ => report.exit.into(),
+        _ => output.exit.into(),
     }
 }
 
-/// Writes `text`, without its colours where they do not belong, in as few calls as the other end takes.
-fn print(mut out: impl RawStream, colour: cli::ColorWhen, text: &str) -> io::Result<()> {
-    let choice = match colour.into() {
+/// Writes `text`, without its colors where they do not belong, in as few calls as possible.
+fn print(mut out: impl RawStream, color: ColorWhen, text: &str) -> io::Result<()> {
+    let choice = match color.into() {
         ColorChoice::Auto => AutoStream::choice(&out),
         given => given,
     };

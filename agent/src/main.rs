@@ -1,4 +1,4 @@
-//! The program `mirrorshift`; the library beside it is all of it.
+//! The program `mirrorshift`. All of it is in the library `mirrorshift_agent`.
 
 use std::process::ExitCode;
 

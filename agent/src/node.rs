@@ -1,69 +1,96 @@
-//! Reads a node's files: everything that containerd's rules ask for, and the tool's own journal.
+//! Reads a node's files: the configuration, every file that it names, and the journal.
 
-use crate::cli::{CommonArgs, PolicyArgs};
 use crate::containerd_version;
 use crate::error::{CommandError, Excerpt, Location};
 use crate::exit::Exit;
 use mirrorshift_containerd::redact;
-use mirrorshift_containerd::{Config, Entry, LoadError, Tree, Version, read};
-use mirrorshift_node::{Root, Status, status};
+use mirrorshift_containerd::{Config, DEFAULT_CONFIG, Entry, LoadError, Tree, Version, read};
+use mirrorshift_node::{ChangePlan, Root, Status, status};
 use mirrorshift_plan::policy::{MirrorFlag, Policy, Wildcard};
-use mirrorshift_plan::{Digest, NodeFiles, Plan, plan};
+use mirrorshift_plan::{Digest, Expect, NodeFiles, Plan, plan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Every round reads what the one before asked for: the root file, its imports, folders, hosts.toml, certificates.
-const ROUNDS: usize = 64;
-/// No node comes near these; a hostile one may try.
-const MOST_PATHS: usize = 50_000;
-const MOST_BYTES: usize = 64 << 20;
-/// More of a line than this is not shown: characters.
-const LONGEST: usize = 160;
-/// A policy is read up to here; the reader of policies then says that it is too long.
+/// Rounds of reading. Each round reads the files that the previous one named: imports, directories, hosts.toml,
+/// certificates.
+const MAX_ROUNDS: usize = 64;
+/// Limits against a hostile configuration. No real node comes near them.
+const MAX_PATHS: usize = 50_000;
+const MAX_BYTES: usize = 64 << 20;
+/// Characters of a line in an error message.
+const MAX_EXCERPT: usize = 160;
+/// The policy file is read up to this size. The policy reader then reports that it is too long.
 const POLICY_LIMIT: u64 = 2 << 20;
 
-/// A node as it was read.
+/// The place of a node's files, and the containerd that reads them.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSource {
+    pub(crate) root: PathBuf,
+    /// The path of containerd's configuration as the node sees it; `None` is containerd's default path.
+    pub(crate) config_path: Option<String>,
+    /// The version of containerd; `None` is the version that the running machine's containerd prints.
+    pub(crate) containerd_version: Option<String>,
+}
+
+impl NodeSource {
+    /// Returns the running machine's own files.
+    pub(crate) fn live(config_path: String, containerd_version: Option<String>) -> Self {
+        Self {
+            root: "/".into(),
+            config_path: Some(config_path),
+            containerd_version,
+        }
+    }
+
+    /// Returns the path of containerd's configuration.
+    pub(crate) fn config(&self) -> &str {
+        self.config_path.as_deref().unwrap_or(DEFAULT_CONFIG)
+    }
+}
+
+/// A node whose files have been read.
 #[derive(Debug)]
 pub(crate) struct LoadedNode {
-    /// Its containerd.
     pub(crate) version: Version,
-    /// Where its containerd's configuration starts.
+    /// The path of containerd's configuration.
     pub(crate) config: String,
-    /// Everything that was read.
+    /// Every file that was read.
     pub(crate) tree: Tree,
-    /// What it means, or why containerd does not start with it.
+    /// The configuration, or the reason why containerd does not start with it.
     pub(crate) outcome: Result<Config, Box<LoadError>>,
-    /// What the journal says.
+    /// The contents of the journal.
     pub(crate) status: Status,
+    /// The files that Mirrorshift wrote and that no other program has modified since.
     owned: BTreeSet<String>,
 }
 
 impl LoadedNode {
-    /// Reads the node below `root`.
-    pub(crate) fn read(root: &Root, common: &CommonArgs) -> Result<Self, CommandError> {
-        let version = containerd_version::of(common, root.is_live())?;
-        if !common.config.starts_with('/') {
+    /// Reads the node under `root`.
+    pub(crate) fn read(root: &Root, source: &NodeSource) -> Result<Self, CommandError> {
+        let version = containerd_version::resolve(source.containerd_version.as_deref(), &source.root, root.is_live())?;
+        let config = source.config();
+        if !config.starts_with('/') {
             return Err(
-                CommandError::usage("config", "--config is not an absolute path").hint("give it as the node sees it")
+                CommandError::usage("config", format!("--config: `{config}` is not an absolute path"))
+                    .hint("pass the path as containerd sees it on the node, without --root"),
             );
         }
         let status = status(root)?;
-        let (tree, outcome) = files(root, &version, &common.config, Tree::new())?;
-        // A file of ours that somebody edited since is theirs.
-        let unchanged =
-            |path: &String, digest: Digest| tree.file(path).is_some_and(|bytes| Digest::of(bytes) == digest);
+        let (tree, outcome) = read_files(root, &version, config, Tree::new())?;
+        let is_unchanged =
+            |path: &String, digest: Digest| tree.file(path).is_some_and(|contents| Digest::of(contents) == digest);
         let owned = status
             .owned
             .iter()
-            .filter(|(path, owned)| unchanged(path, owned.digest))
+            .filter(|(path, owned)| is_unchanged(path, owned.digest))
             .map(|(path, _)| path.clone())
             .collect();
         Ok(Self {
             version,
-            config: common.config.clone(),
+            config: config.to_owned(),
             tree,
             outcome,
             status,
@@ -71,9 +98,9 @@ impl LoadedNode {
         })
     }
 
-    /// The same files as another containerd would read them.
+    /// Reads the same files by the rules of another release.
     pub(crate) fn read_as(&self, root: &Root, version: &Version) -> Result<Self, CommandError> {
-        let (tree, outcome) = files(root, version, &self.config, self.tree.clone())?;
+        let (tree, outcome) = read_files(root, version, &self.config, self.tree.clone())?;
         Ok(Self {
             version: version.clone(),
             config: self.config.clone(),
@@ -84,7 +111,7 @@ impl LoadedNode {
         })
     }
 
-    /// The files, as the planner takes them.
+    /// Returns the input of the planner.
     pub(crate) fn files(&self) -> NodeFiles<'_> {
         NodeFiles {
             version: &self.version,
@@ -95,17 +122,17 @@ impl LoadedNode {
         }
     }
 
-    /// What is to be done to them.
+    /// Plans the change to what `policy` describes.
     pub(crate) fn plan(&self, policy: &Policy) -> Result<Plan, CommandError> {
         plan(&self.files(), policy).map_err(|refusal| {
             let mut failure = CommandError::from(refusal);
-            self.show_line(&mut failure);
+            self.add_excerpt(&mut failure);
             failure
         })
     }
 
-    /// Adds the line that a refusal names, as it was read, where the refusal does not bring it.
-    fn show_line(&self, failure: &mut CommandError) {
+    /// Adds the line that a refusal names, if the refusal has no excerpt yet.
+    fn add_excerpt(&self, failure: &mut CommandError) {
         let Some(at @ Location { excerpt: None, .. }) = failure.place.as_deref_mut() else {
             return;
         };
@@ -115,7 +142,7 @@ impl LoadedNode {
         let Some(line) = masked.lines().nth(line.saturating_sub(1)) else {
             return;
         };
-        let shown: String = line.trim_end().chars().take(LONGEST).collect();
+        let shown: String = line.trim_end().chars().take(MAX_EXCERPT).collect();
         let caret = shown.chars().take_while(|c| c.is_whitespace()).count();
         at.excerpt = Some(Excerpt {
             caret,
@@ -124,7 +151,10 @@ impl LoadedNode {
         });
     }
 
-    /// The configuration, for commands that mean nothing without one.
+    /// Returns the configuration.
+    ///
+    /// # Errors
+    /// containerd does not start with these files.
     pub(crate) fn config(&self) -> Result<&Config, CommandError> {
         self.outcome.as_ref().map_err(|error| {
             let refusal = self.plan(&Policy::default()).err();
@@ -135,9 +165,9 @@ impl LoadedNode {
 
 type Files = (Tree, Result<Config, Box<LoadError>>);
 
-fn files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result<Files, CommandError> {
+fn read_files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result<Files, CommandError> {
     let (mut paths, mut bytes) = (0, 0);
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let reading = read(version, config, &tree);
         if reading.missing.is_empty() {
             return Ok((tree, reading.outcome));
@@ -148,104 +178,123 @@ fn files(root: &Root, version: &Version, config: &str, mut tree: Tree) -> Result
             if let Entry::File(content) = &entry {
                 bytes += content.len();
             }
-            if paths > MOST_PATHS || bytes > MOST_BYTES {
-                return Err(endless(format!(
-                    "the configuration names more than {MOST_PATHS} paths or {MOST_BYTES} bytes"
+            if paths > MAX_PATHS || bytes > MAX_BYTES {
+                return Err(too_much(format!(
+                    "the configuration names more than {MAX_PATHS} paths or {MAX_BYTES} bytes of files"
                 )));
             }
             tree.insert(path, entry);
         }
     }
-    Err(endless(format!(
-        "the configuration names new files after {ROUNDS} rounds of reading"
+    Err(too_much(format!(
+        "the configuration names new files after {MAX_ROUNDS} rounds of reading"
     )))
 }
 
-fn endless(message: String) -> CommandError {
+fn too_much(message: String) -> CommandError {
     CommandError::new(Exit::Refused, "too-much", message)
-        .hint("look at its `imports` and at the folders below `config_path`")
+        .hint("check its `imports` and the directories under `config_path`")
 }
 
-/// What a command line wants, with the policy file's own text: it means the same wherever it is read. No `Debug`: it may
-/// hold passwords.
-#[derive(Clone, Serialize, Deserialize)]
+/// The desired change as the operator wrote it, with the text of the policy file, so that it means the same wherever it is
+/// read. It has no `Debug`, because it may hold passwords.
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicySource {
-    /// The file's name and bytes.
+    /// The name and the contents of the policy file.
     file: Option<(String, Vec<u8>)>,
     mirrors: Vec<String>,
     wildcard: Option<String>,
 }
 
 impl PolicySource {
-    /// Reads the policy file, when one is named.
-    pub(crate) fn of(wishes: &PolicyArgs) -> Result<Self, CommandError> {
-        let named = |path: &PathBuf| {
+    /// Reads the policy file, and keeps the values of `--mirror` and `--wildcard`.
+    pub(crate) fn read(file: Option<&Path>, mirrors: &[String], wildcard: Option<&str>) -> Result<Self, CommandError> {
+        let read_named = |path: &Path| {
             let name = path.display().to_string();
-            policy_bytes(path, &name).map(|bytes| (name, bytes))
+            read_policy_file(path, &name).map(|contents| (name, contents))
         };
         Ok(Self {
-            file: wishes.policy.as_ref().map(named).transpose()?,
-            mirrors: wishes.mirrors.clone(),
-            wildcard: wishes.wildcard.clone(),
+            file: file.map(read_named).transpose()?,
+            mirrors: mirrors.to_vec(),
+            wildcard: wildcard.map(str::to_owned),
         })
     }
 
-    /// Nothing beyond unchanged behaviour.
-    pub(crate) fn nothing() -> Self {
-        Self {
-            file: None,
-            mirrors: Vec::new(),
-            wildcard: None,
-        }
+    /// Reads only a policy file.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, CommandError> {
+        Self::read(Some(path), &[], None)
     }
 
-    /// Names what is wanted.
+    /// Returns the migration that changes no route.
+    pub(crate) fn unchanged_routes() -> Self {
+        Self::default()
+    }
+
+    /// Returns a digest that identifies the desired change.
     pub(crate) fn digest(&self) -> Digest {
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// The policy: the file's, with the flags on top.
+    /// Returns the flags and values that produce this source.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, &str)> {
+        let file = self.file.iter().map(|(name, _)| ("--policy", name.as_str()));
+        let mirrors = self.mirrors.iter().map(|mirror| ("--mirror", mirror.as_str()));
+        let wildcard = self.wildcard.iter().map(|wildcard| ("--wildcard", wildcard.as_str()));
+        file.chain(mirrors).chain(wildcard).collect()
+    }
+
+    /// Parses the policy: the file, with the flags on top.
     pub(crate) fn policy(&self) -> Result<Policy, CommandError> {
         let file = match &self.file {
-            Some((name, bytes)) => Some(Policy::parse_bytes(bytes, name)?),
+            Some((name, contents)) => Some(Policy::parse_bytes(contents, name)?),
             None => None,
         };
-        policy_of(file, self)
+        let mirrors = self
+            .mirrors
+            .iter()
+            .map(|text| MirrorFlag::parse(text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| CommandError::flag("--mirror", &error))?;
+        let wildcard = self
+            .wildcard
+            .as_deref()
+            .map(Wildcard::parse)
+            .transpose()
+            .map_err(|error| CommandError::flag("--wildcard", &error))?;
+        Policy::with_flags(file, &mirrors, wildcard).map_err(|error| CommandError::flag("--mirror", &error))
     }
 }
 
-fn policy_of(file: Option<Policy>, wanted: &PolicySource) -> Result<Policy, CommandError> {
-    let mirrors = wanted
-        .mirrors
-        .iter()
-        .map(|text| MirrorFlag::parse(text))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| CommandError::flag("--mirror", &error))?;
-    let wildcard = wanted
-        .wildcard
-        .as_deref()
-        .map(Wildcard::parse)
-        .transpose()
-        .map_err(|error| CommandError::flag("--wildcard", &error))?;
-    Policy::with_flags(file, &mirrors, wildcard).map_err(|error| CommandError::flag("--mirror", &error))
-}
-
-fn policy_bytes(path: &Path, name: &str) -> Result<Vec<u8>, CommandError> {
+fn read_policy_file(path: &Path, name: &str) -> Result<Vec<u8>, CommandError> {
     let failed = |error: std::io::Error| {
         let error = error.to_string();
-        let why = error.split(" (os error").next().unwrap_or_default();
-        CommandError::usage("policy-file", format!("cannot read the policy `{name}`: {why}"))
+        let cause = error.split(" (os error").next().unwrap_or_default();
+        CommandError::usage("policy-file", format!("cannot read the policy `{name}`: {cause}"))
     };
     // Opening a FIFO would wait for a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(CommandError::usage(
             "policy-file",
-            format!("the policy `{name}` is no regular file"),
+            format!("the policy `{name}` is not a regular file"),
         ));
     }
-    let mut bytes = Vec::new();
+    let mut contents = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(POLICY_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    file.take(POLICY_LIMIT).read_to_end(&mut contents).map_err(failed)?;
+    Ok(contents)
+}
+
+/// Returns the plan as a session carries it out.
+pub(crate) fn change_plan(node: &LoadedNode, plan: &Plan) -> ChangePlan {
+    let created = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
+    let holds_secret = created
+        .filter_map(|step| step.content.as_deref())
+        .any(|content| redact::holds_secret(&String::from_utf8_lossy(content)));
+    ChangePlan {
+        digest: plan.digest(),
+        containerd: node.version.to_string(),
+        new_file_mode: if holds_secret { 0o600 } else { 0o644 },
+        steps: plan.steps.clone(),
+    }
 }

@@ -1,41 +1,47 @@
-//! The one piece of advice that most nodes need, drawn from a plan's routes.
+//! The advice that most nodes need: a wildcard mirror that may know only one registry.
 //!
-//! `crates/containerd` finds the wildcard whose host may know one registry only; what it breaks shows in the routes, and
-//! whether it stays is the plan's.
+//! `crates/containerd` has a finding for it. The advice is drawn from the routes of a plan, because the plan decides whether
+//! the wildcard stays.
 
-use crate::render::routes::url;
+use crate::wording::host_url;
 use mirrorshift_containerd::{Finding, FindingId, Origin, SourceLocation};
 use mirrorshift_plan::{Plan, RegistryScope, RouteChange};
 
-/// A wildcard that stays in force although its hosts may each know one registry only.
+/// A wildcard that stays although each of its hosts may know only one registry.
 #[derive(Clone, Debug)]
 pub(crate) struct WildcardAdvice {
     /// The hosts of the wildcard, as URLs.
     pub(crate) hosts: Vec<String>,
-    /// Where the first of them stands.
+    /// The location of the first host.
     pub(crate) place: Option<SourceLocation>,
-    /// The registries that are asked there, Docker Hub aside.
+    /// The registries that use the wildcard, except Docker Hub.
     pub(crate) registries: Vec<String>,
 }
 
 impl WildcardAdvice {
-    /// The finding that this advice is the longer form of.
+    /// The finding that states the same about the original files.
     pub(crate) const ID: FindingId = FindingId::WildcardSingleUpstream;
 
-    /// The advice that a plan needs, if it needs any.
+    /// Returns the advice for a plan whose wildcard stays.
     ///
-    /// Docker's own registry, which most such hosts run, is a cache of one upstream an instance. What it proxies cannot
-    /// be seen from a node's files, so this is advice and no error.
+    /// Docker's own registry, which most such hosts run, can proxy only one upstream per instance. A node's files do not show
+    /// what a host proxies, so this is advice and not an error.
     pub(crate) fn of(plan: &Plan) -> Option<Self> {
-        let served = plan.routes.iter().map(asked_by_wildcard);
-        let served: Vec<_> = served.filter(|(_, hosts)| !hosts.is_empty()).collect();
+        let served: Vec<_> = plan
+            .routes
+            .iter()
+            .map(wildcard_hosts)
+            .filter(|(_, hosts)| !hosts.is_empty())
+            .collect();
         let (_, hosts) = served
             .iter()
             .find(|(change, _)| change.registry == RegistryScope::Unnamed)?;
-        let asks = plan.routes.iter().flat_map(|change| change.before.asks());
-        let place = asks
-            .filter(|ask| is_wildcard(ask.why.rule))
-            .find_map(|ask| ask.why.place.clone());
+        let place = plan
+            .routes
+            .iter()
+            .flat_map(|change| change.before.asks())
+            .filter(|host| is_wildcard(host.why.rule))
+            .find_map(|host| host.why.place.clone());
         let others = served.iter().map(|(change, _)| change.registry.to_string());
         Some(Self {
             hosts: hosts.clone(),
@@ -44,7 +50,7 @@ impl WildcardAdvice {
         })
     }
 
-    /// The advice in sentences. The finding of the same name knows more registries, the pause image's among them.
+    /// Returns the advice as sentences. The finding of the same name knows more registries, such as that of the pause image.
     pub(crate) fn text(&self, findings: &[Finding]) -> String {
         let place =
             |place: &Option<SourceLocation>| place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
@@ -52,9 +58,9 @@ impl WildcardAdvice {
             return format!("{}{} {}", place(&finding.place), finding.what, finding.effect);
         }
         format!(
-            "{}Every registry without hosts of its own is asked at {}. If that is a pull-through cache of one registry, as \
-             Docker's registry is when it proxies, it answers for {} with `not found` and a detour for each pull, or with an \
-             image of the same name from the wrong registry.",
+            "{}containerd tries {} for every registry without its own hosts. If that is a pull-through cache of one registry, \
+             it answers for {} with `not found`, which costs a detour per pull, or with an image of the same name from the wrong \
+             registry.",
             place(&self.place),
             self.hosts.join(" and "),
             self.registries.join(", ")
@@ -66,9 +72,9 @@ fn is_wildcard(rule: Origin) -> bool {
     matches!(rule, Origin::Wildcard | Origin::DefaultDirectory)
 }
 
-/// The hosts of the wildcard that will be asked for a registry.
-fn asked_by_wildcard(change: &RouteChange) -> (&RouteChange, Vec<String>) {
-    let asks = change.after.asks().iter();
-    let asks = asks.filter(|ask| is_wildcard(ask.why.rule) && ask.namespace.is_some());
-    (change, asks.map(url).collect())
+/// Returns the hosts of the wildcard in the planned route.
+fn wildcard_hosts(change: &RouteChange) -> (&RouteChange, Vec<String>) {
+    let hosts = change.after.asks().iter();
+    let hosts = hosts.filter(|host| is_wildcard(host.why.rule) && host.namespace.is_some());
+    (change, hosts.map(host_url).collect())
 }

@@ -1,4 +1,4 @@
-//! Bad input: the exit code, the reason and the message of each, as text and JSON, and nothing below the root changed.
+//! Bad input: the exit code, the reason and the message of each, as text and JSON; nothing under the root changes.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-/// Runs `words` as text and as JSON, for `plan` and for `migrate`, and holds each against what is wanted.
+/// Runs `plan` and `migrate` with `words`, as text and as JSON, and checks the refusal.
 fn refused(node: &Node, words: &[&str], code: i32, reason: &str, said: &str) -> Ran {
     let mut last = None;
     for command in ["plan", "migrate"] {
@@ -38,7 +38,7 @@ fn config(bytes: impl AsRef<[u8]>, reason: &str, said: &str) -> Ran {
 }
 
 #[test]
-fn files_that_are_no_toml() {
+fn files_that_are_not_toml_are_refused() {
     config(b"version = 2\n\xff\xfe = 1\n", "unreadable", "UTF-8");
     config("version = 2\n\0\n", "unreadable", "config.toml:2");
     let twice = config(
@@ -52,7 +52,7 @@ fn files_that_are_no_toml() {
         twice.err
     );
     assert!(
-        twice.err.contains("= containerd: ") && twice.err.contains("= help: "),
+        twice.err.contains("= effect: ") && twice.err.contains("= help: "),
         "{}",
         twice.err
     );
@@ -64,7 +64,7 @@ fn files_that_are_no_toml() {
 }
 
 #[test]
-fn files_that_are_large_or_deep_end() {
+fn large_and_deep_files_are_read_to_the_end() {
     let tables: Vec<String> = (0..10_000).map(|number| format!("[t{number}]")).collect();
     let many = Node::new(format!("version = 2\n{}\n", tables.join("\n")));
     assert_eq!(untouched(&many, || many.run(&["migrate"])).code, 0);
@@ -77,7 +77,7 @@ fn files_that_are_large_or_deep_end() {
 }
 
 #[test]
-fn imports_that_lead_nowhere_or_round_and_round() {
+fn missing_imports_are_refused_and_cyclic_ones_are_read() {
     let missing = config(
         "version = 2\nimports = [\"/etc/none.toml\"]\n",
         "unreadable",
@@ -93,7 +93,7 @@ fn imports_that_lead_nowhere_or_round_and_round() {
 }
 
 #[test]
-fn names_and_endpoints_that_no_directory_can_hold() {
+fn names_and_endpoints_that_no_directory_can_have_are_refused() {
     for name in ["../../etc", "a b", "", &"a".repeat(300)] {
         let text = registry(&format!("[r.mirrors.\"{name}\"]\nendpoint = [\"http://m\"]\n"));
         config(text, "registry-name", "is not the name of a registry");
@@ -104,7 +104,7 @@ fn names_and_endpoints_that_no_directory_can_hold() {
 }
 
 #[test]
-fn things_that_are_no_files() {
+fn directories_fifos_and_links_out_of_the_root_are_refused() {
     let folder = Node::empty();
     fs::create_dir_all(folder.path(CONFIG)).unwrap();
     refused(&folder, &[], 3, "unreadable", "folder");
@@ -122,7 +122,7 @@ fn things_that_are_no_files() {
     fs::create_dir_all(out.path("/etc/containerd")).unwrap();
     symlink("../../../../../../../../etc/passwd", out.path(CONFIG)).unwrap();
     refused(&out, &[], 3, "unreadable", "leads out of the root");
-    // containerd takes a link to nothing for no file at all, and so for its defaults.
+    // To containerd a dangling link is a missing file, so it runs with its defaults.
     let dangling = Node::empty();
     fs::create_dir_all(dangling.path("/etc/containerd")).unwrap();
     symlink("/etc/none.toml", dangling.path(CONFIG)).unwrap();
@@ -130,7 +130,7 @@ fn things_that_are_no_files() {
 }
 
 #[test]
-fn policies_and_flags() {
+fn invalid_policies_and_flags_are_refused() {
     let node = Node::example();
     let policy = node.path("policy.yaml").display().to_string();
     node.write(
@@ -156,7 +156,7 @@ fn policies_and_flags() {
         "policy-file",
         "cannot read the policy `/none.yaml`",
     );
-    refused(&node, &["--policy", "/"], 2, "policy-file", "no regular file");
+    refused(&node, &["--policy", "/"], 2, "policy-file", "not a regular file");
     refused(
         &node,
         &["--mirror", "ghcr.io"],
@@ -174,7 +174,7 @@ fn policies_and_flags() {
 }
 
 #[test]
-fn the_command_line() {
+fn invalid_command_lines_are_refused() {
     let node = Node::example();
     let without_version = |words: &[&str]| {
         let mut command = mirrorshift();
@@ -184,7 +184,7 @@ fn the_command_line() {
     let unasked = untouched(&node, || without_version(&["migrate"]));
     assert_eq!(unasked.code, 2);
     assert!(
-        unasked.err.contains("--containerd-version is needed") && unasked.err.contains("chroot"),
+        unasked.err.contains("--containerd-version is required") && unasked.err.contains("chroot"),
         "{}",
         unasked.err
     );
@@ -224,7 +224,7 @@ fn the_command_line() {
 }
 
 #[test]
-fn a_damaged_journal_and_a_damaged_backup() {
+fn damaged_journal_and_damaged_backup_are_refused() {
     let node = Node::example();
     assert_eq!(node.run(&["migrate"]).code, 0);
     let changes = node.path("/var/lib/mirrorshift/changes");
@@ -247,19 +247,20 @@ fn a_damaged_journal_and_a_damaged_backup() {
 }
 
 #[test]
-fn a_file_edited_since_is_not_rolled_back() {
+fn rollback_of_a_modified_file_is_refused() {
     let node = Node::example();
     assert_eq!(node.run(&["migrate"]).code, 0);
     let edited = format!("{}# by hand\n", fs::read_to_string(node.path(CONFIG)).unwrap());
     node.write(CONFIG, &edited);
     let ran = node.run(&["rollback"]);
     assert_eq!(ran.code, 3, "{}", ran.err);
-    assert!(ran.err.contains("edited by somebody else"), "{}", ran.err);
+    let document = node.run(&["rollback", "-o", "json"]);
+    assert_eq!(json(&document.out)["error"]["reason"], "edited-by-others");
     assert_eq!(fs::read_to_string(node.path(CONFIG)).unwrap(), edited);
 }
 
 #[test]
-fn a_lock_held_by_another() {
+fn held_lock_is_exit_6() {
     let node = Node::example();
     fs::create_dir_all(node.path("/var/lib/mirrorshift")).unwrap();
     let lock = fs::File::create(node.path("/var/lib/mirrorshift/lock")).unwrap();
@@ -267,23 +268,23 @@ fn a_lock_held_by_another() {
     let config = fs::read(node.path(CONFIG)).unwrap();
     let ran = node.run(&["migrate"]);
     assert_eq!(ran.code, 6, "{}", ran.err);
-    assert!(ran.err.contains("another writer holds the lock"), "{}", ran.err);
+    assert!(ran.err.contains("holds the lock"), "{}", ran.err);
     assert_eq!(fs::read(node.path(CONFIG)).unwrap(), config);
     assert!(!node.path("/etc/containerd/certs.d").exists());
     // Reading needs no lock.
     assert_eq!(node.run(&["plan"]).code, 0);
 }
 
-/// Says that a test did not run. Not a failure: the machine lacks something.
+/// Reports that a test did not run, because the machine lacks something.
 fn skip(test: &str) {
     writeln!(
         std::io::stdout(),
-        "SKIPPED: {test}: this machine gives no namespaces to a user"
+        "SKIPPED: {test}: users cannot create namespaces on this machine"
     )
     .ok();
 }
 
-/// Runs `script` in mount and user namespaces of its own, where it may mount. Nothing where this machine has none.
+/// Runs `script` in new mount and user namespaces, in which it can mount. Returns `None` if users cannot create them.
 fn in_namespaces(script: &str, node: &Node) -> Option<Ran> {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", script]);
@@ -302,7 +303,7 @@ fn in_namespaces(script: &str, node: &Node) -> Option<Ran> {
 const RUN: &str = "exec \"$MIRRORSHIFT\" migrate --root \"$ROOT\" --containerd-version 1.7.24";
 
 #[test]
-fn file_systems_that_take_nothing() {
+fn read_only_and_full_file_systems_are_refused() {
     let node = Node::example();
     let read_only = format!("mount --bind \"$ROOT\" \"$ROOT\"; mount -o remount,bind,ro \"$ROOT\"; {RUN}");
     let full = format!("mount -t tmpfs -o size=16k full \"$ROOT/var\"; {RUN}");
@@ -317,11 +318,11 @@ fn file_systems_that_take_nothing() {
 }
 
 #[test]
-fn no_permission() {
+fn unreadable_files_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let node = Node::example();
     fs::set_permissions(node.path(CONFIG), fs::Permissions::from_mode(0o0)).unwrap();
-    // In a user namespace that maps nobody even root has no more rights than the owner.
+    // In a user namespace that maps no user, root has only the rights of other users.
     let mut command = Command::new("unshare");
     command.args([
         "--user",

@@ -1,4 +1,4 @@
-//! What the commands do to a node, and what they tell programs.
+//! The effect of the commands on a node, and their documents for programs.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
-fn every_document_is_as_its_schema_says() {
+fn documents_match_their_schemas() {
     let valid = |name: &str, text: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/{name}.schema.json"));
         let schema = json(&fs::read_to_string(path).unwrap());
@@ -25,12 +25,12 @@ fn every_document_is_as_its_schema_says() {
     let node = Node::example();
     let run = |words: &[&str]| node.run(&[words, &["--output", "json"]].concat()).out;
     let plan = valid("plan", &run(&["plan", "--mirror", "ghcr.io=http://c:5000"]));
-    assert_eq!((&plan["changes"], &plan["restart"]), (&true.into(), &true.into()));
+    assert_eq!((&plan["hasChanges"], &plan["restart"]), (&true.into(), &true.into()));
     let unnamed = plan["routes"]
         .as_array()
         .unwrap()
         .iter()
-        .find(|route| route["registry"].is_null())
+        .find(|route| route["registry"] == "*")
         .unwrap();
     assert_eq!(unnamed["after"]["hosts"][0]["url"], "http://10.0.20.10:5000/v2");
     let ghcr = plan["routes"]
@@ -40,7 +40,7 @@ fn every_document_is_as_its_schema_says() {
         .find(|route| route["registry"] == "ghcr.io")
         .unwrap();
     assert_eq!(
-        (&ghcr["differs"], &ghcr["askedBy"][0]),
+        (&ghcr["differs"], &ghcr["requestedBy"][0]),
         (&true.into(), &"registries.ghcr.io.mirrors".into())
     );
     valid("check", &run(&["check", "--target", "2.2.0"]));
@@ -51,16 +51,23 @@ fn every_document_is_as_its_schema_says() {
     );
     assert_eq!(valid("migrate", &run(&["migrate"]))["outcome"], "settled");
     assert_eq!(valid("migrate", &run(&["migrate"]))["outcome"], "nothing");
-    assert_eq!(valid("plan", &run(&["plan"]))["changes"], false);
+    assert_eq!(valid("plan", &run(&["plan"]))["hasChanges"], false);
     assert_eq!(valid("status", &run(&["status"]))["phase"], "settled");
     assert_eq!(valid("rollback", &run(&["rollback"]))["outcome"], "rolled-back");
     assert_eq!(valid("rollback", &run(&["rollback"]))["outcome"], "nothing");
     assert_eq!(valid("status", &run(&["status"]))["history"][0]["phase"], "rolled-back");
     valid("error", &run(&["plan", "--wildcard", "x"]));
+    valid("finding-help", &run(&["explain", "both-set"]));
+    valid("version", &run(&["version"]));
+    valid("rollback", &run(&["rollback", "--dry-run"]));
+    valid("purge", &run(&["purge", "--dry-run"]));
     node.write(CONFIG, "a = 1\na = 2\n");
     let error = valid("error", &run(&["plan"]));
-    assert_eq!((&error["error"]["line"], &error["exitCode"]), (&2.into(), &3.into()));
-    // The schemas are strict: a key more is seen.
+    assert_eq!(
+        (&error["error"]["location"]["line"], &error["exitCode"]),
+        (&2.into(), &3.into())
+    );
+    // The schemas are strict: an additional key is an error.
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas/error.schema.json");
     let schema = json(&fs::read_to_string(schema).unwrap());
     let mut other = error;
@@ -69,7 +76,7 @@ fn every_document_is_as_its_schema_says() {
 }
 
 #[test]
-fn planning_reads_and_nothing_else() {
+fn reading_commands_change_nothing() {
     let node = Node::example();
     for words in [
         &["plan"][..],
@@ -87,7 +94,7 @@ fn planning_reads_and_nothing_else() {
 }
 
 #[test]
-fn there_and_back_again() {
+fn rollback_restores_the_original_files() {
     let node = Node::example();
     let files = |node: &Node| -> Vec<_> {
         let below = node
@@ -117,7 +124,7 @@ fn there_and_back_again() {
 }
 
 #[test]
-fn nothing_to_do_writes_nothing() {
+fn migrate_with_nothing_to_do_writes_nothing() {
     for text in [
         "version = 2\n",
         &registry("[r]\nconfig_path = \"/etc/containerd/certs.d\"\n"),
@@ -128,7 +135,7 @@ fn nothing_to_do_writes_nothing() {
 }
 
 #[test]
-fn a_hosts_file_that_holds_a_header_is_for_its_owner_alone() {
+fn hosts_file_without_secrets_is_readable_by_all() {
     use std::os::unix::fs::MetadataExt;
     let mode = |node: &Node| {
         assert_eq!(node.run(&["migrate", "--wildcard", "docker.io"]).code, 0);
@@ -142,8 +149,8 @@ fn a_hosts_file_that_holds_a_header_is_for_its_owner_alone() {
 }
 
 #[test]
-fn a_running_node_is_not_changed_yet() {
-    // Root is `/` by default; where its containerd has nothing to migrate there is nothing to refuse.
+fn live_migrate_refuses_or_has_nothing_to_do() {
+    // The root is `/`. If its containerd has nothing to migrate, there is nothing to refuse.
     let plan = ran(mirrorshift()
         .args(["plan", "--exit-code", "--containerd-version", "1.7.24"])
         .output()
@@ -159,7 +166,7 @@ fn a_running_node_is_not_changed_yet() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn closed_pipe_is_not_an_error() {
     let node = Node::example();
     let mut command = mirrorshift();
     command
@@ -170,7 +177,7 @@ fn a_reader_that_leaves_is_no_error() {
     drop(child.stdout.take());
     let ran = ran(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    // A full device is one.
+    // A full device is an error.
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let ended = command.stdout(full).output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
@@ -178,7 +185,7 @@ fn a_reader_that_leaves_is_no_error() {
 }
 
 #[test]
-fn colour_only_where_it_is_wanted() {
+fn pipe_gets_no_color_unless_requested() {
     let node = Node::example();
     assert!(!node.run(&["plan"]).out.contains('\x1b'));
     assert!(node.run(&["plan", "--color", "always"]).out.contains("\x1b[3"));
@@ -190,11 +197,11 @@ fn colour_only_where_it_is_wanted() {
     );
 }
 
-/// A terminal gets colour, unless somebody there said that they want none.
+/// A terminal gets colors, unless a variable or a flag disables them.
 #[test]
-fn a_terminal_without_colour() {
+fn terminal_gets_color_unless_disabled() {
     let node = Node::example();
-    // What `script` runs has a terminal; every Debian has it, and other systems may lack it.
+    // `script` gives the command a terminal. Other systems than Debian may lack it.
     let on_a_terminal = |words: &str, variable: Option<(&str, &str)>| {
         let (program, root) = (env!("CARGO_BIN_EXE_mirrorshift"), node.root().display());
         let plan = format!("{program} plan --root {root} --containerd-version 1.7.24 {words}");
@@ -204,19 +211,19 @@ fn a_terminal_without_colour() {
             .env_remove("NO_COLOR")
             .env_remove("CLICOLOR")
             .env_remove("CLICOLOR_FORCE")
-            // A job of continuous integration shows colour where a terminal would not.
+            // With CI set, colors are printed without a terminal too.
             .env_remove("CI")
             .env("TERM", "xterm");
         let output = command.envs(variable).stdin(Stdio::null()).output().ok()?;
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("Every pull asks the same hosts"), "{text}");
+        assert!(text.contains("6 unchanged, 0 changed"), "{text}");
         Some(text.contains('\x1b'))
     };
     let Some(coloured) = on_a_terminal("", None) else {
         writeln!(
             std::io::stdout(),
-            "SKIPPED: colour on a terminal: `script` is not there"
+            "SKIPPED: color on a terminal: `script` is not installed"
         )
         .unwrap();
         return;
@@ -225,16 +232,16 @@ fn a_terminal_without_colour() {
     assert_eq!(on_a_terminal("", Some(("NO_COLOR", "1"))), Some(false));
     assert_eq!(on_a_terminal("", Some(("TERM", "dumb"))), Some(false));
     assert_eq!(on_a_terminal("--color never", None), Some(false));
-    // Whoever asks for it by name gets it.
+    // The flag overrides the variable.
     assert_eq!(on_a_terminal("--color always", Some(("NO_COLOR", "1"))), Some(true));
 }
 
 #[test]
-fn completions_and_manual_pages() {
+fn completions_and_manual_pages_omit_hidden_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let made = ran(mirrorshift().args(["completions", shell]).output().unwrap());
         assert!(made.code == 0 && made.out.contains("explain"), "{shell}");
-        assert!(!made.out.contains("undo-unsettled"), "{shell} offers what nobody types");
+        assert!(!made.out.contains("undo-unsettled"), "{shell} offers a hidden command");
     }
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(ran(mirrorshift().arg("man").arg(dir.path()).output().unwrap()).code, 0);
@@ -244,15 +251,15 @@ fn completions_and_manual_pages() {
     assert!(all.out.contains("Exit codes"), "{}", all.out);
 }
 
-/// Kills a `migrate` at its first exchange of files. Nothing where there is no strace.
-fn cut_short(node: &Node) -> Option<()> {
+/// Kills a `migrate` at its first exchange of files. Returns `None` without strace.
+fn kill_migrate(node: &Node) -> Option<()> {
     let strace = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "true"])
         .output();
     if !strace.is_ok_and(|output| output.status.success()) {
         writeln!(
             std::io::stdout(),
-            "SKIPPED: a crash of `migrate`: strace is not there or may not trace"
+            "SKIPPED: a crash of `migrate`: strace is not installed or cannot trace"
         )
         .ok()?;
         return None;
@@ -279,16 +286,16 @@ fn cut_short(node: &Node) -> Option<()> {
 }
 
 #[test]
-fn what_a_crash_left_is_told_and_brought_to_its_end() {
+fn interrupted_change_is_reported_and_finished() {
     let node = Node::example();
     let config = fs::read(node.path(CONFIG)).unwrap();
-    let Some(()) = cut_short(&node) else { return };
+    let Some(()) = kill_migrate(&node) else { return };
     let plan = untouched(&node, || node.run(&["plan"]));
     assert!(plan.out.contains("is unfinished"), "{}", plan.out);
     let status = untouched(&node, || node.run(&["status"]));
     assert!(status.out.contains("unfinished"), "{}", status.out);
     let other = Node::example();
-    cut_short(&other);
+    kill_migrate(&other);
     assert_eq!(node.run(&["migrate"]).code, 0);
     assert!(node.run(&["migrate"]).out.starts_with("nothing to do: "));
     assert_eq!(other.run(&["rollback"]).code, 0);
@@ -297,17 +304,20 @@ fn what_a_crash_left_is_told_and_brought_to_its_end() {
 }
 
 #[test]
-fn a_running_machine_is_asked_for_its_version() {
+fn version_comes_from_containerd_on_the_running_machine() {
     use std::os::unix::fs::PermissionsExt;
     let bin = tempfile::tempdir().unwrap();
     let program = bin.path().join("containerd");
+    fs::write(bin.path().join("config.toml"), "version = 2\n").unwrap();
     let ask = |script: &str| {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = mirrorshift();
         command.env("PATH", format!("{}:/usr/bin:/bin", bin.path().display()));
         ran(command
-            .args(["plan", "--config", "/none/config.toml"])
+            .arg("plan")
+            .arg("--config")
+            .arg(bin.path().join("config.toml"))
             .output()
             .unwrap())
     };

@@ -1,16 +1,17 @@
 //! The change unit: plans again, checks that the node is fit for the change, rehearses it, and carries it out.
 
+use crate::change_id::unix_now;
 use crate::change_run::preflight::wait_for_preflight;
 use crate::change_run::progress::{Progress, RunResult};
 use crate::change_run::rehearse::rehearse;
 use crate::change_run::reporting_runtime::ReportingRuntime;
 use crate::change_run::request::{ChangeKind, ChangeRequest};
 use crate::change_run::undo::{commands, times, undo};
-use crate::commands::migrate::{Migrated, change_plan};
-use crate::commands::{CommandOutput, describe_recovery, identity};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::{LoadedNode, PolicySource, change_plan};
+use crate::output::{CommandOutput, PLAIN_WIDTH};
+use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::{json, render};
 use mirrorshift_node::{Expectations, Facts, Outcome, Root, Session, Status, SystemdRuntime, guard_is_left, status};
 use mirrorshift_plan::{Digest, Plan, Step};
@@ -81,7 +82,7 @@ impl ChangeRun<'_> {
             let facts = self.wait_and_rehearse(&node, &plan)?;
             done = self.apply(&node, &plan, &facts)?.map(|report| (report, plan));
         }
-        Ok(self.migration_result(Migrated {
+        Ok(self.migration_result(MigrateResult {
             recovered,
             done,
             config_path,
@@ -100,7 +101,7 @@ impl ChangeRun<'_> {
                 done = Some((report, plan));
             }
         }
-        Ok(self.migration_result(Migrated {
+        Ok(self.migration_result(MigrateResult {
             recovered,
             done,
             config_path: None,
@@ -121,19 +122,19 @@ impl ChangeRun<'_> {
             (undone, _) => undone,
         };
         Ok(RunResult::done(
-            &render::change::rolled_back(&outcome, true),
+            &render::change::rolled_back(&outcome, true, PLAIN_WIDTH),
             &json::change::rolled_back(&outcome),
         ))
     }
 
-    fn migration_result(&self, migrated: Migrated) -> RunResult {
-        let migrated = Migrated {
+    fn migration_result(&self, migrated: MigrateResult) -> RunResult {
+        let migrated = MigrateResult {
             live: Some(self.progress.events().to_vec()),
             ..migrated
         };
         RunResult::done(
-            &render::change::migrated(&self.request.common(), &migrated),
-            &json::change::migrated(&migrated),
+            &render::change::migrated(&self.request.node_source(), &migrated, PLAIN_WIDTH),
+            &json::change::migrated(&migrated, None),
         )
     }
 
@@ -177,7 +178,7 @@ impl ChangeRun<'_> {
             "containerd is started in a sandbox with the original files and the new ones",
         );
         let rehearsal = rehearse(self.root, node, plan, &facts)?;
-        rehearsal.agreed()?;
+        rehearsal.require_agreement()?;
         self.progress.report("rehearsed", &rehearsal.summary());
         // The plan does not cover a file that another program has written since.
         if self.read_node()?.tree != node.tree {
@@ -187,7 +188,7 @@ impl ChangeRun<'_> {
     }
 
     fn read_node(&self) -> Result<LoadedNode, CommandError> {
-        LoadedNode::read(self.root, &self.request.common())
+        LoadedNode::read(self.root, &self.request.node_source())
     }
 
     fn runtime(
@@ -210,7 +211,7 @@ impl ChangeRun<'_> {
 }
 
 fn open_session<'s>(root: &'s Root, request: &ChangeRequest) -> Result<Session<'s>, CommandError> {
-    Ok(Session::open(root, identity().0, &request.id)?)
+    Ok(Session::open(root, unix_now(), &request.id)?)
 }
 
 /// Returns true if the rollback needs a restart: the change needed one, or the journal does not record whether it did.

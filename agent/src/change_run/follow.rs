@@ -1,12 +1,13 @@
 //! Shows the progress of a run until it ends. Interrupting the process that follows does not stop the run.
 
-use crate::change_run::progress::{END, EVENTS, ProgressEvent, RunResult};
+use crate::change_run::progress::{END, EVENTS, RunResult};
 use crate::change_run::run_dir;
 use crate::change_run::start::CALL;
-use crate::cli::{CommonArgs, Output};
-use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::OutputFormat;
+use crate::output::CommandOutput;
+use crate::results::event::ProgressEvent;
 use mirrorshift_node::{Bus, CHANGE, change_is_left, since_boot};
 use std::fs::File;
 use std::io::{
@@ -21,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(40);
 const UNIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Follows the run `id` to its end, and returns its output.
-pub(crate) fn follow(id: &str, common: &CommonArgs) -> Result<CommandOutput, CommandError> {
-    let mut view = FollowView::new(common);
+pub(crate) fn follow(id: &str, format: OutputFormat) -> Result<CommandOutput, CommandError> {
+    let mut view = FollowView::new(format);
     let mut events = ProgressReader::of(id);
     let mut queried = since_boot();
     let mut unit_ended = false;
@@ -33,7 +34,7 @@ pub(crate) fn follow(id: &str, common: &CommonArgs) -> Result<CommandOutput, Com
         // Return only when the unit is unloaded: the next run cannot start before.
         if unit_ended {
             view.close();
-            return result_of(id).map(|result| output(result, common)).ok_or_else(|| {
+            return result_of(id).map(|result| output(result, format)).ok_or_else(|| {
                 CommandError::new(Exit::Unexpected, "ended", "the change ended without reporting a result")
                     .hint("run `mirrorshift status`, and read `journalctl -u mirrorshift-change`")
             });
@@ -86,14 +87,14 @@ fn result_of(run: &str) -> Option<RunResult> {
     serde_json::from_slice(&text).ok()
 }
 
-fn output(result: RunResult, common: &CommonArgs) -> CommandOutput {
-    match common.output {
-        Output::Text => CommandOutput {
+fn output(result: RunResult, format: OutputFormat) -> CommandOutput {
+    match format {
+        OutputFormat::Text => CommandOutput {
             exit: result.exit,
             out: result.output.out,
             err: result.output.err,
         },
-        Output::Json => CommandOutput::text(result.exit, result.output.json),
+        OutputFormat::Json => CommandOutput::text(result.exit, result.output.json),
     }
 }
 
@@ -144,11 +145,11 @@ enum ViewStyle {
 }
 
 impl FollowView {
-    fn new(common: &CommonArgs) -> Self {
-        let style = match common.output {
-            Output::Json => ViewStyle::Hidden,
-            Output::Text if io::stderr().is_terminal() => ViewStyle::Terminal,
-            Output::Text => ViewStyle::Lines,
+    fn new(format: OutputFormat) -> Self {
+        let style = match format {
+            OutputFormat::Json => ViewStyle::Hidden,
+            OutputFormat::Text if io::stderr().is_terminal() => ViewStyle::Terminal,
+            OutputFormat::Text => ViewStyle::Lines,
         };
         Self {
             style,

@@ -1,8 +1,8 @@
 //! The check before a change: the node must be fit for it, and quiet. Waiting for a quiet node has a timeout.
 
+use crate::change_id::unix_now;
 use crate::change_run::progress::Progress;
 use crate::change_run::request::ChangeRequest;
-use crate::commands::identity;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::LoadedNode;
@@ -122,7 +122,7 @@ pub(crate) fn verdict(
         bytes: contents.map(|content| content.len() as u64).sum(),
         heals: migration_repairs_cri(node),
         containers_may_restart,
-        now_s: identity().0,
+        now_s: unix_now(),
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
     };
     let mut conditions = facts.ground(version, &intent);

@@ -5,6 +5,8 @@ use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::run_dir;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::output::UNWRAPPED;
+use crate::results::event::ProgressEvent;
 use crate::{json, render};
 use mirrorshift_containerd::redact;
 use mirrorshift_node::since_boot;
@@ -19,18 +21,6 @@ use std::os::unix::fs::OpenOptionsExt;
 pub(crate) const EVENTS: &str = "events";
 /// The file of the result.
 pub(crate) const END: &str = "end.json";
-
-/// A step of a run that has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ProgressEvent {
-    /// Milliseconds since boot.
-    pub(crate) at_ms: u64,
-    /// A word, such as `verifying`.
-    pub(crate) step: String,
-    /// A fragment for people, without secrets.
-    pub(crate) text: String,
-}
 
 /// The result of a run. The agent reads `exit` and `failure`; `migrate` and `rollback` print `output`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,7 +65,7 @@ impl RunResult {
             failure: Some(FailureSummary::from(error)),
             output: RunOutput {
                 out: String::new(),
-                err: redact::free_text(&render::error::text(error)),
+                err: redact::free_text(&render::error::text(error, UNWRAPPED)),
                 json: json::failure(error).out,
             },
         }

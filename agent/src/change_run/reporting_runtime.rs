@@ -48,7 +48,7 @@ impl<R: Runtime> Runtime for ReportingRuntime<'_, R> {
 
     fn phase_started(&mut self, phase: Phase) {
         // A second restart begins the same phase again, which is not worth a line.
-        let name = crate::render::status::name(phase);
+        let name = crate::wording::phase_name(phase);
         if self.progress.events().last().is_none_or(|event| event.step != name) {
             self.progress.report(name, phase.meaning());
         }

@@ -1,9 +1,8 @@
 //! The request of a change: a file that outlives the process that wrote it.
 
 use crate::change_run::run_dir;
-use crate::cli::{ColorWhen, CommonArgs, Output};
 use crate::error::CommandError;
-use crate::node::PolicySource;
+use crate::node::{NodeSource, PolicySource};
 use mirrorshift_plan::Digest;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -102,14 +101,8 @@ impl ChangeRequest {
         serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// The common arguments of a command line that makes the same request.
-    pub(crate) fn common(&self) -> CommonArgs {
-        CommonArgs {
-            root: "/".into(),
-            containerd_version: self.containerd_version.clone(),
-            config: self.config.clone(),
-            output: Output::Text,
-            color: ColorWhen::Always,
-        }
+    /// Returns the files to read: those of the running machine.
+    pub(crate) fn node_source(&self) -> NodeSource {
+        NodeSource::live(self.config.clone(), self.containerd_version.clone())
     }
 }

@@ -1,12 +1,13 @@
 //! The undo of a change whose run has ended: by systemd directly after the run, or by the boot guard at the next boot.
 
+use crate::change_id::ChangeId;
 use crate::change_run::progress::{Progress, RunResult};
 use crate::change_run::reporting_runtime::ReportingRuntime;
 use crate::change_run::request::{ChangeRequest, ChangeTimeouts};
-use crate::cli::GuardCommand;
-use crate::commands::{CommandOutput, identity};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::options::GuardCommand;
+use crate::output::CommandOutput;
 use mirrorshift_node::{
     Change, ChangeError, Commands, NoRuntime, Outcome, PROGRAM, PROOF, Root, RuntimeTimeouts, Session, SystemdRuntime,
     kill_change_unit, status,
@@ -113,8 +114,8 @@ pub(crate) fn guard(command: &GuardCommand) -> Result<CommandOutput, CommandErro
 /// does not exist any more; a process that holds the lock for longer is a new run, and that run undoes the change
 /// itself.
 fn open(root: &Root) -> Result<Session<'_>, CommandError> {
-    let (now, id) = identity();
-    Ok(Session::open_with_timeout(root, now, &id, LOCK_TIMEOUT)?)
+    let id = ChangeId::generate();
+    Ok(Session::open_with_timeout(root, id.created, &id.name, LOCK_TIMEOUT)?)
 }
 
 /// Undoes an unsettled change, and removes the boot guard of a settled one.

@@ -1,16 +1,16 @@
 //! Completions and manual pages, made from the same description as `--help`.
 
 use crate::cli;
-use crate::commands::CommandOutput;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::output::CommandOutput;
 use clap_complete::Shell;
 use std::io;
 use std::path::Path;
 
 pub(super) fn completions(shell: Shell) -> CommandOutput {
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut cli::typed(), "mirrorshift", &mut out);
+    clap_complete::generate(shell, &mut cli::visible_command(), "mirrorshift", &mut out);
     CommandOutput::text(Exit::Done, String::from_utf8_lossy(&out).into_owned())
 }
 

@@ -1,175 +1,197 @@
-//! Do what `plan` shows.
+//! `migrate`: applies the plan.
 //!
-//! The node is read and planned for without the lock first: with nothing to do, nothing is written, not even the folder
-//! for the journal. Under the lock an earlier run's change is brought to its end and everything is read and planned
-//! again, because the plan must be of the files as they are then. On a running node that happens in a unit of its own.
+//! The command reads and plans without the lock first, so that with nothing to do it writes nothing, not even the directory
+//! of the journal. Under the lock it finishes an interrupted change, reads everything again and plans again, because the
+//! plan must match the files at that moment. On a running node a transient unit does this.
 
+use crate::change_id::ChangeId;
 use crate::change_run::carry_out::undone_before;
-use crate::change_run::progress::ProgressEvent;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
-use crate::change_run::{follow, start};
-use crate::cli::{CommonArgs, Consent, PolicyArgs};
-use crate::commands::{CommandOutput, confirm, describe_recovery, identity, session};
+use crate::change_run::{follow, preflight, start};
+use crate::commands::confirm::{self, RestartFacts};
+use crate::commands::load::{
+    Loaded, load_node, open_session, policy_source, reject_live_flags, require_own_configuration,
+};
+use crate::commands::plan::{layout, output, readiness};
+use crate::commands::print::text_or_json;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::{LoadedNode, PolicySource, change_plan};
+use crate::options::{ChangeArgs, CommonArgs, PolicyArgs};
+use crate::output::CommandOutput;
+use crate::results::migrate::{MigrateResult, describe_recovery};
+use crate::results::plan::Readiness;
 use crate::{json, render};
-use mirrorshift_containerd::redact;
-use mirrorshift_node::{ChangePlan, Outcome, Root, guard_is_left};
-use mirrorshift_plan::{Digest, Expect, Plan};
-
-/// What a run of `migrate` came to.
-pub(crate) struct Migrated {
-    /// What became of a change that an earlier run had left.
-    pub(crate) recovered: Option<String>,
-    /// What was done, and what it needs; nothing when there was nothing to do.
-    pub(crate) done: Option<(mirrorshift_node::Report, Plan)>,
-    /// The folder that `config_path` names.
-    pub(crate) config_path: Option<String>,
-    /// The steps of a change of a running node; nothing where files alone were written.
-    pub(crate) live: Option<Vec<ProgressEvent>>,
-}
+use mirrorshift_node::{Outcome, Root, guard_is_left};
+use mirrorshift_plan::{Digest, Plan};
 
 pub(super) fn run(
     common: &CommonArgs,
-    wishes: &PolicyArgs,
+    policy_args: &PolicyArgs,
     again: bool,
-    consent: &Consent,
+    args: &ChangeArgs,
 ) -> Result<CommandOutput, CommandError> {
-    let wanted = PolicySource::of(wishes)?;
+    let wanted = policy_source(policy_args)?;
     let policy = wanted.policy()?;
-    let root = Root::open(&common.root)?;
-    let node = LoadedNode::read(&root, common)?;
+    let loaded = load_node(common)?;
+    let (root, node) = (&loaded.root, &loaded.node);
+    reject_live_flags(root, args)?;
+    if args.dry_run {
+        let plan = node.plan(&policy)?;
+        let readiness = readiness(&loaded, &plan, args.accept_restart_of_containers);
+        return Ok(output(
+            common,
+            Exit::Done,
+            &loaded,
+            &plan,
+            &wanted,
+            readiness,
+            None,
+            layout(common),
+        ));
+    }
     let mut shown = None;
     if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
-        if plan.is_empty() && !(root.is_live() && guard_is_left(&root)) {
-            return Ok(report(
-                common,
-                &Migrated {
-                    recovered: None,
-                    done: None,
-                    config_path: plan.config_path,
-                    live: None,
-                },
-            ));
+        if plan.is_empty() && !(root.is_live() && guard_is_left(root)) {
+            return Ok(report(common, &loaded, &nothing_to_do(&plan)));
         }
         shown = Some(plan);
     }
-    if root.is_live() && !consent.no_restart {
+    if root.is_live() && !args.no_restart {
         if let Some(plan) = &shown {
-            undone_before(&node, plan, again)?;
+            undone_before(node, plan, again)?;
         }
-        let digest = agree(common, wishes, consent, &node, shown.as_ref())?;
-        let task = ChangeKind::Migrate {
+        let digest = confirm_plan(common, &wanted, args, &loaded, shown.as_ref())?;
+        let kind = ChangeKind::Migrate {
             wanted,
             expects: digest,
         };
-        return order(&root, common, consent, again, task);
+        return start_change(root, common, args, again, kind);
     }
-    confirm::confirm_offline_change(&root, &node.status)?;
-    let mut session = session(&root)?;
+    require_own_configuration(&loaded)?;
+    confirm::require_no_live_change(root, &node.status)?;
+    let mut session = open_session(root)?;
     let recovered = describe_recovery(&session.recover()?);
-    let node = LoadedNode::read(&root, common)?;
+    let node = LoadedNode::read(root, &loaded.source)?;
     let plan = node.plan(&policy)?;
     let done = if plan.is_empty() {
         None
     } else {
         match session.apply(&change_plan(&node, &plan))? {
             Outcome::Settled(report) => Some((report, plan.clone())),
-            // The files came to hold what was planned between the plan and the change.
+            // Another process made the same change between the plan and the lock.
             Outcome::Nothing | Outcome::Undone(_) | Outcome::RolledBack(_) => None,
         }
     };
-    let config_path = plan.config_path;
-    Ok(report(
-        common,
-        &Migrated {
-            recovered,
-            done,
-            config_path,
-            live: None,
-        },
-    ))
+    let result = MigrateResult {
+        recovered,
+        done,
+        ..nothing_to_do(&plan)
+    };
+    Ok(report(common, &loaded, &result))
 }
 
-/// Has a change of the running node made, and follows it.
-pub(super) fn order(
+fn nothing_to_do(plan: &Plan) -> MigrateResult {
+    MigrateResult {
+        recovered: None,
+        done: None,
+        config_path: plan.config_path.clone(),
+        live: None,
+    }
+}
+
+/// Starts a change of the running node, and follows it.
+pub(super) fn start_change(
     root: &Root,
     common: &CommonArgs,
-    consent: &Consent,
+    args: &ChangeArgs,
     again: bool,
-    task: ChangeKind,
+    kind: ChangeKind,
 ) -> Result<CommandOutput, CommandError> {
-    let order = ChangeRequest {
-        id: identity().1,
-        task,
-        config: common.config.clone(),
-        containerd_version: common.containerd_version.clone(),
+    let defaults = ChangeTimeouts::default();
+    let source = common.node_source();
+    let request = ChangeRequest {
+        id: ChangeId::generate().name,
+        task: kind,
+        config: source.config().to_owned(),
+        containerd_version: source.containerd_version,
         again,
-        containers_may_restart: consent.accept_restart_of_containers,
-        verify_image: consent.verify_image.clone(),
+        containers_may_restart: args.accept_restart_of_containers,
+        verify_image: args.verify_image.clone(),
         limits: ChangeTimeouts {
-            serve: consent.serve_within,
-            quiet: consent.wait,
-            ..ChangeTimeouts::default()
+            serve: args.serve_within.unwrap_or(defaults.serve),
+            quiet: args.wait.unwrap_or(defaults.quiet),
+            ..defaults
         },
     };
-    start::start(root, &order)?;
-    follow::follow(&order.id, common)
+    start::start(root, &request)?;
+    follow::follow(&request.id, common.output)
 }
 
-/// Whether the plan may be carried out, by whoever typed the command; its digest.
-fn agree(
+/// Asks the operator to confirm the plan, and returns its digest.
+fn confirm_plan(
     common: &CommonArgs,
-    wishes: &PolicyArgs,
-    consent: &Consent,
-    node: &LoadedNode,
+    wanted: &PolicySource,
+    args: &ChangeArgs,
+    loaded: &Loaded,
     plan: Option<&Plan>,
 ) -> Result<Option<Digest>, CommandError> {
     confirm::require_root("migrate")?;
-    if !consent.yes {
-        let what = match plan {
+    if !args.yes {
+        let text = match plan {
             Some(plan) => {
-                let shown = render::plan::PlanView {
-                    node,
-                    plan,
-                    findings: &mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version),
+                output(
                     common,
-                    wishes,
-                    live: true,
-                    rehearsed: None,
-                };
-                redact::free_text(&render::plan::text(&shown))
+                    Exit::Done,
+                    loaded,
+                    plan,
+                    wanted,
+                    // The transient unit runs the preflight and waits for the node to be idle.
+                    Readiness::NotApplicable,
+                    None,
+                    layout(common),
+                )
+                .out
             }
-            None => "an earlier change was left unfinished: it is undone first, and then planned anew\n".to_owned(),
+            None => {
+                "An earlier change is unfinished. It is undone first, and then the node is planned again.\n".to_owned()
+            }
         };
-        let restart = plan.is_none_or(|plan| plan.restart);
-        let question = if restart {
-            "Change this node? containerd is restarted; containers keep running."
+        let restart = if plan.is_none_or(|plan| plan.restart) {
+            restart_sentence(loaded, plan)
         } else {
-            "Change this node? containerd is not restarted."
+            "containerd is not restarted.".to_owned()
         };
-        confirm::ask(common, "migrate", &what, question)?;
+        confirm::ask(common, "migrate", &text, &format!("{restart}\nChange this node?"))?;
     }
     Ok(plan.map(Plan::digest))
 }
 
-/// The plan as it is carried out.
-pub(crate) fn change_plan(node: &LoadedNode, plan: &Plan) -> ChangePlan {
-    let made = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
-    let secret = made
-        .filter_map(|step| step.content.as_deref())
-        .any(|content| redact::holds_secret(&String::from_utf8_lossy(content)));
-    ChangePlan {
-        digest: plan.digest(),
-        containerd: node.version.to_string(),
-        new_file_mode: if secret { 0o600 } else { 0o644 },
-        steps: plan.steps.clone(),
+/// Returns the sentences about the restart, from the facts of the node.
+pub(super) fn restart_sentence(loaded: &Loaded, plan: Option<&Plan>) -> String {
+    let steps = plan.map(|plan| plan.steps.as_slice()).unwrap_or_default();
+    match preflight::observe_files(&loaded.root, &loaded.node, steps) {
+        Ok(facts) => RestartFacts::of(&facts).sentence(),
+        Err(error) => format!(
+            "containerd restarts. It is unknown whether containers keep running: {}.",
+            error.message
+        ),
     }
 }
 
-fn report(common: &CommonArgs, migrated: &Migrated) -> CommandOutput {
-    let text = || render::change::migrated(common, migrated);
-    CommandOutput::text_or_json(common, Exit::Done, text, || json::change::migrated(migrated))
+fn report(common: &CommonArgs, loaded: &Loaded, result: &MigrateResult) -> CommandOutput {
+    let text = || {
+        let (live, version) = (loaded.root.is_live(), Some(&loaded.node.version));
+        let read = render::source_files::text(&loaded.sources, version, live, common.verbose, common.width);
+        let text = render::change::migrated(&loaded.source, result, common.width);
+        if result.done.is_some() {
+            read + &text
+        } else {
+            text + &read
+        }
+    };
+    text_or_json(common, Exit::Done, text, || {
+        json::change::migrated(result, Some(&loaded.sources))
+    })
 }

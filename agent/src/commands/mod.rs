@@ -1,130 +1,70 @@
-//! One file for each command. A command reads, decides by the crates, acts by the crates, and says what came of it.
+//! The commands, one file each.
+//!
+//! A command reads the node, decides with the crates, acts with the crates, and returns a result. How a result is printed
+//! is in [`crate::render`] and [`crate::json`].
 
-/// What this containerd refuses, ignores or will stop supporting.
+/// Findings, and the safety of an upgrade.
 pub(crate) mod check;
 /// Completions and manual pages.
 pub(crate) mod completions;
-/// Asks a person.
+/// Confirmation by the operator.
 pub(crate) mod confirm;
-/// The route of one image.
+/// The route of an image, or the documentation of a finding.
 pub(crate) mod explain;
-/// Do what `plan` shows.
+/// Reads the node that the options name.
+pub(crate) mod load;
+/// Applies the plan.
 pub(crate) mod migrate;
-/// What would change.
+/// Shows the plan.
 pub(crate) mod plan;
-/// Takes the program's traces away.
+/// Prints a result as text or JSON.
+pub(crate) mod print;
+/// Deletes mirrorshift's own files.
 pub(crate) mod purge;
-/// Back to the bytes before the last change.
+/// Restores the original files of the last change.
 pub(crate) mod rollback;
-/// What is in force, and history.
+/// The state of the node.
 pub(crate) mod status;
+/// The version of the program.
+pub(crate) mod version;
 
-use crate::cli::{Cli, Command, CommonArgs, Output};
-use crate::error::CommandError;
+use crate::cli::{Cli, Command};
 use crate::exit::Exit;
+use crate::options::OutputFormat;
+use crate::output::{CommandOutput, error_width};
 use crate::{json, render};
 use mirrorshift_containerd::redact;
-use mirrorshift_node::{Outcome, Root, Session};
-use serde::Serialize;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is printed, and how the program ends.
-#[derive(Debug)]
-pub(crate) struct CommandOutput {
-    /// How the program ends.
-    pub(crate) exit: Exit,
-    /// For standard output.
-    pub(crate) out: String,
-    /// For standard error.
-    pub(crate) err: String,
-}
-
-impl CommandOutput {
-    /// Text for standard output.
-    pub(crate) fn text(exit: Exit, out: String) -> Self {
-        let err = String::new();
-        Self { exit, out, err }
-    }
-
-    /// Text or a document, whichever was asked for.
-    fn text_or_json<D: Serialize>(
-        common: &CommonArgs,
-        exit: Exit,
-        text: impl FnOnce() -> String,
-        document: impl FnOnce() -> D,
-    ) -> Self {
-        match common.output {
-            // Once more as a whole: what the crates say of a URL is masked there, and this does not depend on it.
-            Output::Text => Self::text(exit, redact::free_text(&text())),
-            Output::Json => Self::text(exit, json::print(&document())),
-        }
-    }
-}
-
-/// Carries out a command line.
+/// Runs the command that was typed.
 pub(crate) fn run(cli: &Cli) -> CommandOutput {
     let common = &cli.common;
+    let nothing_to_print = || CommandOutput::text(Exit::Done, String::new());
     let done = match &cli.command {
-        Command::Plan {
-            exit_code,
-            rehearse,
-            wishes,
-        } => plan::run(common, wishes, *exit_code, *rehearse),
-        Command::Migrate { wishes, again, consent } => migrate::run(common, wishes, *again, consent),
-        Command::Rollback { consent } => rollback::run(common, consent),
+        Command::Check(args) => check::run(common, &args.targets, args.exit_zero),
+        Command::Explain { subject } => explain::run(common, subject),
+        Command::Plan(args) => plan::run(common, args),
+        Command::Migrate { policy, again, change } => migrate::run(common, policy, *again, change),
         Command::Status { follow } => status::run(common, *follow),
-        Command::Purge { yes } => purge::run(common, *yes),
+        Command::Rollback { change } => rollback::run(common, change),
+        Command::Agent(args) => crate::reconcile::run(&common.node_source(), args).map(|()| nothing_to_print()),
+        Command::Purge { dry_run, yes } => purge::run(common, *dry_run, *yes),
+        Command::Completions { shell } => Ok(completions::completions(*shell)),
+        Command::Man { dir } => completions::manual(dir.as_deref()),
+        Command::Version => Ok(version::run(common)),
         Command::Change { run } => Ok(crate::change_run::carry_out::run(run)),
-        Command::Agent(args) => {
-            crate::reconcile::run(common, args).map(|()| CommandOutput::text(Exit::Done, String::new()))
-        }
         Command::Look { run } => crate::observe::observe_unit::run(run),
         Command::UndoUnsettled { run } => crate::change_run::undo::undo_unsettled(run),
         Command::RehearseInside { folder } => {
-            crate::change_run::rehearse::in_sandbox(folder).map(|()| CommandOutput::text(Exit::Done, String::new()))
+            crate::change_run::rehearse::in_sandbox(folder).map(|()| nothing_to_print())
         }
-        Command::Guard(word) => crate::change_run::undo::guard(word),
-        Command::Check { target, exit_code } => check::run(common, target.as_deref(), *exit_code),
-        Command::Explain { image } => explain::run(common, image),
-        Command::Completions { shell } => Ok(completions::completions(*shell)),
-        Command::Man { dir } => completions::manual(dir.as_deref()),
+        Command::Guard(command) => crate::change_run::undo::guard(command),
     };
-    done.unwrap_or_else(|failure| match common.output {
-        Output::Text => CommandOutput {
-            exit: failure.exit,
+    done.unwrap_or_else(|error| match common.output {
+        OutputFormat::Text => CommandOutput {
+            exit: error.exit,
             out: String::new(),
-            err: redact::free_text(&render::error::text(&failure)),
+            err: redact::free_text(&render::error::text(&error, error_width())),
         },
-        Output::Json => json::failure(&failure),
+        OutputFormat::Json => json::failure(&error),
     })
-}
-
-/// Opens a session on the node.
-fn session(root: &Root) -> Result<Session<'_>, CommandError> {
-    let (now, id) = identity();
-    Ok(Session::open(root, now, &id)?)
-}
-
-/// Seconds since 1970, and a name for a change: the time and this process.
-pub(crate) fn identity() -> (u64, String) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    (now, format!("{now}-{}", std::process::id()))
-}
-
-/// What bringing an earlier run's change to its end came to, in a sentence.
-pub(crate) fn describe_recovery(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Nothing => None,
-        Outcome::Settled(report) => Some(format!(
-            "finished the change {}, which an earlier run had left",
-            report.change
-        )),
-        Outcome::Undone(report) | Outcome::RolledBack(report) => Some(format!(
-            "undid the change {}, which an earlier run had left",
-            report.change
-        )),
-    }
 }

@@ -1,69 +1,157 @@
-//! What would change.
+//! `plan`: the changes that `migrate` would make.
 
-use crate::change_run::rehearse::{
-    RehearsalResult, {self},
-};
-use crate::change_run::start;
-use crate::cli::{CommonArgs, PolicyArgs};
-use crate::commands::{CommandOutput, confirm};
+use crate::change_run::preflight;
+use crate::change_run::{rehearse, start};
+use crate::cli::PlanArgs;
+use crate::commands::confirm;
+use crate::commands::load::{Loaded, distribution_obstacle, load_node, policy_source};
+use crate::commands::print::text_or_json;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::PolicySource;
+use crate::options::CommonArgs;
+use crate::output::CommandOutput;
+use crate::render::plan::PlanLayout;
+use crate::results::plan::{Blocker, PlanView, Readiness};
+use crate::results::rehearsal::RehearsalResult;
 use crate::{json, render};
-use mirrorshift_node::{ObserveOptions, Root, observe};
+use mirrorshift_node::{ObserveOptions, observe};
 use mirrorshift_plan::Plan;
+use mirrorshift_plan::preflight::{Obstacle, PreflightResult};
 
-pub(super) fn run(
-    common: &CommonArgs,
-    wishes: &PolicyArgs,
-    exit_code: bool,
-    rehearse: bool,
-) -> Result<CommandOutput, CommandError> {
-    let policy = PolicySource::of(wishes)?.policy()?;
-    let root = Root::open(&common.root)?;
-    let node = LoadedNode::read(&root, common)?;
-    let plan = node.plan(&policy)?;
-    let rehearsed = if rehearse && !plan.is_empty() {
-        Some(rehearsal(&root, &node, &plan)?)
+pub(super) fn run(common: &CommonArgs, args: &PlanArgs) -> Result<CommandOutput, CommandError> {
+    let wanted = policy_source(&args.policy)?;
+    let policy = wanted.policy()?;
+    let loaded = load_node(common)?;
+    let plan = loaded.node.plan(&policy)?;
+    let rehearsed = if args.rehearse && !plan.is_empty() {
+        Some(rehearse_plan(&loaded, &plan)?)
     } else {
         None
     };
-    let found = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
-    let exit = if exit_code && !plan.is_empty() {
+    let exit = if args.exit_code && !plan.is_empty() {
         Exit::Found
     } else {
         Exit::Done
     };
-    let shown = render::plan::PlanView {
-        node: &node,
-        plan: &plan,
-        findings: &found,
-        common,
-        wishes,
-        live: root.is_live(),
-        rehearsed: rehearsed.as_ref(),
+    let layout = PlanLayout {
+        diff: args.diff || common.verbose,
+        routes: args.routes || common.verbose,
+        ..layout(common)
     };
-    Ok(CommandOutput::text_or_json(
+    let readiness = readiness(&loaded, &plan, false);
+    Ok(output(
         common,
         exit,
-        || render::plan::text(&shown),
-        || json::plan::document(&shown),
+        &loaded,
+        &plan,
+        &wanted,
+        readiness,
+        rehearsed.as_ref(),
+        layout,
     ))
 }
 
-/// What this node's own containerd makes of the plan. Writes nothing of the node but the program's own copy.
-fn rehearsal(root: &Root, node: &LoadedNode, plan: &Plan) -> Result<RehearsalResult, CommandError> {
+/// Returns the layout of a plan without its flags.
+pub(super) fn layout(common: &CommonArgs) -> PlanLayout {
+    PlanLayout {
+        width: common.width,
+        diff: common.verbose,
+        routes: common.verbose,
+        quiet: common.quiet,
+        verbose: common.verbose,
+    }
+}
+
+/// Returns the plan as text or JSON.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one part of the document, and there are two callers"
+)]
+pub(super) fn output(
+    common: &CommonArgs,
+    exit: Exit,
+    loaded: &Loaded,
+    plan: &Plan,
+    wanted: &PolicySource,
+    readiness: Readiness,
+    rehearsed: Option<&RehearsalResult>,
+    layout: PlanLayout,
+) -> CommandOutput {
+    let node = &loaded.node;
+    let view = PlanView {
+        node,
+        plan,
+        findings: &mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version),
+        source: &loaded.source,
+        sources: &loaded.sources,
+        policy: wanted,
+        live: loaded.root.is_live(),
+        readiness,
+        rehearsed,
+    };
+    text_or_json(
+        common,
+        exit,
+        || render::plan::text(&view, layout),
+        || json::plan::document(&view),
+    )
+}
+
+/// Returns whether `migrate` would begin now: the preflight of a running node, or the check of the distribution of an image.
+pub(super) fn readiness(loaded: &Loaded, plan: &Plan, containers_may_restart: bool) -> Readiness {
+    if plan.is_empty() {
+        return Readiness::NotApplicable;
+    }
+    let distribution = distribution_obstacle(loaded);
+    if !loaded.root.is_live() {
+        return match distribution {
+            Some(obstacle) => blocked(&[obstacle]),
+            None => Readiness::Ready,
+        };
+    }
+    let checked = preflight::observe_files(&loaded.root, &loaded.node, &plan.steps)
+        .and_then(|facts| preflight::verdict(&facts, &loaded.node, &plan.steps, containers_may_restart));
+    match checked {
+        Ok(PreflightResult::Go) => Readiness::Ready,
+        Ok(PreflightResult::Wait(work)) => Readiness::Busy(preflight::describe_work(&work)),
+        // Without root most facts are unavailable. Obstacles that follow from this would mislead.
+        Ok(PreflightResult::Refuse(_)) if !rustix::process::geteuid().is_root() => Readiness::Unknown(
+            "run the command with sudo, because the preflight reads sockets that only root can open".to_owned(),
+        ),
+        Ok(PreflightResult::Refuse(obstacles)) => blocked(&obstacles),
+        Err(error) => Readiness::Blocked(vec![Blocker {
+            reason: error.reason,
+            message: error.message,
+            hint: error.hint.map(String::from).unwrap_or_default(),
+        }]),
+    }
+}
+
+fn blocked(obstacles: &[Obstacle]) -> Readiness {
+    let blocker = |obstacle: &Obstacle| Blocker {
+        reason: obstacle.id(),
+        message: obstacle.to_string(),
+        hint: obstacle.hint(),
+    };
+    Readiness::Blocked(obstacles.iter().map(blocker).collect())
+}
+
+/// Runs the plan in a sandbox with the node's own containerd. Writes only the copy of this program on the node.
+fn rehearse_plan(loaded: &Loaded, plan: &Plan) -> Result<RehearsalResult, CommandError> {
+    let root = &loaded.root;
     if !root.is_live() {
-        return Err(
-            CommandError::usage("rehearse", "only the running machine's own `/` can be rehearsed on")
-                .hint("leave `--root` or `--rehearse` out"),
-        );
+        return Err(CommandError::usage(
+            "rehearse",
+            "--rehearse has no effect with --root: no containerd runs there",
+        )
+        .hint("remove --rehearse, or run the command on the node without --root"));
     }
     confirm::require_root("plan --rehearse")?;
     start::install(root)?;
     let facts = observe(root, &ObserveOptions::default())
         .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
-    let rehearsed = rehearse::rehearse(root, node, plan, &facts)?;
-    rehearsed.agreed()?;
+    let rehearsed = rehearse::rehearse(root, &loaded.node, plan, &facts)?;
+    rehearsed.require_agreement()?;
     Ok(rehearsed)
 }

@@ -1,8 +1,8 @@
-//! What was found.
+//! The document of `check`.
 
-use crate::commands::check::Checked;
 use crate::json::SCHEMA_VERSION;
-use crate::json::shared::Finding;
+use crate::json::shared::{FindingDocument, SourceDocument};
+use crate::results::check::{CheckResult, UpgradeTarget};
 use serde::Serialize;
 
 /// The document of `check`.
@@ -13,37 +13,46 @@ pub(crate) struct CheckDocument {
     schema_version: u32,
     #[cfg_attr(test, schemars(extend("const" = "Check")))]
     kind: &'static str,
-    /// The node's containerd.
+    /// The version of the node's containerd.
     containerd_version: String,
-    /// What it makes of the files, worst first.
-    findings: Vec<Finding>,
-    /// What an upgrade would lead to, where it was asked for.
-    target: Option<TargetDocument>,
+    sources: Vec<SourceDocument>,
+    /// The findings for that version, worst first.
+    findings: Vec<FindingDocument>,
+    /// The targets of `--target`, in their order.
+    targets: Vec<TargetDocument>,
 }
 
-/// Another containerd with the same files.
+/// An upgrade to another release.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
 struct TargetDocument {
+    /// The release or line as it was typed.
+    requested: String,
+    /// The release that was checked: the requested one, or the worst of the line.
     containerd_version: String,
-    /// What the upgrade would break or change, worst first.
-    changes: Vec<Finding>,
-    /// What that release makes of the files, worst first.
-    findings: Vec<Finding>,
+    /// True if nothing breaks and nothing is rejected after the upgrade.
+    safe: bool,
+    /// The settings that the upgrade breaks or changes, worst first.
+    upgrade_findings: Vec<FindingDocument>,
+    /// The findings for that release by itself, worst first.
+    findings: Vec<FindingDocument>,
 }
 
-/// The document of what was found.
-pub(crate) fn document(checked: &Checked) -> CheckDocument {
+pub(crate) fn document(result: &CheckResult) -> CheckDocument {
+    let target = |target: &UpgradeTarget| TargetDocument {
+        requested: target.requested.clone(),
+        containerd_version: target.version.to_string(),
+        safe: target.is_safe(),
+        upgrade_findings: target.changes.iter().map(FindingDocument::of).collect(),
+        findings: target.findings.iter().map(FindingDocument::of).collect(),
+    };
     CheckDocument {
         schema_version: SCHEMA_VERSION,
         kind: "Check",
-        containerd_version: checked.version.to_string(),
-        findings: checked.findings.iter().map(Finding::of).collect(),
-        target: checked.target.as_ref().map(|target| TargetDocument {
-            containerd_version: target.version.to_string(),
-            changes: target.changes.iter().map(Finding::of).collect(),
-            findings: target.findings.iter().map(Finding::of).collect(),
-        }),
+        containerd_version: result.version.to_string(),
+        sources: SourceDocument::all(&result.sources),
+        findings: result.findings.iter().map(FindingDocument::of).collect(),
+        targets: result.targets.iter().map(target).collect(),
     }
 }

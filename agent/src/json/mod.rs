@@ -1,42 +1,44 @@
-//! Documents for programs: one for each command, with `schemaVersion` and `kind`, described by `docs/schemas`.
+//! Documents for programs: one per command, with `schemaVersion` and `kind`, described by `docs/schemas` and docs/json.md.
 //!
-//! Keys are only ever added within a schema version. The schemas are made from these types, and a test fails when the
-//! published files are not them.
+//! Within a schema version keys are only added. The schemas are made from these types, and a test fails if the published
+//! files differ.
 
-/// What a change came to.
+/// The documents of `migrate`, `rollback` and `purge`.
 pub(crate) mod change;
-/// What was found.
+/// The document of `check`.
 pub(crate) mod check;
-/// The route of one image.
+/// The documents of `explain`.
 pub(crate) mod explain;
-/// What would change.
+/// The document of `plan`.
 pub(crate) mod plan;
-/// Routes, findings and places, which several documents hold.
+/// Routes, findings, locations and sources, which several documents contain.
 pub(crate) mod shared;
-/// What is in force, and history.
+/// The document of `status`.
 pub(crate) mod status;
+/// The document of `version`.
+pub(crate) mod version;
 
 #[cfg(test)]
 pub(crate) mod schemas;
 
-use crate::commands::CommandOutput;
 use crate::error::{CommandError, Location};
-use crate::json::shared::RouteChange;
+use crate::json::shared::RouteChangeDocument;
+use crate::output::CommandOutput;
 use mirrorshift_containerd::redact::free_text;
 use serde::Serialize;
 
 /// The version of every schema.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
-/// A document as text.
+/// Returns a document as text.
 pub(crate) fn print(document: &impl Serialize) -> String {
-    // These types hold nothing that JSON cannot say: no maps with other keys than text, no numbers that are none.
+    // Serialization cannot fail: the types have no maps with other keys than text, and no number that JSON lacks.
     let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
     text.push('\n');
     text
 }
 
-/// Why a command did not do what it was asked.
+/// The document of an error.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
@@ -49,60 +51,57 @@ pub(crate) struct ErrorDocument {
     error: ErrorBody,
 }
 
-/// What is wrong, where, what it means and what to do about it.
+/// The error, its location, its effect and a hint.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
 struct ErrorBody {
-    /// A stable name.
+    /// A stable name. docs/refusals.md explains each.
     reason: &'static str,
-    /// What is wrong.
     message: String,
-    /// The file.
-    file: Option<String>,
-    /// The line in it, from 1.
-    line: Option<usize>,
-    /// The column in that line, from 1.
-    column: Option<usize>,
-    /// The line itself, secrets masked.
-    excerpt: Option<String>,
-    /// What containerd does with it.
+    location: Option<ErrorLocation>,
+    /// The consequence for containerd or the node.
     effect: Option<String>,
-    /// What to do about it.
+    /// An action that you can take now.
     hint: Option<String>,
-    /// Routes that would have differed although nobody asked for it.
-    routes: Vec<RouteChange>,
+    /// Routes that would have changed without a request.
+    routes: Vec<RouteChangeDocument>,
 }
 
-/// A failure as a document on standard output.
-pub(crate) fn failure(failure: &CommandError) -> CommandOutput {
-    let (file, line, column, excerpt) = match failure.place.as_deref() {
-        None => (None, None, None, None),
-        Some(Location {
-            file,
-            line,
-            column,
-            excerpt,
-        }) => {
-            let excerpt = excerpt.as_ref().map(|excerpt| free_text(&excerpt.text));
-            (Some(file.clone()), *line, *column, excerpt)
-        }
+/// The location of an error.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct ErrorLocation {
+    /// The file: a path as the node sees it, or the policy as it was typed.
+    path: String,
+    /// The first line is 1.
+    line: Option<usize>,
+    /// The first column is 1.
+    column: Option<usize>,
+    /// The line itself, with secrets masked.
+    excerpt: Option<String>,
+}
+
+/// Returns an error as a document for standard output.
+pub(crate) fn failure(error: &CommandError) -> CommandOutput {
+    let location = |location: &Location| ErrorLocation {
+        path: location.file.clone(),
+        line: location.line,
+        column: location.column,
+        excerpt: location.excerpt.as_ref().map(|excerpt| free_text(&excerpt.text)),
     };
     let document = ErrorDocument {
         schema_version: SCHEMA_VERSION,
         kind: "Error",
-        exit_code: failure.exit.code(),
+        exit_code: error.exit.code(),
         error: ErrorBody {
-            reason: failure.reason,
-            message: free_text(&failure.message),
-            file,
-            line,
-            column,
-            excerpt,
-            effect: failure.effect.as_deref().map(free_text),
-            hint: failure.hint.as_deref().map(free_text),
-            routes: failure.routes.iter().map(RouteChange::of).collect(),
+            reason: error.reason,
+            message: free_text(&error.message),
+            location: error.place.as_deref().map(location),
+            effect: error.effect.as_deref().map(free_text),
+            hint: error.hint.as_deref().map(free_text),
+            routes: error.routes.iter().map(RouteChangeDocument::of).collect(),
         },
     };
-    CommandOutput::text(failure.exit, print(&document))
+    CommandOutput::text(error.exit, print(&document))
 }

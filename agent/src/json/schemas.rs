@@ -1,6 +1,6 @@
-//! The published schemas are made from the types: a test, because a build that writes files is nobody's friend.
+//! The published schemas are made from the types.
 
-use crate::json::{ErrorDocument, change, check, explain, plan, status};
+use crate::json::{ErrorDocument, change, check, explain, plan, status, version};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -12,11 +12,11 @@ fn schema<T: JsonSchema>(name: &str) -> (String, Value) {
     (format!("{name}.schema.json"), schema)
 }
 
-/// With `UPDATE_SCHEMAS` set the files are written instead.
+/// With `MIRRORSHIFT_UPDATE=1` the test writes the files in place of comparing them.
 #[test]
-fn the_published_schemas_are_those_of_the_types() {
+fn published_schemas_match_the_types() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");
-    let update = std::env::var_os("UPDATE_SCHEMAS").is_some();
+    let update = std::env::var_os("MIRRORSHIFT_UPDATE").is_some();
     for (file, schema) in [
         schema::<plan::PlanDocument>("plan"),
         schema::<change::MigrationDocument>("migrate"),
@@ -25,6 +25,8 @@ fn the_published_schemas_are_those_of_the_types() {
         schema::<status::StatusDocument>("status"),
         schema::<check::CheckDocument>("check"),
         schema::<explain::ExplainDocument>("explain"),
+        schema::<explain::FindingHelpDocument>("finding-help"),
+        schema::<version::VersionDocument>("version"),
         schema::<ErrorDocument>("error"),
     ] {
         let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
@@ -36,7 +38,7 @@ fn the_published_schemas_are_those_of_the_types() {
         let published = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             published == text,
-            "{file} is out of date: run this test with UPDATE_SCHEMAS=1"
+            "{file} is out of date: run this test with MIRRORSHIFT_UPDATE=1"
         );
     }
 }

@@ -1,6 +1,7 @@
-//! Routes, findings and places, which several documents hold.
+//! Routes, findings, locations and sources, which several documents contain.
 
-use crate::render::routes;
+use crate::results::source_files::{SourceFile, SourceFiles};
+use crate::wording::{name_unnamed_host, registry_key};
 use mirrorshift_containerd as containerd;
 use mirrorshift_containerd::Origin;
 use mirrorshift_containerd::redact;
@@ -11,15 +12,15 @@ use serde::Serialize;
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(crate) struct LocationDocument {
     /// Absolute path as the node sees it.
-    pub(crate) file: String,
-    /// From 1.
+    pub(crate) path: String,
+    /// The first line is 1.
     pub(crate) line: Option<usize>,
 }
 
 impl LocationDocument {
     pub(crate) fn of(place: &containerd::SourceLocation) -> Self {
         Self {
-            file: place.path.clone(),
+            path: place.path.clone(),
             line: place.line,
         }
     }
@@ -29,184 +30,202 @@ impl LocationDocument {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct RouteChange {
-    /// The registry; null stands for every registry that nothing names.
-    registry: Option<String>,
-    before: Route,
-    after: Route,
-    /// Whether a registry could tell them apart.
+pub(crate) struct RouteChangeDocument {
+    /// The registry. `*` stands for any other registry: every registry that no setting names.
+    registry: String,
+    before: RouteDocument,
+    after: RouteDocument,
+    /// True if containerd tries other hosts, or sends them other requests.
     differs: bool,
-    /// The keys of the policy that asked for a difference.
-    asked_by: Vec<String>,
+    /// The keys of the policy that request a difference.
+    requested_by: Vec<String>,
 }
 
-impl RouteChange {
+impl RouteChangeDocument {
     pub(crate) fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         Self {
-            registry: routes::name(&change.registry).as_deref().map(redact::free_text),
-            before: Route::of(&change.before),
-            after: Route::of(&change.after),
+            registry: registry_key(&change.registry),
+            before: RouteDocument::of(&change.before),
+            after: RouteDocument::of(&change.after),
             differs: change.differs(),
-            asked_by: change.asked_by.clone(),
+            requested_by: change.asked_by.clone(),
         }
     }
 }
 
-/// Who is asked.
+/// The hosts that containerd tries.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Route {
-    /// The hosts in their order; none when the pull fails before anybody is asked.
+pub(crate) struct RouteDocument {
+    /// The hosts in the order in which containerd tries them; empty if the pull fails before the first request.
     hosts: Vec<HostDocument>,
-    /// Why the pull fails before anybody is asked.
-    fails: Option<ErrorDocument>,
+    /// The reason why the pull fails before the first request.
+    error: Option<RouteErrorDocument>,
 }
 
-/// Why a pull fails before anybody is asked.
+/// The reason why a pull fails before the first request.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-struct ErrorDocument {
-    reason: String,
-    place: Option<LocationDocument>,
+struct RouteErrorDocument {
+    message: String,
+    location: Option<LocationDocument>,
 }
 
-impl Route {
+impl RouteDocument {
     pub(crate) fn of(route: &containerd::Route) -> Self {
-        let fails = match route {
+        let error = match route {
             containerd::Route::Hosts(_) => None,
-            containerd::Route::Fails(failure) => Some(ErrorDocument {
-                reason: redact::free_text(&failure.reason),
-                place: failure.place.as_ref().map(LocationDocument::of),
+            containerd::Route::Fails(failure) => Some(RouteErrorDocument {
+                message: redact::free_text(&failure.reason),
+                location: failure.place.as_ref().map(LocationDocument::of),
             }),
         };
         Self {
             hosts: route.asks().iter().map(HostDocument::of).collect(),
-            fails,
+            error,
         }
     }
 }
 
-/// One host that is asked.
+/// A host that containerd tries.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HostDocument {
-    /// Scheme, host and the root of the API.
+    /// The scheme, the host and the root of the API.
     url: String,
     /// `http`, `https`, or `https-then-http`.
     scheme: &'static str,
-    /// Host and port; `unnamed.invalid` stands for the registry that nothing names.
+    /// The host and port. `<registry>` stands for the host of any other registry.
     host: String,
     /// The root of the API.
     path: String,
-    /// What it may be asked for: `pull`, `resolve`.
+    /// `pull` (layers), `resolve` (tags).
     capabilities: Vec<&'static str>,
-    tls: Tls,
-    /// The names of extra request headers. Their values are never told.
+    tls: TlsDocument,
+    /// The names of extra request headers. Values are never printed.
     headers: Vec<String>,
-    /// The key below `registry.configs` whose `auth` is used when the kubelet sends no credentials.
+    /// The key under `registry.configs` whose `auth` is used if the kubelet sends no credentials.
     credentials: Option<String>,
     /// The `ns` query parameter.
     namespace: Option<String>,
-    /// Seconds that a connection may take.
+    /// The timeout of a connection in seconds.
     dial_timeout_seconds: Option<f64>,
-    /// The rule that put the host here: `mirror`, `wildcard`, `hosts-toml`, `default-directory`, `upstream`.
+    /// The rule that added the host: `mirror`, `wildcard`, `hosts-toml`, `default-directory`, `upstream`.
     rule: &'static str,
-    /// Where the rule stands.
-    place: Option<LocationDocument>,
+    /// The location of the rule.
+    location: Option<LocationDocument>,
 }
 
-/// How the server is verified and the client shown.
+/// The TLS settings of a host.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(rename_all = "camelCase")]
-struct Tls {
-    /// Any certificate is taken.
+struct TlsDocument {
+    /// True if the certificate is not verified.
     skip_verify: bool,
-    /// Files of certificates that are trusted beside the system's.
+    /// Files of certificates that are trusted in addition to those of the system.
     ca: Vec<String>,
-    /// Client certificates.
-    client: Vec<Client>,
+    client: Vec<ClientCertificateDocument>,
 }
 
 /// A client certificate.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-struct Client {
+struct ClientCertificateDocument {
     certificate: String,
-    /// Where the key is another file.
+    /// The file of the key, if it is not the same file.
     key: Option<String>,
 }
 
 impl HostDocument {
-    fn of(ask: &containerd::RegistryHost) -> Self {
-        let client = |(certificate, key): &(String, Option<String>)| Client {
+    fn of(host: &containerd::RegistryHost) -> Self {
+        let client = |(certificate, key): &(String, Option<String>)| ClientCertificateDocument {
             certificate: certificate.clone(),
             key: key.clone(),
         };
-        let capabilities = [("pull", ask.pulls), ("resolve", ask.resolves)];
+        let capabilities = [("pull", host.pulls), ("resolve", host.resolves)];
         Self {
-            url: redact::free_text(&ask.url()),
-            scheme: match ask.scheme {
+            url: redact::free_text(&name_unnamed_host(&host.url())),
+            scheme: match host.scheme {
                 containerd::Scheme::Http => "http",
                 containerd::Scheme::Https => "https",
                 containerd::Scheme::HttpsThenHttp => "https-then-http",
             },
-            host: redact::free_text(&ask.host),
-            path: ask.path.clone(),
+            host: redact::free_text(&name_unnamed_host(&host.host)),
+            path: host.path.clone(),
             capabilities: capabilities
                 .iter()
-                .filter(|(_, may)| *may)
+                .filter(|(_, has)| *has)
                 .map(|(name, _)| *name)
                 .collect(),
-            tls: Tls {
-                skip_verify: ask.tls.skip_verify,
-                ca: ask.tls.ca.clone(),
-                client: ask.tls.client.iter().map(client).collect(),
+            tls: TlsDocument {
+                skip_verify: host.tls.skip_verify,
+                ca: host.tls.ca.clone(),
+                client: host.tls.client.iter().map(client).collect(),
             },
-            headers: ask.headers.names().map(str::to_owned).collect(),
-            credentials: ask.credentials.as_deref().map(redact::free_text),
-            namespace: ask.namespace.clone(),
-            dial_timeout_seconds: ask.dial_timeout.map(|timeout| timeout.as_secs_f64()),
-            rule: match ask.why.rule {
+            headers: host.headers.names().map(str::to_owned).collect(),
+            credentials: host.credentials.as_deref().map(redact::free_text),
+            namespace: host.namespace.clone(),
+            dial_timeout_seconds: host.dial_timeout.map(|timeout| timeout.as_secs_f64()),
+            rule: match host.why.rule {
                 Origin::Mirror => "mirror",
                 Origin::Wildcard => "wildcard",
                 Origin::HostsToml => "hosts-toml",
                 Origin::DefaultDirectory => "default-directory",
                 Origin::Upstream => "upstream",
             },
-            place: ask.why.place.as_ref().map(LocationDocument::of),
+            location: host.why.place.as_ref().map(LocationDocument::of),
         }
     }
 }
 
-/// One thing that an operator should know.
+/// A setting that containerd rejects, ignores or will drop.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub(crate) struct Finding {
-    /// A stable name.
+pub(crate) struct FindingDocument {
+    /// The stable name. `mirrorshift explain ID` explains it.
     id: &'static str,
     /// `refuses`, `breaks`, `ignored`, `deprecated`, `advice`: worst first.
     severity: &'static str,
-    place: Option<LocationDocument>,
-    /// What was found.
-    what: String,
-    /// What containerd does about it.
+    location: Option<LocationDocument>,
+    /// The setting, in a sentence.
+    summary: String,
+    /// The consequence: containerd's behavior.
     effect: String,
-    /// What to do about it.
     remedy: String,
 }
 
-impl Finding {
+impl FindingDocument {
     pub(crate) fn of(finding: &containerd::Finding) -> Self {
         Self {
             id: finding.id.as_str(),
             severity: finding.severity.as_str(),
-            place: finding.place.as_ref().map(LocationDocument::of),
-            what: redact::free_text(&finding.what),
+            location: finding.place.as_ref().map(LocationDocument::of),
+            summary: redact::free_text(&finding.what),
             effect: redact::free_text(&finding.effect),
             remedy: redact::free_text(&finding.remedy),
         }
+    }
+}
+
+/// A file that the command tried to read.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(crate) struct SourceDocument {
+    /// Absolute path as the node sees it.
+    path: String,
+    /// False if there is no such file.
+    found: bool,
+}
+
+impl SourceDocument {
+    pub(crate) fn all(sources: &SourceFiles) -> Vec<Self> {
+        let document = |file: &SourceFile| Self {
+            path: file.path.clone(),
+            found: file.found,
+        };
+        sources.files.iter().map(document).collect()
     }
 }

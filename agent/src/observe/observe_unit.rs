@@ -4,6 +4,7 @@
 //! It changes no file of the node. It only keeps copies of the migrated files in Mirrorshift's own folder, so that they
 //! can be repaired.
 
+use crate::change_id::{ChangeId, unix_now};
 use crate::change_run::carry_out::{plan_without_routes, rollback_needs_restart};
 use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::preflight::{
@@ -12,16 +13,15 @@ use crate::change_run::preflight::{
 use crate::change_run::rehearse::rehearse;
 use crate::change_run::request::ChangeTimeouts;
 use crate::change_run::{follow, run_dir};
-use crate::cli::{ColorWhen, CommonArgs, Output};
-use crate::commands::{CommandOutput, identity};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::node::{LoadedNode, PolicySource};
+use crate::node::{LoadedNode, NodeSource, PolicySource};
 use crate::observe::observation::{
     ChangeSummary, DriftedFile, MirrorSource, NodeObservation, PlanOutcome, PlannedChange, ReportedFinding,
     RouteDifference,
 };
-use crate::render::routes;
+use crate::output::CommandOutput;
+use crate::wording::{host_url, registry_name};
 use mirrorshift_containerd::redact::free_text;
 use mirrorshift_containerd::{Config, Route};
 use mirrorshift_node::{Change, Facts, ObserveOptions, Root, Session, Status, drifted, observe, retain_copies, status};
@@ -104,13 +104,7 @@ fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, Command
     let root = Root::open("/")?;
     let facts = observe(&root, &ObserveOptions::default())
         .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
-    let common = CommonArgs {
-        root: "/".into(),
-        containerd_version: None,
-        config: request.config.clone(),
-        output: Output::Json,
-        color: ColorWhen::Never,
-    };
+    let source = NodeSource::live(request.config.clone(), None);
     // Best effort: a file whose copy could not be retained is reported as not repairable.
     retain_copies(&root).ok();
     let journal = status(&root)?;
@@ -130,7 +124,7 @@ fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, Command
         findings: Vec::new(),
         plan: PlanOutcome::Planned(PlannedChange::default()),
     };
-    let node = match LoadedNode::read(&root, &common) {
+    let node = match LoadedNode::read(&root, &source) {
         Ok(node) => node,
         Err(error) => {
             observation.plan = PlanOutcome::Refused(FailureSummary::from(&error));
@@ -175,7 +169,7 @@ fn planned_change(root: &Root, node: &LoadedNode, request: &ObservationRequest) 
     let facts = check_preflight(root, node, &plan, &mut planned)?;
     if request.rehearse {
         let rehearsal = rehearse(root, node, &plan, &facts)?;
-        rehearsal.agreed()?;
+        rehearsal.require_agreement()?;
         planned.rehearsed = Some(rehearsal.summary());
     }
     Ok(planned)
@@ -201,8 +195,8 @@ fn plan(root: &Root, node: &LoadedNode, request: &ObservationRequest) -> Result<
     match &request.goal {
         ObservationGoal::Migrate(policy) => Ok(Some(node.plan(&policy.policy()?)?)),
         ObservationGoal::Rollback => {
-            let (now, id) = identity();
-            let session = Session::open_with_timeout(root, now, &id, ChangeTimeouts::default().serve)?;
+            let id = ChangeId::generate();
+            let session = Session::open_with_timeout(root, id.created, &id.name, ChangeTimeouts::default().serve)?;
             let rollback = session.rollback_plan()?;
             Ok(rollback.map(|rollback| plan_without_routes(rollback.steps, rollback_needs_restart(&node.status))))
         }
@@ -224,7 +218,7 @@ fn mirror_source(config: &Config) -> MirrorSource {
 /// ignored. This costs one more repair; the next repair is an hour later.
 fn repaired_ago(journal: &Status) -> Option<u64> {
     let last = journal.history.iter().rfind(|change| change.is_repair)?;
-    identity().0.checked_sub(last.ended?)
+    unix_now().checked_sub(last.ended?)
 }
 
 impl From<mirrorshift_node::Drift> for DriftedFile {
@@ -251,12 +245,11 @@ impl ChangeSummary {
 impl RouteDifference {
     fn of(change: &mirrorshift_plan::RouteChange) -> Self {
         let hosts = |route: &Route| match route {
-            Route::Hosts(asks) => asks.iter().map(routes::url).collect(),
+            Route::Hosts(hosts) => hosts.iter().map(host_url).collect(),
             Route::Fails(failure) => vec![format!("none: {}", free_text(&failure.reason))],
         };
-        let registry = routes::name(&change.registry);
         Self {
-            registry: registry.as_deref().map_or_else(|| "*".to_owned(), free_text),
+            registry: free_text(&registry_name(&change.registry).unwrap_or_else(|| "*".to_owned())),
             before: hosts(&change.before),
             after: hosts(&change.after),
             differs: change.differs(),

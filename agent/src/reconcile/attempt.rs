@@ -1,12 +1,12 @@
 //! One attempt of the reconciler to change the node: the request, and what follows from its result.
 
+use crate::change_id::ChangeId;
 use crate::change_run::failure_summary::FailureSummary;
 use crate::change_run::progress::RunResult;
 use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
 use crate::cluster::events::EventReason;
 use crate::cluster::node_mirror::NodePhase;
 use crate::cluster::slots::SlotNote;
-use crate::commands::identity;
 use crate::exit::Exit;
 use crate::observe::observation::{NodeObservation, PlanOutcome};
 use crate::reconcile::decide::{Attempt, DesiredMode};
@@ -94,7 +94,7 @@ impl<H: NodeOps> Reconciler<H> {
         let defaults = ChangeTimeouts::default();
         let restart = &policy.policy.restart;
         Some(ChangeRequest {
-            id: identity().1,
+            id: ChangeId::generate().name,
             task,
             config: self.config.clone(),
             containerd_version: None,

@@ -32,11 +32,12 @@ mod status;
 /// Events that start a cycle.
 mod triggers;
 
-use crate::cli::{AgentArgs, CommonArgs, LogFormat};
 use crate::cluster::client::{ApiClient, CallLimits, InClusterConfig};
 use crate::cluster::node_identity::NodeIdentity;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::node::NodeSource;
+use crate::options::{AgentArgs, LogFormat};
 use crate::reconcile::metrics::Metrics;
 use crate::reconcile::node_ops::LocalNode;
 use crate::reconcile::policy_file::PolicyFile;
@@ -58,19 +59,19 @@ const CONTAINERD: &str = "/etc/containerd";
 const TOKEN_PAUSE: Duration = Duration::from_mins(1);
 
 /// Runs the agent until SIGTERM or SIGINT.
-pub(crate) fn run(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError> {
+pub(crate) fn run(source: &NodeSource, args: &AgentArgs) -> Result<(), CommandError> {
     init_log(args.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CommandError::new(Exit::Unexpected, "agent", format!("cannot start: {error}")))?;
-    let ended = runtime.block_on(run_agent(common, args));
+    let ended = runtime.block_on(run_agent(source, args));
     // Do not wait for the threads that follow a change: the change does not need them.
     runtime.shutdown_background();
     ended
 }
 
-async fn run_agent(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandError> {
+async fn run_agent(source: &NodeSource, args: &AgentArgs) -> Result<(), CommandError> {
     let refused = |error: &dyn std::error::Error| {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         CommandError::new(Exit::Refused, "cluster", format!("{error}{source}"))
@@ -90,13 +91,13 @@ async fn run_agent(common: &CommonArgs, args: &AgentArgs) -> Result<(), CommandE
     tokio::spawn(http::serve(listener, Arc::clone(&metrics)));
 
     let mut reconciler = Reconciler::new(
-        LocalNode::new(&common.config),
+        LocalNode::new(source.config()),
         PolicyFile::of(&args.policy),
         client,
         &args.pod_namespace,
         &identity,
         metrics,
-        &common.config,
+        source.config(),
     );
     let mut triggers = Triggers::of(&[
         (&args.policy, RecursiveMode::NonRecursive),

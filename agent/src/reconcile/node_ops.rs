@@ -74,7 +74,7 @@ impl LocalNode {
 
     fn observe_blocking(&self, goal: ObservationGoal, rehearse: bool) -> Result<NodeObservation, FailureSummary> {
         let request = ObservationRequest {
-            id: format!("look-{}", crate::commands::identity().1),
+            id: format!("look-{}", crate::change_id::ChangeId::generate().name),
             goal,
             config: self.config.to_string(),
             rehearse,

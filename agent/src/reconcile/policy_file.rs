@@ -1,7 +1,6 @@
 //! The policy file of the agent, and the active policy, which is the last valid policy.
 
 use crate::change_run::failure_summary::FailureSummary;
-use crate::cli::PolicyArgs;
 use crate::node::PolicySource;
 use crate::reconcile::decide::DesiredMode;
 use mirrorshift_plan::Digest;
@@ -76,12 +75,8 @@ impl PolicyFile {
         if !self.file.exists() {
             return Err(PolicyProblem::Missing);
         }
-        let args = PolicyArgs {
-            policy: Some(self.file.clone()),
-            ..PolicyArgs::default()
-        };
         let read = || {
-            let source = PolicySource::of(&args)?;
+            let source = PolicySource::from_file(&self.file)?;
             let policy = source.policy()?;
             Ok((source, policy))
         };

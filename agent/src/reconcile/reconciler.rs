@@ -285,7 +285,7 @@ impl<H: NodeOps> Reconciler<H> {
         match self.policy_file.active() {
             Some(policy) if policy.mode() == DesiredMode::Rollback => ObservationGoal::Rollback,
             Some(policy) => ObservationGoal::Migrate(policy.source.clone()),
-            None => ObservationGoal::Migrate(PolicySource::nothing()),
+            None => ObservationGoal::Migrate(PolicySource::unchanged_routes()),
         }
     }
 

@@ -1,55 +1,8 @@
-//! Unified diffs without secrets.
-//!
-//! Both sides are masked before they are compared. Masking keeps lines, and a plan never changes a secret, so nothing is
-//! lost but the secrets.
+//! Diffs in color.
 
-use crate::render::{BAD, GOOD, MARK, TITLE, escape_control_chars, paint, push_line};
-use mirrorshift_containerd::Tree;
-use mirrorshift_containerd::redact;
-use mirrorshift_plan::{Expect, Step};
-use similar::{ChangeTag, TextDiff};
+use crate::render::{BAD, GOOD, MARK, TITLE, paint};
 
-/// Lines shown around each change.
-const CONTEXT: usize = 3;
-
-/// The unified diff of one step's file, without colour.
-pub(crate) fn of_step(step: &Step, tree: &Tree) -> String {
-    let old = match step.expect {
-        Expect::Absent => None,
-        Expect::File(_) => tree.file(&step.path),
-    };
-    unified(&step.path, old, step.content.as_deref())
-}
-
-fn unified(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> String {
-    let masked = |bytes: Option<&[u8]>| redact::file(&String::from_utf8_lossy(bytes.unwrap_or_default()));
-    let name = |side: &str, bytes: Option<&[u8]>| match bytes {
-        Some(_) => format!("{side}{path}"),
-        None => "/dev/null".to_owned(),
-    };
-    let (before, after) = (masked(old), masked(new));
-    let diff = TextDiff::from_lines(&before, &after);
-    let mut out = format!("--- {}\n+++ {}\n", name("a", old), name("b", new));
-    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
-        push_line(&mut out, format_args!("{}\n", hunk.header()));
-        for change in hunk.iter_changes() {
-            let sign = match change.tag() {
-                ChangeTag::Delete => '-',
-                ChangeTag::Insert => '+',
-                ChangeTag::Equal => ' ',
-            };
-            out.push(sign);
-            out.push_str(&escape_control_chars(change.value().trim_end_matches(['\n', '\r'])));
-            out.push('\n');
-            if change.missing_newline() {
-                out.push_str("\\ No newline at end of file\n");
-            }
-        }
-    }
-    out
-}
-
-/// A diff in colour.
+/// Returns the diff with colors.
 pub(crate) fn paint_diff(diff: &str) -> String {
     let mut out = String::with_capacity(diff.len() * 2);
     for line in diff.lines() {
@@ -66,32 +19,4 @@ pub(crate) fn paint_diff(diff: &str) -> String {
         out.extend([paint(style, line).as_str(), "\n"]);
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unified;
-
-    #[test]
-    fn a_diff_keeps_its_lines_and_loses_its_secrets() {
-        let old = b"a = 1\r\npassword = \"hunter2\"\r\nb = 2";
-        let new = b"a = 1\r\npassword = \"hunter2\"\r\nb = 3";
-        insta::assert_snapshot!(unified("/etc/x.toml", Some(old), Some(new)), @r#"
-        --- a/etc/x.toml
-        +++ b/etc/x.toml
-        @@ -1,3 +1,3 @@
-         a = 1
-         password = "***"
-        -b = 2
-        \ No newline at end of file
-        +b = 3
-        \ No newline at end of file
-        "#);
-        let made = unified("/n", None, Some(b"x = 1\n"));
-        assert_eq!(made, "--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+x = 1\n");
-        assert_eq!(
-            unified("/n", Some(b"x\n"), None),
-            "--- a/n\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
-        );
-    }
 }

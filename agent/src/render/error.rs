@@ -1,45 +1,42 @@
-//! Failures: the file, the line, a caret, what it means and what to do.
+//! Errors: the file, the line, a caret, the effect and the remedy.
 
 use crate::error::{CommandError, Excerpt, Location};
-use crate::render::{BAD, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, routes, wrap};
+use crate::render::{BAD, MARK, TITLE, escape_control_chars, paint, push_line, routes, wrap};
 use std::fmt::Write as _;
 
-/// A failure as text for standard error.
-pub(crate) fn text(failure: &CommandError) -> String {
-    let mut out = format!(
-        "{}{} {}\n",
-        paint(BAD.bold(), "error"),
-        paint(TITLE, ":"),
-        tame_lines(&failure.message)
-    );
+/// Returns an error as text for standard error.
+pub(crate) fn text(failure: &CommandError, width: usize) -> String {
+    let mut out = String::new();
+    for (number, line) in failure.message.lines().enumerate() {
+        let first = if number == 0 { "error: " } else { "  " };
+        out.push_str(&wrap(first, &escape_control_chars(line), width));
+    }
+    let label = format!("{}{}", paint(BAD.bold(), "error"), paint(TITLE, ":"));
+    out = out.replacen("error:", &label, 1);
     if let Some(at) = &failure.place {
         place(at, &mut out);
     }
     if let Some(effect) = &failure.effect {
-        out.push_str(&noted("containerd", effect));
+        out.push_str(&annotation("effect", effect, width));
     }
     if !failure.routes.is_empty() {
         out.push('\n');
-        out.push_str(&routes::refused(&failure.routes));
+        out.push_str(&routes::refused(&failure.routes, width));
     }
     if let Some(hint) = &failure.hint {
-        out.push_str(&noted("help", hint));
+        out.push_str(&annotation("help", hint, width));
     }
     out
 }
 
-fn noted(label: &str, text: &str) -> String {
-    let plain = wrap(&format!("  = {label}: "), text, WIDTH);
-    // Painted after it was broken into lines: styles have no width.
+fn annotation(label: &str, text: &str, width: usize) -> String {
+    let plain = wrap(&format!("  = {label}: "), text, width);
+    // Styles have no width, so they are added after the text was broken into lines.
     plain.replacen(
         &format!("= {label}:"),
         &format!("{} {}", paint(MARK, "="), paint(TITLE, format!("{label}:"))),
         1,
     )
-}
-
-fn tame_lines(text: &str) -> String {
-    text.lines().map(escape_control_chars).collect::<Vec<_>>().join("\n")
 }
 
 fn place(at: &Location, out: &mut String) {

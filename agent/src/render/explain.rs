@@ -1,15 +1,21 @@
-//! The route of one image, host by host.
+//! The text of `explain`: the route of an image host by host, or the documentation of a finding.
 
-use crate::commands::explain::Explained;
-use crate::render::routes::{told, url};
-use crate::render::{DIM, MARK, TITLE, WIDTH, escape_control_chars, paint, push_line, wrap};
-use mirrorshift_containerd::redact;
-use mirrorshift_containerd::{Image, Origin, RegistryHost, Route};
+use crate::render::routes::host_options;
+use crate::render::{DIM, MARK, TITLE, escape_control_chars, paint, push_line, source_files, wrap};
+use crate::results::explain::{ExplainResult, FindingHelp};
+use crate::wording::{first_request, host_url, origin_text};
+use mirrorshift_containerd::{Image, RegistryHost, Route};
 
-/// The text of `explain`.
-pub(crate) fn text(explained: &Explained) -> String {
-    let Explained { image, version, route } = explained;
+/// Returns the route of an image.
+pub(crate) fn text(explained: &ExplainResult, is_live: bool, verbose: bool, width: usize) -> String {
+    let ExplainResult {
+        image,
+        version,
+        route,
+        sources,
+    } = explained;
     let mut out = format!("{} on containerd {version}\n", paint(TITLE, image));
+    out.push_str(&source_files::text(sources, Some(version), is_live, verbose, width));
     match route {
         Route::Fails(failure) => {
             let place = failure
@@ -17,82 +23,73 @@ pub(crate) fn text(explained: &Explained) -> String {
                 .as_ref()
                 .map(|place| format!(" ({place})"))
                 .unwrap_or_default();
+            out.push('\n');
             out.push_str(&wrap(
-                "\n  nobody is asked: ",
+                "  the pull fails: ",
                 &escape_control_chars(&format!("{}{place}", failure.reason)),
-                WIDTH,
+                width,
             ));
-            out.push_str("  The pull fails before a request is made.\n");
+            out.push_str("  containerd sends no request.\n");
         }
-        Route::Hosts(asks) => {
-            for (number, ask) in asks.iter().enumerate() {
+        Route::Hosts(hosts) => {
+            for (number, host) in hosts.iter().enumerate() {
                 out.push('\n');
-                out.push_str(&host(number + 1, ask, image));
+                out.push_str(&host_text(number + 1, host, image, width));
             }
-            let last = "When a host does not have it, refuses or cannot be reached, the next is asked; after the last one \
-                        the pull fails.";
-            push_line(&mut out, format_args!("\n{}\n", paint(DIM, last)));
+            let order = "containerd tries these hosts in order. If all of them fail, the pull fails.";
+            out.push('\n');
+            for line in wrap("", order, width).lines() {
+                push_line(&mut out, format_args!("{}\n", paint(DIM, line)));
+            }
         }
     }
     out
 }
 
-fn host(number: usize, ask: &RegistryHost, image: &Image) -> String {
-    let mut out = format!("{:>3}  {}\n", number, paint(TITLE, url(ask)));
-    // A request is not broken into lines: it is there to be copied.
-    if let Some(request) = request(ask, image) {
-        push_line(&mut out, format_args!("     {:<12}  {request}\n", "is asked"));
+fn host_text(number: usize, host: &RegistryHost, image: &Image, width: usize) -> String {
+    let mut out = format!("{:>3}  {}\n", number, paint(TITLE, host_url(host)));
+    // A request is not wrapped, so that it can be copied.
+    if let Some(request) = first_request(host, image) {
+        push_line(&mut out, format_args!("     {:<12}  {request}\n", "request"));
     } else {
-        let text = "nothing for a tag, only for the layers of what it resolved to elsewhere";
-        out.push_str(&line("is asked", text));
+        let text = "none for a tag, only for the layers after another host resolved the tag";
+        out.push_str(&row("request", text, width));
     }
-    out.push_str(&line("may", &capabilities(ask).join(", ")));
-    for text in told(ask) {
-        out.push_str(&line("with", &text));
+    out.push_str(&row("capabilities", &capabilities(host).join(", "), width));
+    for text in host_options(host) {
+        out.push_str(&row("with", &text, width));
     }
-    let rule = rule(ask, &image.registry);
-    let because = match &ask.why.place {
-        Some(place) => format!("{rule} {}", paint(MARK, escape_control_chars(&format!("({place})")))),
+    let rule = origin_text(host, &image.registry);
+    let text = match &host.why.place {
+        Some(place) => format!("{rule} ({})", escape_control_chars(&place.to_string())),
         None => rule,
     };
-    out.push_str(&line("because of", &because));
+    out.push_str(&row("set by", &text, width));
     out
 }
 
-fn line(label: &str, text: &str) -> String {
-    wrap(&format!("     {label:<12}  "), text, WIDTH + 40)
+fn row(label: &str, text: &str, width: usize) -> String {
+    wrap(&format!("     {label:<12}  "), text, width)
 }
 
-/// What the host may be asked for, by containerd's names.
-pub(crate) fn capabilities(ask: &RegistryHost) -> Vec<&'static str> {
-    let named = [("pull", ask.pulls), ("resolve", ask.resolves)];
-    let named: Vec<_> = named.iter().filter(|(_, may)| *may).map(|(name, _)| *name).collect();
-    if named.is_empty() { vec!["nothing"] } else { named }
+/// Returns the capabilities of a host by containerd's names.
+fn capabilities(host: &RegistryHost) -> Vec<&'static str> {
+    let named = [("pull", host.pulls), ("resolve", host.resolves)];
+    let named: Vec<_> = named.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+    if named.is_empty() { vec!["none"] } else { named }
 }
 
-/// The first request that the host gets for the image, or nothing when it gets none before a tag is resolved.
-pub(crate) fn request(ask: &RegistryHost, image: &Image) -> Option<String> {
-    let (reference, asked) = match (&image.digest, &image.tag) {
-        (Some(digest), _) => (digest, ask.pulls || ask.resolves),
-        (None, Some(tag)) => (tag, ask.resolves),
-        (None, None) => return None,
-    };
-    let query = ask
-        .namespace
-        .as_ref()
-        .map(|namespace| format!("?ns={namespace}"))
-        .unwrap_or_default();
-    let url = format!("{}/{}/manifests/{reference}{query}", ask.url(), image.repository);
-    asked.then(|| format!("HEAD {}", escape_control_chars(&redact::free_text(&url))))
-}
-
-/// The rule that put the host there, in words.
-pub(crate) fn rule(ask: &RegistryHost, registry: &str) -> String {
-    match ask.why.rule {
-        Origin::Mirror => format!("mirrors.\"{registry}\""),
-        Origin::Wildcard => "mirrors.\"*\"".to_owned(),
-        Origin::HostsToml => format!("the hosts.toml of {registry}"),
-        Origin::DefaultDirectory => "the hosts.toml of _default".to_owned(),
-        Origin::Upstream => "containerd itself: it is the image's own registry".to_owned(),
+/// Returns the documentation of a finding.
+pub(crate) fn finding(help: &FindingHelp, width: usize) -> String {
+    let mut out = format!("{}\n", paint(TITLE, help.id.as_str()));
+    for paragraph in help.text.split("\n\n") {
+        out.push('\n');
+        if paragraph.starts_with("    ") {
+            // Code is not wrapped.
+            push_line(&mut out, format_args!("{}\n", paint(MARK, paragraph.trim_end())));
+            continue;
+        }
+        out.push_str(&wrap("", &paragraph.replace("**", ""), width));
     }
+    out
 }

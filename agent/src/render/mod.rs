@@ -1,75 +1,72 @@
-//! Text for people: columns that line up, what to do next. Styles are always written; whoever prints takes them away
-//! where they do not belong.
+//! Text for people.
+//!
+//! Every function takes the width at which it wraps. Colors are always written; the program removes them where they do not
+//! belong. A module here reads results and returns a string. It decides nothing.
 
-/// What a change came to.
+/// The text of `migrate`, `rollback` and `purge`.
 pub(crate) mod change;
-/// Unified diffs without secrets.
+/// Diffs in color.
 pub(crate) mod diff;
-/// Failures: the file, the line, a caret, what it means and what to do.
+/// Errors.
 pub(crate) mod error;
-/// The route of one image.
+/// The text of `explain`.
 pub(crate) mod explain;
-/// What was found, worst first.
+/// The text of `check`.
 pub(crate) mod findings;
-/// What would change.
+/// The command to run next.
+pub(crate) mod next_command;
+/// The text of `plan`.
 pub(crate) mod plan;
-/// Who is asked, before and after.
+/// Routes before and after.
 pub(crate) mod routes;
-/// What is in force, and history.
+/// The files that a command read.
+pub(crate) mod source_files;
+/// The text of `status`.
 pub(crate) mod status;
 
+pub(crate) use crate::wording::escape_control_chars;
 use anstyle::{AnsiColor, Style};
-use std::fmt::{
-    Write as _, {self},
-};
+use std::fmt::{self, Write as _};
 
-/// Titles.
 pub(crate) const TITLE: Style = Style::new().bold();
-/// Errors, and what goes.
+/// Errors and removed lines.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
-/// What comes.
+/// Success and added lines.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// What should be looked at.
-pub(crate) const LOOK: Style = AnsiColor::Yellow.on_default();
-/// Places and marks.
+/// Warnings and changed routes.
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
+/// Locations and marks.
 pub(crate) const MARK: Style = AnsiColor::Cyan.on_default();
-/// What may be passed over.
 pub(crate) const DIM: Style = Style::new().dimmed();
 
-/// `text` in `style`.
+/// Returns `text` in `style`.
 pub(crate) fn paint(style: Style, text: impl fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Adds to a text.
+/// Appends to a string.
 pub(crate) fn push_line(out: &mut String, text: fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     out.write_fmt(text).ok();
 }
 
-/// `1 file`, `2 files`.
-pub(crate) fn count(number: usize, one: &str) -> String {
+/// Returns `1 file`, `2 files`.
+pub(crate) fn count(number: usize, singular: &str) -> String {
     match number {
-        1 => format!("1 {one}"),
-        _ => format!("{number} {}", plural(one)),
+        1 => format!("1 {singular}"),
+        _ => format!("{number} {}", plural(singular)),
     }
 }
 
-fn plural(one: &str) -> String {
-    match one.strip_suffix('y') {
+fn plural(singular: &str) -> String {
+    match singular.strip_suffix('y') {
         Some(stem) => format!("{stem}ies"),
-        None => format!("{one}s"),
+        None => format!("{singular}s"),
     }
 }
 
-/// Text that a file or a name brought, without characters that a terminal would obey.
-pub(crate) fn escape_control_chars(text: &str) -> String {
-    let tame = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
-    text.chars().map(tame).collect()
-}
-
-/// Breaks `text` into lines of at most `width` characters where it has blanks; the first begins with `first`, the others
-/// with as many blanks.
+/// Breaks `text` at blanks into lines of at most `width` characters. The first line begins with `first`, the others with as
+/// many blanks. A word that is longer than a line is not broken.
 pub(crate) fn wrap(first: &str, text: &str, width: usize) -> String {
     let indent = first.chars().count();
     let (mut out, mut column) = (first.to_owned(), indent);
@@ -90,5 +87,7 @@ pub(crate) fn wrap(first: &str, text: &str, width: usize) -> String {
     out
 }
 
-/// Lines are broken here where they can be.
-pub(crate) const WIDTH: usize = 110;
+/// Like [`wrap`], with `first` in `style`. Styles have no width, so they are added after the text was broken into lines.
+pub(crate) fn wrap_styled(style: Style, first: &str, text: &str, width: usize) -> String {
+    wrap(first, text, width).replacen(first, &paint(style, first), 1)
+}

@@ -1,82 +1,87 @@
-//! What would change, as a reviewer wants to read it: what and why in a line, the files, the routes, what to do next.
+//! The text of `plan`: a summary, what differs, the diff, and the summary again with the next command.
 
-use crate::change_run::rehearse::RehearsalResult;
-use crate::cli::{CommonArgs, PolicyArgs};
-use crate::node::LoadedNode;
+use crate::node::NodeSource;
+use crate::render::next_command::next_command;
 use crate::render::{
-    DIM, LOOK, MARK, TITLE, WIDTH, count, diff, escape_control_chars, findings, paint, push_line, routes, wrap,
+    BAD, DIM, GOOD, MARK, TITLE, WARNING, count, diff, escape_control_chars, findings, paint, push_line, routes,
+    source_files, wrap, wrap_styled,
 };
+use crate::results::plan::{PlanView, Readiness};
+use crate::unified_diff::step_diff;
 use crate::wildcard_advice::WildcardAdvice;
+use crate::wording::note_text;
 use mirrorshift_containerd::Finding;
 use mirrorshift_containerd::redact;
-use mirrorshift_plan::{Expect, Note, Plan, RemovedText, RouteChange};
+use mirrorshift_plan::{Expect, Plan, RemovedText, RouteChange, Step};
 
-/// Everything that a plan's reader is shown.
-pub(crate) struct PlanView<'s> {
-    pub(crate) node: &'s LoadedNode,
-    pub(crate) plan: &'s Plan,
-    pub(crate) findings: &'s [Finding],
-    pub(crate) common: &'s CommonArgs,
-    pub(crate) wishes: &'s PolicyArgs,
-    /// Whether this is the running machine's own root.
-    pub(crate) live: bool,
-    /// What its own containerd made of it.
-    pub(crate) rehearsed: Option<&'s RehearsalResult>,
+/// Rows and lines that are printed without `--routes` and `--diff`. A longer table or diff is left to these flags, so that a
+/// plan of many registries fits a screen.
+const SHORT_TABLE: usize = 10;
+const SHORT_DIFF: usize = 24;
+const LABEL: usize = 10;
+
+/// The parts of a plan that are printed, and the width.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct PlanLayout {
+    pub(crate) width: usize,
+    /// Print the diff, however long.
+    pub(crate) diff: bool,
+    /// Print every route, also the unchanged ones.
+    pub(crate) routes: bool,
+    /// Print only the summary.
+    pub(crate) quiet: bool,
+    /// Print every file that was read.
+    pub(crate) verbose: bool,
 }
 
-/// The text of `plan`.
-pub(crate) fn text(shown: &PlanView<'_>) -> String {
-    let plan = shown.plan;
-    let mut out = headline(shown);
-    if let Some(change) = &shown.node.status.unfinished {
+/// Returns the text of `plan`.
+pub(crate) fn text(view: &PlanView<'_>, layout: PlanLayout) -> String {
+    let (plan, width) = (view.plan, layout.width);
+    let mut out = summary(view, layout);
+    if layout.quiet {
+        return out;
+    }
+    if let Some(change) = &view.node.status.unfinished {
         let text = format!(
-            "the change {} is unfinished ({}): `migrate` brings it to its end before anything else",
+            "The change {} is unfinished: {}. `migrate` undoes it first and then plans again.",
             change.id,
             change.phase.meaning()
         );
-        out.push_str(&wrap("", &text, WIDTH));
+        out.push('\n');
+        out.push_str(&wrap("", &text, width));
     }
     let advice = WildcardAdvice::of(plan);
-    // The advice says the same where it still holds once the plan is made.
-    let told = |finding: &&Finding| finding.id != WildcardAdvice::ID;
-    let found: Vec<_> = shown.findings.iter().filter(told).cloned().collect();
+    // The advice states the same fact about the new files.
+    let is_printed = |finding: &&Finding| finding.id != WildcardAdvice::ID;
+    let found: Vec<_> = view.findings.iter().filter(is_printed).cloned().collect();
     if !found.is_empty() {
-        out.push_str(&title(&format!("Findings: {}", findings::summary(&found))));
-        out.push_str(&findings::brief(&found));
+        out.push_str(&title("Findings (`mirrorshift check` explains them)"));
+        out.push_str(&findings::brief(&found, width));
     }
-    if !plan.is_empty() {
-        out.push_str(&title("Files"));
-        for (number, step) in plan.steps.iter().enumerate() {
-            if number > 0 {
-                out.push('\n');
-            }
-            push_line(
-                &mut out,
-                format_args!("{}\n", paint(DIM, format!("# {}", escape_control_chars(&step.why)))),
-            );
-            out.push_str(&diff::paint_diff(&diff::of_step(step, &shown.node.tree)));
-        }
-    }
-    out.push_str(&title(&routes_title(&plan.routes)));
-    out.push_str(&routes::table(&plan.routes));
-    if let Some(rehearsed) = shown.rehearsed {
-        out.push_str(&title("As this node's containerd asked, in a sandbox"));
+    out.push_str(&route_section(&plan.routes, layout));
+    if let Some(rehearsed) = view.rehearsed {
+        out.push_str(&title("Hosts that this node's containerd contacted in a sandbox"));
         out.push_str(&routes::rehearsed(rehearsed));
     }
-    let notes = notes(shown, advice.as_ref());
+    let notes = notes(view, advice.as_ref(), width);
     if !notes.is_empty() {
         out.push_str(&title("Notes"));
         out.push_str(&notes);
     }
-    out.push_str(&gone("Comments that leave with their tables", &plan.comments, plan));
-    out.push_str(&gone(
-        "Keys that containerd never read stay as comments",
-        &plan.kept,
-        plan,
-    ));
     if !plan.is_empty() {
-        out.push_str(&title("Next"));
-        out.push_str(&next(shown));
+        out.push_str(&file_section(view, layout));
+    }
+    if layout.diff {
+        out.push_str(&removed_text("Comments of removed tables", &plan.comments, plan));
+        out.push_str(&removed_text(
+            "Keys that containerd never read, kept as comments",
+            &plan.kept,
+            plan,
+        ));
+    }
+    if !plan.is_empty() {
+        out.push_str(&conclusion(view, width));
     }
     out
 }
@@ -85,231 +90,319 @@ fn title(text: &str) -> String {
     format!("\n{}\n", paint(TITLE, text))
 }
 
-fn headline(shown: &PlanView<'_>) -> String {
-    let (plan, version) = (shown.plan, &shown.node.version);
+/// The first lines: the release, the routes, the files, the restart, the warnings.
+fn summary(view: &PlanView<'_>, layout: PlanLayout) -> String {
+    let (plan, version, width) = (view.plan, &view.node.version, layout.width);
+    let root = escape_control_chars(&view.source.root.display().to_string());
+    let read = source_files::text(view.sources, Some(version), view.live, layout.verbose, width);
     if plan.is_empty() {
-        let why = match &plan.config_path {
+        let reason = match &plan.config_path {
             Some(path) => format!(
-                "the registries of this node are on `config_path` ({}) already",
+                "the registries of this node use `config_path` ({})",
                 escape_control_chars(path)
             ),
-            None => "no registry settings are in force".to_owned(),
+            None => "no registry settings take effect".to_owned(),
         };
-        return format!("{} for containerd {version}: {why}\n", paint(TITLE, "Nothing to do"));
+        let label = "Nothing to do";
+        return wrap(
+            "",
+            &format!("{label} for containerd {version} on {root}: {reason}."),
+            width,
+        )
+        .replacen(label, &paint(TITLE, label), 1)
+            + &read;
     }
-    let gone = plan.steps.iter().filter(|step| step.content.is_none()).count();
+    let label = "Plan";
+    let mut out = wrap(
+        "",
+        &format!("{label} for containerd {version} on {root} (dry run: nothing has been changed)"),
+        width,
+    )
+    .replacen(label, &paint(TITLE, label), 1);
+    let row = |label: &str, text: &str| wrap(&format!("  {label:LABEL$}"), text, width);
+    out.push_str(&row("routes", &route_summary(&plan.routes)));
+    out.push_str(&row("files", &file_summary(plan)));
+    out.push_str(&row(
+        "restart",
+        match (plan.restart, view.live) {
+            (true, true) => "containerd, once",
+            (true, false) => "containerd must be restarted on the node afterwards",
+            (false, _) => "none: containerd reads hosts.toml at every pull",
+        },
+    ));
+    out.push_str(&row(
+        "warnings",
+        &if view.findings.is_empty() {
+            "none".to_owned()
+        } else {
+            findings::summary(view.findings)
+        },
+    ));
+    out + &read
+}
+
+fn route_summary(routes: &[RouteChange]) -> String {
+    let changed = routes.iter().filter(|route| route.differs()).count();
+    let repaired = routes.iter().filter(|route| is_repaired(route)).count();
+    let mut text = format!(
+        "{} checked, {} unchanged, {changed} changed",
+        count(routes.len(), "registry"),
+        routes.len() - changed
+    );
+    match (repaired, changed - repaired) {
+        (0, 0) => {}
+        (0, _) => text.push_str(" as requested"),
+        (_, 0) => text.push_str(": pulls that currently fail will use the configured hosts"),
+        (_, requested) => {
+            push_line(
+                &mut text,
+                format_args!(": pulls that currently fail will use the configured hosts, {requested} as requested"),
+            );
+        }
+    }
+    text
+}
+
+/// True for a route that fails today and that no policy requested to change.
+fn is_repaired(route: &RouteChange) -> bool {
+    route.differs() && route.before.asks().is_empty() && route.asked_by.is_empty()
+}
+
+fn file_summary(plan: &Plan) -> String {
+    let removed = plan.steps.iter().filter(|step| step.content.is_none()).count();
     let new = plan.steps.iter().filter(|step| step.expect == Expect::Absent).count();
-    let files: Vec<String> = [
+    let parts: Vec<String> = [
         (new, "new"),
-        (plan.steps.len() - new - gone, "changed"),
-        (gone, "removed"),
+        (plan.steps.len() - new - removed, "modified"),
+        (removed, "removed"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)
     .map(|(number, what)| format!("{number} {what}"))
     .collect();
-    let what = match (&plan.config_path, plan.restart) {
-        (Some(path), true) => format!(
-            "move from `registry.mirrors` to hosts.toml files below {}",
-            escape_control_chars(path)
-        ),
-        (Some(path), false) => format!("change hosts.toml files below {}", escape_control_chars(path)),
-        (None, _) => "change the registry settings".to_owned(),
-    };
-    let routes = verdict(&plan.routes);
-    let files = format!(
-        "{} {}",
-        files.join(" and "),
-        if plan.steps.len() == 1 { "file" } else { "files" }
-    );
-    let label = paint(TITLE, format!("Plan for containerd {version}:"));
-    format!("{label} {what} ({files})\n{routes}\n")
+    parts.join(", ")
 }
 
-/// What becomes of the routes, in a sentence.
-fn verdict(routes: &[RouteChange]) -> String {
-    let heals = |change: &&RouteChange| change.before.asks().is_empty() && change.asked_by.is_empty();
-    let differ = routes.iter().filter(|change| change.differs());
-    let (healed, asked): (Vec<_>, Vec<_>) = differ.partition(heals);
-    match (healed.len(), asked.len()) {
-        (0, 0) => "Every pull asks the same hosts as before, in the same order.".to_owned(),
-        (0, 1) => "One registry is asked otherwise than before, as the policy wants; all others as before.".to_owned(),
-        (0, number) => {
-            format!("{number} registries are asked otherwise than before, as the policy wants; all others as before.")
-        }
-        (_, 0) => "Pulls that fail now ask the hosts that their settings name.".to_owned(),
-        (_, number) => {
-            let registries = count(number, "registry");
-            format!("Pulls that fail now ask the hosts that their settings name; for {registries} those of the policy.")
-        }
+fn route_section(all: &[RouteChange], layout: PlanLayout) -> String {
+    let is_long = all.len() > SHORT_TABLE;
+    let shown: Vec<&RouteChange> = all
+        .iter()
+        .filter(|route| layout.routes || !is_long || route.differs())
+        .collect();
+    if shown.is_empty() {
+        let text =
+            "Every route is unchanged: containerd tries the same hosts in the same order. `--routes` lists them.";
+        return format!("\n{}", wrap("", text, layout.width));
     }
-}
-
-fn routes_title(routes: &[RouteChange]) -> String {
-    let mut title = "Routes: hosts in the order in which they are asked".to_owned();
-    if routes.iter().any(RouteChange::differs) {
-        title.push_str("; = as before, ~ otherwise");
-    } else {
-        title.push_str(", all as before");
-    }
-    title
-}
-
-fn notes(shown: &PlanView<'_>, advice: Option<&WildcardAdvice>) -> String {
-    let mut out = String::new();
-    for note in &shown.plan.notes {
-        out.push_str(&wrap("  - ", &note_text(note), WIDTH));
-    }
-    if let Some(advice) = advice {
-        let lead = format!("  {} ", paint(LOOK, "!"));
-        out.push_str(&wrap("  ! ", &advice.text(shown.findings), WIDTH).replacen("  ! ", &lead, 1));
-        let host = example(advice, &shown.plan.routes);
-        let text = format!(
-            "`--wildcard docker.io` leaves it to Docker Hub alone; `--mirror {host}=URL` gives a registry a cache of its \
-             own. Without either the plan keeps what the node does today."
+    let mut out = title("Routes: hosts in the order in which containerd tries them");
+    out.push_str(&paint(DIM, "  = unchanged   ~ changed"));
+    out.push('\n');
+    out.push_str(&routes::table(&shown, layout.width));
+    let hidden = all.len() - shown.len();
+    if hidden > 0 {
+        push_line(
+            &mut out,
+            format_args!("  = {} unchanged: `--routes` lists them\n", count(hidden, "registry")),
         );
-        out.push_str(&wrap("    ", &text, WIDTH));
     }
     out
 }
 
-/// A registry to show the advice with: one that the wildcard serves and that is no mirror itself, else a well-known one.
-fn example<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
+fn file_section(view: &PlanView<'_>, layout: PlanLayout) -> String {
+    let plan = view.plan;
+    let diffs: Vec<(&Step, String)> = plan
+        .steps
+        .iter()
+        .map(|step| (step, step_diff(step, &view.node.tree)))
+        .collect();
+    let lines: usize = diffs.iter().map(|(_, diff)| diff.lines().count()).sum();
+    let mut out = title("Files");
+    if layout.diff || lines <= SHORT_DIFF {
+        for (number, (step, diff)) in diffs.iter().enumerate() {
+            if number > 0 {
+                out.push('\n');
+            }
+            push_line(
+                &mut out,
+                format_args!("{}\n", paint(DIM, format!("# {}", escape_control_chars(&step.why)))),
+            );
+            out.push_str(&diff::paint_diff(diff));
+        }
+        return out;
+    }
+    // New files of one directory are one entry: a plan of 25 registries has 25 of them.
+    let is_new = |step: &Step| step.expect == Expect::Absent && step.path.ends_with("/hosts.toml");
+    let directory = plan.config_path.as_deref().unwrap_or_default();
+    let new: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| is_new(step))
+        .filter_map(|step| {
+            step.path
+                .strip_prefix(directory)?
+                .strip_prefix('/')?
+                .strip_suffix("/hosts.toml")
+        })
+        .collect();
+    if !new.is_empty() {
+        let text = format!(
+            "{directory}/HOST/hosts.toml for {}: {}",
+            count(new.len(), "host"),
+            new.join(", ")
+        );
+        out.push_str(&wrap_styled(
+            GOOD,
+            "  new       ",
+            &escape_control_chars(&text),
+            layout.width,
+        ));
+    }
+    for (step, diff) in &diffs {
+        let is_listed = is_new(step) && step.path.starts_with(&format!("{directory}/"));
+        if is_listed {
+            continue;
+        }
+        let (style, label) = match (&step.expect, &step.content) {
+            (_, None) => (BAD, "removed"),
+            (Expect::Absent, Some(_)) => (GOOD, "new"),
+            (Expect::File(_), Some(_)) => (WARNING, "modified"),
+        };
+        let changed = |sign: char| {
+            let lines = diff.lines().skip(2);
+            lines.filter(|line| line.starts_with(sign)).count()
+        };
+        let text = format!(
+            "{} (−{} +{})",
+            escape_control_chars(&step.path),
+            changed('-'),
+            changed('+')
+        );
+        out.push_str(&wrap_styled(style, &format!("  {label:LABEL$}"), &text, layout.width));
+    }
+    push_line(
+        &mut out,
+        format_args!("  `--diff` shows all {lines} lines of the diff\n"),
+    );
+    out
+}
+
+fn notes(view: &PlanView<'_>, advice: Option<&WildcardAdvice>, width: usize) -> String {
+    let mut out = String::new();
+    for note in &view.plan.notes {
+        out.push_str(&wrap("  - ", &note_text(note), width));
+    }
+    if let Some(advice) = advice {
+        out.push_str(&wrap_styled(WARNING, "  ! ", &advice.text(view.findings), width));
+        let host = example_registry(advice, &view.plan.routes);
+        let text = format!(
+            "`--wildcard docker.io` uses it only for Docker Hub. `--mirror {host}=URL` gives a registry its own cache. Without \
+             either flag the plan keeps today's routes."
+        );
+        out.push_str(&wrap("    ", &text, width));
+    }
+    out
+}
+
+/// Returns a registry for the example of the advice: a registry that the wildcard serves and that is not a mirror itself, or
+/// else a well-known registry.
+fn example_registry<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
     let is_mirror = |name: &str| {
-        let asks = routes.iter().flat_map(|change| change.before.asks());
-        asks.filter(|ask| ask.namespace.is_some()).any(|ask| ask.host == name)
+        let hosts = routes.iter().flat_map(|change| change.before.asks());
+        hosts
+            .filter(|host| host.namespace.is_some())
+            .any(|host| host.host == name)
     };
-    let has_own = |name: &str| {
+    let has_own_route = |name: &str| {
         let mut named = routes.iter().map(|change| change.registry.to_string());
         named.any(|registry| registry == name)
     };
     let served = advice.registries.iter().map(String::as_str);
     let known = ["ghcr.io", "quay.io", "registry.k8s.io"]
         .into_iter()
-        .filter(|name| !has_own(name));
+        .filter(|name| !has_own_route(name));
     let served = served.filter(|name| name.contains('.') && !is_mirror(name));
     served.chain(known).next().unwrap_or("HOST")
 }
 
-/// A note in a sentence.
-pub(crate) fn note_text(note: &Note) -> String {
-    match note {
-        Note::Heals(why) => format!("CRI is dead as it stands ({}); the plan brings it back.", escape_control_chars(why)),
-        Note::LeavesCertsD { stale } => format!(
-            "/etc/containerd/certs.d is left alone: `{stale}` is not in force today and would wake up. The plan uses a \
-             folder of its own."
-        ),
-        Note::TransferService => "Pulls move from the CRI plugin to containerd's transfer service, which asks the same hosts in the same \
-             order. There, image verifiers in /opt/containerd/image-verifier/bin have their say, and `registry.headers` no \
-             longer reach token servers. `use_local_image_pull = true` keeps the old way."
-            .to_owned(),
-        Note::NeverMatched { key, place } => {
-            format!(
-                "`mirrors.\"{}\"` ({place}) matches no image, and goes.",
-                redact::free_text(key)
-            )
-        }
-        Note::NewerThanKnown => {
-            "This containerd is newer than any that the rules were checked against; it is read by the \
-                                 newest ones."
-                .to_owned()
-        }
-    }
-}
-
-/// The stable name of a note.
-pub(crate) fn note_id(note: &Note) -> &'static str {
-    match note {
-        Note::Heals(_) => "heals",
-        Note::LeavesCertsD { .. } => "leaves-certs-d",
-        Note::TransferService => "transfer-service",
-        Note::NeverMatched { .. } => "never-matched",
-        Note::NewerThanKnown => "newer-than-known",
-    }
-}
-
-fn gone(heading: &str, gone: &[(String, RemovedText)], plan: &Plan) -> String {
-    if gone.is_empty() {
+fn removed_text(heading: &str, removed: &[(String, RemovedText)], plan: &Plan) -> String {
+    if removed.is_empty() {
         return String::new();
     }
     let mut out = title(heading);
-    for (path, gone) in gone {
-        let place = paint(MARK, format!("{}:{}", escape_control_chars(path), gone.line));
-        let now = stands_in(&gone.text, plan).map(|path| format!(", now in {}", escape_control_chars(path)));
-        push_line(&mut out, format_args!("  {place}{}\n", now.unwrap_or_default()));
-        for line in redact::fragment(&gone.text, &gone.table).lines() {
+    for (path, removed) in removed {
+        let place = paint(MARK, format!("{}:{}", escape_control_chars(path), removed.line));
+        let new_file =
+            adopting_file(&removed.text, plan).map(|path| format!(", moved to {}", escape_control_chars(path)));
+        push_line(&mut out, format_args!("  {place}{}\n", new_file.unwrap_or_default()));
+        for line in redact::fragment(&removed.text, &removed.table).lines() {
             push_line(&mut out, format_args!("    {}\n", escape_control_chars(line.trim())));
         }
     }
     out
 }
 
-/// The new file that took a comment over.
-fn stands_in<'p>(comment: &str, plan: &'p Plan) -> Option<&'p str> {
-    let took = |content: &[u8]| {
+/// Returns the new file that contains the comment.
+fn adopting_file<'p>(comment: &str, plan: &'p Plan) -> Option<&'p str> {
+    let contains_comment = |content: &[u8]| {
         String::from_utf8_lossy(content)
             .lines()
             .any(|line| line == comment.trim())
     };
     let new = plan.steps.iter().filter(|step| step.expect == Expect::Absent);
-    let mut taken = new.filter(|step| step.content.as_deref().is_some_and(took));
-    taken.next().map(|step| step.path.as_str())
+    let mut adopting = new.filter(|step| step.content.as_deref().is_some_and(contains_comment));
+    adopting.next().map(|step| step.path.as_str())
 }
 
-fn next(shown: &PlanView<'_>) -> String {
-    let restart = if shown.plan.restart {
-        "containerd must be restarted for this to count: it reads its configuration at the start"
-    } else {
-        "no restart is needed: containerd reads hosts.toml at every pull"
+/// The last lines: the summary in a sentence, the readiness, and the command that applies the plan.
+fn conclusion(view: &PlanView<'_>, width: usize) -> String {
+    let plan = view.plan;
+    let restart = match (plan.restart, view.live) {
+        (true, true) => "containerd restarts once",
+        (true, false) => "containerd must be restarted afterwards",
+        (false, _) => "no restart",
     };
-    let do_it = command(shown.common, "migrate", Some(shown.wishes), false);
-    let written = count(shown.plan.steps.len(), "file");
-    let what = if shown.live && shown.plan.restart {
-        format!("# writes {written}, restarts containerd, and undoes all of it when that does not serve as before")
-    } else {
-        format!("# writes {written}; `mirrorshift rollback` puts the old bytes back")
+    let mut out = title("Summary");
+    let text = format!(
+        "{}; files: {}; {restart}. Nothing has been changed.",
+        route_summary(&plan.routes),
+        file_summary(plan)
+    );
+    out.push_str(&wrap("  ", &text, width));
+    out.push_str(&readiness(&view.readiness, width));
+    out.push_str(&apply_command(view.source, view));
+    out
+}
+
+fn apply_command(source: &NodeSource, view: &PlanView<'_>) -> String {
+    let command = next_command(source, "migrate", Some(view.policy));
+    let label = match &view.readiness {
+        Readiness::Blocked(_) => "When this is resolved, apply the plan with:",
+        _ => "Apply the plan with:",
     };
-    format!("  {restart}\n  {do_it}   {}\n", paint(DIM, what))
+    // A command is not wrapped, so that it can be copied.
+    format!("  {label}\n    {command}\n")
 }
 
-/// The command that does `verb`, with the arguments of this run.
-pub(crate) fn command(common: &CommonArgs, verb: &str, wishes: Option<&PolicyArgs>, no_restart: bool) -> String {
-    let mut words = vec!["mirrorshift".to_owned(), verb.to_owned()];
-    let mut option = |name: &str, value: &str| words.push(format!("{name} {}", quoted(value)));
-    if common.root != std::path::Path::new("/") {
-        option("--root", &common.root.display().to_string());
-    }
-    if verb == "migrate" {
-        if let Some(version) = &common.containerd_version {
-            option("--containerd-version", version);
+fn readiness(readiness: &Readiness, width: usize) -> String {
+    let label = "  Ready to migrate: ";
+    match readiness {
+        Readiness::NotApplicable => String::new(),
+        Readiness::Ready => format!("{label}{}\n", paint(GOOD, "yes")),
+        Readiness::Busy(work) => wrap(
+            label,
+            &format!("yes, when this has ended: {}", escape_control_chars(work)),
+            width,
+        ),
+        Readiness::Unknown(reason) => wrap(label, &format!("unknown: {}", escape_control_chars(reason)), width),
+        Readiness::Blocked(blockers) => {
+            let mut out = format!("{label}{}\n", paint(BAD, "no"));
+            for blocker in blockers {
+                out.push_str(&wrap("  - ", &escape_control_chars(&blocker.message), width));
+                if !blocker.hint.is_empty() {
+                    out.push_str(&wrap("    help: ", &escape_control_chars(&blocker.hint), width));
+                }
+            }
+            out
         }
-        if common.config != mirrorshift_containerd::DEFAULT_CONFIG {
-            option("--config", &common.config);
-        }
-    }
-    if let Some(wishes) = wishes {
-        if let Some(policy) = &wishes.policy {
-            option("--policy", &policy.display().to_string());
-        }
-        for mirror in &wishes.mirrors {
-            option("--mirror", mirror);
-        }
-        if let Some(wildcard) = &wishes.wildcard {
-            option("--wildcard", wildcard);
-        }
-    }
-    if no_restart {
-        words.push("--no-restart".to_owned());
-    }
-    escape_control_chars(&words.join(" "))
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

@@ -1,77 +1,66 @@
-//! Who is asked, before and after: one registry a row, its hosts in their order.
+//! Routes before and after: one registry per row, its hosts in the order in which containerd tries them.
 
-use crate::change_run::rehearse::{RehearsalResult, RouteComparison};
-use crate::render::{GOOD, LOOK, TITLE, WIDTH, escape_control_chars, paint, push_line};
+use crate::render::{GOOD, TITLE, WARNING, escape_control_chars, paint, push_line};
+use crate::results::rehearsal::{RehearsalResult, RouteComparison};
+use crate::wording::{host_url, name_unnamed_host};
 use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{Failure, RegistryHost, Route, Scheme, Tls};
+use mirrorshift_plan::RouteChange;
 use mirrorshift_plan::rehearsal::{ObservedRequest, ReferenceKind};
-use mirrorshift_plan::{RegistryScope, RouteChange};
 
-/// What the plan looks a registry up by that nothing names. `.invalid` never resolves.
-const UNNAMED: &str = "unnamed.invalid";
 const ARROW: &str = " → ";
 
-/// A host as a URL: `/v2` goes without saying, a path without it does not.
-pub(crate) fn url(ask: &RegistryHost) -> String {
-    let url = match ask.path.as_str() {
-        "" => format!("{}/", ask.url()),
-        _ => ask.url(),
-    };
-    let url = url.strip_suffix("/v2").filter(|_| ask.path == "/v2").unwrap_or(&url);
-    escape_control_chars(&redact::free_text(&url.replace(UNNAMED, "<registry>")))
-}
-
-/// What a host is asked for, where that is not everything.
-fn limits(ask: &RegistryHost) -> Vec<&'static str> {
-    let mut limits = Vec::new();
-    match (ask.resolves, ask.pulls) {
+/// Returns the restrictions of a host.
+fn restrictions(host: &RegistryHost) -> Vec<&'static str> {
+    let mut restrictions = Vec::new();
+    match (host.resolves, host.pulls) {
         (true, true) => {}
-        (false, true) => limits.push("layers only"),
-        (true, false) => limits.push("tags only"),
-        (false, false) => limits.push("never asked"),
+        (false, true) => restrictions.push("layers only"),
+        (true, false) => restrictions.push("tags only"),
+        (false, false) => restrictions.push("never used"),
     }
-    if ask.scheme == Scheme::HttpsThenHttp {
-        limits.push("https first");
+    if host.scheme == Scheme::HttpsThenHttp {
+        restrictions.push("https first");
     }
-    limits
+    restrictions
 }
 
-fn host(ask: &RegistryHost) -> String {
-    let limits = limits(ask);
-    if limits.is_empty() {
-        url(ask)
+fn host_text(host: &RegistryHost) -> String {
+    let restrictions = restrictions(host);
+    if restrictions.is_empty() {
+        host_url(host)
     } else {
-        format!("{} ({})", url(ask), limits.join(", "))
+        format!("{} ({})", host_url(host), restrictions.join(", "))
     }
 }
 
-fn hosts(route: &Route) -> Vec<String> {
+fn host_texts(route: &Route) -> Vec<String> {
     match route {
-        Route::Hosts(asks) => asks.iter().map(host).collect(),
-        Route::Fails(failure) => vec![format!("nobody: {}", escape_control_chars(&failure.reason))],
+        Route::Hosts(hosts) => hosts.iter().map(host_text).collect(),
+        Route::Fails(failure) => vec![format!("the pull fails: {}", escape_control_chars(&failure.reason))],
     }
 }
 
-/// The table of a plan.
-pub(crate) fn table(routes: &[RouteChange]) -> String {
+/// Returns the table of a plan.
+pub(crate) fn table(routes: &[&RouteChange], width: usize) -> String {
     let name = |change: &RouteChange| escape_control_chars(&change.registry.to_string());
-    let width = routes
+    let longest = routes
         .iter()
         .map(|change| name(change).chars().count())
         .max()
         .unwrap_or(0);
     let mut out = String::new();
     for change in routes {
-        let pad = " ".repeat(width - name(change).chars().count());
-        let indent = width + 6;
+        let pad = " ".repeat(longest - name(change).chars().count());
+        let indent = longest + 6;
         let row = |label: &str, route: &Route| match route {
-            Route::Hosts(_) => chain(&hosts(route), indent + label.len()),
-            // Why is told once, where the plan says what is wrong.
-            Route::Fails(failure) if change.differs() => format!("nobody: the pull fails{}", at(failure)),
-            Route::Fails(_) => hosts(route).concat(),
+            Route::Hosts(_) => join_hosts(&host_texts(route), indent + label.len(), width),
+            // The plan's notes have the reason.
+            Route::Fails(failure) if change.differs() => format!("the pull fails{}", place_suffix(failure)),
+            Route::Fails(_) => host_texts(route).concat(),
         };
         if change.differs() {
-            let mark = paint(LOOK, format!("~ {}", name(change)));
+            let mark = paint(WARNING, format!("~ {}", name(change)));
             push_line(
                 &mut out,
                 format_args!("  {mark}{pad}  before  {}\n", row("before  ", &change.before)),
@@ -86,15 +75,10 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
                 ),
             );
             if !change.asked_by.is_empty() {
-                let keys = change
-                    .asked_by
-                    .iter()
-                    .map(|key| format!("`{key}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
+                let keys: Vec<_> = change.asked_by.iter().map(|key| format!("`{key}`")).collect();
                 push_line(
                     &mut out,
-                    format_args!("{}asked for by the policy's {keys}\n", " ".repeat(indent)),
+                    format_args!("{}requested by {}\n", " ".repeat(indent), keys.join(", ")),
                 );
             }
         } else {
@@ -103,83 +87,94 @@ pub(crate) fn table(routes: &[RouteChange]) -> String {
                 format_args!("  = {}{pad}  {}\n", paint(TITLE, name(change)), row("", &change.after)),
             );
         }
-        for detail in details(&change.after) {
-            push_line(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
+        for detail in details(&change.after, indent, width) {
+            out.push_str(&detail);
         }
     }
     out
 }
 
-fn at(failure: &Failure) -> String {
+fn place_suffix(failure: &Failure) -> String {
     let place = failure.place.as_ref();
     place
         .map(|place| format!(" ({})", escape_control_chars(&place.to_string())))
         .unwrap_or_default()
 }
 
-/// Hosts on one line, or on one each where the line would be long.
-fn chain(hosts: &[String], indent: usize) -> String {
+/// Puts hosts on one line, or one per line where the line would be too long.
+fn join_hosts(hosts: &[String], indent: usize, width: usize) -> String {
     let line = hosts.join(ARROW);
-    if indent + line.chars().count() <= WIDTH {
+    if indent + line.chars().count() <= width {
         return line;
     }
     hosts.join(&format!("\n{}→ ", " ".repeat(indent)))
 }
 
-/// What a request carries beside its URL.
-fn details(route: &Route) -> Vec<String> {
-    route
-        .asks()
-        .iter()
-        .filter_map(|ask| {
-            let told = told(ask);
-            (!told.is_empty()).then(|| format!("{}: {}", url(ask), told.join(", ")))
-        })
-        .collect()
+/// Returns lines about the hosts whose requests carry more than a URL. A route with one host does not repeat its URL.
+fn details(route: &Route, indent: usize, width: usize) -> Vec<String> {
+    let hosts = route.asks();
+    let detail = |host: &RegistryHost| {
+        let options = host_options(host);
+        if options.is_empty() {
+            return None;
+        }
+        let options = options.join(", ");
+        let text = if hosts.len() == 1 {
+            options
+        } else {
+            format!("{}: {options}", host_url(host))
+        };
+        Some(crate::render::wrap(
+            &format!("{}with ", " ".repeat(indent)),
+            &text,
+            width,
+        ))
+    };
+    hosts.iter().filter_map(detail).collect()
 }
 
-/// TLS, headers by name, whose credentials, and the time for a connection.
-pub(crate) fn told(ask: &RegistryHost) -> Vec<String> {
-    let mut told = tls(&ask.tls);
-    let names: Vec<_> = ask.headers.names().map(escape_control_chars).collect();
+/// Returns TLS settings, the names of headers, the owner of credentials, and the time for a connection.
+pub(crate) fn host_options(host: &RegistryHost) -> Vec<String> {
+    let mut options = tls_options(&host.tls);
+    let names: Vec<_> = host.headers.names().map(escape_control_chars).collect();
     if !names.is_empty() {
-        told.push(format!("header {}", names.join(", ")));
+        options.push(format!("header {}", names.join(", ")));
     }
-    if let Some(key) = &ask.credentials {
-        told.push(format!(
+    if let Some(key) = &host.credentials {
+        options.push(format!(
             "credentials of configs.\"{}\".auth",
             escape_control_chars(&redact::free_text(key))
         ));
     }
-    if let Some(timeout) = ask.dial_timeout {
-        told.push(format!("connects within {timeout:?}"));
+    if let Some(timeout) = host.dial_timeout {
+        options.push(format!("connection timeout {timeout:?}"));
     }
-    told
+    options
 }
 
-fn tls(tls: &Tls) -> Vec<String> {
+fn tls_options(tls: &Tls) -> Vec<String> {
     let Tls {
         skip_verify,
         ca,
         client,
     } = tls;
-    let mut told: Vec<String> = ca
+    let mut options: Vec<String> = ca
         .iter()
         .map(|path| format!("CA {}", escape_control_chars(path)))
         .collect();
-    told.extend(
+    options.extend(
         client
             .iter()
             .map(|(certificate, _)| format!("client certificate {}", escape_control_chars(certificate))),
     );
     if *skip_verify {
-        told.push("any certificate is taken".to_owned());
+        options.push("no verification of the certificate".to_owned());
     }
-    told
+    options
 }
 
-/// Routes that differ although nobody asked for it.
-pub(crate) fn refused(routes: &[RouteChange]) -> String {
+/// Returns the routes of a refusal: those that would change without a request.
+pub(crate) fn refused(routes: &[RouteChange], width: usize) -> String {
     let mut out = String::new();
     for change in routes {
         push_line(
@@ -189,60 +184,52 @@ pub(crate) fn refused(routes: &[RouteChange]) -> String {
                 paint(TITLE, escape_control_chars(&change.registry.to_string()))
             ),
         );
-        for (label, route) in [("as it should be", &change.before), ("as it would be ", &change.after)] {
+        for (label, route) in [("required", &change.before), ("planned ", &change.after)] {
             let indent = 8 + label.len();
             push_line(
                 &mut out,
-                format_args!("      {label}  {}\n", chain(&hosts(route), indent)),
+                format_args!("      {label}  {}\n", join_hosts(&host_texts(route), indent, width)),
             );
-            for detail in details(route) {
-                push_line(&mut out, format_args!("{}{detail}\n", " ".repeat(indent)));
+            for detail in details(route, indent, width) {
+                out.push_str(&detail);
             }
         }
     }
     out
 }
 
-/// A registry's name as a stable identifier for programs.
-pub(crate) fn name(subject: &RegistryScope) -> Option<String> {
-    match subject {
-        RegistryScope::Registry(name) => Some(name.clone()),
-        RegistryScope::Unnamed => None,
-    }
-}
-
-/// Who was asked in a sandbox, a registry a line: as before, or both.
+/// Returns the hosts that containerd contacted in a sandbox, one registry per line.
 pub(crate) fn rehearsed(rehearsed: &RehearsalResult) -> String {
     let rows = rehearsed.rows();
     let name = |row: &RouteComparison<'_>| match row.probe.named {
         ReferenceKind::Tag => escape_control_chars(&row.probe.registry.to_string()),
         ReferenceKind::Digest => format!("{} by digest", escape_control_chars(&row.probe.registry.to_string())),
     };
-    let asked = |asked: &[ObservedRequest]| {
-        let hosts: Vec<String> = asked
+    let hosts = |requests: &[ObservedRequest]| {
+        let hosts: Vec<String> = requests
             .iter()
             .map(|host| escape_control_chars(&redact::free_text(&host.to_string())))
             .collect();
         if hosts.is_empty() {
-            return "nobody".to_owned();
+            return "none".to_owned();
         }
-        hosts.join(ARROW).replace(UNNAMED, "<registry>")
+        name_unnamed_host(&hosts.join(ARROW))
     };
-    let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
+    let longest = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for row in &rows {
-        let pad = " ".repeat(width - name(row).chars().count());
+        let pad = " ".repeat(longest - name(row).chars().count());
         if row.before == row.after {
-            push_line(&mut out, format_args!("  = {}{pad}  {}\n", name(row), asked(row.after)));
+            push_line(&mut out, format_args!("  = {}{pad}  {}\n", name(row), hosts(row.after)));
             continue;
         }
         push_line(
             &mut out,
-            format_args!("  ~ {}{pad}  before  {}\n", name(row), asked(row.before)),
+            format_args!("  ~ {}{pad}  before  {}\n", name(row), hosts(row.before)),
         );
         push_line(
             &mut out,
-            format_args!("    {}  after   {}\n", " ".repeat(width), asked(row.after)),
+            format_args!("    {}  after   {}\n", " ".repeat(longest), hosts(row.after)),
         );
     }
     out

@@ -1,113 +1,163 @@
-//! What is in force, and history.
+//! The text of `status`: the configuration, modified files, the change in progress, and history.
 
-use crate::render::{DIM, TITLE, WIDTH, count, escape_control_chars, paint, push_line, wrap};
-use mirrorshift_node::{Change, Status};
+use crate::render::{
+    BAD, DIM, TITLE, WARNING, count, escape_control_chars, paint, push_line, source_files, wrap, wrap_styled,
+};
+use crate::results::status::{Author, MirrorConfiguration, StatusResult};
+use crate::wording::{modification_text, phase_name, utc_time};
+use mirrorshift_node::Change;
+use mirrorshift_plan::change::Phase;
 
-/// The text of `status`.
-pub(crate) fn text(status: &Status, under_way: bool) -> String {
-    let phase = status.phase();
-    let mut out = format!("{}: {}\n", paint(TITLE, name(phase)), phase.meaning());
-    if let Some(change) = &status.unfinished {
-        out.push_str(&wrap("  unfinished  ", &summary(change), WIDTH));
-        if !under_way {
-            out.push_str("  `mirrorshift migrate` brings it to its end, `mirrorshift rollback` undoes it\n");
-        }
-        out.push_str(&files(change));
+/// Returns the text of `status`.
+pub(crate) fn text(status: &StatusResult, is_live: bool, quiet: bool, verbose: bool, width: usize) -> String {
+    let mut out = configuration(status, width);
+    out.push_str(&change_state(status, width));
+    if quiet {
+        return out;
     }
-    if under_way {
-        out.push_str("  a change is under way: `mirrorshift status --follow` shows it to its end\n");
+    for drift in &status.drifted {
+        out.push_str(&wrap_styled(WARNING, "  drifted  ", &modification_text(drift), width));
     }
-    if let Some(change) = status.in_force() {
-        out.push_str(&wrap("  in force    ", &summary(change), WIDTH));
-        if status.unfinished.is_none() {
-            out.push_str(&files(change));
-        }
+    out.push_str(&source_files::text(&status.sources, None, is_live, verbose, width));
+    let journal = &status.journal;
+    if let Some(change) = journal.unfinished.as_ref().or(journal.in_force()) {
+        let label = if journal.unfinished.is_some() {
+            "unfinished change"
+        } else {
+            "last change"
+        };
+        push_line(&mut out, format_args!("\n{}\n", paint(TITLE, label)));
+        out.push_str(&wrap("  ", &summary(change), width));
+        out.push_str(&files(change, width));
     }
-    let earlier: Vec<_> = status.history.iter().rev().collect();
+    let earlier: Vec<_> = journal.history.iter().rev().collect();
     if !earlier.is_empty() {
         push_line(&mut out, format_args!("\n{}\n", paint(TITLE, "history, newest first")));
         for change in earlier {
-            out.push_str(&wrap(
-                &format!("  {:<11} ", name(change.phase)),
-                &summary(change),
-                WIDTH,
-            ));
-            if let Some(taken) = &change.undoes {
-                push_line(
-                    &mut out,
-                    format_args!("              takes back {}\n", escape_control_chars(taken)),
-                );
-            }
-            if change.is_repair {
-                out.push_str("              puts back what somebody wrote over\n");
-            }
-            if let Some(note) = &change.note {
-                out.push_str(&wrap("              ", &escape_control_chars(note), WIDTH));
-            }
+            out.push_str(&history(change, width));
         }
     }
     out
 }
 
-/// The name of a phase, as JSON has it too.
-pub(crate) fn name(phase: mirrorshift_plan::change::Phase) -> &'static str {
-    use mirrorshift_plan::change::Phase;
+/// The first line: legacy, migrated, both or neither.
+fn configuration(status: &StatusResult, width: usize) -> String {
+    let name = status.mirrors.name();
+    let path = status
+        .config_path
+        .as_deref()
+        .map(escape_control_chars)
+        .unwrap_or_default();
+    let text = match &status.mirrors {
+        MirrorConfiguration::Legacy => {
+            "the registry mirrors are in `registry.mirrors`, which containerd will drop. `mirrorshift plan` shows the migration"
+                .to_owned()
+        }
+        MirrorConfiguration::Migrated => {
+            let author = match status.author {
+                Some(Author::Mirrorshift) => ", written by mirrorshift",
+                Some(Author::Other) => ", not written by mirrorshift",
+                None => "",
+            };
+            format!("the registry mirrors are in hosts.toml files under {path}{author}")
+        }
+        MirrorConfiguration::Both => format!(
+            "`registry.mirrors` and `config_path` ({path}) are set, which containerd rejects: CRI does not load. `mirrorshift \
+             check` has the details"
+        ),
+        MirrorConfiguration::Neither => "no registry mirror is configured".to_owned(),
+        MirrorConfiguration::Unknown(reason) => format!("the configuration was not read: {}", escape_control_chars(reason)),
+    };
+    let style = match status.mirrors {
+        MirrorConfiguration::Both => BAD,
+        MirrorConfiguration::Legacy | MirrorConfiguration::Unknown(_) => WARNING,
+        MirrorConfiguration::Migrated | MirrorConfiguration::Neither => TITLE,
+    };
+    wrap("", &format!("{name}: {text}."), width).replacen(&format!("{name}:"), &paint(style, format!("{name}:")), 1)
+}
+
+/// The phase of the last change. A settled phase is stated only for files whose contents were compared with the journal.
+fn change_state(status: &StatusResult, width: usize) -> String {
+    let phase = status.journal.phase();
+    let mut out = String::new();
     match phase {
-        Phase::Idle => "idle",
-        Phase::Armed => "armed",
-        Phase::Applying => "applying",
-        Phase::Applied => "applied",
-        Phase::Restarting => "restarting",
-        Phase::Verifying => "verifying",
-        Phase::Settled => "settled",
-        Phase::RollbackStaging => "recalled",
-        Phase::Undoing => "undoing",
-        Phase::Restoring => "restoring",
-        Phase::Undone => "undone",
-        Phase::RolledBack => "rolled back",
-        Phase::Stuck => "stuck",
+        Phase::Idle if status.journal.history.is_empty() => {
+            out.push_str(&wrap("", "No change of mirrorshift is recorded.", width));
+        }
+        Phase::Idle => out.push_str(&wrap("", "Every recorded change was undone or rolled back.", width)),
+        Phase::Settled if !status.drifted.is_empty() => {
+            let text = format!(
+                "drifted: another program has modified {} since the last change",
+                count(status.drifted.len(), "file")
+            );
+            out.push_str(&wrap("", &text, width).replacen("drifted:", &paint(WARNING, "drifted:"), 1));
+        }
+        _ => {
+            let name = format!("{}:", phase_name(phase));
+            let style = if phase == Phase::Stuck { BAD } else { TITLE };
+            out.push_str(&wrap("", &format!("{name} {}", phase.meaning()), width).replacen(
+                &name,
+                &paint(style, &name),
+                1,
+            ));
+        }
     }
+    if status.under_way {
+        out.push_str(&wrap(
+            "",
+            "A change is in progress: `mirrorshift status --follow` follows it.",
+            width,
+        ));
+    } else if status.journal.unfinished.is_some() {
+        out.push_str(&wrap(
+            "",
+            "`mirrorshift rollback` undoes the unfinished change. `mirrorshift migrate` undoes it and then plans again.",
+            width,
+        ));
+    }
+    out
+}
+
+fn history(change: &Change, width: usize) -> String {
+    let mut out = wrap(&format!("  {:<11} ", phase_name(change.phase)), &summary(change), width);
+    let indent = " ".repeat(14);
+    if let Some(reverted) = &change.undoes {
+        out.push_str(&wrap(
+            &indent,
+            &format!("rolls back {}", escape_control_chars(reverted)),
+            width,
+        ));
+    }
+    if change.is_repair {
+        out.push_str(&wrap(
+            &indent,
+            "repairs hosts.toml files that another program had modified",
+            width,
+        ));
+    }
+    if let Some(note) = &change.note {
+        out.push_str(&wrap(&indent, &escape_control_chars(note), width));
+    }
+    out
 }
 
 fn summary(change: &Change) -> String {
     format!(
         "{}, {}, for containerd {}, {}",
         change.id,
-        time(change.ended.unwrap_or(change.began)),
+        utc_time(change.ended.unwrap_or(change.began)),
         change.containerd,
         count(change.steps.len(), "file")
     )
 }
 
-fn files(change: &Change) -> String {
-    let line = |path: &str, why: &str| format!("    {path}  {}\n", paint(DIM, escape_control_chars(why)));
-    change
-        .steps
-        .iter()
-        .map(|step| line(&escape_control_chars(&step.path), &step.why))
-        .collect()
-}
-
-/// Seconds since 1970 as a date and time, UTC. What no calendar has is a number.
-pub(crate) fn time(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok();
-    let time = time.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| seconds.to_string(), |time| time.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::time;
-
-    #[test]
-    fn dates_as_calendars_have_them() {
-        for (seconds, date) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (u64::MAX, "18446744073709551615"),
-        ] {
-            assert_eq!(time(seconds), date);
+fn files(change: &Change, width: usize) -> String {
+    let mut out = String::new();
+    for step in &change.steps {
+        push_line(&mut out, format_args!("    {}\n", escape_control_chars(&step.path)));
+        for line in wrap("      ", &escape_control_chars(&step.why), width).lines() {
+            push_line(&mut out, format_args!("{}\n", paint(DIM, line)));
         }
     }
+    out
 }

@@ -1,4 +1,4 @@
-//! A node in a folder of its own, the binary as an operator runs it, and what it may not touch.
+//! A node in a temporary directory, the program as an operator runs it, and golden text.
 
 #![allow(
     dead_code,
@@ -18,12 +18,13 @@ use std::process::{Command, Output};
 pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
 pub(crate) const VERSION: &str = "1.7.24";
 
-/// A node's files in a folder of their own.
+/// A node's files in a temporary directory.
 pub(crate) struct Node {
     dir: tempfile::TempDir,
+    root: PathBuf,
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -33,9 +34,10 @@ pub(crate) struct Ran {
 
 impl Node {
     pub(crate) fn empty() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("node");
+        fs::create_dir(&root).unwrap();
+        Self { dir, root }
     }
 
     /// A node with this root configuration.
@@ -60,7 +62,7 @@ impl Node {
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.dir.path()
+        &self.root
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -74,7 +76,7 @@ impl Node {
         self
     }
 
-    /// Runs `words` on this node with a containerd of the usual version.
+    /// Runs the command on this node with the usual version of containerd.
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
         self.run_as(VERSION, words)
     }
@@ -89,12 +91,28 @@ impl Node {
         ran(command.output().unwrap())
     }
 
-    /// What the command prints, with what differs from run to run replaced.
+    /// Returns the exit code and the output in a pipe. Names and dates of changes are replaced.
     pub(crate) fn shown(&self, words: &[&str]) -> String {
-        let ran = self.run(words);
-        let text = format!("exit {}\n{}{}", ran.code, ran.out, ran.err);
-        let text = text.replace(&self.root().display().to_string(), "ROOT");
-        steady(&text)
+        self.shown_with(None, words)
+    }
+
+    /// Like [`Node::shown`], at a width.
+    pub(crate) fn shown_at(&self, columns: usize, words: &[&str]) -> String {
+        self.shown_with(Some(columns), words)
+    }
+
+    /// The root is a relative path, because the length of an absolute one would change where lines are wrapped.
+    fn shown_with(&self, columns: Option<usize>, words: &[&str]) -> String {
+        let mut command = mirrorshift();
+        if let Some(columns) = columns {
+            command.env("COLUMNS", columns.to_string());
+        }
+        command
+            .current_dir(self.dir.path())
+            .args(words)
+            .args(["--root", "node", "--containerd-version", VERSION]);
+        let ran = ran(command.output().unwrap());
+        mask_changes(&format!("exit {}\n{}{}", ran.code, ran.out, ran.err))
     }
 
     pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, String> {
@@ -119,10 +137,10 @@ pub(crate) fn ran(output: Output) -> Ran {
 }
 
 /// Replaces the names and dates of changes.
-fn steady(text: &str) -> String {
+fn mask_changes(text: &str) -> String {
     let mut out = String::new();
-    for word in text.split_inclusive([' ', '\n', ',', '/', '"']) {
-        let bare = word.trim_end_matches([' ', '\n', ',', ':', '/', '"']);
+    for word in text.split_inclusive([' ', '\n', ',', '/', '"', '(', ')']) {
+        let bare = word.trim_end_matches([' ', '\n', ',', ':', '/', '"', '(', ')']);
         let end = &word[bare.len()..];
         let digits = |text: &str| text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit());
         let is_change = bare
@@ -141,7 +159,7 @@ fn steady(text: &str) -> String {
     out
 }
 
-/// Everything that a change could leave a trace in: kind, mode, owner, size, times, inode, and content or target.
+/// Records everything that a change could modify: kind, mode, owner, size, times, inode, and contents or target.
 fn walk(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
     let meta = fs::symlink_metadata(path).unwrap();
     let content = match meta.file_type() {
@@ -159,17 +177,48 @@ fn walk(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// Asserts that `act` changes nothing below the root.
+/// Asserts that `act` changes nothing under the root.
 pub(crate) fn untouched<T>(node: &Node, act: impl FnOnce() -> T) -> T {
     let before = node.snapshot();
     let done = act();
     let after = node.snapshot();
     assert!(
         before == after,
-        "something below the root changed: {:?}",
+        "these paths under the root changed: {:?}",
         differing(&before, &after)
     );
     done
+}
+
+/// Compares a text with `tests/snapshots/NAME.txt`. With `MIRRORSHIFT_UPDATE=1` it writes the file instead.
+pub(crate) fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/snapshots/{name}.txt"));
+    if std::env::var_os("MIRRORSHIFT_UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    let differing = expected.lines().zip(text.lines()).position(|(one, two)| one != two);
+    assert!(
+        expected == text,
+        "{name} differs at line {:?}; MIRRORSHIFT_UPDATE=1 writes it. It is now:\n{text}",
+        differing.map(|line| line + 1)
+    );
+}
+
+/// Asserts that no line is longer than `columns`, except a line with a word that cannot be broken.
+pub(crate) fn assert_fits(columns: usize, text: &str) {
+    for line in text.lines() {
+        let is_wrapped = line.chars().count() <= columns;
+        let longest = line
+            .split_whitespace()
+            .map(|word| word.chars().count())
+            .max()
+            .unwrap_or(0);
+        let is_one_word = line.split_whitespace().count() <= 6 && longest + 30 > columns;
+        let is_command = line.trim_start().starts_with("mirrorshift ") || line.contains("sudo ");
+        assert!(is_wrapped || is_one_word || is_command, "longer than {columns}: {line}");
+    }
 }
 
 fn differing<'s>(one: &'s BTreeMap<PathBuf, String>, two: &'s BTreeMap<PathBuf, String>) -> Vec<&'s PathBuf> {
