@@ -396,9 +396,11 @@ fn readiness(readiness: &Readiness, width: usize) -> String {
         Readiness::Unknown(reason) => wrap(label, &format!("unknown: {}", escape_control_chars(reason)), width),
         Readiness::Blocked(blockers) => {
             let mut out = format!("{label}{}\n", paint(BAD, "no"));
-            for blocker in blockers {
+            for (number, blocker) in blockers.iter().enumerate() {
                 out.push_str(&wrap("  - ", &escape_control_chars(&blocker.message), width));
-                if !blocker.hint.is_empty() {
+                // Obstacles with the same remedy share one line of help.
+                let is_repeated = blockers.get(number + 1).is_some_and(|next| next.hint == blocker.hint);
+                if !blocker.hint.is_empty() && !is_repeated {
                     out.push_str(&wrap("    help: ", &escape_control_chars(&blocker.hint), width));
                 }
             }
