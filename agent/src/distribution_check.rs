@@ -45,6 +45,6 @@ pub(crate) fn managing_distribution(evidence: &Evidence<'_>) -> Option<Owner> {
     })?;
     Some(Owner {
         name: found.name.to_owned(),
-        way: found.way.to_owned(),
+        way: found.advice.to_owned(),
     })
 }

@@ -183,7 +183,7 @@ impl From<StatusError> for CommandError {
     fn from(error: StatusError) -> Self {
         let hint = match &error {
             StatusError::Journal(error) => Some(error.hint()),
-            StatusError::Trouble(trouble) => trouble.hint(),
+            StatusError::Node(trouble) => trouble.hint(),
         };
         Self {
             hint: hint.map(Box::from),
@@ -209,7 +209,7 @@ impl From<PurgeError> for CommandError {
         let exit = match &error {
             PurgeError::Open(error) => error.kind().into(),
             PurgeError::Unsettled(_) => Exit::Refused,
-            PurgeError::Trouble(_) => Exit::Unexpected,
+            PurgeError::Node(_) => Exit::Unexpected,
         };
         Self {
             hint: error.hint().map(Box::from),
@@ -232,7 +232,7 @@ impl From<OpenError> for CommandError {
         let reason = match &error {
             OpenError::Locked { .. } => "locked",
             OpenError::Journal(_) => "journal",
-            OpenError::Trouble(_) => "state",
+            OpenError::Node(_) => "state",
         };
         Self {
             hint: error.hint().map(Box::from),
@@ -243,7 +243,7 @@ impl From<OpenError> for CommandError {
 
 impl From<ChangeError> for CommandError {
     fn from(error: ChangeError) -> Self {
-        let reason = match error.trouble() {
+        let reason = match error.cause() {
             NodeError::Io { .. } | NodeError::Journal(_) => "io",
             NodeError::Unsuitable { .. } => "unsuitable-file",
             NodeError::ModifiedExternally { .. } => "edited-by-others",
@@ -256,7 +256,7 @@ impl From<ChangeError> for CommandError {
             NodeError::DidNotConverge | NodeError::NoSuchStep(_) | NodeError::Message(_) => "change",
         };
         Self {
-            hint: error.trouble().hint().map(Box::from),
+            hint: error.cause().hint().map(Box::from),
             ..Self::new(error.kind().into(), reason, error_chain(&error))
         }
     }

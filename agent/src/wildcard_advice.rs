@@ -39,9 +39,9 @@ impl WildcardAdvice {
         let place = plan
             .routes
             .iter()
-            .flat_map(|change| change.before.asks())
-            .filter(|host| is_wildcard(host.why.rule))
-            .find_map(|host| host.why.place.clone());
+            .flat_map(|change| change.before.hosts())
+            .filter(|host| is_wildcard(host.provenance.rule))
+            .find_map(|host| host.provenance.place.clone());
         let others = served.iter().map(|(change, _)| change.registry.to_string());
         Some(Self {
             hosts: hosts.clone(),
@@ -74,7 +74,7 @@ fn is_wildcard(rule: Origin) -> bool {
 
 /// Returns the hosts of the wildcard in the planned route.
 fn wildcard_hosts(change: &RouteChange) -> (&RouteChange, Vec<String>) {
-    let hosts = change.after.asks().iter();
-    let hosts = hosts.filter(|host| is_wildcard(host.why.rule) && host.namespace.is_some());
+    let hosts = change.after.hosts().iter();
+    let hosts = hosts.filter(|host| is_wildcard(host.provenance.rule) && host.namespace.is_some());
     (change, hosts.map(host_url).collect())
 }

@@ -60,7 +60,7 @@ pub(crate) fn first_request(host: &RegistryHost, image: &Image) -> Option<String
 
 /// Returns the rule that added the host, in words.
 pub(crate) fn origin_text(host: &RegistryHost, registry: &str) -> String {
-    match host.why.rule {
+    match host.provenance.rule {
         Origin::Mirror => format!("mirrors.\"{registry}\""),
         Origin::Wildcard => "mirrors.\"*\"".to_owned(),
         Origin::HostsToml => format!("the hosts.toml of {registry}"),

@@ -112,7 +112,7 @@ fn load_result_and_merged_values_equal_those_of_containerd(corpus: &Path) {
                 (Err(_), Some(_)) | (Err(LoadFault::MissingImport(_)), None) => true,
                 // Syntax that only 1.x accepts is refused by this tool on purpose.
                 (Err(LoadFault::Syntax(error)), None) => {
-                    version.starts_with("v1") && error.taken_by == mirrorshift_containerd::toml::AcceptedBy::V1Only
+                    version.starts_with("v1") && error.accepted_by == mirrorshift_containerd::toml::AcceptedBy::V1Only
                 }
                 _ => false,
             };

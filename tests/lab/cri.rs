@@ -129,7 +129,7 @@ impl Cri {
     }
 
     /// Returns true if an image is on the node.
-    pub(super) async fn holds(&mut self, reference: &str) -> Result<bool, Status> {
+    pub(super) async fn has_image(&mut self, reference: &str) -> Result<bool, Status> {
         let request = m::ImageStatusRequest {
             image: Some(m::ImageSpec {
                 image: reference.into(),
@@ -196,7 +196,7 @@ impl Cri {
     }
 
     /// Reads the status of a sandbox.
-    pub(super) async fn sandbox(&mut self, id: &str) -> Result<ObjectStatus, Status> {
+    pub(super) async fn sandbox_status(&mut self, id: &str) -> Result<ObjectStatus, Status> {
         let request = m::PodSandboxStatusRequest {
             pod_sandbox_id: id.into(),
             verbose: true,
@@ -211,7 +211,7 @@ impl Cri {
     }
 
     /// Reads the status of a container.
-    pub(super) async fn container(&mut self, id: &str) -> Result<ObjectStatus, Status> {
+    pub(super) async fn container_status(&mut self, id: &str) -> Result<ObjectStatus, Status> {
         let request = m::ContainerStatusRequest {
             container_id: id.into(),
             verbose: true,

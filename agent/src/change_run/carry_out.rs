@@ -13,7 +13,9 @@ use crate::node::{LoadedNode, PolicySource, change_plan};
 use crate::output::{CommandOutput, PLAIN_WIDTH};
 use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::{json, render};
-use mirrorshift_node::{Expectations, Facts, Outcome, Root, Session, Status, SystemdRuntime, guard_is_left, status};
+use mirrorshift_node::{
+    Expectations, Facts, Outcome, Root, Session, Status, SystemdRuntime, boot_guard_exists, status,
+};
 use mirrorshift_plan::{Digest, Plan, Step};
 
 /// Carries out the request of a run and writes its result. The printed text goes to the journal of the unit.
@@ -56,7 +58,7 @@ struct ChangeRun<'r> {
 impl ChangeRun<'_> {
     /// Undoes the change that an earlier run left unsettled, and removes the boot guard of a settled change.
     fn finish_interrupted_change(&mut self) -> Result<Outcome, CommandError> {
-        if status(self.root)?.unfinished.is_none() && !guard_is_left(self.root) {
+        if status(self.root)?.unfinished.is_none() && !boot_guard_exists(self.root) {
             return Ok(Outcome::Nothing);
         }
         self.progress
@@ -247,7 +249,7 @@ pub(crate) fn undone_before(node: &LoadedNode, plan: &Plan, again: bool) -> Resu
 }
 
 fn unit(facts: &Facts) -> Result<String, CommandError> {
-    let unit = facts.unit.known().map(|unit| unit.id.clone());
+    let unit = facts.unit.value().map(|unit| unit.id.clone());
     unit.ok_or_else(|| {
         CommandError::new(
             Exit::Refused,

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::options::OutputFormat;
 use crate::output::CommandOutput;
 use crate::results::event::ProgressEvent;
-use mirrorshift_node::{Bus, CHANGE, change_is_left, since_boot};
+use mirrorshift_node::{Bus, CHANGE_UNIT, is_change_running, since_boot};
 use std::fs::File;
 use std::io::{
     IsTerminal, Read, Seek, SeekFrom, Write, {self},
@@ -53,13 +53,13 @@ pub(crate) fn follow(id: &str, format: OutputFormat) -> Result<CommandOutput, Co
 
 /// Returns true if the unit has ended. Without D-Bus, the result file or the absence of its processes decides.
 fn has_ended(has_result: bool) -> bool {
-    let by_processes = || has_result || !change_is_left().unwrap_or(false);
+    let by_processes = || has_result || !is_change_running().unwrap_or(false);
     runs().map_or_else(by_processes, |runs| !runs)
 }
 
 /// Returns true if a change of this node is in progress, and `None` if systemd does not answer.
 pub(crate) fn runs() -> Option<bool> {
-    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE)).ok()?;
+    let unit = Bus::connect(CALL).and_then(|bus| bus.unit(CHANGE_UNIT)).ok()?;
     Some(!matches!(unit.active_state.as_str(), "inactive" | "failed"))
 }
 

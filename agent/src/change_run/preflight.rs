@@ -71,8 +71,8 @@ pub(crate) fn preflight_refusal(obstacles: &[Obstacle]) -> CommandError {
 
 /// Describes the containers that a restart kills; none if it kills no container.
 fn killed_containers(facts: &Facts) -> Option<String> {
-    let shims = facts.shims_in_unit.known().filter(|shims| !shims.is_empty())?;
-    let pods = facts.cri.sandboxes.known().into_iter().flatten();
+    let shims = facts.shims_in_unit.value().filter(|shims| !shims.is_empty())?;
+    let pods = facts.cri.sandboxes.value().into_iter().flatten();
     let pods: Vec<String> = pods.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
     Some(format!(
         "{} shims and their containers will be killed by the restart; pods of this node: {}",
@@ -119,13 +119,13 @@ pub(crate) fn verdict(
     let micros = |time: i64, unit: u64| u64::try_from(time).unwrap_or_default().saturating_mul(unit);
     let intent = ChangeIntent {
         planned_for: node.config.clone(),
-        bytes: contents.map(|content| content.len() as u64).sum(),
-        heals: migration_repairs_cri(node),
+        written_bytes: contents.map(|content| content.len() as u64).sum(),
+        repairs_cri: migration_repairs_cri(node),
         containers_may_restart,
         now_s: unix_now(),
         now_monotonic_us: micros(time.tv_sec, 1_000_000) + micros(time.tv_nsec, 1) / 1000,
     };
-    let mut conditions = facts.ground(version, &intent);
+    let mut conditions = facts.node_conditions(version, &intent);
     let at_start = read_at_start(node);
     for file in &mut conditions.files {
         // containerd reads hosts.toml and the files that it names at every pull.
@@ -139,7 +139,7 @@ pub(crate) fn verdict(
 /// Returns the version of the running containerd. Refuses if a restart would start another version than the running
 /// one, because the plan is for only one of them.
 fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
-    let Some(running) = facts.containerd.version.known() else {
+    let Some(running) = facts.containerd.version.value() else {
         return Ok(node.version.clone());
     };
     let unknown = |error| {
@@ -166,7 +166,7 @@ fn running(facts: &Facts, node: &LoadedNode) -> Result<Version, CommandError> {
 /// set.
 fn is_unchanged_since_read(file: &FileConditions, facts: &Facts, node: &LoadedNode) -> bool {
     let digest = facts.files.iter().find(|fact| fact.path == file.path);
-    let (Some(fact), Some(unit)) = (digest, facts.unit.known()) else {
+    let (Some(fact), Some(unit)) = (digest, facts.unit.value()) else {
         return false;
     };
     let Fact::Value(Some(now)) = fact.digest else {
@@ -199,7 +199,7 @@ fn digest_left_by_changes(status: &Status, invocation: Option<&str>, path: &str)
 /// Returns true if CRI does not load because of the settings that a migration replaces.
 fn migration_repairs_cri(node: &LoadedNode) -> bool {
     let reason = match node.outcome.as_ref().map(|config| &config.cri) {
-        Ok(Cri::Dead { reason, .. }) => reason,
+        Ok(Cri::Unavailable { reason, .. }) => reason,
         Ok(Cri::Loads) | Err(_) => return false,
     };
     matches!(

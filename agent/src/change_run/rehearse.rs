@@ -6,7 +6,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::LoadedNode;
 use crate::results::rehearsal::RehearsalResult;
-use mirrorshift_node::{Baseline, Bus, Facts, PROGRAM, Rehearsal, Root, SandboxTimeouts, inside};
+use mirrorshift_node::{Baseline, Bus, Facts, PROGRAM, Rehearsal, Root, SandboxTimeouts, run_in_sandbox};
 use mirrorshift_plan::Plan;
 use mirrorshift_plan::rehearsal::{Expected, compare, probes};
 use std::path::Path;
@@ -21,10 +21,12 @@ pub(crate) fn rehearse(
     plan: &Plan,
     facts: &Facts,
 ) -> Result<RehearsalResult, CommandError> {
-    let loaded = Baseline::of(facts).map(|baseline| baseline.plugins).ok_or_else(|| {
-        CommandError::new(Exit::Refused, "unknown", "containerd does not list its plugins")
-            .hint("check that containerd answers: `ctr version`")
-    })?;
+    let loaded = Baseline::from_facts(facts)
+        .map(|baseline| baseline.plugins)
+        .ok_or_else(|| {
+            CommandError::new(Exit::Refused, "unknown", "containerd does not list its plugins")
+                .hint("check that containerd answers: `ctr version`")
+        })?;
     let probes = probes(plan);
     let command = [PROGRAM, INSIDE].map(str::to_owned);
     let times = SandboxTimeouts::default();
@@ -45,6 +47,5 @@ pub(crate) fn rehearse(
 
 /// Does this program's part inside the sandbox.
 pub(crate) fn in_sandbox(folder: &Path) -> Result<(), CommandError> {
-    inside(folder).map_err(|error| CommandError::new(Exit::Unexpected, "sandbox", error.to_string()))
+    run_in_sandbox(folder).map_err(|error| CommandError::new(Exit::Unexpected, "sandbox", error.to_string()))
 }
-

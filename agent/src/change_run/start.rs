@@ -6,7 +6,7 @@ use crate::change_run::request::ChangeRequest;
 use crate::change_run::run_dir;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use mirrorshift_node::{Bus, BusError, CHANGE, Exec, PROGRAM, Property, Root};
+use mirrorshift_node::{Bus, BusError, CHANGE_UNIT, Exec, PROGRAM, Property, Root};
 use std::time::Duration;
 
 /// The timeout of a call to systemd.
@@ -20,10 +20,10 @@ pub(crate) fn start(root: &Root, request: &ChangeRequest) -> Result<(), CommandE
     let bus = Bus::connect(CALL)?;
     install(root)?;
     request.write()?;
-    if let Err(error) = bus.start_transient(CHANGE, &properties(&bus, request), START) {
+    if let Err(error) = bus.start_transient(CHANGE_UNIT, &properties(&bus, request), START) {
         // The run may end before systemd's answer arrives. Then the process that follows the run reports its result.
-        let ended =
-            matches!(error, BusError::Job { .. } | BusError::Unseen { .. }) && run_dir::path(&request.id, END).exists();
+        let ended = matches!(error, BusError::Job { .. } | BusError::ResultMissed { .. })
+            && run_dir::path(&request.id, END).exists();
         if !ended {
             // No process will read the request, and it may hold the secrets of a policy.
             run_dir::remove(&request.id);

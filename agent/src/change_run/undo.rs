@@ -9,8 +9,8 @@ use crate::exit::Exit;
 use crate::options::GuardCommand;
 use crate::output::CommandOutput;
 use mirrorshift_node::{
-    Change, ChangeError, Commands, NoRuntime, Outcome, PROGRAM, PROOF, Root, RuntimeTimeouts, Session, SystemdRuntime,
-    kill_change_unit, status,
+    Change, ChangeError, Commands, NoRuntime, Outcome, PROGRAM, PROOF_FILE, Root, RuntimeTimeouts, Session,
+    SystemdRuntime, kill_change_unit, status,
 };
 use mirrorshift_plan::change::Phase;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) fn commands() -> Commands {
 
 pub(crate) fn times(limits: ChangeTimeouts) -> RuntimeTimeouts {
     RuntimeTimeouts {
-        serve: limits.serve,
+        healthy: limits.serve,
         pull: limits.pull,
         restart: limits.restart,
         ..RuntimeTimeouts::default()
@@ -86,8 +86,9 @@ pub(crate) fn guard(command: &GuardCommand) -> Result<CommandOutput, CommandErro
     let done = |text: &str| Ok(CommandOutput::text(Exit::Done, format!("{text}\n")));
     match command {
         GuardCommand::Prove { word } => {
-            std::fs::write(PROOF, word)
-                .map_err(|error| CommandError::new(Exit::Refused, "io", format!("cannot write `{PROOF}`: {error}")))?;
+            std::fs::write(PROOF_FILE, word).map_err(|error| {
+                CommandError::new(Exit::Refused, "io", format!("cannot write `{PROOF_FILE}`: {error}"))
+            })?;
             done("proved")
         }
         GuardCommand::AtBoot | GuardCommand::AfterBoot if !status(&root)?.is_of_another_boot(&boot()?) => {

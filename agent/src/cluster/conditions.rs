@@ -65,7 +65,7 @@ pub enum ConditionStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// `Migrated`: the node matches the policy.
-    AsWanted,
+    PolicyApplied,
     /// `Migrated`: there is a plan, and the policy only observes.
     ObserveOnly,
     /// `Migrated`: the plan has not been carried out yet.
@@ -75,7 +75,7 @@ pub enum Reason {
     /// `Migrated`: another program has modified migrated files.
     Drifted,
     /// `Degraded`: there is no problem.
-    Well,
+    Healthy,
     /// `Degraded`: the node cannot be changed.
     Refused,
     /// `Degraded`: a change failed and was undone.
@@ -109,12 +109,12 @@ pub enum Reason {
 impl Reason {
     /// All reasons.
     pub const ALL: [Self; 20] = [
-        Self::AsWanted,
+        Self::PolicyApplied,
         Self::ObserveOnly,
         Self::NotYet,
         Self::RolledBack,
         Self::Drifted,
-        Self::Well,
+        Self::Healthy,
         Self::Refused,
         Self::Undone,
         Self::Stuck,
@@ -134,12 +134,12 @@ impl Reason {
     /// The name in the object.
     pub fn name(self) -> &'static str {
         match self {
-            Self::AsWanted => "PolicyApplied",
+            Self::PolicyApplied => "PolicyApplied",
             Self::ObserveOnly => "ObserveOnly",
             Self::NotYet => "NotYet",
             Self::RolledBack => "RolledBack",
             Self::Drifted => "Drifted",
-            Self::Well => "Healthy",
+            Self::Healthy => "Healthy",
             Self::Refused => "Refused",
             Self::Undone => "Undone",
             Self::Stuck => "Stuck",
@@ -261,7 +261,7 @@ mod tests {
     fn conditions(migrated: ConditionState) -> Conditions {
         Conditions {
             migrated,
-            degraded: ConditionState::false_with(Reason::Well, ""),
+            degraded: ConditionState::false_with(Reason::Healthy, ""),
             progressing: ConditionState::false_with(Reason::Idle, "No change is in progress."),
             policy_valid: ConditionState::unknown(Reason::Initializing, ""),
         }
@@ -280,7 +280,7 @@ mod tests {
             ),
             ("ObserveOnly", "b", Some(2))
         );
-        let other = conditions(ConditionState::true_with(Reason::AsWanted, "c")).after(&same, Some(2), at(300));
+        let other = conditions(ConditionState::true_with(Reason::PolicyApplied, "c")).after(&same, Some(2), at(300));
         assert_eq!(other[0].last_transition_time, Timestamp::from_second(300).unwrap());
         // The times of the other conditions are unchanged.
         for unmoved in &other[1..] {

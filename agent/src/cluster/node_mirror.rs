@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The most routes in an object. The rest is counted in `routesLeftOut`.
-pub const MOST_ROUTES: usize = 32;
+pub const MAX_ROUTES: usize = 32;
 /// The most findings in an object.
-pub const MOST_FINDINGS: usize = 32;
+pub const MAX_FINDINGS: usize = 32;
 /// The most hosts in one side of a route.
 pub const MOST_HOSTS: usize = 16;
 /// The longest message, in characters.
@@ -199,8 +199,7 @@ pub struct FindingSummary {
     /// The identifier, which docs/findings.md explains.
     pub id: String,
     /// The severity, as `mirrorshift check` prints it.
-    #[serde(rename = "severity")]
-    pub level: String,
+    pub severity: String,
     /// The location, what containerd does, and the remedy.
     pub message: String,
 }
@@ -220,8 +219,8 @@ impl NodeMirrorStatus {
     /// ellipsis, and entries that are left out are counted.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        self.routes_left_out += limit(&mut self.routes, MOST_ROUTES);
-        self.findings_left_out += limit(&mut self.findings, MOST_FINDINGS);
+        self.routes_left_out += limit(&mut self.routes, MAX_ROUTES);
+        self.findings_left_out += limit(&mut self.findings, MAX_FINDINGS);
         for route in &mut self.routes {
             truncate(&mut route.registry, LONGEST_NAME);
             for hosts in [&mut route.before, &mut route.after] {
@@ -236,7 +235,7 @@ impl NodeMirrorStatus {
         }
         for finding in &mut self.findings {
             truncate(&mut finding.id, LONGEST_NAME);
-            truncate(&mut finding.level, LONGEST_NAME);
+            truncate(&mut finding.severity, LONGEST_NAME);
             truncate(&mut finding.message, LONGEST_MESSAGE);
         }
         truncate(&mut self.message, LONGEST_MESSAGE);
@@ -296,7 +295,7 @@ mod tests {
         };
         let finding = FindingSummary {
             id: "i".repeat(5000),
-            level: "error".into(),
+            severity: "error".into(),
             message: "ä".repeat(5000),
         };
         let status = NodeMirrorStatus {
@@ -307,10 +306,10 @@ mod tests {
             ..NodeMirrorStatus::default()
         }
         .bounded();
-        assert_eq!((status.routes.len(), status.routes_left_out), (MOST_ROUTES, 100 - 32));
+        assert_eq!((status.routes.len(), status.routes_left_out), (MAX_ROUTES, 100 - 32));
         assert_eq!(
             (status.findings.len(), status.findings_left_out),
-            (MOST_FINDINGS, 100 - 32)
+            (MAX_FINDINGS, 100 - 32)
         );
         assert_eq!(status.routes[0].before.len(), MOST_HOSTS);
         assert_eq!(status.routes[0].before[MOST_HOSTS - 1], "and 25 more");

@@ -74,9 +74,9 @@ pub(super) struct RestartFacts {
 impl RestartFacts {
     pub(super) fn of(facts: &Facts) -> Self {
         Self {
-            kill_mode: facts.unit.known().map(|unit| unit.kill_mode.clone()),
-            shims_in_unit: facts.shims_in_unit.known().map(Vec::len),
-            containers: facts.cri.containers.known().map(Vec::len),
+            kill_mode: facts.unit.value().map(|unit| unit.kill_mode.clone()),
+            shims_in_unit: facts.shims_in_unit.value().map(Vec::len),
+            containers: facts.cri.containers.value().map(Vec::len),
         }
     }
 

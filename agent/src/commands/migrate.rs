@@ -22,7 +22,7 @@ use crate::output::CommandOutput;
 use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::results::plan::Readiness;
 use crate::{json, render};
-use mirrorshift_node::{Outcome, Root, guard_is_left};
+use mirrorshift_node::{Outcome, Root, boot_guard_exists};
 use mirrorshift_plan::{Digest, Plan};
 
 pub(super) fn run(
@@ -53,7 +53,7 @@ pub(super) fn run(
     let mut shown = None;
     if node.status.unfinished.is_none() {
         let plan = node.plan(&policy)?;
-        if plan.is_empty() && !(root.is_live() && guard_is_left(root)) {
+        if plan.is_empty() && !(root.is_live() && boot_guard_exists(root)) {
             return Ok(report(common, &loaded, &nothing_to_do(&plan)));
         }
         shown = Some(plan);

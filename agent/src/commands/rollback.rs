@@ -11,7 +11,7 @@ use crate::options::{ChangeArgs, CommonArgs};
 use crate::output::CommandOutput;
 use crate::wording::modification_text;
 use crate::{json, render};
-use mirrorshift_node::{Drift, Outcome, Root, STATE_DIR, Status, drifted, guard_is_left, status};
+use mirrorshift_node::{Drift, Outcome, Root, STATE_DIR, Status, boot_guard_exists, drifted, status};
 
 pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutput, CommandError> {
     let root = Root::open(&common.root)?;
@@ -26,7 +26,7 @@ pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutpu
         }));
     }
     require_unmodified_files(&root, &status)?;
-    let is_guard_left = root.is_live() && guard_is_left(&root);
+    let is_guard_left = root.is_live() && boot_guard_exists(&root);
     let outcome = if status.unfinished.is_none() && status.in_force().is_none() && !is_guard_left {
         Outcome::Nothing
     } else if root.is_live() && !args.no_restart {

@@ -26,7 +26,7 @@ pub(crate) struct ExplainDocument {
 }
 
 pub(crate) fn document(explained: &ExplainResult) -> ExplainDocument {
-    let hosts = explained.route.asks().iter();
+    let hosts = explained.route.hosts().iter();
     ExplainDocument {
         schema_version: SCHEMA_VERSION,
         kind: "Explain",

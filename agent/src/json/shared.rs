@@ -82,7 +82,7 @@ impl RouteDocument {
             }),
         };
         Self {
-            hosts: route.asks().iter().map(HostDocument::of).collect(),
+            hosts: route.hosts().iter().map(HostDocument::of).collect(),
             error,
         }
     }
@@ -169,14 +169,14 @@ impl HostDocument {
             credentials: host.credentials.as_deref().map(redact::free_text),
             namespace: host.namespace.clone(),
             dial_timeout_seconds: host.dial_timeout.map(|timeout| timeout.as_secs_f64()),
-            rule: match host.why.rule {
+            rule: match host.provenance.rule {
                 Origin::Mirror => "mirror",
                 Origin::Wildcard => "wildcard",
                 Origin::HostsToml => "hosts-toml",
                 Origin::DefaultDirectory => "default-directory",
                 Origin::Upstream => "upstream",
             },
-            location: host.why.place.as_ref().map(LocationDocument::of),
+            location: host.provenance.place.as_ref().map(LocationDocument::of),
         }
     }
 }

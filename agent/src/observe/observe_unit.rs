@@ -109,10 +109,10 @@ fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, Command
     retain_copies(&root).ok();
     let journal = status(&root)?;
     let mut observation = NodeObservation {
-        containerd: facts.containerd.version.known().cloned(),
-        unit: facts.unit.known().map(|unit| unit.id.clone()),
-        invocation: facts.unit.known().and_then(|unit| unit.invocation_id.clone()),
-        serves: facts.cri.status.known().is_some_and(|status| status.runtime.ready),
+        containerd: facts.containerd.version.value().cloned(),
+        unit: facts.unit.value().map(|unit| unit.id.clone()),
+        invocation: facts.unit.value().and_then(|unit| unit.invocation_id.clone()),
+        serves: facts.cri.status.value().is_some_and(|status| status.runtime.ready),
         under_way: follow::runs() == Some(true),
         unfinished: journal.unfinished.as_ref().map(ChangeSummary::of),
         in_force: journal.in_force().map(ChangeSummary::of),

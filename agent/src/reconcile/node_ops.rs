@@ -85,7 +85,7 @@ impl LocalNode {
             let bus = Bus::connect(SYSTEMD)?;
             match bus.start_transient(OBSERVING_UNIT, &properties(&request.id), OBSERVATION + SYSTEMD) {
                 // The result file has the failure of the unit.
-                Ok(()) | Err(BusError::Job { .. } | BusError::Unseen { .. }) => Ok(()),
+                Ok(()) | Err(BusError::Job { .. } | BusError::ResultMissed { .. }) => Ok(()),
                 Err(error) => Err(error.into()),
             }
         });

@@ -94,7 +94,7 @@ fn add_observation(observation: &NodeObservation, status: &mut NodeMirrorStatus)
 fn finding(finding: &ReportedFinding) -> FindingSummary {
     FindingSummary {
         id: finding.id.clone(),
-        level: finding.severity.clone(),
+        severity: finding.severity.clone(),
         message: finding.message.clone(),
     }
 }
@@ -256,7 +256,7 @@ fn migrated(inputs: &StatusInputs<'_>, message: &str) -> ConditionState {
         Activity::Rest(RestState::Contested) => ConditionState::false_with(Reason::Drifted, message),
         // A node without anything to migrate matches the policy too.
         Activity::Rest(RestState::Migrated | RestState::Observed) => {
-            ConditionState::true_with(Reason::AsWanted, message)
+            ConditionState::true_with(Reason::PolicyApplied, message)
         }
         Activity::Rest(RestState::RolledBack) => ConditionState::false_with(Reason::RolledBack, message),
         Activity::Rest(RestState::Planned) => ConditionState::false_with(Reason::ObserveOnly, message),
@@ -273,7 +273,7 @@ fn degraded(inputs: &StatusInputs<'_>, message: &str) -> ConditionState {
         Activity::Rest(RestState::Undone | RestState::Unfinished) => ConditionState::true_with(Reason::Undone, message),
         Activity::Rest(RestState::Stuck) => ConditionState::true_with(Reason::Stuck, message),
         Activity::Rest(RestState::Contested) => ConditionState::true_with(Reason::ConflictingWriter, message),
-        _ => ConditionState::false_with(Reason::Well, ""),
+        _ => ConditionState::false_with(Reason::Healthy, ""),
     }
 }
 

@@ -98,7 +98,7 @@ impl Triggers {
         let (sender, name) = (self.sender.downgrade(), unit.to_owned());
         let listen = move || {
             while sender.strong_count() > 0 {
-                if let Ok(mut ends) = Bus::connect(CALL).and_then(|bus| bus.ends(&name)) {
+                if let Ok(mut ends) = Bus::connect(CALL).and_then(|bus| bus.finished_jobs(&name)) {
                     while let Ok(ended) = ends.next(RENEW) {
                         match sender.upgrade() {
                             None => return,

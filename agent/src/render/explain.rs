@@ -60,7 +60,7 @@ fn host_text(number: usize, host: &RegistryHost, image: &Image, width: usize) ->
         out.push_str(&row("with", &text, width));
     }
     let rule = origin_text(host, &image.registry);
-    let text = match &host.why.place {
+    let text = match &host.provenance.place {
         Some(place) => format!("{rule} ({})", escape_control_chars(&place.to_string())),
         None => rule,
     };

@@ -165,7 +165,7 @@ fn route_summary(routes: &[RouteChange]) -> String {
 
 /// True for a route that fails today and that no policy requested to change.
 fn is_repaired(route: &RouteChange) -> bool {
-    route.differs() && route.before.asks().is_empty() && route.asked_by.is_empty()
+    route.differs() && route.before.hosts().is_empty() && route.asked_by.is_empty()
 }
 
 fn file_summary(plan: &Plan) -> String {
@@ -307,7 +307,7 @@ fn notes(view: &PlanView<'_>, advice: Option<&WildcardAdvice>, width: usize) -> 
 /// else a well-known registry.
 fn example_registry<'a>(advice: &'a WildcardAdvice, routes: &[RouteChange]) -> &'a str {
     let is_mirror = |name: &str| {
-        let hosts = routes.iter().flat_map(|change| change.before.asks());
+        let hosts = routes.iter().flat_map(|change| change.before.hosts());
         hosts
             .filter(|host| host.namespace.is_some())
             .any(|host| host.host == name)

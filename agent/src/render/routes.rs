@@ -112,7 +112,7 @@ fn join_hosts(hosts: &[String], indent: usize, width: usize) -> String {
 
 /// Returns lines about the hosts whose requests carry more than a URL. A route with one host does not repeat its URL.
 fn details(route: &Route, indent: usize, width: usize) -> Vec<String> {
-    let hosts = route.asks();
+    let hosts = route.hosts();
     let detail = |host: &RegistryHost| {
         let options = host_options(host);
         if options.is_empty() {

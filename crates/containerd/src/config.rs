@@ -33,13 +33,13 @@ pub enum Cri {
     /// The registry settings do not keep it from loading.
     Loads,
     /// It does not load: the daemon runs, and every CRI call fails with `Unimplemented`.
-    Dead {
+    Unavailable {
         /// The reason.
         reason: CriUnavailable,
         /// The setting that causes it.
         failure: Failure,
         /// True if the daemon exits, because `required_plugins` names the plugin.
-        daemon_too: bool,
+        stops_daemon: bool,
     },
 }
 
@@ -133,7 +133,7 @@ impl Config {
     /// ```
     pub fn route(&self, tree: &Tree, registry: &str) -> Route {
         match &self.cri {
-            Cri::Dead { failure, .. } => Route::Fails(failure.clone()),
+            Cri::Unavailable { failure, .. } => Route::Fails(failure.clone()),
             Cri::Loads => self.route_if_cri_loaded(tree, registry),
         }
     }
@@ -280,13 +280,13 @@ pub(crate) fn registry_of_directory(name: &str) -> String {
 }
 
 fn cri_state(document: &Document, registry: &Registry) -> Cri {
-    let unavailable = |reason, text: &str, place| Cri::Dead {
+    let unavailable = |reason, text: &str, place| Cri::Unavailable {
         reason,
         failure: Failure {
             reason: format!("{text}, so the CRI plugin does not load"),
             place,
         },
-        daemon_too: requires_cri(document),
+        stops_daemon: requires_cri(document),
     };
     if let Some(path) = &registry.config_path {
         let tls = registry.configs.values().find_map(|config| config.tls.as_ref());

@@ -52,7 +52,7 @@ pub use crate::findings::{Finding, findings, upgrade};
 pub use crate::hosts::error::{HostsFault, HostsFaultKind};
 pub use crate::hosts::lint::hosts_faults;
 pub use crate::hosts::url::is_localhost;
-pub use crate::hosts::{hosts_asks, hosts_route, unread_hosts_paths};
+pub use crate::hosts::{hosts_in_file, hosts_route, unread_hosts_paths};
 pub use crate::image::{Image, ImageError, UNNAMED_REGISTRY, is_registry};
 pub use crate::mirrors::ignored_url_parts;
 pub use crate::registries::named_registries;

@@ -217,7 +217,7 @@ fn route_host(
             .map(|_| endpoint.host.clone()),
         namespace: namespace(registry, &endpoint.host),
         dial_timeout: None,
-        why,
+        provenance: why,
     })
 }
 

@@ -67,7 +67,7 @@ pub struct RegistryHost {
     /// The time limit of a connection attempt, if it is set.
     pub dial_timeout: Option<Duration>,
     /// The rule that adds this host, and its location. Not compared.
-    pub why: Provenance,
+    pub provenance: Provenance,
 }
 
 /// The protocol that containerd uses with a host.
@@ -172,7 +172,7 @@ impl PartialEq for RegistryHost {
             credentials,
             namespace,
             dial_timeout,
-            why: _,
+            provenance: _,
         } = self;
         *scheme == other.scheme
             && *host == other.host
@@ -218,7 +218,7 @@ impl RegistryHost {
 
 impl Route {
     /// Returns the hosts, or an empty slice if the pull fails.
-    pub fn asks(&self) -> &[RegistryHost] {
+    pub fn hosts(&self) -> &[RegistryHost] {
         match self {
             Self::Hosts(hosts) => hosts,
             Self::Fails(_) => &[],

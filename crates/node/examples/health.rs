@@ -12,12 +12,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let facts = observe(&Root::open("/")?, &ObserveOptions::default())?;
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["keep", file] => {
-            let baseline = Baseline::of(&facts).ok_or("containerd or its CRI cannot be observed")?;
+            let baseline = Baseline::from_facts(&facts).ok_or("containerd or its CRI cannot be observed")?;
             fs::write(file, serde_json::to_vec(&baseline)?)?;
         }
         ["compare", file] => {
             let baseline: Baseline = serde_json::from_slice(&fs::read(file)?)?;
-            let report = baseline.compared(&facts);
+            let report = baseline.compare(&facts);
             println!("{:?}", report.health);
             report
                 .differences

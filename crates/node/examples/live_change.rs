@@ -8,7 +8,7 @@
 
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry};
 use mirrorshift_node::{
-    ChangeError, ChangePlan, Commands, NoRuntime, NodeErrorKind, Outcome, PROOF, Root, RuntimeTimeouts, Session,
+    ChangeError, ChangePlan, Commands, NoRuntime, NodeErrorKind, Outcome, PROOF_FILE, Root, RuntimeTimeouts, Session,
     SystemdRuntime, boot_id, status,
 };
 use mirrorshift_plan::{Digest, Expect, Step};
@@ -92,7 +92,7 @@ fn run() -> Result<String, Failure> {
         }
         ["undo" | "after-boot"] => outcome_text(open_for_undo()?.with_runtime(&mut runtime).undo_unsettled()),
         ["prove", word] => {
-            std::fs::write(PROOF, word).map_err(|error| (1, error.into()))?;
+            std::fs::write(PROOF_FILE, word).map_err(|error| (1, error.into()))?;
             Ok("proven".to_owned())
         }
         ["status"] => {
@@ -106,7 +106,7 @@ fn run() -> Result<String, Failure> {
 /// Returns short time limits, because the nodes of the tests have few images and containers.
 fn times() -> RuntimeTimeouts {
     RuntimeTimeouts {
-        serve: Duration::from_secs(8),
+        healthy: Duration::from_secs(8),
         restart: Duration::from_secs(20),
         pull: Duration::from_secs(20),
         ..RuntimeTimeouts::default()

@@ -21,16 +21,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     )?;
     let now = clock_gettime(ClockId::Monotonic);
-    let version: Version = match facts.containerd.version.known() {
+    let version: Version = match facts.containerd.version.value() {
         Some(version) => version.parse()?,
         None => "1.7.24".parse()?,
     };
-    let ground = facts.ground(
+    let ground = facts.node_conditions(
         version,
         &ChangeIntent {
             planned_for: DEFAULT_CONFIG.to_owned(),
-            bytes: 4096,
-            heals: flags.iter().any(|flag| flag == "--heals"),
+            written_bytes: 4096,
+            repairs_cri: flags.iter().any(|flag| flag == "--heals"),
             containers_may_restart: flags.iter().any(|flag| flag == "--accept"),
             now_s: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)?

@@ -8,7 +8,9 @@
 #![expect(clippy::print_stdout, reason = "the purpose of this example is to print")]
 
 use mirrorshift_containerd::{Config, Tree, Version, read};
-use mirrorshift_node::{Baseline, Bus, Facts, ObserveOptions, Rehearsal, Root, SandboxTimeouts, inside, observe};
+use mirrorshift_node::{
+    Baseline, Bus, Facts, ObserveOptions, Rehearsal, Root, SandboxTimeouts, observe, run_in_sandbox,
+};
 use mirrorshift_plan::policy::Policy;
 use mirrorshift_plan::rehearsal::{Disagreement, Expected, ObservedRequest, Probe, SandboxReport, compare, probes};
 use mirrorshift_plan::{Digest, Expect, NodeFiles, Plan, Step, plan};
@@ -31,7 +33,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match &arguments[..] {
-        ["inside", folder] => inside(Path::new(folder))
+        ["inside", folder] => run_in_sandbox(Path::new(folder))
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
         [] => rehearse(&[], &own_command()?, SandboxTimeouts::default()),
@@ -68,7 +70,7 @@ fn rehearse(staged: &[Step], command: &[String], times: SandboxTimeouts) -> Resu
     let version: Version = facts
         .containerd
         .version
-        .known()
+        .value()
         .ok_or("containerd reports no version")?
         .parse()?;
     let config = facts
@@ -114,7 +116,7 @@ fn rehearse(staged: &[Step], command: &[String], times: SandboxTimeouts) -> Resu
 }
 
 fn baseline(facts: &Facts) -> Result<BTreeSet<String>, Box<dyn Error>> {
-    let baseline = Baseline::of(facts).ok_or("containerd or its CRI cannot be observed")?;
+    let baseline = Baseline::from_facts(facts).ok_or("containerd or its CRI cannot be observed")?;
     Ok(baseline.plugins)
 }
 

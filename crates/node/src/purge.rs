@@ -13,7 +13,7 @@ use crate::journal::lock::{
 };
 use crate::journal::state_dir::{self, StateDir};
 use crate::paths::{self, RUN_DIR, RUN_EVENTS, RUN_REQUEST, RUN_RESULT, RUN_RESULT_NEW, STATE_DIR};
-use crate::runtime::boot_guard::{ARMED, PROOF, take_away_guards};
+use crate::runtime::boot_guard::{PROOF_FILE, SUPERVISED_MARKER, remove_guards};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, {self},
@@ -55,7 +55,7 @@ pub enum PurgeError {
     Unsettled(String),
     /// A file could not be removed. The files before it were removed.
     #[error("not all files could be removed")]
-    Trouble(#[from] NodeError),
+    Node(#[from] NodeError),
 }
 
 impl PurgeError {
@@ -64,7 +64,7 @@ impl PurgeError {
         match self {
             Self::Open(error) => error.hint(),
             Self::Unsettled(_) => Some("finish it with `mirrorshift migrate` or `mirrorshift rollback` first"),
-            Self::Trouble(trouble) => trouble.hint(),
+            Self::Node(trouble) => trouble.hint(),
         }
     }
 }
@@ -95,14 +95,14 @@ pub fn purge(root: &Root) -> Result<Purged, PurgeError> {
             .filter_map(|change| change.service.as_ref())
             .map(|service| &*service.unit)
             .collect();
-        purged.gone.extend(take_away_guards(root, &units)?);
+        purged.gone.extend(remove_guards(root, &units)?);
         own(&state, &mut purged)?;
         // The lock is removed last. A process that waits for it starts again with a new lock file.
         lock::remove_file(&state).map_err(NodeError::io("remove", join(STATE_DIR, lock::NAME)))?;
         drop(lock);
         folder(root, STATE_DIR, &state.fd, &mut purged)?;
     } else {
-        purged.gone.extend(take_away_guards(root, &[])?);
+        purged.gone.extend(remove_guards(root, &[])?);
     }
     runtime(root, &mut purged)?;
     Ok(purged)
@@ -162,10 +162,10 @@ fn own(state: &StateDir, purged: &mut Purged) -> Result<(), NodeError> {
 
 /// Removes the files under `/run`: Mirrorshift's folder, and the proof of the boot guard.
 fn runtime(root: &Root, purged: &mut Purged) -> Result<(), NodeError> {
-    let (outer, name) = split(PROOF);
+    let (outer, name) = split(PROOF_FILE);
     if let Some(fd) = opened(root, outer)? {
         file(&fd, name, outer, purged)?;
-        file(&fd, split(ARMED).1, outer, purged)?;
+        file(&fd, split(SUPERVISED_MARKER).1, outer, purged)?;
         inner(&fd, split(RUN_DIR).1, outer, purged, |folder, shown, purged| {
             for name in names(folder, shown)? {
                 file(folder, &name, shown, purged)?;

@@ -32,11 +32,11 @@ impl CurrentRoutes<'_> {
     pub(crate) fn by_mirrors(&self, registry: &str) -> bool {
         match &self.config.cri {
             Cri::Loads => self.config.registry.config_path.is_none(),
-            Cri::Dead {
+            Cri::Unavailable {
                 reason: CriUnavailable::BothByDefault,
                 ..
             } => true,
-            Cri::Dead { .. } => !self.has_directory(registry),
+            Cri::Unavailable { .. } => !self.has_directory(registry),
         }
     }
 
@@ -55,7 +55,7 @@ impl CurrentRoutes<'_> {
     fn route(&self, registry: &str) -> (Route, Result<Vec<RegistryHost>, Box<Refusal>>) {
         if !self.by_mirrors(registry) {
             let route = self.config.route_if_cri_loaded(self.tree, registry);
-            let hosts = route.asks().to_vec();
+            let hosts = route.hosts().to_vec();
             return (route, Ok(hosts));
         }
         let route = self.config.route_by_mirrors(self.tree, registry);
@@ -113,7 +113,7 @@ pub(crate) fn desired_route(
 
 fn is_from_wildcard(host: &RegistryHost, registry: &str) -> bool {
     // A host of the wildcard that is the registry itself is not a mirror of it.
-    matches!(host.why.rule, Origin::Wildcard | Origin::DefaultDirectory) && host.host != registry
+    matches!(host.provenance.rule, Origin::Wildcard | Origin::DefaultDirectory) && host.host != registry
 }
 
 fn apply_wildcard(desired: &mut DesiredRoute, wildcard: &Wildcard, registry: &str, entry: Option<&Registry>) {
@@ -137,7 +137,7 @@ fn apply_wildcard(desired: &mut DesiredRoute, wildcard: &Wildcard, registry: &st
 fn apply_entry(desired: &mut DesiredRoute, current: &CurrentRoutes<'_>, entry: &Registry) -> Result<(), Box<Refusal>> {
     let registry = entry.host.as_str();
     let key = |name: &str| format!("registries.{registry}.{name}");
-    let is_upstream = |host: &RegistryHost| host.why.rule == Origin::Upstream || host.namespace.is_none();
+    let is_upstream = |host: &RegistryHost| host.provenance.rule == Origin::Upstream || host.namespace.is_none();
     if let Some(urls) = &entry.mirrors {
         let mut hosts = Vec::new();
         for url in urls {
@@ -200,5 +200,5 @@ fn own_host(current: &CurrentRoutes<'_>, registry: &str) -> Option<RegistryHost>
     let route = current
         .config
         .route_by_hosts(&Tree::new(), mirrorshift_containerd::CERTS_D, registry);
-    route.asks().last().cloned()
+    route.hosts().last().cloned()
 }

@@ -4,7 +4,7 @@
 //! what every release since 1.6.0 accepts, so that an upgrade does not change its meaning: hosts are table headers, the line
 //! `[host]` is written even when no host follows, and only the capabilities `pull` and `resolve` are named.
 
-use mirrorshift_containerd::{Headers, RegistryHost, Rule, Scheme, Tls, Version, hosts_asks, is_localhost};
+use mirrorshift_containerd::{Headers, RegistryHost, Rule, Scheme, Tls, Version, hosts_in_file, is_localhost};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -135,7 +135,7 @@ fn is_left_out(folder: Folder<'_>, last: &RegistryHost, version: &Version) -> Re
 }
 
 fn read(version: &Version, text: &str, registry: &str) -> Result<Vec<RegistryHost>, Inexpressible> {
-    hosts_asks(version, "/", text.as_bytes(), registry).map_err(|fault| Inexpressible::Refused {
+    hosts_in_file(version, "/", text.as_bytes(), registry).map_err(|fault| Inexpressible::Refused {
         release: version.release(),
         found: fault.found,
     })

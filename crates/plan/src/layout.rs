@@ -78,7 +78,7 @@ fn write(
         let hint =
             "Upgrade to 1.6.17 or newer, or name the registries that the wildcard serves: `--wildcard docker.io,…`.";
         return Err(Refusal::new(RefusalReason::WildcardUnsupported, what, hint)
-            .at(desired.hosts.first().and_then(|host| host.why.place.clone()))
+            .at(desired.hosts.first().and_then(|host| host.provenance.place.clone()))
             .effect("It would ignore the directory and try only the registries themselves."));
     }
     let name = directory_name(layout, registry);
@@ -92,7 +92,7 @@ fn write(
             format!("no hosts.toml of containerd {version} can express the hosts of {registry}: {reason}"),
             "Change or remove the endpoint.",
         )
-        .at(desired.hosts.iter().find_map(|host| host.why.place.clone()))
+        .at(desired.hosts.iter().find_map(|host| host.provenance.place.clone()))
     })?;
     let content = text.into_bytes();
     let expect = match layout.tree.get(&path) {
@@ -161,7 +161,9 @@ fn is_adopted(policy: &Policy, registry: &str) -> bool {
 /// Returns true when the wildcard continues to serve any other registry.
 fn has_wildcard(desired: &BTreeMap<String, DesiredRoute>) -> bool {
     let hosts = desired.get(UNNAMED).into_iter().flat_map(|route| &route.hosts);
-    hosts.map(|host| host.why.rule).any(|rule| rule == Origin::Wildcard)
+    hosts
+        .map(|host| host.provenance.rule)
+        .any(|rule| rule == Origin::Wildcard)
 }
 
 /// Returns the reason for the directory, for the reader of the plan.
@@ -170,7 +172,10 @@ fn reason(request: &LayoutRequest<'_>, registry: &str, desired: &DesiredRoute) -
     if let Some(key) = desired.policy_keys.first() {
         return format!("required by the policy: {key}");
     }
-    let first = desired.hosts.first().map(|host| (host.why.rule, &host.why.place));
+    let first = desired
+        .hosts
+        .first()
+        .map(|host| (host.provenance.rule, &host.provenance.place));
     match first {
         Some((Origin::Mirror, Some(place))) => return format!("mirrors.\"{registry}\" at {place}"),
         Some((Origin::Wildcard, Some(place))) if registry == UNNAMED => return format!("mirrors.\"*\" at {place}"),

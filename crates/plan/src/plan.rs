@@ -141,7 +141,7 @@ pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>>
         note_version(node.version, &mut notes);
         return Ok(unchanged(&current, &desired, notes));
     }
-    if let Cri::Dead { failure, .. } = &config.cri {
+    if let Cri::Unavailable { failure, .. } = &config.cri {
         notes.push(Note::Heals(failure.reason.clone()));
     }
     let changed = changed(node, policy, &config, &desired, &mut notes)?;
@@ -311,7 +311,7 @@ fn check_result(node: &NodeFiles<'_>, before: &Config, layout: &Layout) -> Resul
         )
         .at(Some(error.place.clone()))
     })?;
-    if let Cri::Dead { failure, .. } = &after.cri {
+    if let Cri::Unavailable { failure, .. } = &after.cri {
         return Err(Refusal::new(
             RefusalReason::Edit,
             format!("CRI would not load with the edited files: {}", failure.reason),
@@ -382,8 +382,8 @@ fn compare(
         ),
     };
     // The `hosts.toml` does not exist and will not be written, so the location is that of the setting behind it.
-    let mut hosts = wrong.iter().flat_map(|change| change.before.asks());
-    let place = hosts.find_map(|host| host.why.place.clone());
+    let mut hosts = wrong.iter().flat_map(|change| change.before.hosts());
+    let place = hosts.find_map(|host| host.provenance.place.clone());
     let mut refusal = Refusal::new(RefusalReason::Routes, what, hint).at(place);
     refusal.routes = wrong;
     Err(refusal)

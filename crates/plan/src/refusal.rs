@@ -102,7 +102,7 @@ impl Refusal {
         use mirrorshift_containerd::toml::AcceptedBy;
         let (effect, hint, column) = match &error.fault {
             LoadFault::Syntax(syntax) => {
-                let effect = match syntax.taken_by {
+                let effect = match syntax.accepted_by {
                     AcceptedBy::NoRelease => "containerd does not start with this file.",
                     AcceptedBy::V1Only => "containerd 1.x loads this file, 2.x does not start with it.",
                     AcceptedBy::SomeReleases => {

@@ -12,7 +12,7 @@ use crate::world::{World, counts, status_patch, until};
 use jiff::Timestamp;
 use mirrorshift_tests::cluster::conditions::{ConditionState, Conditions, Reason};
 use mirrorshift_tests::cluster::node_mirror::{
-    FindingSummary, MOST_FINDINGS, MOST_ROUTES, MirrorSetup, NodeMirrorStatus, NodePhase, PlanSummary, PolicySummary,
+    FindingSummary, MAX_FINDINGS, MAX_ROUTES, MirrorSetup, NodeMirrorStatus, NodePhase, PlanSummary, PolicySummary,
     RouteSummary,
 };
 use mirrorshift_tests::cluster::node_mirror_writer::{NodeMirrorWriter, NodeReport, WriteOutcome};
@@ -42,7 +42,7 @@ pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
         }],
         findings: vec![FindingSummary {
             id: "mirrors-deprecated".into(),
-            level: "warning".into(),
+            severity: "warning".into(),
             message: "/etc/containerd/config.toml:7: `mirrors` is deprecated.".into(),
         }],
         agent: "0.1.0".into(),
@@ -54,7 +54,7 @@ pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
         ..NodeMirrorStatus::default()
     };
     let said = if migrated {
-        ConditionState::true_with(Reason::AsWanted, "")
+        ConditionState::true_with(Reason::PolicyApplied, "")
     } else {
         ConditionState::false_with(Reason::NotYet, "")
     };
@@ -62,7 +62,7 @@ pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
         status,
         conditions: Conditions {
             migrated: said,
-            degraded: ConditionState::false_with(Reason::Well, ""),
+            degraded: ConditionState::false_with(Reason::Healthy, ""),
             progressing: ConditionState::true_with(Reason::Preparing, "A plan is being rehearsed."),
             policy_valid: ConditionState::true_with(Reason::Read, ""),
         },
@@ -157,10 +157,10 @@ pub(crate) fn object_is_only_written_when_it_differs(planes: &ControlPlanes) -> 
 
     // The largest possible object is accepted.
     let mut largest = report(NodePhase::Stuck, &"€".repeat(9000));
-    largest.status.routes = vec![largest.status.routes[0].clone(); 2 * MOST_ROUTES];
-    largest.status.findings = vec![largest.status.findings[0].clone(); 2 * MOST_FINDINGS];
+    largest.status.routes = vec![largest.status.routes[0].clone(); 2 * MAX_ROUTES];
+    largest.status.findings = vec![largest.status.findings[0].clone(); 2 * MAX_FINDINGS];
     world.run(async || agent.mirror().apply(&largest, Timestamp::UNIX_EPOCH).await.map(drop))??;
-    assert_eq!(get()?["status"]["routesLeftOut"], MOST_ROUTES);
+    assert_eq!(get()?["status"]["routesLeftOut"], MAX_ROUTES);
 
     edited_object_is_repaired(&world)
 }

@@ -37,8 +37,20 @@ impl Differences {
 pub(crate) fn check(world: &World<'_>, node: &Node, images: &[Image], report: &RoundReport) -> Result<(), String> {
     let config = match (&node.config, &report.boot) {
         (Ok(config), Boot::CriOk) if matches!(config.cri, Cri::Loads) => config,
-        (Ok(config), Boot::CriDead(_)) if matches!(config.cri, Cri::Dead { daemon_too: false, .. }) => return Ok(()),
-        (Ok(config), Boot::Refuses(_)) if matches!(config.cri, Cri::Dead { daemon_too: true, .. }) => return Ok(()),
+        (Ok(config), Boot::CriDead(_))
+            if matches!(
+                config.cri,
+                Cri::Unavailable {
+                    stops_daemon: false,
+                    ..
+                }
+            ) =>
+        {
+            return Ok(());
+        }
+        (Ok(config), Boot::Refuses(_)) if matches!(config.cri, Cri::Unavailable { stops_daemon: true, .. }) => {
+            return Ok(());
+        }
         (Err(_), Boot::Refuses(_)) => return Ok(()),
         (Ok(config), boot) => {
             let cri = &config.cri;

@@ -26,13 +26,13 @@ pub(super) fn pids(socket: &str) -> io::Result<()> {
     let pids = ask(socket, WHOLE, async |cri| {
         let mut pids = BTreeMap::new();
         for id in to_io_result(cri.sandboxes().await)? {
-            let one = to_io_result(cri.sandbox(&id).await)?;
+            let one = to_io_result(cri.sandbox_status(&id).await)?;
             if one.state == 0 {
                 pids.insert(id, process(one.pid)?);
             }
         }
         for id in to_io_result(cri.containers().await)? {
-            let one = to_io_result(cri.container(&id).await)?;
+            let one = to_io_result(cri.container_status(&id).await)?;
             if one.state == 1 {
                 pids.insert(id, process(one.pid)?);
             }
@@ -53,7 +53,7 @@ pub(super) fn workload(socket: &str, name: &str) -> io::Result<()> {
     };
     ask(socket, WHOLE, async |cri| {
         // CRI learns of an image by an event.
-        while !to_io_result(cri.holds(IMAGE).await)? {
+        while !to_io_result(cri.has_image(IMAGE).await)? {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let id = to_io_result(cri.run_sandbox(&sandbox).await)?;

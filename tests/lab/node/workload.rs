@@ -132,13 +132,13 @@ impl Node {
         let (sandboxes, containers) = cri.ids()?;
         let mut pids = BTreeMap::new();
         for id in sandboxes {
-            let one = cri.wait(|cri| cri.sandbox(&id))?;
+            let one = cri.wait(|cri| cri.sandbox_status(&id))?;
             if one.state == 0 {
                 pids.insert(id, self.process(one.pid)?);
             }
         }
         for id in containers {
-            let one = cri.wait(|cri| cri.container(&id))?;
+            let one = cri.wait(|cri| cri.container_status(&id))?;
             if one.state == 1 {
                 pids.insert(id, self.process(one.pid)?);
             }
@@ -176,7 +176,7 @@ impl Node {
     }
 
     fn have_image(&self, cri: &mut NodeCri) -> io::Result<()> {
-        if cri.wait(|cri| cri.holds(IMAGE))? {
+        if cri.wait(|cri| cri.has_image(IMAGE))? {
             return Ok(());
         }
         self.take_image(cri, ARCHIVE, IMAGE)
@@ -186,7 +186,7 @@ impl Node {
         self.run(&["ctr", "-n", "k8s.io", "images", "import", archive])?.ok()?;
         // CRI learns of the image by an event.
         self.until("CRI does not learn of the image", CALL, || {
-            Ok(cri.wait(|cri| cri.holds(reference))?.then_some(()))
+            Ok(cri.wait(|cri| cri.has_image(reference))?.then_some(()))
         })
     }
 

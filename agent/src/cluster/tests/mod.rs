@@ -164,7 +164,7 @@ pub(crate) fn report(phase: NodePhase, message: &str) -> NodeReport {
         },
         conditions: Conditions {
             migrated: ConditionState::false_with(Reason::NotYet, ""),
-            degraded: ConditionState::false_with(Reason::Well, ""),
+            degraded: ConditionState::false_with(Reason::Healthy, ""),
             progressing: ConditionState::false_with(Reason::Idle, ""),
             policy_valid: ConditionState::true_with(Reason::Read, ""),
         },

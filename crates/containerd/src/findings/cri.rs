@@ -15,10 +15,10 @@ pub(super) fn find(input: &FinderInput<'_>, found: &mut FindingSink) {
 }
 
 fn unavailable(input: &FinderInput<'_>, found: &mut FindingSink) {
-    let Cri::Dead {
+    let Cri::Unavailable {
         reason,
         failure,
-        daemon_too,
+        stops_daemon: daemon_too,
     } = &input.config.cri
     else {
         return;

@@ -102,7 +102,7 @@ fn conflicts(input: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseRe
     let path = |config: &Config| config.registry.config_path.as_ref()?.place.clone();
     let now = input.written_path();
     let kills = live::lines_where(probes, &|config, leaves| {
-        group.is_live(leaves) && matches!(config.cri, Cri::Dead { .. })
+        group.is_live(leaves) && matches!(config.cri, Cri::Unavailable { .. })
     });
     let displaces = live::lines_where(probes, &|config, leaves| {
         group.is_live(leaves) && now.is_some() && path(config).as_ref() != now

@@ -88,7 +88,7 @@ fn id(kind: Kind) -> FindingId {
         Kind::HostNotSeen => FindingId::HostsHostNotSeen,
         Kind::HostTwice => FindingId::HostsHostTwice,
         Kind::OrderUndefined => FindingId::HostsOrderUndefined,
-        Kind::NotAsked => FindingId::HostsNotAsked,
+        Kind::NotContacted => FindingId::HostsNotAsked,
         Kind::SchemeMissing => FindingId::HostsSchemeMissing,
         Kind::Ignored => FindingId::HostsIgnoredSetting,
         Kind::HttpsFirst => FindingId::HostsHttpsFirst,

@@ -95,13 +95,13 @@ fn syntax_error(error: &LoadError, syntax: &SyntaxError, tree: &Tree, version: &
         .file(&error.place.path)
         .is_some_and(|bytes| bytes.starts_with("\u{feff}".as_bytes()));
     let is_v1 = version.has(Rule::GoTomlOne);
-    let id = match syntax.taken_by {
+    let id = match syntax.accepted_by {
         // 2.x rejects the mark before it reads anything else.
         AcceptedBy::V1Only if marked && !is_v1 => FindingId::ByteOrderMark,
         AcceptedBy::NoRelease => FindingId::TomlSyntax,
         AcceptedBy::V1Only | AcceptedBy::V2Only | AcceptedBy::SomeReleases => FindingId::TomlDialect,
     };
-    let (severity, effect) = match (syntax.taken_by, is_v1) {
+    let (severity, effect) = match (syntax.accepted_by, is_v1) {
         (AcceptedBy::NoRelease, _) => (Severity::Refuses, STOPS),
         (AcceptedBy::SomeReleases, _) => (
             Severity::Refuses,
@@ -127,7 +127,7 @@ fn syntax_error(error: &LoadError, syntax: &SyntaxError, tree: &Tree, version: &
     };
     let message = syntax.message.lines().collect::<Vec<_>>().join("; ");
     let what = format!("Not every containerd accepts the file as TOML: {message}.");
-    let what = if syntax.taken_by == AcceptedBy::NoRelease {
+    let what = if syntax.accepted_by == AcceptedBy::NoRelease {
         format!("The file is not valid TOML: {message}.")
     } else {
         what

@@ -52,8 +52,10 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
     match (&now.cri, &then.cri) {
         (
             Cri::Loads,
-            Cri::Dead {
-                failure, daemon_too, ..
+            Cri::Unavailable {
+                failure,
+                stops_daemon: daemon_too,
+                ..
             },
         ) => {
             let (severity, effect) = if *daemon_too {
@@ -81,7 +83,7 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
                 },
             );
         }
-        (Cri::Dead { failure, .. }, Cri::Loads) => found.add(
+        (Cri::Unavailable { failure, .. }, Cri::Loads) => found.add(
             FindingId::UpgradeRevivesCri,
             failure.place.clone(),
             format!("On containerd {version} the CRI plugin loads again."),
@@ -180,10 +182,10 @@ fn routes(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &m
             ),
         };
         let place = before
-            .asks()
+            .hosts()
             .iter()
-            .chain(after.asks())
-            .find_map(|host| host.why.place.clone());
+            .chain(after.hosts())
+            .find_map(|host| host.provenance.place.clone());
         let subject = match registry.as_str() {
             UNNAMED_REGISTRY => "any other registry".to_owned(),
             registry => format!("`{registry}`"),

@@ -89,7 +89,7 @@ impl HostBuilder<'_> {
             credentials: (self.credentials)(&host.authority),
             namespace: (!own).then(|| self.registry.to_owned()),
             dial_timeout: host.dial_timeout,
-            why: Provenance {
+            provenance: Provenance {
                 rule: origin,
                 place: place.map(|path| SourceLocation {
                     path: path.to_owned(),

@@ -50,7 +50,7 @@ pub enum HostsFaultKind {
     /// Hosts written as inline tables, which this release tries in no fixed order.
     OrderUndefined,
     /// A host that containerd cannot contact, because its URL has no host or a scheme other than http and https.
-    NotAsked,
+    NotContacted,
     /// A URL without a scheme, or with a scheme that containerd reads as a host.
     SchemeMissing,
     /// A setting that this release does not know, or that has no effect in its place.
@@ -77,7 +77,7 @@ impl HostsFaultKind {
             Self::HostNotSeen => "hosts-host-not-seen",
             Self::HostTwice => "hosts-host-twice",
             Self::OrderUndefined => "hosts-order-undefined",
-            Self::NotAsked => "hosts-not-asked",
+            Self::NotContacted => "hosts-not-asked",
             Self::SchemeMissing => "hosts-scheme-missing",
             Self::Ignored => "hosts-ignored-setting",
             Self::HttpsFirst => "hosts-https-first",
@@ -102,7 +102,7 @@ impl HostsFaultKind {
             Self::HostNotSeen => "containerd ignores this host and never tries it.",
             Self::HostTwice => "containerd tries this host twice.",
             Self::OrderUndefined => "containerd tries these hosts in an order that may change with every pull.",
-            Self::NotAsked => {
+            Self::NotContacted => {
                 "containerd cannot contact this host. It continues with the next host, or for a `server` with the registry itself."
             }
             Self::SchemeMissing => "containerd puts `https://` in front of it.",

@@ -67,7 +67,8 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, HostsFile
         _ => Cow::Borrowed(bytes),
     };
     let parsed = toml::parse(&bytes, is_v1).map_err(|error| {
-        let is_accepted = error.taken_by == AcceptedBy::V1Only && is_v1 || error.taken_by == AcceptedBy::SomeReleases;
+        let is_accepted =
+            error.accepted_by == AcceptedBy::V1Only && is_v1 || error.accepted_by == AcceptedBy::SomeReleases;
         let kind = if is_accepted {
             HostsFaultKind::Unsure
         } else {

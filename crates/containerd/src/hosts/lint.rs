@@ -191,7 +191,7 @@ fn url_fault(host: &Host) -> Option<HostsFileError> {
         return None;
     } else if !can_be_contacted(host) {
         (
-            Kind::NotAsked,
+            Kind::NotContacted,
             format!(
                 "`{}`, which names a host that containerd cannot contact",
                 written_url(written)
@@ -290,8 +290,8 @@ mod tests {
             ),
             (
                 "[host.\"httpbin:5000\"]\n",
-                Some((K::NotAsked, 1)),
-                Some((K::NotAsked, 1)),
+                Some((K::NotContacted, 1)),
+                Some((K::NotContacted, 1)),
             ),
             (
                 "server = \"mirror:5000\"\n[host]\n",

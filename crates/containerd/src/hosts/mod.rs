@@ -90,7 +90,7 @@ fn minimal_context<'a>(version: &'a Version, tree: &'a Tree, config_path: &'a st
 /// # Errors
 ///
 /// Fails if that release would not use the file.
-pub fn hosts_asks(
+pub fn hosts_in_file(
     version: &Version,
     folder: &str,
     bytes: &[u8],

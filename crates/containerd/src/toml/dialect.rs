@@ -19,7 +19,7 @@ pub struct SyntaxError {
     /// The line itself, without its value, which may contain a password.
     pub shown: String,
     /// The releases that load the file nevertheless.
-    pub taken_by: AcceptedBy,
+    pub accepted_by: AcceptedBy,
     /// An instruction for the operator, as a sentence.
     pub remedy: Option<String>,
 }
@@ -134,7 +134,7 @@ fn error(text: &str, fault: Fault, taken_by: AcceptedBy, remedy: Option<String>)
         span: fault.span,
         column,
         shown,
-        taken_by,
+        accepted_by: taken_by,
         remedy,
     })
 }
@@ -219,14 +219,17 @@ mod tests {
     #[test]
     fn toml_accepted_by_one_release_line_only() {
         let twice = rejected("x = 1\n[plugins.a][plugins.a.b]\ny = 2\n", true);
-        assert_eq!((twice.line, twice.column, twice.taken_by), (2, 12, AcceptedBy::V1Only));
+        assert_eq!(
+            (twice.line, twice.column, twice.accepted_by),
+            (2, 12, AcceptedBy::V1Only)
+        );
         assert!(
             twice.remedy.as_ref().unwrap().contains("new line after `[plugins.a]`"),
             "{twice:?}"
         );
-        assert_eq!(rejected("\u{feff}a = 1\n", false).taken_by, AcceptedBy::V1Only);
+        assert_eq!(rejected("\u{feff}a = 1\n", false).accepted_by, AcceptedBy::V1Only);
         assert!(parse("\u{feff}a = 1\n".as_bytes(), true).is_ok());
-        assert_eq!(rejected("[a.\"[::1]:5000\"]\n", true).taken_by, AcceptedBy::V2Only);
+        assert_eq!(rejected("[a.\"[::1]:5000\"]\n", true).accepted_by, AcceptedBy::V2Only);
         assert!(parse(b"[a.\"[::1]:5000\"]\n", false).is_ok());
         assert_eq!(parse(b"a = 1\n# \xff\n", true).unwrap_err().line, 2);
     }

@@ -32,7 +32,7 @@ pub enum OpenError {
     Journal(#[from] JournalError),
     /// The state folder cannot be used.
     #[error(transparent)]
-    Trouble(#[from] NodeError),
+    Node(#[from] NodeError),
 }
 
 impl OpenError {
@@ -40,7 +40,7 @@ impl OpenError {
     pub fn kind(&self) -> NodeErrorKind {
         match self {
             Self::Locked { .. } => NodeErrorKind::Locked,
-            Self::Journal(_) | Self::Trouble(_) => NodeErrorKind::Refused,
+            Self::Journal(_) | Self::Node(_) => NodeErrorKind::Refused,
         }
     }
 
@@ -51,7 +51,7 @@ impl OpenError {
                 Some("wait until the other change has ended; `mirrorshift status` shows its progress")
             }
             Self::Journal(error) => Some(error.hint()),
-            Self::Trouble(error) => error.hint(),
+            Self::Node(error) => error.hint(),
         }
     }
 }
@@ -103,7 +103,7 @@ impl ChangeError {
     }
 
     /// Returns the cause.
-    pub fn trouble(&self) -> &NodeError {
+    pub fn cause(&self) -> &NodeError {
         match self {
             Self::Refused(cause)
             | Self::Undone { cause, .. }

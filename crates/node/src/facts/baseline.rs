@@ -40,22 +40,22 @@ pub struct HealthReport {
 impl Baseline {
     /// Builds the baseline from `facts`; `None` if containerd's plugins, its tasks or CRI could not be observed,
     /// because nothing could be compared with such a baseline.
-    pub fn of(facts: &Facts) -> Option<Self> {
-        let cri = *facts.cri.served.known()?;
-        let network = match facts.cri.status.known() {
+    pub fn from_facts(facts: &Facts) -> Option<Self> {
+        let cri = *facts.cri.served.value()?;
+        let network = match facts.cri.status.value() {
             Some(status) => status.network.ready,
             None if cri => return None,
             None => false,
         };
-        let tasks = facts.containerd.tasks.known()?;
+        let tasks = facts.containerd.tasks.value()?;
         Some(Self {
-            version: facts.containerd.version.known().cloned(),
+            version: facts.containerd.version.value().cloned(),
             plugins: loaded(facts)?,
             cri,
             network,
             tasks: tasks.iter().map(|task| (task.id.clone(), task.pid)).collect(),
             // A fact that was unavailable then is not required later.
-            outputs: facts.outputs.known().cloned().unwrap_or_default(),
+            outputs: facts.outputs.value().cloned().unwrap_or_default(),
         })
     }
 
@@ -77,13 +77,13 @@ impl Baseline {
 
     /// Compares the node of `facts` with this baseline. An additional plugin is not a difference. A container that has
     /// ended is not a difference either, because it may have ended by itself.
-    pub fn compared(&self, facts: &Facts) -> HealthReport {
+    pub fn compare(&self, facts: &Facts) -> HealthReport {
         let Some(plugins) = loaded(facts) else {
             return HealthReport::new(Health::Absent, "containerd does not answer".to_owned());
         };
         // A package may install another release in the middle of a change. It has other plugins; whether CRI is served
         // is still compared.
-        let upgraded = self.version.is_some() && self.version.as_ref() != facts.containerd.version.known();
+        let upgraded = self.version.is_some() && self.version.as_ref() != facts.containerd.version.value();
         let mut lost: Vec<String> = self
             .plugins
             .difference(&plugins)
@@ -95,7 +95,7 @@ impl Baseline {
             .collect();
         let mut pending = Vec::new();
         if self.cri {
-            match facts.cri.served.known() {
+            match facts.cri.served.value() {
                 Some(true) => pending.extend(self.not_ready(facts)),
                 Some(false) => lost.push("CRI is not served".to_owned()),
                 None => pending.push("CRI does not answer".to_owned()),
@@ -124,7 +124,7 @@ impl Baseline {
     }
 
     fn not_ready(&self, facts: &Facts) -> Vec<String> {
-        match facts.cri.status.known() {
+        match facts.cri.status.value() {
             None => vec!["CRI does not report whether it is ready".to_owned()],
             Some(status) if !status.runtime.ready => vec!["CRI's runtime is not ready".to_owned()],
             Some(status) if self.network && !status.network.ready => vec!["CRI's network is not ready".to_owned()],
@@ -134,14 +134,14 @@ impl Baseline {
 
     /// Lists FIFOs that were read and are not read now, of containers that still run as the same process.
     fn unread_fifos(&self, facts: &Facts) -> Vec<String> {
-        let Some(outputs) = facts.outputs.known() else {
+        let Some(outputs) = facts.outputs.value() else {
             return vec!["unknown which logs flow".to_owned()];
         };
         let is_same_process = |id: &str| {
             let task = facts
                 .containerd
                 .tasks
-                .known()
+                .value()
                 .into_iter()
                 .flatten()
                 .find(|task| task.id == id);
@@ -158,8 +158,8 @@ impl Baseline {
     /// is not lost if CRI reports that its container exited, or if kubelet removed it, because it may have ended by
     /// itself. If all tasks are gone, they were killed.
     fn lost_tasks(&self, facts: &Facts) -> Option<Vec<String>> {
-        let (sandboxes, containers) = (facts.cri.sandboxes.known()?, facts.cri.containers.known()?);
-        let tasks = facts.containerd.tasks.known()?;
+        let (sandboxes, containers) = (facts.cri.sandboxes.value()?, facts.cri.containers.value()?);
+        let tasks = facts.containerd.tasks.value()?;
         let now: BTreeMap<&String, u32> = tasks.iter().map(|task| (&task.id, task.pid)).collect();
         let must_run = |id: &String| {
             let sandbox = sandboxes.iter().find(|sandbox| sandbox.id == *id);
@@ -198,7 +198,7 @@ impl HealthReport {
 }
 
 fn loaded(facts: &Facts) -> Option<BTreeSet<String>> {
-    let loaded = facts.containerd.plugins.known()?.iter();
+    let loaded = facts.containerd.plugins.value()?.iter();
     Some(
         loaded
             .filter(|plugin| plugin.status == PluginStatus::Ok)
@@ -209,7 +209,7 @@ fn loaded(facts: &Facts) -> Option<BTreeSet<String>> {
 
 /// Returns the reason why a plugin did not load.
 fn load_failure<'f>(facts: &'f Facts, name: &str) -> Option<&'f str> {
-    let mut plugins = facts.containerd.plugins.known()?.iter();
+    let mut plugins = facts.containerd.plugins.value()?.iter();
     let plugin = plugins.find(|plugin| format!("{}.{}", plugin.kind, plugin.id) == name)?;
     match &plugin.status {
         PluginStatus::Failed(why) | PluginStatus::Skipped(why) => Some(why),

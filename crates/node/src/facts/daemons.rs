@@ -194,9 +194,9 @@ mod tests {
             .map(|daemon| {
                 (
                     daemon.pid,
-                    daemon.program.known().map(String::as_str),
-                    daemon.program_replaced.known().copied(),
-                    daemon.of_the_node.known(),
+                    daemon.program.value().map(String::as_str),
+                    daemon.program_replaced.value().copied(),
+                    daemon.of_the_node.value(),
                 )
             })
             .collect();
@@ -209,7 +209,7 @@ mod tests {
             ]
         );
         assert_eq!(daemons[0].launch.config_path(), "/x.toml");
-        assert_eq!(daemons[0].listens.known().unwrap(), &["/run/a.sock"]);
+        assert_eq!(daemons[0].listens.value().unwrap(), &["/run/a.sock"]);
     }
 
     #[test]
@@ -224,8 +224,8 @@ mod tests {
         }
         let (daemons, _) = find(proc.0.path()).unwrap();
         assert_eq!(daemons.len(), 1);
-        assert!(daemons[0].program.known().is_none() && daemons[0].program_replaced.known().is_none());
-        assert!(daemons[0].of_the_node.known().is_none());
+        assert!(daemons[0].program.value().is_none() && daemons[0].program_replaced.value().is_none());
+        assert!(daemons[0].of_the_node.value().is_none());
     }
 
     #[test]
@@ -252,10 +252,10 @@ mod tests {
         let (_, shims) = find(proc.0.path()).unwrap();
         let inside: Vec<_> = shims
             .iter()
-            .map(|shim| shim.is_inside(group).known().copied())
+            .map(|shim| shim.is_inside(group).value().copied())
             .collect();
         assert_eq!(inside, [Some(true), Some(true), Some(false), None]);
-        assert!(shims[0].is_inside("/").known().is_none());
+        assert!(shims[0].is_inside("/").value().is_none());
         assert_eq!(
             (shims[0].namespace.as_deref(), shims[0].id.as_deref()),
             (Some("k8s.io"), Some("abc"))

@@ -60,7 +60,7 @@ pub struct Owner {
     /// The sign that was found, as a clause.
     pub because: String,
     /// The procedure of this distribution, as a sentence without its full stop.
-    pub way: &'static str,
+    pub advice: &'static str,
 }
 
 /// All distributions. A more specific row is before the rows that it resembles: the version of RKE2's containerd
@@ -235,7 +235,7 @@ pub fn owner(input: &DetectionInput) -> Option<Owner> {
         Some(Owner {
             name: row.name,
             because,
-            way: row.advice,
+            advice: row.advice,
         })
     })
 }

@@ -19,7 +19,7 @@ pub enum Fact<T> {
 
 impl<T> Fact<T> {
     /// Returns the value if it is available.
-    pub fn known(&self) -> Option<&T> {
+    pub fn value(&self) -> Option<&T> {
         match self {
             Self::Value(value) => Some(value),
             Self::Unavailable(_) => None,

@@ -67,25 +67,25 @@ pub fn observe(root: &Root, options: &ObserveOptions) -> Result<Facts, ObserveEr
     let serving = observe_serving(options, &daemons);
     let pid = serving.as_ref().and_then(|serving| serving.pid.clone());
     let daemon = daemons
-        .known()
-        .and_then(|all| all.iter().find(|daemon| Some(&daemon.pid) == pid.known()));
+        .value()
+        .and_then(|all| all.iter().find(|daemon| Some(&daemon.pid) == pid.value()));
 
-    let (systemd, unit, jobs) = observe_systemd(options.patience, pid.known().copied());
+    let (systemd, unit, jobs) = observe_systemd(options.call_timeout, pid.value().copied());
     let started_by_systemd = unit
-        .known()
-        .filter(|unit| unit.main_pid.as_ref() == pid.known())
+        .value()
+        .filter(|unit| unit.main_pid.as_ref() == pid.value())
         .and_then(|unit| unit.main_started);
     let outputs = pid.clone().and_then(|pid| log_fifos::read_by(proc, pid).into());
     let started = pid.and_then(|pid| started::start_time(proc, pid, started_by_systemd).into());
     let shims_in_unit = shims.as_ref().and_then(|shims| shims_in(shims, &serving, &unit));
 
     let address = serving.as_ref().map(|serving| serving.address.clone());
-    let (containerd, cri) = match address.and_then(|address| Socket::connect(&address, options.patience).into()) {
+    let (containerd, cri) = match address.and_then(|address| Socket::connect(&address, options.call_timeout).into()) {
         Fact::Value(mut socket) => observe_containerd(&mut socket, options.images),
         Fact::Unavailable(why) => unavailable_containerd(&why),
     };
 
-    let config = match (daemon, unit.known().and_then(Unit::launch)) {
+    let config = match (daemon, unit.value().and_then(Unit::launch)) {
         (Some(daemon), _) => daemon.launch.config_path().to_owned(),
         (None, Some(launch)) => launch.config_path().to_owned(),
         (None, None) => format!("{ETC}/config.toml"),
@@ -104,7 +104,7 @@ pub fn observe(root: &Root, options: &ObserveOptions) -> Result<Facts, ObserveEr
         .collect();
     let mut folders = vec![inspector.folder(ETC)];
     let (config_folder, _) = crate::files::root::split(&config);
-    let others = [Some(config_folder.to_owned()), containerd.root.known().cloned()];
+    let others = [Some(config_folder.to_owned()), containerd.root.value().cloned()];
     folders.extend(
         others
             .iter()
@@ -113,8 +113,8 @@ pub fn observe(root: &Root, options: &ObserveOptions) -> Result<Facts, ObserveEr
             .map(|path| inspector.folder(path)),
     );
 
-    let version = containerd.version.known().cloned();
-    let evidence = detection_input(root, config, unit.known().map(|unit| unit.id.clone()), version);
+    let version = containerd.version.value().cloned();
+    let evidence = detection_input(root, config, unit.value().map(|unit| unit.id.clone()), version);
     Ok(Facts {
         boot_id: boot_id().into(),
         systemd,
@@ -155,16 +155,16 @@ fn observe_serving(options: &ObserveOptions, daemons: &Fact<Vec<Daemon>>) -> Fac
         })
     };
     let usual = serving(options.address.as_deref().unwrap_or(ADDRESS));
-    if usual.known().is_some() || options.address.is_some() {
+    if usual.value().is_some() || options.address.is_some() {
         return usual;
     }
     let own = daemons
-        .known()
+        .value()
         .into_iter()
         .flatten()
         .filter(|daemon| daemon.of_the_node != Fact::Value(false));
     let sockets: Vec<&String> = own
-        .filter_map(|daemon| daemon.listens.known())
+        .filter_map(|daemon| daemon.listens.value())
         .flatten()
         // The same process also listens at a socket for its shims and at one for debugging.
         .filter(|path| path.ends_with("/containerd.sock"))
@@ -187,7 +187,7 @@ fn observe_systemd(timeout: Duration, pid: Option<u32>) -> (Fact<String>, Fact<U
             return (version, Fact::unavailable(&why), Fact::Unavailable(why));
         }
     };
-    let name = match pid.map(|pid| bus.unit_of(pid)) {
+    let name = match pid.map(|pid| bus.unit_of_process(pid)) {
         None => Fact::Value(UNIT.to_owned()),
         Some(Ok(Some(name))) => Fact::Value(name),
         Some(Ok(None)) => Fact::unavailable("the daemon that serves CRI belongs to no unit"),

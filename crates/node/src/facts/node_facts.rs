@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct ObserveOptions {
     /// The deadline of each call to systemd or containerd. After the first call that misses it, containerd is not
     /// called again, so that a containerd that hangs delays an observation once or twice and not for every fact.
-    pub patience: Duration,
+    pub call_timeout: Duration,
     /// The socket of CRI; `None` for the usual one, or else the socket of the only daemon.
     pub address: Option<String>,
     /// Files to inspect in addition to the daemon's config.toml: imports, hosts.toml files, CAs.
@@ -34,7 +34,7 @@ impl Default for ObserveOptions {
     /// A deadline of two seconds per call, no additional files, and no images.
     fn default() -> Self {
         Self {
-            patience: Duration::from_secs(2),
+            call_timeout: Duration::from_secs(2),
             address: None,
             files: Vec::new(),
             images: false,
@@ -136,35 +136,35 @@ pub struct Cri {
 impl Facts {
     /// Returns the number of systemd's version, such as 252.
     pub fn systemd_number(&self) -> Option<u32> {
-        version_number(self.systemd.known()?)
+        version_number(self.systemd.value()?)
     }
 
     /// Returns the daemon that serves CRI, if its process is visible.
     pub fn serving_daemon(&self) -> Option<&Daemon> {
-        let pid = *self.serving.known()?.pid.known()?;
-        self.daemons.known()?.iter().find(|daemon| daemon.pid == pid)
+        let pid = *self.serving.value()?.pid.value()?;
+        self.daemons.value()?.iter().find(|daemon| daemon.pid == pid)
     }
 
     /// Returns how long the last start of containerd's unit took; `None` if that is unknown. A deadline for the next
     /// start can be derived from it.
     pub fn last_start_duration(&self) -> Option<Duration> {
-        self.unit.known()?.last_start_duration()
+        self.unit.value()?.last_start_duration()
     }
 
     /// Returns the unit's `KillMode`: the processes that a restart kills.
     pub fn kill_mode(&self) -> Option<&str> {
-        Some(self.unit.known()?.kill_mode.as_str())
+        Some(self.unit.value()?.kill_mode.as_str())
     }
 
     /// Returns the number of sandboxes that serve, or `None` if CRI does not list them.
     pub fn ready_sandboxes(&self) -> Option<usize> {
-        let sandboxes = self.cri.sandboxes.known()?.iter();
+        let sandboxes = self.cri.sandboxes.value()?.iter();
         Some(sandboxes.filter(|sandbox| sandbox.state == SandboxState::Ready).count())
     }
 
     /// Returns the number of containers that run, or `None` if CRI does not list them.
     pub fn running_containers(&self) -> Option<usize> {
-        let containers = self.cri.containers.known()?.iter();
+        let containers = self.cri.containers.value()?.iter();
         Some(
             containers
                 .filter(|container| container.state == ContainerState::Running)
@@ -173,8 +173,8 @@ impl Facts {
     }
 
     /// Returns the number of daemons that are, or may be, processes of the node itself.
-    pub fn daemons_of_the_node(&self) -> Option<usize> {
-        let daemons = self.daemons.known()?;
+    pub fn node_daemon_count(&self) -> Option<usize> {
+        let daemons = self.daemons.value()?;
         Some(
             daemons
                 .iter()

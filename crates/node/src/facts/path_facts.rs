@@ -228,7 +228,7 @@ mod tests {
         let fact = inspector(&root, now_us() + hour).file("/config.toml");
         assert_eq!(fact.digest, Fact::Value(Some(Digest::of(b"version = 2\n"))));
         assert_eq!(fact.newer_than_daemon, Fact::Value(false));
-        let ground = fact.ground.known().unwrap();
+        let ground = fact.ground.value().unwrap();
         assert_eq!(
             (ground.real.as_str(), ground.is_mount.clone()),
             ("/real", Fact::Value(false))
@@ -245,7 +245,7 @@ mod tests {
         file.set_modified(SystemTime::now() - Duration::from_hours(48)).unwrap();
         let root = Root::open(folder.path()).unwrap();
         let fact = inspector(&root, now_us() - 3_600_000_000).file("/config.toml");
-        assert!(fact.modified_us.known().unwrap() < fact.changed_us.known().unwrap());
+        assert!(fact.modified_us.value().unwrap() < fact.changed_us.value().unwrap());
         assert_eq!(fact.newer_than_daemon, Fact::Value(true));
     }
 
@@ -258,12 +258,12 @@ mod tests {
         file.set_modified(SystemTime::now() + year).unwrap();
         let root = Root::open(folder.path()).unwrap();
         let fact = inspector(&root, now_us()).file("/config.toml");
-        assert!(fact.newer_than_daemon.known().is_none(), "{fact:?}");
+        assert!(fact.newer_than_daemon.value().is_none(), "{fact:?}");
         // After the clock was set back, the change time is in the future as well.
         let mut inspector = inspector(&root, now_us());
         inspector.now_us -= i64::try_from(year.as_micros()).unwrap();
         file.set_modified(SystemTime::now() - 2 * year).unwrap();
-        assert!(inspector.file("/config.toml").newer_than_daemon.known().is_none());
+        assert!(inspector.file("/config.toml").newer_than_daemon.value().is_none());
     }
 
     #[test]
@@ -272,9 +272,9 @@ mod tests {
         let root = Root::open(folder.path()).unwrap();
         let fact = inspector(&root, 0).file("/config.toml");
         assert_eq!(fact.digest, Fact::Value(None));
-        assert!(fact.modified_us.known().is_none() && fact.ground.known().is_none());
-        assert!(fact.newer_than_daemon.known().is_none());
-        assert!(inspector(&root, 0).folder("/nowhere").space.known().is_none());
+        assert!(fact.modified_us.value().is_none() && fact.ground.value().is_none());
+        assert!(fact.newer_than_daemon.value().is_none());
+        assert!(inspector(&root, 0).folder("/nowhere").space.value().is_none());
     }
 
     #[test]
@@ -284,11 +284,11 @@ mod tests {
         let mut inspector = inspector(&root, 0);
         inspector.mounts = Fact::Value(mounts::parse(&text));
         let fact = inspector.folder("/proc");
-        let ground = fact.ground.known().unwrap();
-        assert_eq!(ground.mount.known().unwrap().kind, "proc");
+        let ground = fact.ground.value().unwrap();
+        assert_eq!(ground.mount.value().unwrap().kind, "proc");
         assert_eq!(ground.is_mount, Fact::Value(true));
         assert_eq!(
-            fact.space.known().unwrap().free_files.known(),
+            fact.space.value().unwrap().free_files.value(),
             None,
             "procfs does not count its files"
         );

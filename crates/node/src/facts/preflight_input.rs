@@ -16,9 +16,9 @@ pub struct ChangeIntent {
     /// The configuration file for which the plan was made.
     pub planned_for: String,
     /// The number of bytes that the change writes in `/etc`.
-    pub bytes: u64,
+    pub written_bytes: u64,
     /// True if the plan repairs a CRI that is not served because of its settings.
-    pub heals: bool,
+    pub repairs_cri: bool,
     /// True if the operator accepts that a restart kills containers.
     pub containers_may_restart: bool,
     /// The time since boot, without the time in which the machine was suspended: microseconds.
@@ -36,20 +36,20 @@ const ROOT_SPACE: u64 = 64 << 20;
 
 impl Facts {
     /// Returns the conditions of the node for a change. `version` is the release of its containerd.
-    pub fn ground(&self, version: Version, intent: &ChangeIntent) -> NodeConditions {
-        let unit = self.unit.known();
+    pub fn node_conditions(&self, version: Version, intent: &ChangeIntent) -> NodeConditions {
+        let unit = self.unit.value();
         let launched = self
             .serving_daemon()
             .map(|daemon| daemon.launch.config_path().to_owned());
         NodeConditions {
             systemd: self.systemd_number(),
             version,
-            daemons: self.daemons_of_the_node(),
+            daemons: self.node_daemon_count(),
             serves_from_unit: self.serves_from_unit(),
             configured_by: launched.or_else(|| unit?.launch().map(|launch| launch.config_path().to_owned())),
             planned_for: intent.planned_for.clone(),
             kill_mode: unit.map(|unit| unit.kill_mode.clone()),
-            shims_in_unit: self.shims_in_unit.known().map(Vec::len),
+            shims_in_unit: self.shims_in_unit.value().map(Vec::len),
             containers_may_restart: intent.containers_may_restart,
             unit: Unit {
                 runs: unit.map(|unit| unit.active_state == "active" && unit.sub_state == "running"),
@@ -57,18 +57,18 @@ impl Facts {
             },
             owner: self.owner.as_ref().map(|owner| Owner {
                 name: owner.name.to_owned(),
-                way: owner.way.to_owned(),
+                way: owner.advice.to_owned(),
             }),
             files: self.files.iter().filter_map(|file| self.file(file)).collect(),
             space: self.space(intent),
-            cri: self.cri(intent.heals),
+            cri: self.cri(intent.repairs_cri),
             busy: self.busy(intent.now_s),
         }
     }
 
     fn serves_from_unit(&self) -> Option<bool> {
-        let pid = *self.serving.known()?.pid.known()?;
-        Some(self.unit.known()?.main_pid == Some(pid))
+        let pid = *self.serving.value()?.pid.value()?;
+        Some(self.unit.value()?.main_pid == Some(pid))
     }
 
     /// Returns the conditions of a file; `None` if it does not exist, because then its folder decides.
@@ -76,13 +76,13 @@ impl Facts {
         if file.digest == Fact::Value(None) {
             return None;
         }
-        let ground = file.ground.known();
-        let mount = ground.and_then(|ground| ground.mount.known());
+        let ground = file.ground.value();
+        let mount = ground.and_then(|ground| ground.mount.value());
         Some(FileConditions {
             path: file.path.clone(),
-            newer_than_daemon: file.newer_than_daemon.known().copied(),
-            mounted: ground.and_then(|ground| ground.is_mount.known().copied()),
-            protected: ground.and_then(|ground| ground.is_protected.known().copied()),
+            newer_than_daemon: file.newer_than_daemon.value().copied(),
+            mounted: ground.and_then(|ground| ground.is_mount.value().copied()),
+            protected: ground.and_then(|ground| ground.is_protected.value().copied()),
             read_only: mount.map(|mount| mount.read_only),
             volatile: mount.map(Mount::is_volatile),
             outside: ground.map(|ground| !self.is_ours(&ground.real)),
@@ -92,7 +92,7 @@ impl Facts {
     /// Returns true if a file is in, or under, a folder of the configuration: `/etc/containerd`, or the folder of
     /// config.toml.
     fn is_ours(&self, real: &str) -> bool {
-        let root = self.containerd.root.known();
+        let root = self.containerd.root.value();
         self.folders
             .iter()
             .filter(|folder| Some(&folder.path) != root)
@@ -100,21 +100,21 @@ impl Facts {
     }
 
     fn space(&self, intent: &ChangeIntent) -> Vec<Space> {
-        let root = self.containerd.root.known();
+        let root = self.containerd.root.value();
         let space = |folder: &FolderFact| Space {
             path: folder.path.clone(),
-            free: folder.space.known().map(|space| space.free_bytes),
+            free: folder.space.value().map(|space| space.free_bytes),
             needed: if Some(&folder.path) == root {
                 ROOT_SPACE
             } else {
-                4 * intent.bytes
+                4 * intent.written_bytes
             },
         };
         self.folders.iter().map(space).collect()
     }
 
     fn cri(&self, heals: bool) -> Option<Cri> {
-        match (self.cri.served.known(), self.cri.status.known()) {
+        match (self.cri.served.value(), self.cri.status.value()) {
             (Some(false), _) if heals => Some(Cri::DeadOfSettings),
             // A network that is not ready is compared with itself afterwards: a node without pods may have none.
             (Some(true), Some(status)) if status.runtime.ready => Some(Cri::Ready),
@@ -125,23 +125,23 @@ impl Facts {
 
     /// Lists the work in progress. A CRI that is not served creates nothing.
     fn busy(&self, now_s: u64) -> Option<Vec<OngoingWork>> {
-        let unit = self.unit.known()?;
+        let unit = self.unit.value()?;
         let mut busy = Vec::new();
         let is_in_progress = |ingest: &&Ingest| {
             let updated = ingest.updated.and_then(|at| u64::try_from(at).ok());
             updated.is_none_or(|at| now_s.saturating_sub(at) < ABANDONED_AFTER_S)
         };
-        let pulls = self.containerd.ingests.known()?.iter().filter(is_in_progress).count();
+        let pulls = self.containerd.ingests.value()?.iter().filter(is_in_progress).count();
         if pulls > 0 {
             busy.push(OngoingWork::Pulls(pulls));
         }
-        if self.cri.served.known() != Some(&false) {
-            let creating = self.cri.in_creation.known()?.len();
+        if self.cri.served.value() != Some(&false) {
+            let creating = self.cri.in_creation.value()?.len();
             if creating > 0 {
                 busy.push(OngoingWork::Creating(creating));
             }
         }
-        let jobs = self.jobs.known()?.iter().filter(|job| job.unit == unit.id);
+        let jobs = self.jobs.value()?.iter().filter(|job| job.unit == unit.id);
         busy.extend(jobs.map(|job| OngoingWork::Job(format!("{} {}", job.kind, job.unit))));
         Some(busy)
     }

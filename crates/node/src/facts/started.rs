@@ -115,7 +115,7 @@ mod tests {
             noted_us: Some(year * SECOND),
         };
         assert_eq!(back.clock_set_by_s(), Some(-year));
-        assert!(back.is_before(1).known().is_none());
+        assert!(back.is_before(1).value().is_none());
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
             at_us: 100 * SECOND,
             noted_us: None,
         };
-        assert!(started.is_before(101 * SECOND).known().is_none());
+        assert!(started.is_before(101 * SECOND).value().is_none());
         assert_eq!(started.is_before(103 * SECOND), Fact::Value(true));
         assert_eq!(started.is_before(97 * SECOND), Fact::Value(false));
     }

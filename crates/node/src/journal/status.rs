@@ -61,7 +61,7 @@ pub enum StatusError {
     Journal(#[from] JournalError),
     /// The state folder cannot be used.
     #[error(transparent)]
-    Trouble(#[from] NodeError),
+    Node(#[from] NodeError),
 }
 
 /// Reads the journal under `root`. It writes nothing and takes no lock, because the journal is always replaced as a whole: the

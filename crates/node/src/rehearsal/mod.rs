@@ -165,7 +165,7 @@ impl Rehearsal {
             let response = PathBuf::from(&sandbox.shared).join(RESPONSE_FILE);
             let properties = sandbox.properties(&self.times);
             match bus.start_transient(&unit, &properties, self.times.whole + SYSTEMD_OVERHEAD) {
-                Ok(()) | Err(BusError::Job { .. } | BusError::Unseen { .. }) => {}
+                Ok(()) | Err(BusError::Job { .. } | BusError::ResultMissed { .. }) => {}
                 Err(late @ BusError::Late { .. }) => {
                     // A failure to stop is not reported instead of the missed deadline; systemd ends the unit at its
                     // limit anyway.
@@ -174,7 +174,7 @@ impl Rehearsal {
                 }
                 Err(error) => return Err(error.into()),
             }
-            let ended = bus.ended(&unit)?;
+            let ended = bus.exit_result(&unit)?;
             reports.push(read_response(
                 variant,
                 &response,

@@ -40,18 +40,18 @@ pub struct Commands {
 }
 
 /// The file that `Commands::prove` writes.
-pub const PROOF: &str = "/run/mirrorshift-proof";
+pub const PROOF_FILE: &str = "/run/mirrorshift-proof";
 
 /// The file that exists while a running process supervises the change; it is gone after a reboot. While it exists, the
 /// guard units skip themselves. Otherwise they would delay the restart of containerd that the change itself makes.
-pub(crate) const ARMED: &str = "/run/mirrorshift-armed";
+pub(crate) const SUPERVISED_MARKER: &str = "/run/mirrorshift-armed";
 
 /// Returns the text of the unit that runs before containerd. It depends on nothing that may be missing so early in the
 /// boot.
 fn before_unit(unit: &str, command: &[String], change: &Change) -> String {
     format!(
         "[Unit]\nDescription=Restore containerd's files after an unsettled change\nDefaultDependencies=no\n\
-         RequiresMountsFor={}\nBefore={unit}\nConditionPathExists=!{ARMED}\nStartLimitIntervalSec=0\n\n\
+         RequiresMountsFor={}\nBefore={unit}\nConditionPathExists=!{SUPERVISED_MARKER}\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=oneshot\nTimeoutStartSec=10\nExecStart=-{}\n",
         mounts(change).join(" "),
         command.join(" ")
@@ -84,7 +84,7 @@ fn is_plain(letter: char) -> bool {
 fn after_unit(unit: &str, command: &[String]) -> String {
     format!(
         "[Unit]\nDescription=Check containerd after its files were restored at boot\nAfter={unit}\n\
-         ConditionPathExists=!{ARMED}\nStartLimitIntervalSec=0\n\n\
+         ConditionPathExists=!{SUPERVISED_MARKER}\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=oneshot\nTimeoutStartSec=180\nExecStart=-{}\n",
         command.join(" ")
     )
@@ -163,7 +163,7 @@ pub(crate) fn prove(
     ];
     bus.start_transient(PROOF_UNIT, &properties, within)
         .map_err(|error| NodeError::Systemd(Box::new(error)))?;
-    match root.entry(PROOF) {
+    match root.entry(PROOF_FILE) {
         Entry::File(contents) if contents == word.as_bytes() => Ok(()),
         _ => Err(NodeError::Message("the boot guard was started and left no proof")),
     }
@@ -171,19 +171,19 @@ pub(crate) fn prove(
 
 /// Creates the marker of a supervised change: while it exists, the guard units skip themselves when containerd starts.
 pub(crate) fn mark_supervised(root: &Root) -> Result<(), NodeError> {
-    let (folder, name) = split(ARMED);
+    let (folder, name) = split(SUPERVISED_MARKER);
     let folder = root.folder(folder).map_err(NodeError::io("open", folder))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(NodeError::io("write", ARMED))?;
+    fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(NodeError::io("write", SUPERVISED_MARKER))?;
     Ok(())
 }
 
 /// Removes the marker. This is the last step of disarming, after systemd has unloaded both units.
 pub(crate) fn unmark_supervised(root: &Root) -> Result<(), NodeError> {
-    let (folder, name) = split(ARMED);
+    let (folder, name) = split(SUPERVISED_MARKER);
     match root.folder(folder).and_then(|folder| remove(&folder, name)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(NodeError::io("remove", ARMED)(error)),
+        Err(error) => Err(NodeError::io("remove", SUPERVISED_MARKER)(error)),
     }
 }
 
@@ -206,14 +206,14 @@ pub(crate) fn reload_systemd(within: Duration) {
 }
 
 /// Returns true if a part of the boot guard is on the node. The next change or undo then removes it first.
-pub fn guard_is_left(root: &Root) -> bool {
+pub fn boot_guard_exists(root: &Root) -> bool {
     let exists = |path: &str| {
         let (folder, name) = split(path);
         root.folder(folder)
             .and_then(|folder| fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
             .is_ok()
     };
-    exists(&join(UNIT_FOLDER, BEFORE_UNIT)) || exists(&join(UNIT_FOLDER, AFTER_UNIT)) || exists(ARMED)
+    exists(&join(UNIT_FOLDER, BEFORE_UNIT)) || exists(&join(UNIT_FOLDER, AFTER_UNIT)) || exists(SUPERVISED_MARKER)
 }
 
 /// Removes both units and their links, and syncs. The folder of links is removed too if it is empty.
@@ -242,7 +242,7 @@ pub(crate) fn uninstall(root: &Root, unit: &str) -> Result<(), NodeError> {
 
 /// Removes what is left of the boot guards of finished changes, for `containerd.service` and each of `units`. Returns
 /// the paths of the unit files that were found. If there were any, systemd reads its unit files again.
-pub(crate) fn take_away_guards(root: &Root, units: &[&str]) -> Result<Vec<String>, NodeError> {
+pub(crate) fn remove_guards(root: &Root, units: &[&str]) -> Result<Vec<String>, NodeError> {
     match root.folder(UNIT_FOLDER) {
         Ok(_) => {}
         Err(Errno::NOENT) => return Ok(Vec::new()),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The unit in which a change runs.
-pub const CHANGE: &str = "mirrorshift-change.service";
+pub const CHANGE_UNIT: &str = "mirrorshift-change.service";
 
 /// The number of `SIGKILL` on every architecture. A stopped process reacts to no other signal.
 const KILL: i32 = 9;
@@ -33,9 +33,9 @@ pub fn kill_change_unit(within: Duration) -> Result<(), NodeError> {
     if is_of_change(&Process::new(proc, std::process::id())) || !is_any_left(proc)? {
         return Ok(());
     }
-    let killed = Bus::connect(within).and_then(|bus| bus.kill(CHANGE, KILL));
+    let killed = Bus::connect(within).and_then(|bus| bus.kill(CHANGE_UNIT, KILL));
     if killed.is_err() {
-        systemctl::run(&["kill", "--signal=SIGKILL", CHANGE]).map_err(systemctl_failed)?;
+        systemctl::run(&["kill", "--signal=SIGKILL", CHANGE_UNIT]).map_err(systemctl_failed)?;
     }
     let began = now();
     while is_any_left(proc)? {
@@ -52,7 +52,7 @@ pub fn kill_change_unit(within: Duration) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// The processes cannot be listed.
-pub fn change_is_left() -> Result<bool, NodeError> {
+pub fn is_change_running() -> Result<bool, NodeError> {
     is_any_left(Path::new("/proc"))
 }
 
@@ -86,7 +86,7 @@ fn is_of_change(process: &Process) -> bool {
 }
 
 fn is_in_change(group: &str) -> bool {
-    group.split('/').any(|part| part == CHANGE)
+    group.split('/').any(|part| part == CHANGE_UNIT)
 }
 
 #[cfg(test)]

@@ -29,16 +29,16 @@ pub struct RuntimeTimeouts {
     /// The pause between the last observation and a restart. Directly after an observation of the whole node,
     /// containerd takes longer to stop because of grace periods of the kernel: CRI was away for about 5 ms more, see
     /// docs/benchmarks/cri-absence.md.
-    pub rest: Duration,
+    pub settle_before_restart: Duration,
     /// The time that CRI has for its first answer after a restart, before the whole node is observed.
-    pub up: Duration,
+    pub first_answer: Duration,
     /// The time from a restart until containerd serves as before. It is doubled while containerd is recovering
     /// sandboxes and containers.
-    pub serve: Duration,
+    pub healthy: Duration,
     /// The time that the pull of the test image may take.
     pub pull: Duration,
     /// The pause between two observations.
-    pub pause: Duration,
+    pub poll_interval: Duration,
 }
 
 impl Default for RuntimeTimeouts {
@@ -46,11 +46,11 @@ impl Default for RuntimeTimeouts {
         Self {
             call: Duration::from_secs(2),
             restart: Duration::from_secs(90),
-            rest: Duration::from_millis(100),
-            up: Duration::from_secs(2),
-            serve: Duration::from_secs(20),
+            settle_before_restart: Duration::from_millis(100),
+            first_answer: Duration::from_secs(2),
+            healthy: Duration::from_secs(20),
             pull: Duration::from_mins(2),
-            pause: Duration::from_millis(50),
+            poll_interval: Duration::from_millis(50),
         }
     }
 }
@@ -118,7 +118,7 @@ impl<'a> SystemdRuntime<'a> {
             pull_failure: None,
             address: None,
             recovering: false,
-            deadline: Deadline::new(times.serve, now()),
+            deadline: Deadline::new(times.healthy, now()),
         }
     }
 
@@ -135,7 +135,7 @@ impl<'a> SystemdRuntime<'a> {
 
     fn facts(&self) -> Result<Facts, NodeError> {
         let options = ObserveOptions {
-            patience: self.times.call,
+            call_timeout: self.times.call,
             ..ObserveOptions::default()
         };
         observe(self.root, &options)
@@ -149,12 +149,12 @@ impl<'a> SystemdRuntime<'a> {
     /// Returns the unit's state. It is read with `systemctl` if D-Bus is not available, because D-Bus can fail in the
     /// middle of a change.
     fn unit(&self, facts: &Facts) -> Option<UnitProperties> {
-        match facts.unit.known() {
+        match facts.unit.value() {
             Some(unit) => Some(UnitProperties {
                 active_state: unit.active_state.clone(),
                 invocation_id: unit.invocation_id.clone(),
             }),
-            None if facts.systemd.known().is_none() => systemctl::show(&self.unit),
+            None if facts.systemd.value().is_none() => systemctl::show(&self.unit),
             None => None,
         }
     }
@@ -170,7 +170,7 @@ impl<'a> SystemdRuntime<'a> {
         });
         match restarted {
             Ok(Ok(())) => RestartOutcome::Started,
-            Ok(Err(BusError::Job { .. } | BusError::Unseen { .. } | BusError::Late { .. })) => {
+            Ok(Err(BusError::Job { .. } | BusError::ResultMissed { .. } | BusError::Late { .. })) => {
                 RestartOutcome::NotStarted
             }
             Ok(Err(_)) | Err(_) => RestartOutcome::Unavailable,
@@ -186,15 +186,15 @@ impl Runtime for SystemdRuntime<'_> {
                 "containerd and its unit cannot be observed, so later observations could not be compared",
             )
         };
-        let unit = facts.unit.known().ok_or_else(unknown)?;
+        let unit = facts.unit.value().ok_or_else(unknown)?;
         Ok(ServiceRecord {
             unit: unit.id.clone(),
-            boot: facts.boot_id.known().cloned().ok_or_else(unknown)?,
+            boot: facts.boot_id.value().cloned().ok_or_else(unknown)?,
             restart: self.restarts,
             armed_with: unit.invocation_id.clone().ok_or_else(unknown)?,
             from: None,
             closed_with: None,
-            baseline: Baseline::of(&facts).ok_or_else(unknown)?,
+            baseline: Baseline::from_facts(&facts).ok_or_else(unknown)?,
         })
     }
 
@@ -210,11 +210,11 @@ impl Runtime for SystemdRuntime<'_> {
             (_, Some(record)) => {
                 let baseline = record.baseline.clone();
                 let baseline = match change.phase {
-                    _ if facts.boot_id.known() != Some(&record.boot) => baseline.after_reboot(),
+                    _ if facts.boot_id.value() != Some(&record.boot) => baseline.after_reboot(),
                     Phase::Restarting | Phase::Verifying => baseline,
                     _ => baseline.without_outputs(),
                 };
-                baseline.compared(&facts)
+                baseline.compare(&facts)
             }
             (Some(unit), None) if unit.active_state == "active" => HealthReport::serves(),
             _ => HealthReport::new(Health::Absent, "its unit is not active".to_owned()),
@@ -228,13 +228,13 @@ impl Runtime for SystemdRuntime<'_> {
             }
         }
         self.recovering = report.health == Health::Recovering;
-        self.address = facts.serving.known().map(|serving| serving.address.clone());
+        self.address = facts.serving.value().map(|serving| serving.address.clone());
         Ok(RuntimeState {
             invocation: unit.and_then(|unit| unit.invocation_id),
             health: report.health,
             differences: report.differences,
             trial: self.test_pull,
-            guard: match boot_guard::guard_is_left(self.root) {
+            guard: match boot_guard::boot_guard_exists(self.root) {
                 false => Guard::Nothing,
                 true if self.guard_is_proven => Guard::Tried,
                 true => Guard::Placed,
@@ -262,7 +262,7 @@ impl Runtime for SystemdRuntime<'_> {
         // A change from an earlier boot has not been supervised in this boot yet: mark it now, before containerd
         // starts.
         boot_guard::mark_supervised(self.root).ok();
-        std::thread::sleep(self.times.rest);
+        std::thread::sleep(self.times.settle_before_restart);
         let started = match self.restart_over_dbus(again) {
             RestartOutcome::Started => true,
             RestartOutcome::NotStarted => false,
@@ -273,7 +273,7 @@ impl Runtime for SystemdRuntime<'_> {
             }
         };
         if let (true, Some(address)) = (started, &self.address) {
-            wait_for_cri(address, self.times.up, self.times.call);
+            wait_for_cri(address, self.times.first_answer, self.times.call);
         }
         Ok(())
     }
@@ -297,7 +297,7 @@ impl Runtime for SystemdRuntime<'_> {
 
     fn phase_started(&mut self, _: Phase) {
         self.recovering = false;
-        self.deadline = Deadline::new(self.times.serve, now());
+        self.deadline = Deadline::new(self.times.healthy, now());
     }
 
     fn expired(&self) -> bool {
@@ -305,7 +305,7 @@ impl Runtime for SystemdRuntime<'_> {
     }
 
     fn wait(&mut self) {
-        std::thread::sleep(self.times.pause);
+        std::thread::sleep(self.times.poll_interval);
     }
 
     fn alert(&mut self, line: &str) {
@@ -369,6 +369,6 @@ fn systemd(error: BusError) -> NodeError {
 /// Returns true if containerd reports mirrors as deprecated. False if the list is unavailable, because older releases
 /// have none.
 fn has_mirrors_deprecation(facts: &Facts) -> bool {
-    let list = facts.containerd.deprecations.known();
+    let list = facts.containerd.deprecations.value();
     list.is_some_and(|list| list.iter().any(|entry| entry.id == MIRRORS_DEPRECATION))
 }

@@ -74,7 +74,7 @@ impl Bus {
     }
 
     /// Returns the name of the unit that a process belongs to, or `None` if it belongs to no unit.
-    pub fn unit_of(&self, pid: u32) -> Result<Option<String>, BusError> {
+    pub fn unit_of_process(&self, pid: u32) -> Result<Option<String>, BusError> {
         let answer = match self.manager("GetUnitByPID", &pid) {
             Ok(answer) => answer,
             Err(BusError::NoUnit(_)) => return Ok(None),

@@ -58,7 +58,7 @@ pub enum BusError {
     /// A job is finished, and its result was missed, for example because systemd executed itself again. Read the unit's
     /// state instead.
     #[error("the result of the {kind} of `{unit}` was missed")]
-    Unseen {
+    ResultMissed {
         /// `start`, `stop` or `restart`.
         kind: &'static str,
         /// The unit.
@@ -107,7 +107,7 @@ impl BusError {
                 "run containerd as a systemd service, so that it can be restarted"
             }
             Self::Late { .. } | Self::Broken { .. } => "run `systemctl status dbus` and `systemctl list-jobs`",
-            Self::Job { .. } | Self::Unseen { .. } => "run `systemctl status` and `journalctl -u` for the unit",
+            Self::Job { .. } | Self::ResultMissed { .. } => "run `systemctl status` and `journalctl -u` for the unit",
             Self::Unexpected(_) | Self::Refused { .. } => "read systemd's journal: `journalctl _PID=1`",
         }
     }

@@ -87,7 +87,7 @@ impl Bus {
                 unit: unit.to_owned(),
                 result: result.to_owned(),
             }),
-            None => Err(BusError::Unseen {
+            None => Err(BusError::ResultMissed {
                 kind,
                 unit: unit.to_owned(),
             }),

@@ -23,7 +23,7 @@ impl Bus {
     ///
     /// # Errors
     /// A [`BusError`] if the subscription fails.
-    pub fn ends(self, unit: &str) -> Result<UnitJobs, BusError> {
+    pub fn finished_jobs(self, unit: &str) -> Result<UnitJobs, BusError> {
         let signals = self.wait(self.within, "Subscribe", subscribe(self.connection()?))?;
         Ok(UnitJobs {
             bus: self,

@@ -87,7 +87,7 @@ impl Bus {
     /// Returns how the main process of a transient service ended: systemd's name of the result, such as `success`,
     /// `exit-code` or `timeout`, and the exit code or signal. The unit must have been created over this connection with
     /// [`Property::AddRef`]; this call releases the reference.
-    pub fn ended(&self, unit: &str) -> Result<(String, u64), BusError> {
+    pub fn exit_result(&self, unit: &str) -> Result<(String, u64), BusError> {
         const SERVICE: &str = "org.freedesktop.systemd1.Service";
         let answer = self.manager("GetUnit", &unit)?;
         let path = value::object_path(&answer, "GetUnit")?;

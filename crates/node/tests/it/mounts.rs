@@ -100,7 +100,7 @@ fn refused(dir: &Path, content: &[u8]) -> NodeError {
                 other => panic!("{other:?}"),
             }
         }
-        Err(Err(mirrorshift_node::OpenError::Trouble(trouble))) => trouble,
+        Err(Err(mirrorshift_node::OpenError::Node(trouble))) => trouble,
         other => panic!("{other:?}"),
     };
     assert!(trouble.hint().is_some(), "{trouble:?}");

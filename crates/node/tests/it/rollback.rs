@@ -116,7 +116,7 @@ fn old_bytes_that_containerd_no_longer_takes_are_undone() {
     let mut stand_in = node.stand_in(&[NEW]);
     let error = node.rollback("back", &mut stand_in).unwrap_err();
     assert_eq!(error.kind(), NodeErrorKind::Undone);
-    assert!(error.trouble().to_string().contains("did not load"), "{error:?}");
+    assert!(error.cause().to_string().contains("did not load"), "{error:?}");
     assert_eq!(stand_in.calls, ["record", "guard", "restart", "restart", "disarm"]);
     assert_eq!((node.picture(), node.in_force()), (new, Some("one".to_owned())));
     assert_eq!(

@@ -57,8 +57,8 @@ impl Node {
         let before = picture(self.dir.path());
         let error = self.apply("refused", steps).unwrap_err();
         assert_eq!(error.kind(), NodeErrorKind::Refused);
-        assert!(error.trouble().to_string().contains(why), "`{}`", error.trouble());
-        assert!(error.trouble().hint().is_some(), "{error:?}");
+        assert!(error.cause().to_string().contains(why), "`{}`", error.cause());
+        assert!(error.cause().hint().is_some(), "{error:?}");
         assert_eq!(picture(self.dir.path()), before);
     }
 }
@@ -234,9 +234,9 @@ fn the_target_of_a_link_is_replaced_and_the_link_stays() {
     symlink("/opt/y", node.at(CONFIG)).unwrap();
     let error = node.rollback().unwrap_err();
     assert!(
-        error.trouble().to_string().contains("a link to nothing now"),
+        error.cause().to_string().contains("a link to nothing now"),
         "{}",
-        error.trouble()
+        error.cause()
     );
 }
 
@@ -248,7 +248,7 @@ fn an_edit_since_refuses_the_rollback_and_names_the_file() {
     let before = picture(node.dir.path());
     let error = node.rollback().unwrap_err();
     assert_eq!(error.kind(), NodeErrorKind::Refused);
-    assert!(matches!(error.trouble(), NodeError::ModifiedExternally { path, .. } if path == CONFIG));
+    assert!(matches!(error.cause(), NodeError::ModifiedExternally { path, .. } if path == CONFIG));
     assert_eq!(picture(node.dir.path()), before);
 }
 
@@ -266,7 +266,7 @@ fn a_damaged_backup_refuses_the_rollback() {
         let error = node.rollback().unwrap_err();
         assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(
-            matches!(error.trouble(), NodeError::Backup { path, .. } if path == CONFIG),
+            matches!(error.cause(), NodeError::Backup { path, .. } if path == CONFIG),
             "{error:?}"
         );
         assert_eq!(picture(node.dir.path()), before);
@@ -409,7 +409,7 @@ fn an_identifier_is_checked() {
     let again = node
         .apply("one", vec![step(CONFIG, Some("new\n"), Some("newer\n"))])
         .unwrap_err();
-    assert!(again.trouble().to_string().contains("identifier"));
+    assert!(again.cause().to_string().contains("identifier"));
 }
 
 /// Ends a thread also when the test fails, or the failure would never be told.
@@ -468,7 +468,7 @@ fn an_editor_that_races_never_loses_its_edit() {
                 // Two edits within one swap: both are kept, and a person chooses. Here, the last one.
                 Err(error) if error.kind() == NodeErrorKind::Stuck => {
                     assert_eq!(now, *last);
-                    let NodeError::UnexpectedSibling { beside, .. } = error.trouble() else {
+                    let NodeError::UnexpectedSibling { beside, .. } = error.cause() else {
                         panic!("{error:?}");
                     };
                     assert!(node.text(beside).starts_with("edit "), "{beside}");

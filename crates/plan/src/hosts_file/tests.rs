@@ -26,7 +26,7 @@ fn registry_host(url: &str) -> RegistryHost {
         credentials: None,
         namespace: None,
         dial_timeout: None,
-        why: Provenance {
+        provenance: Provenance {
             rule: Origin::Mirror,
             place: None,
         },
@@ -136,7 +136,7 @@ fn every_setting_is_read_back() {
     ] {
         for release in ["2.0.7", "2.1.9", "2.4.2"] {
             let text = written("r", release, hosts.clone()).unwrap();
-            let reads = hosts_asks(&version(release), "/", text.as_bytes(), "r").unwrap();
+            let reads = hosts_in_file(&version(release), "/", text.as_bytes(), "r").unwrap();
             assert_eq!(reads, seen_by("r", hosts.clone()), "{text}");
         }
         assert_eq!(
@@ -181,7 +181,7 @@ fn default_directory_leaves_each_image_its_own_registry() {
         "\nskip_verify = true\n\n[host]\n"
     );
     let text = write(folder, &hosts[..1], &version("2.1.9"), &[]).unwrap();
-    assert_eq!(route("2.1.9", "_default", "quay.io", &text).asks().len(), 1);
+    assert_eq!(route("2.1.9", "_default", "quay.io", &text).hosts().len(), 1);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn local_registries_are_written_in_full() {
         }
     }
     // The default route of later releases can be written for them, but not for 1.6.20.
-    let default = route("2.1.9", "none", "localhost:5000", "").asks().to_vec();
+    let default = route("2.1.9", "none", "localhost:5000", "").hosts().to_vec();
     let text = written("localhost:5000", "2.1.9", default.clone()).unwrap();
     assert_eq!(
         route("2.1.9", "localhost:5000", "localhost:5000", &text),
@@ -304,7 +304,7 @@ fn comment_cannot_break_out_of_its_lines() {
         &comments,
     )
     .unwrap();
-    assert_eq!(route("2.1.9", "r", "r", &text).asks().len(), 1, "{text}");
+    assert_eq!(route("2.1.9", "r", "r", &text).hosts().len(), 1, "{text}");
     assert!(
         text.lines()
             .all(|line| line.starts_with('#') || line.is_empty() || line == "[host]")
@@ -380,7 +380,7 @@ proptest! {
         for release in RELEASES {
             match write(Folder::Of(registry), &hosts, &version(release), &[]) {
                 Ok(text) => {
-                    let reads = hosts_asks(&version(release), "/", text.as_bytes(), registry).unwrap();
+                    let reads = hosts_in_file(&version(release), "/", text.as_bytes(), registry).unwrap();
                     prop_assert_eq!(&reads, &hosts, "{}\n{}", release, text);
                 }
                 Err(reason) => prop_assert!(may_refuse(release, &hosts), "{}: {}", release, reason),
@@ -408,7 +408,7 @@ proptest! {
         let text = write(Folder::Of(registry), &hosts, &version(release), &[]);
         let text = text.map_err(|reason| TestCaseError::fail(reason.to_string()))?;
         for release in RELEASES {
-            prop_assert_eq!(&hosts_asks(&version(release), "/", text.as_bytes(), registry).unwrap(), &hosts, "{}", text);
+            prop_assert_eq!(&hosts_in_file(&version(release), "/", text.as_bytes(), registry).unwrap(), &hosts, "{}", text);
         }
     }
 }

@@ -46,9 +46,9 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
         let has_one_purpose = |host: &RegistryHost| host.resolves != host.pulls;
         if change
             .before
-            .asks()
+            .hosts()
             .iter()
-            .chain(change.after.asks())
+            .chain(change.after.hosts())
             .any(has_one_purpose)
         {
             probes.push(probe(ReferenceKind::Digest, &digest()));

@@ -108,7 +108,11 @@ fn route_uses_the_first_directory_that_exists() {
         ["https://reg.test/v2"]
     );
     for (release, hosts) in [("1.6.16", 1), ("1.6.17", 2), ("1.7.0", 2)] {
-        assert_eq!(routed(release, "reg.test", &[default]).asks().len(), hosts, "{release}");
+        assert_eq!(
+            routed(release, "reg.test", &[default]).hosts().len(),
+            hosts,
+            "{release}"
+        );
     }
 }
 
@@ -124,7 +128,7 @@ fn config_path_list_is_split_except_by_the_transfer_service() {
             splits_list,
             ..minimal_context(&version, &tree, config_path)
         };
-        route(&setting, "reg.test").asks().len()
+        route(&setting, "reg.test").hosts().len()
     };
     // `_default` of the first root hides the registry's own folder in the second.
     for (config_path, hosts) in [
@@ -195,7 +199,7 @@ fn unusable_hosts_toml_leaves_the_registry_with_its_certificates() {
         }
         let with_ca = [("reg.test:5000/hosts.toml", text), ("reg.test:5000/x.crt", CA)];
         let route = routed("1.7.24", "reg.test:5000", &with_ca);
-        assert_eq!(route.asks()[0].tls.ca, ["/certs/reg.test:5000/x.crt"], "{text}");
+        assert_eq!(route.hosts()[0].tls.ca, ["/certs/reg.test:5000/x.crt"], "{text}");
     }
     // A byte that is not UTF-8: 1.x reads runes, 2.x requires UTF-8.
     let mut tree = tree(&[("reg.test/", "")]);
@@ -205,7 +209,9 @@ fn unusable_hosts_toml_leaves_the_registry_with_its_certificates() {
     );
     for (release, hosts) in [("1.6.20", 2), ("1.7.24", 2), ("2.1.9", 1)] {
         assert_eq!(
-            hosts_route(&version(release), &tree, "/certs", "reg.test").asks().len(),
+            hosts_route(&version(release), &tree, "/certs", "reg.test")
+                .hosts()
+                .len(),
             hosts,
             "{release}"
         );
@@ -224,21 +230,21 @@ fn certificates_in_docker_layout_are_used() {
         ("reg.test/hosts.toml", ""),
     ];
     let route = routed("1.7.24", "reg.test", &files);
-    let tls = &route.asks()[0].tls;
+    let tls = &route.hosts()[0].tls;
     assert_eq!(tls.ca, ["/certs/reg.test/a.crt", "/certs/reg.test/b.crt"]);
     let pair = (
         "/certs/reg.test/one.cert".to_owned(),
         Some("/certs/reg.test/one.key".to_owned()),
     );
     assert_eq!(tls.client, [pair]);
-    assert!(!tls.skip_verify && route.asks()[0].why.rule == Origin::Upstream);
+    assert!(!tls.skip_verify && route.hosts()[0].provenance.rule == Origin::Upstream);
     // They have no effect if there is a usable hosts.toml.
     let route = routed(
         "1.7.24",
         "reg.test",
         &[("reg.test/a.crt", "bad"), ("reg.test/hosts.toml", "[host]\n")],
     );
-    assert!(route.asks()[0].tls.ca.is_empty());
+    assert!(route.hosts()[0].tls.ca.is_empty());
     let route = routed("1.7.24", "reg.test", &[("reg.test/a.crt", "bad")]);
     assert_eq!(
         lines(&route),
@@ -272,7 +278,7 @@ fn route_fails_on_a_bad_certificate_file_of_any_host() {
         ];
         for release in ["1.6.20", "2.4.2"] {
             let route = routed(release, "reg.test", &files);
-            assert_eq!(!route.asks().is_empty(), good, "{release} {setting}: {route:?}");
+            assert_eq!(!route.hosts().is_empty(), good, "{release} {setting}: {route:?}");
         }
     }
 }

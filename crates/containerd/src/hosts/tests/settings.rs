@@ -51,17 +51,17 @@ fn last_host_is_the_registry_unless_server_is_set() {
     ] {
         let text = format!("{server}[host.\"http://m\"]\n");
         let route = routed("2.1.9", "docker.io", &[("docker.io/hosts.toml", &text)]);
-        let own = &route.asks()[1];
+        let own = &route.hosts()[1];
         assert_eq!((own.host.as_str(), own.namespace.as_deref()), (expected, None));
-        assert_eq!(route.asks()[0].namespace.as_deref(), Some("docker.io"));
+        assert_eq!(route.hosts()[0].namespace.as_deref(), Some("docker.io"));
     }
     let route = routed(
         "2.1.9",
         "registry-1.docker.io",
         &[("_default/hosts.toml", "server = \"https://docker.io\"\n")],
     );
-    assert_eq!(route.asks()[0].namespace.as_deref(), Some("registry-1.docker.io"));
-    assert_eq!(route.asks()[0].why.rule, Origin::DefaultDirectory);
+    assert_eq!(route.hosts()[0].namespace.as_deref(), Some("registry-1.docker.io"));
+    assert_eq!(route.hosts()[0].provenance.rule, Origin::DefaultDirectory);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn fields_depend_on_release() {
     let mirror_host = |release: &str, setting: &str| {
         let text = format!("[host.\"http://m:5000\"]\n{setting}\n");
         routed(release, "r", &[("r/hosts.toml", &text)])
-            .asks()
+            .hosts()
             .first()
             .cloned()
             .filter(|host| host.host == "m:5000")
@@ -236,7 +236,7 @@ fn hosts_have_location_and_credentials() {
     };
     let places: Vec<_> = hosts
         .iter()
-        .map(|host| host.why.place.as_ref().unwrap().to_string())
+        .map(|host| host.provenance.place.as_ref().unwrap().to_string())
         .collect();
     assert_eq!(places, ["/certs/r/hosts.toml:3", "/certs/r/hosts.toml:1"]);
     assert_eq!(
@@ -244,8 +244,8 @@ fn hosts_have_location_and_credentials() {
         (Some("m:5000"), None)
     );
     let bytes = b"[host.\"http://m:5000\"]\n";
-    assert_eq!(hosts_asks(&version, "/certs/r", bytes, "r").unwrap().len(), 2);
-    let fault = hosts_asks(&version, "/certs/r", b"\n[host\n", "r").unwrap_err();
+    assert_eq!(hosts_in_file(&version, "/certs/r", bytes, "r").unwrap().len(), 2);
+    let fault = hosts_in_file(&version, "/certs/r", b"\n[host\n", "r").unwrap_err();
     assert_eq!(
         (fault.kind, fault.place.to_string().as_str()),
         (HostsFaultKind::Syntax, "/certs/r/hosts.toml:2")

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// The reason why the program in the sandbox could not write a response.
 #[derive(Debug, thiserror::Error)]
-pub enum InsideError {
+pub enum InSandboxError {
     /// The caller is not in a sandbox. Outside of one, the redirection would cut the machine off its network.
     #[error("this is not a sandbox of systemd: it shares the {0} of the machine")]
     NotASandbox(&'static str),
@@ -53,17 +53,17 @@ pub enum InsideError {
 /// # Errors
 ///
 /// The caller runs elsewhere, or the folder has no request. Every other failure is a response.
-pub fn inside(folder: &Path) -> Result<(), InsideError> {
+pub fn run_in_sandbox(folder: &Path) -> Result<(), InSandboxError> {
     for (namespace, what) in [("net", "network"), ("mnt", "mounts")] {
         let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}"));
         // An unreadable namespace counts as shared, because root in a sandbox can read both.
         if !matches!((of("self"), of("1")), (Ok(own), Ok(machine)) if own != machine) {
-            return Err(InsideError::NotASandbox(what));
+            return Err(InSandboxError::NotASandbox(what));
         }
     }
     let failed = |action| {
         let folder = folder.display().to_string();
-        move |source| InsideError::Folder { action, folder, source }
+        move |source| InSandboxError::Folder { action, folder, source }
     };
     let text = fs::read(folder.join(REQUEST_FILE)).map_err(failed("read a request"))?;
     let request: SandboxRequest =
