@@ -4,11 +4,10 @@ use crate::exit::Exit;
 use crate::reasons::is_known;
 use mirrorshift_containerd::SourceLocation;
 use mirrorshift_node::{
-    BusError, ChangeError, NodeError, OpenError, PurgeError, RehearsalError, RootError, StatusError,
+    BusError, ChangeError, NodeError, OpenError, PurgeError, RehearsalError, RootError, StatusError, error_chain,
 };
 use mirrorshift_plan::policy::{PolicyError, ValueError};
 use mirrorshift_plan::{Refusal, RouteChange};
-use std::error::Error;
 
 /// The error of a command. No part holds a secret, because the crates mask secrets in their errors.
 #[derive(Debug)]
@@ -79,19 +78,6 @@ impl CommandError {
             ..Self::usage("flag", format!("{flag}: {error}"))
         }
     }
-}
-
-/// Returns an error and its causes in one line.
-fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // The standard library adds the number of the error, which the text has already.
-        let part = error.to_string();
-        text = format!("{text}: {}", part.split(" (os error").next().unwrap_or_default());
-        source = error.source();
-    }
-    text
 }
 
 impl From<Box<Refusal>> for CommandError {

@@ -83,7 +83,7 @@ fn migrate_and_roll_back(context: &NodeTestContext) -> Result<u64, Failed> {
 
     let ran = test_node.migrate(0, &[])?;
     assert!(
-        ran.stdout.contains("containerd was restarted and serves as before"),
+        ran.stdout.contains("containerd was restarted and verified"),
         "{}",
         ran.stdout
     );
@@ -239,7 +239,7 @@ fn running_change_can_be_followed_again(context: &NodeTestContext) -> Result<(),
     test_node.let_start()?;
     let ran = test_node.run(&["status", "--follow"])?.ok()?;
     assert!(
-        ran.stdout.contains("containerd was restarted and serves as before"),
+        ran.stdout.contains("containerd was restarted and verified"),
         "{}",
         ran.stdout
     );

@@ -158,7 +158,7 @@ fn wrong_files_disagree(node: &Node, both: &[u8]) -> Result<(), Failed> {
     disagrees(
         &said,
         "route",
-        "images of ghcr.io are asked of http://other.test:7777/v2 for ghcr.io, then https://ghcr.io:443",
+        "containerd tries http://other.test:7777/v2 for ghcr.io, then https://ghcr.io:443 for images of ghcr.io",
     )?;
     assert_eq!(asked(&said, "after", "ghcr.io").len(), 2);
 

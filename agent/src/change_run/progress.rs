@@ -18,9 +18,9 @@ use std::io::{
 use std::os::unix::fs::OpenOptionsExt;
 
 /// The file of progress events, one JSON document per line.
-pub(crate) const EVENTS: &str = "events";
+pub(crate) const EVENTS: &str = mirrorshift_node::RUN_EVENTS;
 /// The file of the result.
-pub(crate) const END: &str = "end.json";
+pub(crate) const END: &str = mirrorshift_node::RUN_RESULT;
 
 /// The result of a run. The agent reads `exit` and `failure`; `migrate` and `rollback` print `output`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn result_of_a_failed_run_keeps_exit_reason_message_and_hint_in_its_file() {
-        let error = CommandError::new(Exit::Undone, "undone", "the change c1 was undone").hint("read the journal");
+        let error = CommandError::new(Exit::Undone, "containerd", "the change c1 was undone").hint("read the journal");
         let text = serde_json::to_vec(&RunResult::failed(&error)).unwrap();
         let read: RunResult = serde_json::from_slice(&text).unwrap();
         assert_eq!(read.exit, Exit::Undone);
@@ -152,7 +152,7 @@ mod tests {
                 failure.message.as_str(),
                 failure.hint.as_deref()
             ),
-            ("undone", "the change c1 was undone", Some("read the journal"))
+            ("containerd", "the change c1 was undone", Some("read the journal"))
         );
         assert!(read.output.err.contains("the change c1 was undone"));
         assert!(read.output.json.contains("\"reason\": \"undone\""));

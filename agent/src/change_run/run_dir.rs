@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// The file of a change request. A folder with this file belongs to a change.
-pub(crate) const REQUEST: &str = "order.json";
+pub(crate) const REQUEST: &str = mirrorshift_node::RUN_REQUEST;
 /// The file with the identifier of the run that was started last.
 const LAST: &str = "last";
 

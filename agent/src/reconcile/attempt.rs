@@ -199,7 +199,7 @@ mod tests {
     use crate::error::CommandError;
 
     fn failed_result(exit: Exit) -> RunResult {
-        RunResult::failed(&CommandError::new(exit, "a-reason", "the cause\nmore"))
+        RunResult::failed(&CommandError::new(exit, "containerd", "the cause\nmore"))
     }
 
     #[test]

@@ -164,17 +164,6 @@ fn advice(errno: Errno) -> Option<&'static str> {
     })
 }
 
-/// Returns an error with all its sources as one line.
-pub fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 /// Returns the message of a system error without the number that the standard library adds.
 pub(crate) fn in_words(error: &io::Error) -> String {
     let text = error.to_string();

@@ -20,6 +20,8 @@ mod change;
 mod containerd;
 /// The errors of this crate, with advice.
 mod error;
+/// Text of errors and of other programs' messages.
+mod error_text;
 /// Facts about the running node.
 mod facts;
 /// Files under a root.
@@ -48,7 +50,8 @@ pub use crate::containerd::cri::{Condition, Container, CriStatus, PodSandbox};
 pub use crate::containerd::messages::{ContainerState, SandboxState, TaskState};
 pub use crate::containerd::services::{Deprecation, Ingest, Plugin, PluginStatus, Task};
 pub use crate::containerd::socket::{CallError, Socket};
-pub use crate::error::{NodeError, error_chain};
+pub use crate::error::NodeError;
+pub use crate::error_text::error_chain;
 pub use crate::facts::baseline::{Baseline, HealthReport};
 pub use crate::facts::boot::boot_id;
 pub use crate::facts::daemons::{Daemon, Shim};

@@ -35,27 +35,27 @@ pub(crate) fn drifted_file_is_repaired_once(world: &mut World) -> Result<(), Fai
 
     node.write(hosts, THEIRS)?;
     let said = world.until("the repeated modification is not reported", |world| {
-        world.condition(NODE, "Degraded", "True", "Fight")
+        world.condition(NODE, "Degraded", "True", "ConflictingWriter")
     })?;
     assert!(said.contains(hosts) && said.contains("user 0"), "{said}");
-    world.event("DriftFight", Some(NODE))?;
+    world.event("ConflictingWriter", Some(NODE))?;
     assert_eq!(
         node.read(hosts)?,
         THEIRS.as_bytes(),
         "hosts.toml was repaired again within an hour"
     );
-    assert_eq!(world.metric(NODE, "mirrorshift_fight")?, Some(1.0));
+    assert_eq!(world.metric(NODE, "mirrorshift_conflicting_writer")?, Some(1.0));
 
     // The other program stops.
     node.write(hosts, &ours)?;
     world.until("the drift is still reported", |world| {
-        world.condition(NODE, "Degraded", "False", "Well")
+        world.condition(NODE, "Degraded", "False", "Healthy")
     })?;
 
-    let looked = world.metric(NODE, "mirrorshift_last_look_timestamp_seconds")?;
+    let looked = world.metric(NODE, "mirrorshift_last_observation_timestamp_seconds")?;
     node.run(&["systemctl", "restart", "containerd"])?.ok()?;
     world.until("the restarted containerd was not observed", |world| {
-        let now = world.metric(NODE, "mirrorshift_last_look_timestamp_seconds");
+        let now = world.metric(NODE, "mirrorshift_last_observation_timestamp_seconds");
         Ok(now.is_ok_and(|now| now > looked).then_some(()))
     })?;
 

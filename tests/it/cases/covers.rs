@@ -125,7 +125,10 @@ fn one(case: &Case, seen: &mut BTreeSet<String>) -> Result<(), String> {
         }
     }
     let flagged = |flag: &str| case.file.arguments.iter().any(|argument| argument == flag);
-    for key in list(&answer["routes"]).iter().flat_map(|route| list(&route["askedBy"])) {
+    for key in list(&answer["routes"])
+        .iter()
+        .flat_map(|route| list(&route["requestedBy"]))
+    {
         let key = text(&key);
         if key == "wildcard" {
             let drop =

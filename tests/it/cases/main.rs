@@ -93,9 +93,11 @@ fn planned(case: &Case, version: &str) -> Result<Printed, String> {
     let node = node(case)?;
     let untouched = snapshot(node.root()).map_err(to_text)?;
     let coded = node
-        .run(case, version, &["plan", "--exit-code"], true)
+        .run(case, version, &["plan", "--exit-code", "--diff", "--routes"], true)
         .map_err(to_text)?;
-    let plain = node.run(case, version, &["plan"], true).map_err(to_text)?;
+    let plain = node
+        .run(case, version, &["plan", "--diff", "--routes"], true)
+        .map_err(to_text)?;
     if snapshot(node.root()).map_err(to_text)? != untouched {
         return Err("`plan` wrote something".to_owned());
     }
@@ -144,7 +146,7 @@ fn migrated(case: &Case, version: &str, update: bool) -> Checked {
         case::rewrite(case, &files(&after)).map_err(to_text)?;
         print_written(&case.folder.join("after"));
     }
-    run(&node, case, version, &["plan", "--exit-code"], 0)?;
+    run(&node, case, version, &["plan", "--exit-code", "--diff", "--routes"], 0)?;
     let written = snapshot(node.root()).map_err(to_text)?;
     run(&node, case, version, &["migrate", "--no-restart"], 0)?;
     if snapshot(node.root()).map_err(to_text)? != written {

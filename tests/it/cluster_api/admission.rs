@@ -18,12 +18,12 @@ pub(crate) fn agent_writes_only_for_its_own_node(planes: &ControlPlanes) -> Resu
         // Each request is refused by the intended validation, which the message names.
         let said = [
             "not bound to a node",
-            "writes the NodeMirror of that node alone",
+            "may write only the NodeMirror of that node",
             "a NodeMirror belongs to its own Node",
             "Leases named slot-",
-            "writes slots of that node alone",
+            "may write only slots of that node",
             "a slot belongs to the Node that holds it",
-            "tells of that node alone",
+            "may write only Events of that node",
         ];
         assert!(words.contains(said[refused.validation]), "{}: {words}", refused.what);
     }

@@ -376,7 +376,7 @@ pub(crate) fn rehearsal_rejects(context: &NodeTestContext) -> Result<(), Failed>
         .run(&["mv", "/usr/bin/containerd.real", "/usr/bin/containerd"])?
         .ok()?;
     let ran = test_node.run(&["plan", "--rehearse"])?.ok()?;
-    let heard = "As this node's containerd asked";
+    let heard = "Hosts that this node's containerd contacted in a sandbox";
     let (_, table) = ran.stdout.split_once(heard).ok_or("there is no table")?;
     assert!(table.contains("= quay.io"), "{table}");
     assert!(table.contains("http://10.0.20.10:5000/v2 for quay.io"), "{table}");

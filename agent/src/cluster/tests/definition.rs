@@ -13,22 +13,22 @@ fn definition() -> Value {
     serde_json::to_value(definition).unwrap()
 }
 
-/// With `UPDATE_SCHEMAS` set, the test writes the file.
+/// With `MIRRORSHIFT_UPDATE` set, the test writes the file.
 #[test]
 fn manifest_is_generated_from_the_type() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/crd.yaml");
     let yaml = serde_saphyr::to_string(&definition()).unwrap();
     let text = format!(
         "# Generated from the types in agent/src/cluster/node_mirror.rs. The test in agent/src/cluster/tests/definition.rs writes this file\n\
-         # when UPDATE_SCHEMAS is set.\n{yaml}"
+         # when MIRRORSHIFT_UPDATE is set.\n{yaml}"
     );
-    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+    if std::env::var_os("MIRRORSHIFT_UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
     let published = std::fs::read_to_string(&path).unwrap();
     assert!(
         published == text,
-        "crd.yaml is out of date: run this test with UPDATE_SCHEMAS=1"
+        "crd.yaml is out of date: run this test with MIRRORSHIFT_UPDATE=1"
     );
     let read: Value = serde_saphyr::from_str(&published).unwrap();
     assert_eq!(read, definition());

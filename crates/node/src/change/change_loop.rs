@@ -2,7 +2,8 @@
 
 use crate::change::executor::ChangeExecutor;
 use crate::change::step_observation::{StepObservation, observe_step};
-use crate::error::{NodeError, error_chain};
+use crate::error::NodeError;
+use crate::error_text::error_chain;
 use mirrorshift_plan::change::{ChangeFacts, Goal, Move, PathState, Phase, UndoReason, decide};
 
 /// The way in which a run of the loop ended.

@@ -1,12 +1,12 @@
 //! The Container Runtime Interface (CRI), called as kubelet calls it.
 
-use crate::containerd::error_text::redact_message;
 use crate::containerd::messages::{
     ContainerMessage, ContainerState, ContainerStatusRequest, ContainerStatusResponse, Empty, ImageSpec,
     ListContainersResponse, ListImagesResponse, ListPodSandboxResponse, PodSandboxMessage, PullImageRequest,
     PullImageResponse, RuntimeCondition, RuntimeVersionResponse, SandboxState, StatusResponse,
 };
 use crate::containerd::socket::{CallError, Socket};
+use crate::error_text::redact_message;
 use serde::Serialize;
 
 /// The conditions that CRI reports. CRI is ready if both are; a runtime without a network plugin has only the first.

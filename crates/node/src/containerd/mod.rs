@@ -1,15 +1,12 @@
 //! containerd's socket: its own services and CRI.
 //!
-//! The messages are a subset of the published protocols. Every call has a deadline. Nothing here changes the node
-//! except a
-//! pull that a caller requests.
+//! The messages are a subset of the published protocols. Every call has a deadline. Nothing here changes the node, except a pull
+//! that a caller requests.
 
 /// Waits for one asynchronous call, with a deadline.
 pub(crate) mod blocking;
 /// The Container Runtime Interface.
 pub(crate) mod cri;
-/// Error chains and messages of other programs, as redacted text.
-pub(crate) mod error_text;
 /// The messages of the protocols.
 pub(crate) mod messages;
 /// The process that listens at a socket.

@@ -1,12 +1,12 @@
 //! containerd's own services: version, plugins, deprecations, downloads and tasks.
 
-use crate::containerd::error_text::redact_message;
 use crate::containerd::messages::{
     ContainerRecord, ContentStatus, DeprecationWarning, Empty, ListContainerRecordsResponse, ListLeasesResponse,
     ListStatusesResponse, ListTasksResponse, PluginMessage, PluginsResponse, ProcessMessage, ServerResponse, TaskState,
     VersionResponse,
 };
 use crate::containerd::socket::{CallError, Socket};
+use crate::error_text::redact_message;
 use serde::Serialize;
 
 /// The containerd namespace of CRI (`constants.K8sContainerdNamespace`).

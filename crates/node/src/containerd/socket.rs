@@ -1,7 +1,7 @@
 //! gRPC calls over containerd's socket, each with a deadline.
 
 use crate::containerd::blocking::{BlockingRuntime, DeadlineExceeded};
-use crate::containerd::error_text::{error_chain, redact_message};
+use crate::error_text::{error_chain, redact_message};
 use http::uri::PathAndQuery;
 use std::io;
 use std::time::Duration;

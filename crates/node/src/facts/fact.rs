@@ -1,7 +1,7 @@
 //! A value that may be unavailable. An unavailable fact must not silently become a default, and must not make the other
 //! facts unavailable.
 
-use crate::containerd::error_text::error_chain;
+use crate::error_text::error_chain;
 
 use serde::Serialize;
 

@@ -1,9 +1,9 @@
 //! Observes a running node, and returns its facts as one value.
 
 use crate::containerd::cri::{Container, PodSandbox};
-use crate::containerd::error_text::error_chain;
 use crate::containerd::peer;
 use crate::containerd::socket::{CallError, Socket};
+use crate::error_text::error_chain;
 use crate::facts::boot::boot_id;
 use crate::facts::daemons::{self, Daemon, Shim};
 use crate::facts::distribution::{DetectionInput, Marker, owner};

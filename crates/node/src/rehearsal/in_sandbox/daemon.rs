@@ -1,8 +1,8 @@
 //! containerd as a child process: started like the running one, in the network of the sandbox.
 
-use crate::containerd::error_text::redact_message;
 use crate::containerd::services::{Plugin, PluginStatus};
 use crate::containerd::socket::{CallError, Socket};
+use crate::error_text::redact_message;
 use crate::files::root::split;
 use crate::rehearsal::daemon_config::DaemonConfig;
 use mirrorshift_plan::rehearsal::PluginState;

@@ -1,7 +1,7 @@
 //! Pulls an image that no registry has through CRI, and collects the requests that containerd makes for it.
 
-use crate::containerd::error_text::redact_message;
 use crate::containerd::socket::Socket;
+use crate::error_text::redact_message;
 use crate::rehearsal::in_sandbox::stubs::Stubs;
 use mirrorshift_plan::rehearsal::Pull;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Text of errors and of other programs' messages, as one line and without credentials.
 
 /// Returns the messages of an error and of its sources, separated by colons.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = without_errno(error);
     let mut cause = error.source();
     while let Some(error) = cause {
