@@ -5,11 +5,11 @@ use mirrorshift_containerd::SourceLocation;
 /// A fact that the reader of a plan should know. It never prevents the change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// CRI does not load with the files as they are, for this reason, and the plan repairs that.
+    /// CRI does not load with the current files, for this reason, and the plan repairs that.
     Heals(String),
     /// `/etc/containerd/certs.d` is not used, because a directory in it would take effect.
     LeavesCertsD {
-        /// That directory.
+        /// The location of the directory.
         stale: SourceLocation,
     },
     /// Pulls move from the CRI plugin to the transfer service, with the same hosts in the same order.

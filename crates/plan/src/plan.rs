@@ -248,7 +248,7 @@ fn changed(
     })
 }
 
-/// Chooses the folder that `config_path` will name: the one in use, otherwise the usual one, otherwise our own.
+/// Chooses the folder that `config_path` will name: the folder in use, otherwise the usual one, otherwise our own.
 fn choose_root(request: &LayoutRequest<'_>, notes: &mut Vec<Note>) -> Result<Layout, Box<Refusal>> {
     let written = request
         .config
@@ -388,3 +388,6 @@ fn compare(
     refusal.routes = wrong;
     Err(refusal)
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ pub struct Refusal {
 /// The reason for refusing to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusalReason {
-    /// containerd does not start with the files as they are, or they cannot be edited safely.
+    /// containerd does not start with the current files, or they cannot be edited safely.
     Unreadable,
     /// A registry's name cannot be the name of a folder.
     RegistryName,

@@ -3,7 +3,7 @@
 use mirrorshift_containerd::Route;
 use std::fmt;
 
-/// The name under which the model is asked for any other registry. A name in `.invalid` never resolves.
+/// The stand-in for any other registry in the model. A name in `.invalid` never resolves.
 pub(crate) const UNNAMED: &str = "unnamed.invalid";
 
 /// The routes of one registry.
@@ -11,7 +11,7 @@ pub(crate) const UNNAMED: &str = "unnamed.invalid";
 pub struct RouteChange {
     /// The registry, or any other registry.
     pub registry: RegistryScope,
-    /// The route with the files as they are.
+    /// The route with the current files.
     pub before: Route,
     /// The route with the new files.
     pub after: Route,
@@ -36,7 +36,7 @@ pub enum RegistryScope {
 }
 
 impl RegistryScope {
-    /// Returns the scope of a name that the model was asked for.
+    /// Returns the scope of a registry name of the model.
     pub(crate) fn of_name(registry: &str) -> Self {
         if registry == UNNAMED {
             Self::Unnamed

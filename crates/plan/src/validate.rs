@@ -4,7 +4,7 @@ use crate::note::Note;
 use crate::refusal::{Refusal, RefusalReason};
 use mirrorshift_containerd::{Config, ignored_url_parts, is_registry};
 
-/// Refuses a name that cannot be the name of a folder and looks hostile. Notes a name that merely never matches an image.
+/// Refuses a name that cannot be the name of a folder and may be hostile. Notes a name that merely never matches an image.
 pub(crate) fn check_names(config: &Config, notes: &mut Vec<Note>) -> Result<(), Box<Refusal>> {
     let names = config
         .registry

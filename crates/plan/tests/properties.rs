@@ -1,4 +1,4 @@
-//! What must hold for every configuration, tried on many that nobody wrote.
+//! Guarantees of the planner for every configuration, tested on generated ones.
 
 use mirrorshift_containerd::{Entry, Tree, Version, read};
 use mirrorshift_plan::policy::Policy;
@@ -54,7 +54,7 @@ struct Legacy {
 }
 
 impl Legacy {
-    /// The file as an operator would have written it, between tables that are none of our business.
+    /// Returns the file as an operator would have written it, between other tables.
     fn text(&self) -> String {
         let (table, head) = match self.schema {
             1 => ("plugins.cri", String::new()),
@@ -166,7 +166,7 @@ fn planned(version: &Version, tree: &Tree) -> Result<Plan, Box<Refusal>> {
     )
 }
 
-/// The tree once the plan's files are in place.
+/// Returns the tree after the plan's files are in place.
 fn applied(version: &Version, tree: &Tree, plan: &Plan) -> Tree {
     let mut files: BTreeMap<String, Vec<u8>> = tree
         .iter()
@@ -196,14 +196,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_legacy_configuration_migrates_to_equal_routes(legacy in legacy(), version in any::<Index>()) {
+    fn legacy_configuration_migrates_to_equal_routes(legacy in legacy(), version in any::<Index>()) {
         let version: Version = VERSIONS[version.index(VERSIONS.len())].parse().unwrap();
         let text = legacy.text();
         let tree = tree_of(&version, &text);
         let plan = match planned(&version, &tree) {
             Ok(plan) => plan,
             Err(refusal) => {
-                // What may be refused, and nothing else.
+                // Only these refusals are allowed.
                 let known = match refusal.reason {
                     RefusalReason::Unreadable => true,
                     RefusalReason::WildcardUnsupported => legacy.mirrors.contains_key("*"),
@@ -232,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_planning_panic(text in "(\\[{1,2}|\\]|plugins|version|registry|mirrors|imports|=|\"|'|\\.|\n| |[0-9]|\\{|\\}|,|#|\\PC){0,60}") {
+    fn planning_never_panics(text in "(\\[{1,2}|\\]|plugins|version|registry|mirrors|imports|=|\"|'|\\.|\n| |[0-9]|\\{|\\}|,|#|\\PC){0,60}") {
         for version in ["1.6.20", "2.4.2"] {
             let version: Version = version.parse().unwrap();
             drop(planned(&version, &tree_of(&version, &text)));

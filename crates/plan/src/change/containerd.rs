@@ -40,7 +40,7 @@ pub(super) fn verifying(goal: Goal, facts: &ChangeFacts, service: &Service) -> M
 
 /// Returns the next move of an undo after every file is the original again.
 pub(super) fn after_undo(service: &Service) -> Move {
-    // A containerd that has read only original files, and still serves, is the one that the change found.
+    // A containerd that has read only original files, and still serves, is the same process as before the change.
     if service.started_in_this_phase || service.health == Health::Absent {
         Move::Restore
     } else {

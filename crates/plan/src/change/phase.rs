@@ -37,7 +37,7 @@ pub enum Phase {
     Undone,
     /// The change had settled and was rolled back; every file is the original.
     RolledBack,
-    /// The undo failed: each file is the original, the new one, or one that another program wrote. An operator must
+    /// The undo failed: each file is the original, the new one, or an edit of another program. An operator must
     /// repair the node.
     Stuck,
 }

@@ -159,7 +159,7 @@ fn random_edits_and_kills_lose_no_edit() {
                 let kept = file.there == Bytes::Edit(*edit) || file.beside == Bytes::Edit(*edit);
                 assert!(kept, "edit {edit} of file {at} is lost: {history:#?}");
             }
-            // A change that is over makes room for another one.
+            // A change that is over makes room for the next.
             if machine.phase.is_closed() && machine.phase != Phase::Settled {
                 machine.phase = Phase::Idle;
                 machine.settled = false;

@@ -34,7 +34,7 @@ impl Lines {
         self.at(bytes.start)..self.at(last) + 1
     }
 
-    /// Returns the bytes of some lines, line ends included.
+    /// Returns the byte range of some lines, line ends included.
     pub(super) fn range(&self, lines: &Range<usize>) -> Range<usize> {
         let end = self.starts.last().copied().unwrap_or(0);
         let byte = |line: usize| self.starts.get(line).copied().unwrap_or(end);

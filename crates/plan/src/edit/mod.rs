@@ -114,8 +114,9 @@ fn is_covered(file: &Parsed, request: &EditRequest<'_>, expression: &Expression)
     }
 }
 
-/// Extends the removal to comments. A comment is removed with the expression on its line, with the one right below it, or with
-/// the one right above it when it is the last line of a removed table. The block at the very top of the file always stays.
+/// Extends the removal to comments. A comment is removed with the expression on its own line, with the expression on the next
+/// line, or with the expression on the previous line when the comment ends a removed table. The block at the very top of the
+/// file always stays.
 fn with_comments(file: &Parsed, lines: &Lines, is_removed: &[bool]) -> Vec<bool> {
     let expressions = &file.layout.expressions;
     let line_of = |index: usize| lines.of_range(&span_of(&expressions[index]));
@@ -198,7 +199,7 @@ fn record_removal(
     };
     let is_header = matches!(expression, Expression::Header(_));
     let foreign = request.removals.iter().any(|removal| {
-        // A header at the depth of containerd's own keys has no contents of its own.
+        // A header at the depth of containerd's own keys is only a heading.
         removal.covers(&path)
             && removal.is_foreign(&path)
             && !(is_header && path.len() <= removal.path.len() + removal.depth)
@@ -213,8 +214,8 @@ fn record_removal(
     }
 }
 
-/// Returns the table that a comment belongs to: the table of the removed expression right below it, otherwise of the one
-/// above it.
+/// Returns the table that a comment belongs to: the table of the removed expression on the next line, otherwise of the
+/// expression before the comment.
 fn nearest_table(file: &Parsed, lines: &Lines, index: usize, request: &EditRequest<'_>) -> Vec<String> {
     let expressions = &file.layout.expressions;
     let own_path = |expression: &Expression| match expression {

@@ -57,7 +57,7 @@ impl MirrorUrl {
     /// Reads a mirror's URL.
     ///
     /// # Errors
-    /// Refuses a URL that one of the releases cannot express, or with a part that containerd ignores.
+    /// Refuses a URL that some release cannot express, or with a part that containerd ignores.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         let refuse = |why: &str| ValueError::new(format!("`{}` is not a mirror URL: {why}", redact::value(text)));
         if text.len() > LONGEST {
@@ -126,7 +126,7 @@ impl MirrorUrl {
         self.authority.split_once(':').and_then(|(_, port)| port.parse().ok())
     }
 
-    /// The path that was written: empty, or with a slash in front and none at the end; never `/v2` alone.
+    /// The path that was written: empty, or with a slash in front and none at the end; never only `/v2`.
     pub fn path(&self) -> &str {
         &self.path
     }

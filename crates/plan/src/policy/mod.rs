@@ -46,8 +46,8 @@ use std::time::Duration;
 /// The differences that the operator requires. The default requires none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// The work of the agent, or `None` when the file does not set it. The agent then observes. The command line does what
-    /// its command says in any case.
+    /// The work of the agent, or `None` when the file does not set it. The agent then observes. The command line ignores
+    /// it, because its command decides.
     pub mode: Option<Mode>,
     /// The treatment of the mirrors of `"*"`.
     pub wildcard: Wildcard,

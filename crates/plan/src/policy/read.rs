@@ -286,7 +286,7 @@ impl<'a> Reader<'_, 'a> {
         Ok(items)
     }
 
-    /// Reads values, none of which may occur twice.
+    /// Reads a list in which each value may occur only once.
     fn distinct<'n, T>(
         &self,
         nodes: impl Iterator<Item = Read<&'n Node<'a>>>,

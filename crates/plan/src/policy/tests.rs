@@ -201,3 +201,29 @@ fn examples_are_accepted() {
         (None, Wildcard::Keep)
     );
 }
+
+#[test]
+fn deadline_is_at_least_three_times_the_last_start() {
+    let restart = |seconds| Restart {
+        deadline: Duration::from_secs(seconds),
+        ..Restart::default()
+    };
+    for (deadline, last_start, expected) in [
+        (20, None, 20),
+        (20, Some(0), 20),
+        (20, Some(6), 20),
+        (20, Some(7), 21),
+        (90, Some(20), 90),
+        (90, Some(60), 180),
+        (20, Some(1200), 3600),
+        (20, Some(1201), 3600),
+        (3600, Some(u64::MAX), 3600),
+    ] {
+        let last_start = last_start.map(Duration::from_secs);
+        assert_eq!(
+            restart(deadline).deadline_for(last_start),
+            Duration::from_secs(expected),
+            "{deadline} {last_start:?}"
+        );
+    }
+}

@@ -80,9 +80,9 @@ pub struct FileConditions {
 pub struct Space {
     /// A folder on the file system.
     pub path: String,
-    /// The free bytes.
+    /// The number of free bytes.
     pub free: Option<u64>,
-    /// The bytes that must be free.
+    /// The number of bytes that must be free.
     pub needed: u64,
 }
 

@@ -29,7 +29,7 @@ pub enum Obstacle {
     NoDaemon,
     /// More than one containerd runs on the node itself.
     ManyDaemons {
-        /// How many.
+        /// The number of daemons.
         count: usize,
     },
     /// The process that serves CRI is not the main process of a unit.

@@ -26,8 +26,8 @@ const MEANINGLESS_IN_SANDBOX: [&str; 1] = ["io.containerd.nri.v1.nri"];
 
 /// Returns every disagreement between the reports and the plan. When there is none, the change may continue.
 ///
-/// A CRI that does not load with the files as they are is not a disagreement when the plan repairs it and it loads with the
-/// new files. A plugin of the running daemon that does not load in the sandbox with the files as they are either is
+/// A CRI that does not load with the current files is not a disagreement when the plan repairs it and it loads with the
+/// new files. A plugin of the running daemon that does not load in the sandbox with the current files either is
 /// ignored, because the sandbox is the cause.
 pub fn compare(expected: &Expected<'_>, reports: &[SandboxReport]) -> Vec<Disagreement> {
     let report_of = |variant| reports.iter().find(|report| report.variant == variant);

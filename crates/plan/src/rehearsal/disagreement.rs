@@ -17,7 +17,7 @@ pub enum Disagreement {
         /// The message of containerd.
         why: String,
     },
-    /// A plugin that the running daemon has loaded loads with the files as they are, but not with these.
+    /// A plugin that the running daemon has loaded loads with the current files, but not with these.
     PluginLost {
         /// The set of files.
         variant: Variant,
@@ -77,17 +77,17 @@ impl Disagreement {
                 ..
             } => {
                 "nothing was changed; the sandbox lacks something that this node's containerd needs, or containerd would not \
-                 survive a restart with the files as they are: check the files first"
+                 survive a restart with the current files: check them first"
             }
             Self::CriDead { .. } => "nothing was changed; repair the cause that containerd names, or report this plan",
             Self::PluginLost { .. } => {
-                "nothing was changed; look for a drop-in that replaces this plugin's table, or report this plan"
+                "nothing was changed; find the drop-in that replaces this plugin's table, or report this plan"
             }
             Self::NoConfiguration { .. } => {
                 "run `containerd config dump` on the node, and repair the cause that it names"
             }
             Self::Setting { .. } => {
-                "nothing was changed; look for a drop-in that replaces the table of this setting, and add the setting to it"
+                "nothing was changed; find the drop-in that replaces the table of this setting, and add the setting to it"
             }
             Self::Route { .. } => {
                 "nothing was changed; another program edited the files after they were planned, or this containerd reads them \

@@ -12,7 +12,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
-    /// The files as they are now.
+    /// The current files.
     Before,
     /// The files after a crash in the middle: every new `hosts.toml` and CA, and this number of new configuration files.
     Prefix(usize),
@@ -23,7 +23,7 @@ pub enum Variant {
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Before => f.write_str("the files as they are"),
+            Self::Before => f.write_str("the current files"),
             Self::Prefix(1) => f.write_str("the first of the new configuration files"),
             Self::Prefix(files) => write!(f, "the first {files} of the new configuration files"),
             Self::After => f.write_str("the new files"),

@@ -148,7 +148,7 @@ fn failed_cri_is_not_a_disagreement_when_the_plan_repairs_it() {
     let all = disagreements(&plan, &reports);
     assert_eq!(
         texts(&all),
-        ["cri-dead: with the files as they are CRI does not load: both"]
+        ["cri-dead: with the current files CRI does not load: both"]
     );
     assert!(all[0].hint().contains("the sandbox lacks something"));
     plan.notes.push(Note::Heals("both".to_owned()));
