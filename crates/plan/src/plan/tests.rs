@@ -29,7 +29,9 @@ fn planned(policy: &Policy, images: &[String]) -> Plan {
         if missing.is_empty() {
             break;
         }
-        missing.into_iter().for_each(|path| tree.insert(path, Entry::Absent));
+        for path in missing {
+            tree.insert(path, Entry::Absent);
+        }
     }
     let node = NodeFiles {
         version: &version,
@@ -105,7 +107,7 @@ fn routes_of_every_image_on_the_node_are_compared() {
     for image in &images {
         let of_image = |change: &&crate::RouteChange| change.registry == RegistryScope::Registry(image.clone());
         let change = plan.routes.iter().find(of_image).unwrap();
-        assert!(!change.differs() && !change.before.asks().is_empty(), "{image}");
+        assert!(!change.differs() && !change.before.hosts().is_empty(), "{image}");
     }
     let without = planned(&Policy::default(), &[]);
     assert_eq!(plan.routes.len(), without.routes.len() + 2);
