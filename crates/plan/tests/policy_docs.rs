@@ -3,6 +3,12 @@
 //! The reader names its keys and words itself: in the hint about an unknown key, and in the message about a wrong value. So a
 //! key that is added to the reader fails these tests until the document and the schema have it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, outside of a test function"
+)]
+
 use mirrorshift_plan::policy::{Fallback, Registry};
 use mirrorshift_plan::policy::{MirrorUrl, Mode, Policy, PolicyError, Restart, Tags, When, Wildcard};
 use serde_json::Value;

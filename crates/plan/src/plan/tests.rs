@@ -29,7 +29,9 @@ fn planned(policy: &Policy, images: &[String]) -> Plan {
         if missing.is_empty() {
             break;
         }
-        missing.into_iter().for_each(|path| tree.insert(path, Entry::Absent));
+        for path in missing {
+            tree.insert(path, Entry::Absent);
+        }
     }
     let node = NodeFiles {
         version: &version,

@@ -181,14 +181,6 @@ impl Machine {
                 self.settled = true;
                 self.has_folders_to_remove = self.is_rollback;
             }
-            Move::BeginApplying
-            | Move::Complete
-            | Move::BeginRollback
-            | Move::Undo(_)
-            | Move::CloseUndone
-            | Move::GiveUp(_)
-            | Move::Abandon(_)
-            | Move::CancelRollback(_) => {}
             Move::Stage(at) => {
                 assert_eq!(self.files[at].beside, Bytes::Nil);
                 self.files[at].beside = Bytes::New;
@@ -223,7 +215,6 @@ impl Machine {
             }
             Move::BeginRestart | Move::Restore => self.world.iter_mut().for_each(World::enter),
             Move::Verify if phase == Phase::Applied => self.world.iter_mut().for_each(World::enter),
-            Move::Verify => {}
             Move::Guard | Move::Restart | Move::Wait | Move::Disarm | Move::RunTrial => {
                 let reads = self.reads();
                 let world = self.world.as_mut().unwrap();
@@ -236,7 +227,8 @@ impl Machine {
                 }
             }
             Move::RemoveFolders => self.has_folders_to_remove = false,
-            Move::Refuse(_) | Move::StopWithFault(_) | Move::Done | Move::LeaveToNextRun => {}
+            // The other moves only record a phase, or end the run.
+            _ => {}
         }
         Ok(true)
     }
