@@ -1,9 +1,9 @@
 //! A change of a node's files as a loop: observe the facts, decide the one next move, perform it, observe again.
 //!
-//! [`decide`] sees only values. The executor in `crates/node` observes again after each move, so recovery after a crash
+//! [`decide`](crate::change::decide) sees only values. The executor in `crates/node` observes again after each move, so recovery after a crash
 //! is the ordinary path: the next run observes, and continues from there. Performing moves does not belong here.
 //!
-//! The phases of a change, with the move that leads from each to the next ([`Move::next_phase`] is the whole table):
+//! The phases of a change, with the move that leads from each to the next ([`Move::next_phase`](crate::change::Move::next_phase) is the whole table):
 //!
 //! ```text
 //! idle -> armed -> applying -> applied -> restarting -> verifying -> settled -> rollback staging

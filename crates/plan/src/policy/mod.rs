@@ -1,6 +1,6 @@
 //! The policy of the operator: the `MirrorPolicy` file, and the flags of the command line that mean the same.
 //!
-//! A policy requires the differences that a change makes. Without a policy, and with [`Policy::default`], there is none:
+//! A policy requires the differences that a change makes. Without a policy, and with [`Policy::default`](crate::policy::Policy::default), there is none:
 //! containerd tries the same hosts in the same order for every registry. The whole schema is read and checked here,
 //! whichever part acts on a key, so that the agent accepts every file that the command line accepts. Acting on a key does
 //! not belong here. `docs/policy.md` documents every key, and a test keeps it equal to this code.

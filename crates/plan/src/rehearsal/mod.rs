@@ -1,7 +1,7 @@
 //! The rehearsal of a change: compares the behaviour of the node's own containerd with the plan, before the change starts.
 //!
 //! `crates/node` starts that containerd in a sandbox, once for each set of files that a crash could leave behind, and
-//! records its behaviour in a [`SandboxReport`]. [`compare`] compares the reports with the plan. Three results must agree
+//! records its behaviour in a [`SandboxReport`](crate::rehearsal::SandboxReport). [`compare`](crate::rehearsal::compare()) compares the reports with the plan. Three results must agree
 //! with it: the plugins that load, the merged configuration, and the hosts that containerd tries for each registry.
 //! Starting a sandbox does not belong here.
 
