@@ -91,7 +91,7 @@ pub(crate) fn phase_name(phase: Phase) -> &'static str {
 /// Returns a note as sentences.
 pub(crate) fn note_text(note: &Note) -> String {
     match note {
-        Note::Heals(why) => format!(
+        Note::RepairsCri(why) => format!(
             "CRI does not load with the current files ({}). The plan repairs it.",
             escape_control_chars(why)
         ),
@@ -122,7 +122,7 @@ pub(crate) fn note_text(note: &Note) -> String {
 /// Returns the stable name of a note.
 pub(crate) fn note_id(note: &Note) -> &'static str {
     match note {
-        Note::Heals(_) => "heals",
+        Note::RepairsCri(_) => "heals",
         Note::LeavesCertsD { .. } => "leaves-certs-d",
         Note::TransferService => "transfer-service",
         Note::NeverMatched { .. } => "never-matched",

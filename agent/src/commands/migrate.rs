@@ -22,8 +22,10 @@ use crate::output::CommandOutput;
 use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::results::plan::Readiness;
 use crate::{json, render};
-use mirrorshift_node::{Outcome, Root, boot_guard_exists};
+use mirrorshift_node::{ObserveOptions, Outcome, Root, boot_guard_exists, observe};
+use mirrorshift_plan::policy::Restart;
 use mirrorshift_plan::{Digest, Plan};
+use std::time::Duration;
 
 pub(super) fn run(
     common: &CommonArgs,
@@ -101,6 +103,17 @@ fn nothing_to_do(plan: &Plan) -> MigrateResult {
     }
 }
 
+/// Returns the deadline for a restart: `requested`, but at least 3 times the last start of containerd's unit. A last start that
+/// cannot be observed does not extend it.
+fn serve_deadline(root: &Root, requested: Duration) -> Duration {
+    let facts = observe(root, &ObserveOptions::default());
+    let restart = Restart {
+        deadline: requested,
+        ..Restart::default()
+    };
+    restart.deadline_for(facts.ok().and_then(|facts| facts.last_start_duration()))
+}
+
 /// Starts a change of the running node, and follows it.
 pub(super) fn start_change(
     root: &Root,
@@ -120,7 +133,7 @@ pub(super) fn start_change(
         containers_may_restart: args.accept_restart_of_containers,
         verify_image: args.verify_image.clone(),
         limits: ChangeTimeouts {
-            serve: args.serve_within.unwrap_or(defaults.serve),
+            serve: serve_deadline(root, args.serve_within.unwrap_or(defaults.serve)),
             quiet: args.wait.unwrap_or(defaults.quiet),
             ..defaults
         },

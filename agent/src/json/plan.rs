@@ -208,7 +208,7 @@ fn file(step: &Step, tree: &Tree) -> FileDocument {
 fn note(note: &Note) -> NoteDocument {
     let location = match note {
         Note::LeavesCertsD { stale: place } | Note::NeverMatched { place, .. } => Some(place),
-        Note::Heals(_) | Note::TransferService | Note::NewerThanKnown => None,
+        Note::RepairsCri(_) | Note::TransferService | Note::NewerThanKnown => None,
     };
     NoteDocument {
         id: note_id(note),

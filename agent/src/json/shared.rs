@@ -48,7 +48,7 @@ impl RouteChangeDocument {
             before: RouteDocument::of(&change.before),
             after: RouteDocument::of(&change.after),
             differs: change.differs(),
-            requested_by: change.asked_by.clone(),
+            requested_by: change.policy_keys.clone(),
         }
     }
 }

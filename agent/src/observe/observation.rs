@@ -4,6 +4,7 @@ use crate::change_run::failure_summary::FailureSummary;
 use mirrorshift_plan::Digest;
 use mirrorshift_plan::change::Phase;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub(crate) struct NodeObservation {
     pub(crate) unit: Option<String>,
     /// The invocation of containerd's unit, which changes with each start.
     pub(crate) invocation: Option<String>,
+    /// The duration of the last start of containerd's unit, which bounds the deadline of a restart from below.
+    #[serde(default)]
+    pub(crate) last_start: Option<Duration>,
     /// CRI reports that it can create sandboxes.
     pub(crate) serves: bool,
     /// None when containerd's configuration cannot be read.
@@ -123,6 +127,7 @@ impl NodeObservation {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn serving(plan: PlanOutcome) -> Self {
         Self {
+            last_start: None,
             containerd: None,
             unit: None,
             invocation: None,

@@ -111,6 +111,7 @@ fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, Command
     let mut observation = NodeObservation {
         containerd: facts.containerd.version.value().cloned(),
         unit: facts.unit.value().map(|unit| unit.id.clone()),
+        last_start: facts.last_start_duration(),
         invocation: facts.unit.value().and_then(|unit| unit.invocation_id.clone()),
         serves: facts.cri.status.value().is_some_and(|status| status.runtime.ready),
         under_way: follow::runs() == Some(true),

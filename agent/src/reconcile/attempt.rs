@@ -102,7 +102,7 @@ impl<H: NodeOps> Reconciler<H> {
             containers_may_restart: false,
             verify_image: None,
             limits: ChangeTimeouts {
-                serve: restart.deadline,
+                serve: restart.deadline_for(observation.last_start),
                 quiet: if restart.when == When::Now {
                     Duration::ZERO
                 } else {

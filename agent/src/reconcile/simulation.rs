@@ -51,6 +51,7 @@ impl NodeOps for SimulatedNode {
         };
         Ok(NodeObservation {
             containerd: Some("2.4.2".to_owned()),
+            last_start: None,
             invocation: Some("simulated".to_owned()),
             mirrors: Some(if last.is_some() {
                 MirrorSource::ConfigPath

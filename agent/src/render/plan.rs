@@ -165,7 +165,7 @@ fn route_summary(routes: &[RouteChange]) -> String {
 
 /// True for a route that fails today and that no policy requested to change.
 fn is_repaired(route: &RouteChange) -> bool {
-    route.differs() && route.before.hosts().is_empty() && route.asked_by.is_empty()
+    route.differs() && route.before.hosts().is_empty() && route.policy_keys.is_empty()
 }
 
 fn file_summary(plan: &Plan) -> String {

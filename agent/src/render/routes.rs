@@ -74,8 +74,8 @@ pub(crate) fn table(routes: &[&RouteChange], width: usize) -> String {
                     row("before  ", &change.after)
                 ),
             );
-            if !change.asked_by.is_empty() {
-                let keys: Vec<_> = change.asked_by.iter().map(|key| format!("`{key}`")).collect();
+            if !change.policy_keys.is_empty() {
+                let keys: Vec<_> = change.policy_keys.iter().map(|key| format!("`{key}`")).collect();
                 push_line(
                     &mut out,
                     format_args!("{}requested by {}\n", " ".repeat(indent), keys.join(", ")),
@@ -201,7 +201,7 @@ pub(crate) fn refused(routes: &[RouteChange], width: usize) -> String {
 /// Returns the hosts that containerd contacted in a sandbox, one registry per line.
 pub(crate) fn rehearsed(rehearsed: &RehearsalResult) -> String {
     let rows = rehearsed.rows();
-    let name = |row: &RouteComparison<'_>| match row.probe.named {
+    let name = |row: &RouteComparison<'_>| match row.probe.reference {
         ReferenceKind::Tag => escape_control_chars(&row.probe.registry.to_string()),
         ReferenceKind::Digest => format!("{} by digest", escape_control_chars(&row.probe.registry.to_string())),
     };

@@ -6,7 +6,7 @@ use mirrorshift_containerd::SourceLocation;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// CRI does not load with the current files, for this reason, and the plan repairs that.
-    Heals(String),
+    RepairsCri(String),
     /// `/etc/containerd/certs.d` is not used, because a directory in it would take effect.
     LeavesCertsD {
         /// The location of the directory.

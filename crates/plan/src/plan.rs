@@ -142,7 +142,7 @@ pub fn plan(node: &NodeFiles<'_>, policy: &Policy) -> Result<Plan, Box<Refusal>>
         return Ok(unchanged(&current, &desired, notes));
     }
     if let Cri::Unavailable { failure, .. } = &config.cri {
-        notes.push(Note::Heals(failure.reason.clone()));
+        notes.push(Note::RepairsCri(failure.reason.clone()));
     }
     let changed = changed(node, policy, &config, &desired, &mut notes)?;
     note_version(node.version, &mut notes);
@@ -182,7 +182,7 @@ fn unchanged(current: &CurrentRoutes<'_>, desired: &BTreeMap<String, DesiredRout
             registry: RegistryScope::of_name(registry),
             before: route.clone(),
             after: route,
-            asked_by: Vec::new(),
+            policy_keys: Vec::new(),
         }
     });
     Plan {
@@ -351,7 +351,7 @@ fn compare(
             registry: RegistryScope::of_name(registry),
             before: before.route(tree, registry),
             after: after.route(new_tree, registry),
-            asked_by: desired.policy_keys.clone(),
+            policy_keys: desired.policy_keys.clone(),
         };
         if change.after == desired.route {
             routes.push(change);

@@ -16,7 +16,7 @@ pub struct RouteChange {
     /// The route with the new files.
     pub after: Route,
     /// The keys of the policy that require the difference.
-    pub asked_by: Vec<String>,
+    pub policy_keys: Vec<String>,
 }
 
 impl RouteChange {

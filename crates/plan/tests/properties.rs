@@ -214,7 +214,7 @@ proptest! {
                 return Ok(());
             }
         };
-        let dead_before = plan.notes.iter().any(|note| matches!(note, mirrorshift_plan::Note::Heals(_)));
+        let dead_before = plan.notes.iter().any(|note| matches!(note, mirrorshift_plan::Note::RepairsCri(_)));
         for change in &plan.routes {
             prop_assert!(dead_before || !change.differs(), "{}: {:?}\n{text}", change.registry, change);
         }

@@ -25,7 +25,7 @@ const NOTES: [&str; 5] = [
 #[expect(dead_code, reason = "it only has to compile")]
 fn name(note: &Note) -> &'static str {
     match note {
-        Note::Heals(_) => NOTES[0],
+        Note::RepairsCri(_) => NOTES[0],
         Note::LeavesCertsD { .. } => NOTES[1],
         Note::TransferService => NOTES[2],
         Note::NeverMatched { .. } => NOTES[3],

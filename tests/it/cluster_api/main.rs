@@ -4,12 +4,12 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod admission;
-mod gate;
 /// The NodeMirror.
-mod mirror;
+mod node_mirror_writer;
 mod outage;
 /// The requests that the admission policy must refuse.
 mod refusals;
+mod slots;
 mod world;
 
 use std::process::ExitCode;
@@ -24,20 +24,20 @@ type Run = fn(&ControlPlanes) -> Result<(), Failed>;
 const CASES: [(&str, Run); 9] = [
     (
         "object_is_only_written_when_it_differs",
-        mirror::object_is_only_written_when_it_differs,
+        node_mirror_writer::object_is_only_written_when_it_differs,
     ),
     (
         "object_is_deleted_with_its_node",
-        mirror::object_is_deleted_with_its_node,
+        node_mirror_writer::object_is_deleted_with_its_node,
     ),
-    ("slot_is_acquired_and_released", gate::slot_is_acquired_and_released),
+    ("slot_is_acquired_and_released", slots::slot_is_acquired_and_released),
     (
         "three_of_twenty_agents_get_a_slot",
-        gate::three_of_twenty_agents_get_a_slot,
+        slots::three_of_twenty_agents_get_a_slot,
     ),
     (
         "slot_is_deleted_only_with_its_node",
-        gate::slot_is_deleted_only_with_its_node,
+        slots::slot_is_deleted_only_with_its_node,
     ),
     (
         "agent_writes_only_for_its_own_node",

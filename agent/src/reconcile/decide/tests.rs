@@ -16,6 +16,7 @@ fn change_in(id: &str, phase: Phase) -> ChangeSummary {
 fn observed(plan: PlanOutcome) -> NodeObservation {
     NodeObservation {
         containerd: Some("1.7.24".to_owned()),
+        last_start: None,
         invocation: Some("a".to_owned()),
         ..NodeObservation::serving(plan)
     }

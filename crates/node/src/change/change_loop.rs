@@ -61,7 +61,7 @@ impl ChangeLoop {
                 Move::Done => return Ok(LoopExit::Closed(executor.change.phase)),
                 Move::Refuse(reason) => return Ok(LoopExit::Refused(self.cause_of(executor, &observed, reason))),
                 Move::StopWithFault(reason) => return Ok(LoopExit::Halted(self.cause_of(executor, &observed, reason))),
-                Move::Undo(_) => self.touched |= facts.steps.iter().any(|step| step.there == PathState::After),
+                Move::Undo(_) => self.touched |= facts.steps.iter().any(|step| step.at_path == PathState::After),
                 _ => {}
             }
             let why = match next {

@@ -54,7 +54,7 @@ pub(crate) fn plan(root: &Root, state: &StateDir, reverted: &Change) -> Result<C
 fn step(root: &Root, state: &StateDir, reverted: &Change, at: usize) -> Result<Step, NodeError> {
     let observed = observe_step(root, state, reverted, at)?;
     let record = reverted.steps.get(at).ok_or(NodeError::NoSuchStep(at))?;
-    if observed.facts.there != PathState::After {
+    if observed.facts.at_path != PathState::After {
         return Err(NodeError::ModifiedExternally {
             path: record.path.clone(),
             found: observed

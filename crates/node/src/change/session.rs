@@ -179,12 +179,12 @@ impl<'a> Session<'a> {
             facts: StepFacts {
                 kind: step.kind(),
                 mark: StepProgress::Waiting,
-                there: if found.is_some() {
+                at_path: if found.is_some() {
                     PathState::Foreign
                 } else {
                     PathState::Before
                 },
-                beside: SiblingState::Nothing,
+                sibling: SiblingState::Nothing,
                 backup: true,
             },
             found,

@@ -53,8 +53,8 @@ pub(crate) fn observe_step(
         facts: StepFacts {
             kind: step.kind(),
             mark: step.mark,
-            there,
-            beside,
+            at_path: there,
+            sibling: beside,
             backup,
         },
         found,

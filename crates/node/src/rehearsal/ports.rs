@@ -3,7 +3,7 @@
 
 use mirrorshift_containerd::{Entry, Tree};
 use mirrorshift_plan::Plan;
-use mirrorshift_plan::rehearsal::{Probe, asked};
+use mirrorshift_plan::rehearsal::{Probe, expected_requests};
 
 /// The largest number of ports. Each needs two sockets, and a service may have 1024 open files by default.
 const MAX_PORTS: usize = 400;
@@ -14,7 +14,11 @@ pub(super) fn ports<'t>(plan: &Plan, probes: &[Probe], trees: impl IntoIterator<
     for change in &plan.routes {
         for probe in probes.iter().filter(|probe| probe.registry == change.registry) {
             for route in [&change.before, &change.after] {
-                ports.extend(asked(route, probe.named).into_iter().map(|request| request.port));
+                ports.extend(
+                    expected_requests(route, probe.reference)
+                        .into_iter()
+                        .map(|request| request.port),
+                );
             }
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn idle(goal: Goal, facts: &ChangeFacts) -> Move {
     if facts.failed_moves > 0 {
         return Move::Refuse(UndoReason::MoveFailed);
     }
-    match facts.first_step(|step| step.there != PathState::Before) {
+    match facts.first_step(|step| step.at_path != PathState::Before) {
         Some(at) => Move::Refuse(UndoReason::Foreign(at)),
         None => Move::Arm,
     }
@@ -29,7 +29,7 @@ pub(super) fn armed(goal: Goal, facts: &ChangeFacts) -> Move {
         Goal::Recover => Some(UndoReason::Interrupted),
         Goal::Rollback | Goal::Guard => Some(UndoReason::Requested),
         Goal::Apply => facts
-            .first_step(|step| step.there != PathState::Before)
+            .first_step(|step| step.at_path != PathState::Before)
             .map(UndoReason::Foreign)
             .or_else(|| facts.first_step(|step| !step.backup).map(UndoReason::Backup)),
     };
@@ -56,12 +56,12 @@ pub(super) fn applying(goal: Goal, facts: &ChangeFacts) -> Move {
     if let Some(back) = turn_back(goal, facts) {
         return back;
     }
-    let begun = facts.steps.iter().any(|step| step.there == PathState::After);
+    let begun = facts.steps.iter().any(|step| step.at_path == PathState::After);
     if let (false, Some(at)) = (begun, facts.first_step(|step| !step.backup)) {
         return Move::Undo(UndoReason::Backup(at));
     }
     for (at, step) in facts.steps.iter().enumerate() {
-        match step.there {
+        match step.at_path {
             PathState::Before if step.new_copy_is_ready() => return Move::Swap(at),
             PathState::Before => return Move::Undo(UndoReason::StagedCopyDamaged(at)),
             PathState::After if step.displaced_foreign() => return Move::PutBack(at),
@@ -133,7 +133,7 @@ pub(super) fn rollback_staging(goal: Goal, facts: &ChangeFacts) -> Move {
 /// Returns the reason why a settled change cannot be rolled back.
 fn rollback_obstacle(facts: &ChangeFacts) -> Option<UndoReason> {
     facts
-        .first_step(|step| step.there != PathState::After)
+        .first_step(|step| step.at_path != PathState::After)
         .map(UndoReason::Foreign)
         .or_else(|| facts.first_step(|step| !step.backup).map(UndoReason::Backup))
 }
@@ -161,7 +161,7 @@ pub(super) fn undoing(facts: &ChangeFacts) -> Move {
 }
 
 fn undo_step(at: usize, step: StepFacts) -> Option<Move> {
-    match (step.there, step.beside) {
+    match (step.at_path, step.sibling) {
         // The swap back displaced an edit that was made between the observation and the swap.
         (PathState::Before, SiblingState::Foreign) if step.mark == StepProgress::Returning => Some(Move::PutBack(at)),
         (PathState::Before, SiblingState::Foreign) if step.mark != StepProgress::Waiting => {

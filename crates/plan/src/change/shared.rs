@@ -35,7 +35,7 @@ pub(super) fn after_last_swap(facts: &ChangeFacts) -> Option<Move> {
     }
     // After that the change is not complete. An edit on top of our file (with any other progress) was made after the
     // change was complete, and does not prevent settling it.
-    if let Some(at) = facts.first_step(|step| step.there == PathState::Foreign && step.is_clear_of_our_contents()) {
+    if let Some(at) = facts.first_step(|step| step.at_path == PathState::Foreign && step.is_clear_of_our_contents()) {
         return Some(Move::Undo(UndoReason::Foreign(at)));
     }
     facts

@@ -61,9 +61,9 @@ pub struct StepFacts {
     /// The progress that the journal records.
     pub mark: StepProgress,
     /// The file at the path.
-    pub there: PathState,
+    pub at_path: PathState,
     /// The file next to the path.
-    pub beside: SiblingState,
+    pub sibling: SiblingState,
     /// True when the backup still matches its digest, or the step needs none.
     pub backup: bool,
 }
@@ -72,16 +72,16 @@ impl StepFacts {
     /// Returns true when this step can be swapped in without further preparation.
     pub(super) fn new_copy_is_ready(self) -> bool {
         match self.kind {
-            StepKind::Create | StepKind::Replace => self.beside == SiblingState::After,
-            StepKind::Remove => self.beside == SiblingState::Nothing,
+            StepKind::Create | StepKind::Replace => self.sibling == SiblingState::After,
+            StepKind::Remove => self.sibling == SiblingState::Nothing,
         }
     }
 
     /// Returns true when the original file can be swapped back in without further preparation.
     pub(super) fn old_copy_is_ready(self) -> bool {
         match self.kind {
-            StepKind::Create => self.beside == SiblingState::Nothing,
-            StepKind::Replace | StepKind::Remove => self.beside == SiblingState::Before,
+            StepKind::Create => self.sibling == SiblingState::Nothing,
+            StepKind::Replace | StepKind::Remove => self.sibling == SiblingState::Before,
         }
     }
 
@@ -90,30 +90,30 @@ impl StepFacts {
         self.mark == StepProgress::Waiting
             || match self.kind {
                 // The new file is next to the path: it was never swapped in, or was swapped out again.
-                StepKind::Create | StepKind::Replace => self.beside == SiblingState::After,
-                StepKind::Remove => self.mark == StepProgress::Swapping && self.beside == SiblingState::Nothing,
+                StepKind::Create | StepKind::Replace => self.sibling == SiblingState::After,
+                StepKind::Remove => self.mark == StepProgress::Swapping && self.sibling == SiblingState::Nothing,
             }
     }
 
     /// Returns true when a swap displaced a file that is neither the original nor the new one. It must be put back.
     pub(super) fn displaced_foreign(self) -> bool {
         // Creating a file displaces nothing, because it never replaces. So the sibling is not an edit of that file.
-        self.kind != StepKind::Create && self.there == PathState::After && self.beside == SiblingState::Foreign
+        self.kind != StepKind::Create && self.at_path == PathState::After && self.sibling == SiblingState::Foreign
     }
 
     /// Returns true when a swap displaced one edit, and another was written before the first was put back. Only an
     /// operator can decide which of them is right.
     pub(super) fn has_two_foreign_edits(self) -> bool {
-        self.kind != StepKind::Create && self.there != PathState::After && self.beside == SiblingState::Foreign
+        self.kind != StepKind::Create && self.at_path != PathState::After && self.sibling == SiblingState::Foreign
     }
 
     /// Returns true when any file is next to the path.
     pub(super) fn has_sibling(self) -> bool {
-        self.beside != SiblingState::Nothing
+        self.sibling != SiblingState::Nothing
     }
 
     /// Returns true when a complete copy of ours is next to the path.
     pub(super) fn has_own_sibling(self) -> bool {
-        matches!(self.beside, SiblingState::Before | SiblingState::After)
+        matches!(self.sibling, SiblingState::Before | SiblingState::After)
     }
 }

@@ -179,14 +179,14 @@ fn random_edits_and_kills_lose_no_edit() {
 fn every_observation_has_a_move() {
     let mut seen = 0;
     for phase in FILE_PHASES {
-        for (goal, kind, mark, there, beside, backup, failed_moves) in observations() {
+        for (goal, kind, mark, at_path, sibling, backup, failed_moves) in observations() {
             let facts = ChangeFacts {
                 phase,
                 steps: vec![StepFacts {
                     kind,
                     mark,
-                    there,
-                    beside,
+                    at_path,
+                    sibling,
                     backup,
                 }],
                 has_created_folders: false,
@@ -203,10 +203,10 @@ fn every_observation_has_a_move() {
                 _ => {}
             }
             if matches!(next, Move::Swap(_)) {
-                assert_eq!((there, failed_moves), (PathState::Before, 0), "{facts:?}");
+                assert_eq!((at_path, failed_moves), (PathState::Before, 0), "{facts:?}");
             }
             if matches!(next, Move::SwapBack(_)) {
-                assert_eq!((there, failed_moves), (PathState::After, 0), "{facts:?}");
+                assert_eq!((at_path, failed_moves), (PathState::After, 0), "{facts:?}");
             }
             if matches!(next, Move::StageUndo(_)) {
                 assert!(backup, "{facts:?}");
@@ -230,8 +230,8 @@ fn observations() -> Vec<Observation> {
                 StepProgress::Returning,
                 StepProgress::Returned,
             ] {
-                for there in [PathState::Before, PathState::After, PathState::Foreign] {
-                    for beside in [
+                for at_path in [PathState::Before, PathState::After, PathState::Foreign] {
+                    for sibling in [
                         SiblingState::Nothing,
                         SiblingState::Before,
                         SiblingState::After,
@@ -239,7 +239,7 @@ fn observations() -> Vec<Observation> {
                     ] {
                         for backup in [true, false] {
                             all.extend(
-                                (0..3).map(|failed_moves| (goal, kind, mark, there, beside, backup, failed_moves)),
+                                (0..3).map(|failed_moves| (goal, kind, mark, at_path, sibling, backup, failed_moves)),
                             );
                         }
                     }

@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::rehearsal::disagreement::Disagreement;
 use crate::rehearsal::probe::Probe;
 use crate::rehearsal::report::{ObservedRequest, PluginState, SandboxReport, Transport, Variant};
-use crate::rehearsal::route::{asked, each_once};
+use crate::rehearsal::route::{each_once, expected_requests};
 use crate::route_change::RegistryScope;
 use mirrorshift_containerd::{CRI_IMAGES, CRI_TWO, is_localhost};
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ pub fn compare(expected: &Expected<'_>, reports: &[SandboxReport]) -> Vec<Disagr
 }
 
 fn repairs_cri(plan: &Plan) -> bool {
-    plan.notes.iter().any(|note| matches!(note, Note::Heals(_)))
+    plan.notes.iter().any(|note| matches!(note, Note::RepairsCri(_)))
 }
 
 fn cri_dead(report: &SandboxReport) -> Disagreement {
@@ -147,7 +147,7 @@ fn routes(expected: &Expected<'_>, report: &SandboxReport, found: &mut Vec<Disag
             Variant::Before => &change.before,
             _ => &change.after,
         };
-        let (planned, observed) = (asked(route, probe.named), each_once(pull.asked.clone()));
+        let (planned, observed) = (expected_requests(route, probe.reference), each_once(pull.asked.clone()));
         if significant(&planned, &probe.registry) != significant(&observed, &probe.registry) {
             found.push(Disagreement::Route {
                 variant: report.variant,

@@ -23,7 +23,7 @@ pub use crate::rehearsal::disagreement::Disagreement;
 pub use crate::rehearsal::effective::{Difference, Effective, Unreadable};
 pub use crate::rehearsal::probe::{PROBED, Probe, ReferenceKind, probes};
 pub use crate::rehearsal::report::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
-pub use crate::rehearsal::route::{asked, port_of};
+pub use crate::rehearsal::route::{expected_requests, port_of};
 
 #[cfg(test)]
 mod tests;

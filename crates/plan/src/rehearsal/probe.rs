@@ -16,7 +16,7 @@ pub struct Probe {
     /// The image reference.
     pub image: String,
     /// The kind of reference, which decides the hosts that containerd may try.
-    pub named: ReferenceKind,
+    pub reference: ReferenceKind,
 }
 
 /// The kind of an image reference.
@@ -40,7 +40,7 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
         let probe = |named, suffix: &str| Probe {
             registry: change.registry.clone(),
             image: format!("{registry}/{PROBED}{suffix}"),
-            named,
+            reference: named,
         };
         probes.push(probe(ReferenceKind::Tag, ":probe"));
         let has_one_purpose = |host: &RegistryHost| host.resolves != host.pulls;

@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 ///
 /// containerd requests a digest from all hosts twice, as a manifest and as a blob. After a fallback to plain HTTP it does not
 /// try TLS again.
-pub fn asked(route: &Route, named: ReferenceKind) -> Vec<ObservedRequest> {
+pub fn expected_requests(route: &Route, named: ReferenceKind) -> Vec<ObservedRequest> {
     let hosts = route.hosts().iter().filter(|host| match named {
         ReferenceKind::Tag => host.resolves,
         ReferenceKind::Digest => host.pulls,

@@ -9,7 +9,7 @@ use crate::rehearsal::disagreement::Disagreement;
 use crate::rehearsal::effective::{Difference, Effective};
 use crate::rehearsal::probe::{ReferenceKind, probes};
 use crate::rehearsal::report::{ObservedRequest, PluginState, Pull, SandboxReport, Transport, Variant};
-use crate::rehearsal::route::{asked, port_of};
+use crate::rehearsal::route::{expected_requests, port_of};
 use crate::route_change::RegistryScope;
 use mirrorshift_containerd::{DEFAULT_CONFIG, Entry, Tree, Version, read};
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ fn agreed(plan: &Plan) -> Vec<SandboxReport> {
                 _ => &change.after,
             };
             Pull {
-                asked: asked(route, probe.named),
+                asked: expected_requests(route, probe.reference),
                 image: probe.image,
                 said: String::new(),
             }
@@ -151,7 +151,7 @@ fn failed_cri_is_not_a_disagreement_when_the_plan_repairs_it() {
         ["cri-dead: with the current files CRI does not load: both"]
     );
     assert!(all[0].hint().contains("the sandbox lacks something"));
-    plan.notes.push(Note::Heals("both".to_owned()));
+    plan.notes.push(Note::RepairsCri("both".to_owned()));
     assert_eq!(disagreements(&plan, &reports), []);
     // CRI does not load with the new files either.
     reports[2].cri = false;
@@ -310,7 +310,7 @@ fn registry_with_hosts_of_one_purpose_gets_a_probe_by_digest_too() {
         .filter(|probe| probe.registry == RegistryScope::Registry("ghcr.io".to_owned()))
         .collect();
     assert_eq!(
-        ghcr.iter().map(|probe| probe.named).collect::<Vec<_>>(),
+        ghcr.iter().map(|probe| probe.reference).collect::<Vec<_>>(),
         [ReferenceKind::Tag, ReferenceKind::Digest]
     );
     let change = plan
@@ -318,8 +318,8 @@ fn registry_with_hosts_of_one_purpose_gets_a_probe_by_digest_too() {
         .iter()
         .find(|change| change.registry == ghcr[0].registry)
         .unwrap();
-    assert_eq!(asked(&change.after, ReferenceKind::Tag).len(), 1);
-    assert_eq!(asked(&change.after, ReferenceKind::Digest).len(), 3);
+    assert_eq!(expected_requests(&change.after, ReferenceKind::Tag).len(), 1);
+    assert_eq!(expected_requests(&change.after, ReferenceKind::Digest).len(), 3);
     assert!(
         ghcr[1]
             .image

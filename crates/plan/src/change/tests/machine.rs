@@ -53,12 +53,12 @@ impl File {
         StepFacts {
             kind: self.kind,
             mark: self.mark,
-            there: match self.there {
+            at_path: match self.there {
                 bytes if bytes == Self::before(self.kind) => PathState::Before,
                 bytes if bytes == Self::after(self.kind) => PathState::After,
                 _ => PathState::Foreign,
             },
-            beside: match self.beside {
+            sibling: match self.beside {
                 Bytes::Nil => SiblingState::Nothing,
                 Bytes::Old => SiblingState::Before,
                 Bytes::New => SiblingState::After,

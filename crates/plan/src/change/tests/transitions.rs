@@ -80,15 +80,15 @@ fn decisions_connect_only_the_phases_of_the_diagram() {
         }
     }
     for phase in PHASES {
-        for (goal, kind, mark, there, beside, backup, failed_moves) in observations() {
+        for (goal, kind, mark, at_path, sibling, backup, failed_moves) in observations() {
             for service in &services {
                 let facts = ChangeFacts {
                     phase,
                     steps: vec![StepFacts {
                         kind,
                         mark,
-                        there,
-                        beside,
+                        at_path,
+                        sibling,
                         backup,
                     }],
                     has_created_folders: false,

@@ -401,8 +401,8 @@ fn every_state_of_the_service_has_a_move() {
                     let step = StepFacts {
                         kind: StepKind::Replace,
                         mark: StepProgress::Swapped,
-                        there,
-                        beside,
+                        at_path: there,
+                        sibling: beside,
                         backup: true,
                     };
                     let facts = ChangeFacts {
