@@ -83,7 +83,7 @@ fn missing_imports_are_refused_and_cyclic_ones_are_read() {
         "unreadable",
         "/etc/none.toml",
     );
-    assert!(missing.err.contains("Take the entry out"), "{}", missing.err);
+    assert!(missing.err.contains("Remove the entry"), "{}", missing.err);
     let cycle = Node::new("version = 2\nimports = [\"/etc/containerd/b.toml\"]\n");
     cycle.write(
         "/etc/containerd/b.toml",
@@ -170,7 +170,7 @@ fn invalid_policies_and_flags_are_refused() {
         "policy.yaml",
         "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nwildcard: drop\nregistries:\n- host: a.io\n  fallback: none\n",
     );
-    refused(&node, &["--policy", &policy], 3, "policy", "nobody to ask");
+    refused(&node, &["--policy", &policy], 3, "policy", "leaves no host to pull images");
 }
 
 #[test]

@@ -155,6 +155,6 @@ mod tests {
             ("containerd", "the change c1 was undone", Some("read the journal"))
         );
         assert!(read.output.err.contains("the change c1 was undone"));
-        assert!(read.output.json.contains("\"reason\": \"undone\""));
+        assert!(read.output.json.contains("\"reason\": \"containerd\""));
     }
 }

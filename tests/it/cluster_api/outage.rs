@@ -8,7 +8,7 @@ use mirrorshift_tests::lab::cluster::Part;
 use mirrorshift_tests::lab::{ControlPlanes, Front};
 use tokio::time::timeout;
 
-use crate::mirror::report;
+use crate::node_mirror_writer::report;
 use crate::world::{Agent, World, status_patch};
 use mirrorshift_tests::cluster::client::CallLimits;
 use mirrorshift_tests::cluster::error::ApiErrorKind;

@@ -13,7 +13,7 @@ use mirrorshift_tests::cluster::node_mirror::NodePhase;
 use mirrorshift_tests::lab::ControlPlanes;
 use serde_json::{Value, json};
 
-use crate::mirror::report;
+use crate::node_mirror_writer::report;
 use crate::world::{NAMESPACE, World};
 
 pub(crate) const POLICY: &str = "mirrorshift-own-node";
