@@ -1,4 +1,4 @@
-# The program, static, and nothing else: no shell, no library, no certificates of its own.
+# The image contains only the static program: no shell, no library, no certificates.
 #
 #   docker build -t mirrorshift:0.1.0 .
 #   docker build --platform linux/arm64 -t mirrorshift:0.1.0-arm64 .
@@ -11,7 +11,7 @@ FROM ${BUILDER} AS builder
 ARG CARGO_FLAGS=
 WORKDIR /source
 COPY . .
-# As packaging/build does it: given a target, build scripts and macros stay as they are.
+# As packaging/build does it: given a target, build scripts and macros are built without the flags.
 RUN triple="$(rustc -vV | sed -n 's/^host: //p')" \
  && RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=/build \
     cargo build --release --locked ${CARGO_FLAGS} -p mirrorshift --target "$triple" \

@@ -87,8 +87,8 @@ impl Tool {
     }
 }
 
-/// Returns the program as a static executable, as it is shipped: the file that `MIRRORSHIFT_PROGRAM` names, or one
-/// that is built with the settings of the stage `package` of `tests/run`, without the optimisations that take
+/// Returns the program as a static executable, as it is shipped: the file that `MIRRORSHIFT_PROGRAM` names, or a
+/// program that is built with the settings of the stage `package` of `tests/run`, without the optimisations that take
 /// minutes.
 pub fn static_program() -> io::Result<PathBuf> {
     if let Some(given) = std::env::var_os("MIRRORSHIFT_PROGRAM") {

@@ -170,7 +170,13 @@ fn invalid_policies_and_flags_are_refused() {
         "policy.yaml",
         "apiVersion: mirrorshift.dev/v1alpha1\nkind: MirrorPolicy\nwildcard: drop\nregistries:\n- host: a.io\n  fallback: none\n",
     );
-    refused(&node, &["--policy", &policy], 3, "policy", "leaves no host to pull images");
+    refused(
+        &node,
+        &["--policy", &policy],
+        3,
+        "policy",
+        "leaves no host to pull images",
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Measures what the agent costs a node and its cluster; `benches/agent-figures` runs it.
 //!
 //! This is a measurement and not a test. In a real cluster of four nodes, each with another release of containerd,
-//! the agents first have nothing to do for a while. Then they get the policy to migrate, and then one that changes a
+//! the agents first have nothing to do for a while. Then they get the policy to migrate, and then a policy that changes a
 //! single hosts.toml.
 
 mod process; // the process of an agent

@@ -1,5 +1,4 @@
-//! The agent's image: the one that was built from the Dockerfile, or an equivalent one that contains only the
-//! program.
+//! The agent's image: built from the Dockerfile, or an equivalent image that contains only the program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -47,7 +47,7 @@ fn rows(readme: &str) -> Vec<Row> {
         .collect()
 }
 
-/// Whether `release` belongs to a cell such as `2.1`, `2.2.0, 2.2.1` or `2.2.2 and newer`.
+/// Returns true if `release` belongs to a cell such as `2.1`, `2.2.0, 2.2.1` or `2.2.2 and newer`.
 fn is_in(release: &str, cell: &str) -> bool {
     let number = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };
     cell.split(", ").any(|part| match part.strip_suffix(" and newer") {

@@ -1,5 +1,5 @@
-//! An API server that is down before a slot is acquired, while it is held and while a change is verified, and one
-//! that answers with errors.
+//! An API server that is down before a slot is acquired, while it is held and while a change is verified, and an API
+//! server that answers with errors.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;

@@ -87,7 +87,7 @@ impl Case {
         self.nodes.boot(&self.containerd, options)
     }
 
-    /// Boots a node with a workload that has started to count.
+    /// Boots a node with a workload whose counter has started.
     fn at_work(&self) -> io::Result<(Node, Workload)> {
         let node = self.boot(&NodeOptions::new(""))?;
         node.wait_cri(CRI)?;

@@ -11,8 +11,8 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::lab::pki::{Pair, Pki, server};
 use crate::lab::scene::Cert;
 
-/// Returns the configuration of the host `name`. Every host requests a client certificate, so that one that is sent
-/// without need is recorded; no host requires one, so that a rejection is an answer that can be recorded.
+/// Returns the configuration of the host `name`. Every host requests a client certificate, so that a needless
+/// certificate is recorded; no host requires one, so that a rejection is an answer that can be recorded.
 pub(super) fn config(name: &str, cert: Cert, pki: &Pki) -> io::Result<Arc<ServerConfig>> {
     let pair = match cert {
         Cert::Trusted => server(name, Some(("lab trusted", &pki.trusted))),

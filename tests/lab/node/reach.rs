@@ -73,7 +73,7 @@ impl Node {
     /// Copies a program of the machine to a path in the node.
     pub fn copy_in(&self, program: &Path, inside: &str) -> io::Result<()> {
         // If this process had the file open for writing, a child that another thread starts at this moment would have
-        // it open too, and until that child executes its own program the kernel would refuse to run this one
+        // it open too, and until that child executes its own program the kernel would refuse to run the copy
         // (`ETXTBSY`).
         let script = "cat > \"$0\"; chmod 755 \"$0\"";
         let mut copy = self.command(&["sh", "-ec", script, inside])?;

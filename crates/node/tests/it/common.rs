@@ -1,4 +1,4 @@
-//! What the tests of whole runs share: the example program, a root to run it on, and what that root may look like.
+//! Helpers of the tests of whole runs: the example program, a root to run it on, and the allowed states of that root.
 
 use rustix::fs::{XattrFlags, setxattr};
 use std::collections::BTreeMap;
@@ -7,11 +7,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The three files of the example, below its root.
+/// The three files of the example, under its root.
 pub(crate) const CREATED: &str = "etc/containerd/certs.d/docker.io/hosts.toml";
 pub(crate) const REPLACED: [&str; 2] = ["etc/containerd/conf.d/mirrors.toml", "etc/containerd/config.toml"];
 
-/// Says why a test did not run. Not a failure: the machine lacks something.
+/// Prints why a test did not run. This is not a failure, because the machine lacks a prerequisite.
 #[expect(clippy::print_stdout, reason = "the suite collects these lines")]
 pub(crate) fn skip(test: &str, why: &str) {
     println!("SKIPPED {test}: {why}");
@@ -45,7 +45,7 @@ pub(crate) fn example() -> PathBuf {
     path.join("examples/offline_change")
 }
 
-/// Whether strace is there and may trace and kill.
+/// Returns true if strace is installed and may trace and kill.
 pub(crate) fn strace_works() -> bool {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "true"])
@@ -53,7 +53,7 @@ pub(crate) fn strace_works() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A node before the change: two files with modes and attributes of their own.
+/// A node before the change: two files with different modes and attributes.
 pub(crate) fn old_root(dir: &Path) {
     let containerd = dir.join("etc/containerd");
     fs::create_dir_all(containerd.join("conf.d")).unwrap();
@@ -75,7 +75,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
 }
 
-/// Everything below a folder that must be as it was: bytes, mode, owner, attributes, by path.
+/// The files under a folder that must not change: contents, mode, owner and attributes, by path.
 pub(crate) type Picture = BTreeMap<PathBuf, (String, u32, u32, u32, Vec<(String, Vec<u8>)>)>;
 
 pub(crate) fn picture(dir: &Path) -> Picture {

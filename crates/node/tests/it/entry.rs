@@ -1,4 +1,4 @@
-//! Reading below a root: what is read, what is refused and in which words.
+//! Reading under a root: which files are read, which are refused, and with which messages.
 
 use mirrorshift_containerd::Entry;
 use mirrorshift_node::{FILE_LIMIT, FOLDER_LIMIT, Root, RootError};
@@ -70,7 +70,7 @@ fn a_link_out_of_the_root_is_refused_by_name() {
         root.entry("/etc/further"),
         unusable("leads out of the root by the link `/etc/out`")
     );
-    // An absolute link means a path of this root, where nothing stands.
+    // An absolute link means a path of this root, where no file is.
     symlink(outside.path().join("secret"), dir.path().join("etc/absolute")).unwrap();
     assert_eq!(root.entry("/etc/absolute"), Entry::Absent);
 }
@@ -159,7 +159,7 @@ fn a_path_that_is_none_is_refused() {
 }
 
 #[test]
-fn permission_is_told_apart_from_absence() {
+fn missing_permission_differs_from_absence() {
     use std::os::unix::fs::PermissionsExt;
     if rustix::process::geteuid().is_root() {
         // Root reads everything: the words for it come from the same place as those for a long name.

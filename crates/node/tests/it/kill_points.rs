@@ -1,4 +1,4 @@
-//! One change, killed at every one of its system calls, then finished, both ways; and the same with errors.
+//! One change, killed at each of its system calls, then finished, both ways; and the same with errors.
 //!
 //! The change is traced once and every (call, k-th of that call) listed, as strace counts `when` for each call by
 //! itself. A signal injected at a call's entry prevents the call.
@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls that look at or change what lies on the disk. A kill before any other is a kill before the next of these.
+/// Calls that read or change the disk. A kill before any other is a kill before the next of these.
 const CALLS: [&str; 20] = [
     "openat",
     "openat2",
@@ -136,7 +136,7 @@ impl Bench {
         points
     }
 
-    /// What is wrong with the files of `root`, when each may be as in one of `allowed`.
+    /// Describes the files of `root` that are not in any of `allowed`.
     fn wrong(root: &Path, allowed: &[&Path]) -> Option<String> {
         let found = picture(&root.join("etc"));
         for path in REPLACED.iter().chain([&CREATED]) {
@@ -149,7 +149,7 @@ impl Bench {
         None
     }
 
-    /// What is wrong with `root`, which must be as `wanted` in every file and folder.
+    /// Describes the files and folders of `root` that differ from `wanted`.
     fn not_exactly(root: &Path, wanted: &Path) -> Option<String> {
         let (found, wanted) = (picture(&root.join("etc")), picture(&wanted.join("etc")));
         let litter = root.join("var/lib/mirrorshift");
@@ -265,7 +265,7 @@ fn a_rollback_killed_at_every_call_is_finished_by_the_next_run() {
     killed_everywhere("rollback");
 }
 
-/// What a call says when it fails, where a failure of it is believable.
+/// Returns the error of a failing call, if the call can fail in practice.
 fn error_of(call: &str) -> Option<&'static str> {
     Some(match call {
         "fallocate" | "write" | "linkat" | "renameat" => "ENOSPC",
@@ -358,7 +358,7 @@ fn a_file_system_that_cannot_exchange_or_has_no_unnamed_files_is_served() {
     }
     let bench = Bench::new();
     // In turn: no RENAME_EXCHANGE and RENAME_NOREPLACE; no /proc to name a file by; neither. In the last, every second
-    // link is the one that names a file, and the other stands for a rename.
+    // link names a file, and the other stands for a rename.
     let ways = [
         [("renameat2", "EINVAL", "1+"), ("renameat2", "EINVAL", "1+")],
         [("linkat", "ENOENT", "1+"), ("linkat", "ENOENT", "1+")],

@@ -6,23 +6,23 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-/// What the tests share.
+/// Helpers that the tests share.
 mod common;
-/// Reading below a root.
+/// Reading under a root.
 mod entry;
 /// Every kill point and every failing call.
 mod kill_points;
-/// What somebody wrote over is put back.
-mod mend;
 /// Mounts, full and read-only file systems.
 mod mounts;
 /// The program's own copy.
 mod program;
-/// What a purge takes away.
+/// Purges.
 mod purge;
-/// Settled changes that are taken back where a containerd runs.
+/// Repairs of files that another program modified.
+mod repair;
+/// Rollbacks of settled changes on a node with a running containerd.
 mod rollback;
-/// Changes whose containerd runs, as far as files and journal go.
+/// Changes with a simulated containerd: their files and their journal.
 mod runtime;
 /// Changes and rollbacks.
 mod session;

@@ -1,6 +1,6 @@
-//! What only mounts show: a file that is a mount, a file system that is read-only, full, or another one.
+//! Cases that need mounts: a file that is a mount, and a file system that is read-only, full, or another file system.
 //!
-//! The test runs itself again in a mount namespace of its own, so that nothing is mounted on the machine.
+//! The test runs itself again in a separate mount namespace, so that nothing is mounted on the machine.
 
 use crate::common::{CREATED, REPLACED, example, old_root, picture, show, skip, strace_works};
 use mirrorshift_node::{ChangeError, ChangePlan, NodeError, NodeErrorKind, Outcome, Root, STATE_DIR, Session};

@@ -28,7 +28,7 @@ impl Node {
         self.dir.path().join(PROGRAM.trim_start_matches('/'))
     }
 
-    /// Installs these bytes.
+    /// Installs a program with this content.
     fn install(&self, bytes: &[u8]) -> Result<(), OpenError> {
         let mut program = tempfile::tempfile().unwrap();
         program.write_all(bytes).unwrap();
@@ -55,7 +55,7 @@ fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
     node.install(&bytes(0, LONG)).unwrap();
     assert_eq!(node.inode(), first, "the same program was written again");
 
-    // Longer, shorter, and another one at its very end.
+    // A longer program, a shorter program, and a program with another last byte.
     let mut ends_otherwise = bytes(0, LONG);
     ends_otherwise[LONG - 1] ^= 1;
     for other in [bytes(0, LONG + 1), bytes(0, LONG - 1), ends_otherwise] {
@@ -65,7 +65,7 @@ fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
         assert_ne!(node.inode(), before, "written in place");
     }
 
-    // The same bytes that nobody may run are of no use.
+    // An equal file without execute permission is replaced.
     let now = fs::read(node.copy()).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(node.copy(), mode).unwrap();
@@ -74,7 +74,7 @@ fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
 }
 
 #[test]
-fn while_somebody_changes_the_node_theirs_stays() {
+fn program_is_not_replaced_while_another_process_changes_the_node() {
     let node = Node::new();
     node.install(&bytes(0, LONG)).unwrap();
     let session = Session::open(&node.root, 1, "one").unwrap();

@@ -1,4 +1,4 @@
-//! Every trace of the tool goes, and nothing else.
+//! A purge removes Mirrorshift's files and no others.
 
 use crate::common::{old_root, picture};
 use crate::runtime::{CONFIG, Dies, NEW, OLD, StandIn};
@@ -111,7 +111,7 @@ fn every_trace_goes_and_what_was_migrated_stays() {
 }
 
 #[test]
-fn what_others_put_there_stays_and_is_told() {
+fn files_of_other_programs_stay_and_are_reported() {
     let node = Node::new();
     node.settled();
     let theirs = [

@@ -1,4 +1,4 @@
-//! A settled change that is taken back where a containerd runs: a change of its own, on real files. The runtime is a stand-in.
+//! The rollback of a settled change on a node with a running containerd: another change, on real files. The runtime is simulated.
 
 use crate::common::{Picture, old_root, picture};
 use crate::runtime::{CONFIG, Dies, NEW, OLD, StandIn};
@@ -18,7 +18,7 @@ struct Node {
 }
 
 impl Node {
-    /// With one settled change, which made a file in folders of its own and replaced config.toml; and what was before it.
+    /// With one settled change, which created a file in new folders and replaced config.toml; and what was before it.
     fn settled() -> (Self, Picture) {
         let dir = tempfile::tempdir().unwrap();
         old_root(dir.path());
@@ -29,7 +29,7 @@ impl Node {
         let made = step(HOSTS, None, "hosts\n");
         let settled = node.apply("one", vec![made, step(CONFIG, Some(OLD), NEW)], &mut stand_in);
         assert!(matches!(settled, Ok(Outcome::Settled(_))), "{settled:?}");
-        // Somebody else's mode is theirs to choose; the way back restores what was before the change.
+        // Another program may choose another mode. The rollback restores the mode from before the change.
         let config = node.dir.path().join(&CONFIG[1..]);
         fs::set_permissions(config, fs::Permissions::from_mode(0o604)).unwrap();
         (node, before)
@@ -162,7 +162,7 @@ fn each_goes_one_change_further_back_and_costs_none_of_the_others() {
     assert_eq!(kept, 10, "five changes and what took each back");
 }
 
-/// Killed before and after the restart: whoever comes after it goes back to what was in force. At the end: it stays.
+/// Killed before and after the restart: the next session restores the files that were in force. At the end: it stays.
 #[test]
 fn interrupted_rollback_finishes_unattended() {
     for (call, settles, restarts) in [
@@ -194,7 +194,7 @@ fn interrupted_rollback_finishes_unattended() {
 }
 
 #[test]
-fn what_somebody_edited_or_damaged_since_is_refused_untouched() {
+fn modified_file_and_damaged_backup_are_refused_unchanged() {
     let (node, _) = Node::settled();
     let config = node.dir.path().join(&CONFIG[1..]);
     fs::write(&config, "edited\n").unwrap();

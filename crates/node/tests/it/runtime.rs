@@ -1,5 +1,5 @@
-//! The loop with a runtime, on real files: which phase finds which bytes, what is asked for in which order, and what is left.
-//! The runtime here is a stand-in; what systemd and containerd do is for the tests on whole nodes.
+//! The loop with a runtime, on real files: which phase finds which files, the order of calls, and the files that are left.
+//! The runtime is simulated; the tests on whole nodes cover systemd and containerd.
 
 use crate::common::{copy, old_root, picture};
 use mirrorshift_node::{
@@ -15,7 +15,7 @@ pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
 pub(crate) const OLD: &str = "version = 2\n# the old settings\n";
 pub(crate) const NEW: &str = "version = 2\n# config_path\n";
 
-/// A containerd that serves or not by what its file says when it is started.
+/// A simulated containerd that serves or not, depending on its file when it is started.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     config: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct StandIn {
     pub(crate) calls: Vec<&'static str>,
     waits: u32,
     pub(crate) trial: Trial,
-    /// The service manager does not say which one runs, until it was asked for another.
+    /// The service manager does not report the invocation until a restart was requested.
     unseen: bool,
 }
 
@@ -230,7 +230,7 @@ fn a_guard_that_does_not_work_lets_nothing_begin() {
 }
 
 #[test]
-fn an_undo_that_fails_is_told_and_keeps_its_guard() {
+fn failed_undo_is_reported_and_keeps_its_guard() {
     let node = Node::new();
     let mut stand_in = StandIn::new(node.dir.path(), &[]);
     let error = node.apply(&mut stand_in).unwrap_err();
@@ -306,7 +306,7 @@ fn killed_at(call: &'static str, node: &Node) -> StandIn {
 }
 
 #[test]
-fn whoever_comes_after_a_killed_run_undoes_it() {
+fn next_session_undoes_a_killed_run() {
     for (call, restarts) in [("before the restart", 0), ("after the restart", 1)] {
         let node = Node::new();
         let mut stand_in = killed_at(call, &node);
@@ -319,16 +319,16 @@ fn whoever_comes_after_a_killed_run_undoes_it() {
         let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
         assert_eq!((asked, stand_in.calls.last()), (restarts, Some(&"disarm")), "{call}");
         assert_eq!(picture(&node.dir.path().join("etc")), node.before, "{call}");
-        // That it was killed says nothing against the plan.
+        // A killed run does not block the plan.
         let status = status(&node.root).unwrap();
         assert_eq!(status.history.last().unwrap().why, Some(UndoCause::Asked), "{call}");
         assert_eq!(status.undone_before(Digest::of(b"plan"), "1.7.24"), None, "{call}");
     }
 }
 
-/// Files may have any times, and clocks may be set: that this one has read them is in the journal.
+/// Files may have any times, and clocks may be set: the journal records that this invocation has read the files.
 #[test]
-fn who_serves_when_a_change_is_closed_is_remembered() {
+fn invocation_of_a_closed_change_is_recorded() {
     let closed_with = |node: &Node| {
         let last = status(&node.root).unwrap().history.pop().unwrap();
         last.service.unwrap().closed_with
@@ -385,7 +385,7 @@ fn at_a_boot_files_go_back_and_containerd_is_left_to_itself() {
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
     assert_eq!(stand_in.calls, Vec::<&str>::new());
     assert_eq!((node.text().as_str(), node.phase()), (OLD, Phase::Restoring));
-    // systemd starts containerd, and whoever comes after it looks on.
+    // systemd starts containerd, and the unit after it continues the undo.
     stand_in.invocation += 1;
     stand_in.health = Health::Recovering;
     let outcome = Session::open(&node.root, 3, "three")
@@ -393,7 +393,7 @@ fn at_a_boot_files_go_back_and_containerd_is_left_to_itself() {
         .with_runtime(&mut stand_in)
         .undo_unsettled();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
-    // It had started with the old files, so nobody had to restart it.
+    // It had started with the old files, so no restart was needed.
     assert_eq!((stand_in.calls, node.phase()), (vec!["disarm"], Phase::Undone));
     assert_eq!(picture(&node.dir.path().join("etc")), node.before);
 }

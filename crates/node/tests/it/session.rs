@@ -52,7 +52,7 @@ impl Node {
         self.open("back").rollback()
     }
 
-    /// `steps` are refused for this reason, and nothing below the root is other than it was.
+    /// Checks that `steps` are refused for this reason, and that nothing under the root changes.
     fn refuses(&self, steps: Vec<Step>, why: &str) {
         let before = picture(self.dir.path());
         let error = self.apply("refused", steps).unwrap_err();
@@ -174,15 +174,9 @@ fn nothing_to_do_writes_nothing() {
 #[test]
 fn what_is_not_as_planned_is_refused() {
     let node = Node::new();
-    node.refuses(
-        vec![step(CONFIG, Some("stale\n"), Some("new\n"))],
-        "modified by another program",
-    );
+    node.refuses(vec![step(CONFIG, Some("stale\n"), Some("new\n"))], "modified by");
     node.refuses(vec![step(CONFIG, None, Some("new\n"))], "the file exists now");
-    node.refuses(
-        vec![step("/etc/containerd/gone", Some("x"), Some("y"))],
-        "it was removed",
-    );
+    node.refuses(vec![step("/etc/gone", Some("x"), Some("y"))], "it was removed");
     node.refuses(vec![step(CONFIG, Some("old\n"), None)], "not created by mirrorshift");
     node.refuses(vec![step("/etc/../x", None, Some("y"))], "not a clean absolute path");
     node.refuses(
@@ -304,7 +298,7 @@ fn a_journal_that_cannot_be_trusted_refuses_everything() {
 }
 
 #[test]
-fn a_lock_held_by_another_is_told_with_its_process() {
+fn held_lock_is_reported_with_its_process() {
     let node = Node::new();
     let first = node.open("one");
     let error = Session::open(&node.root, 0, "two").unwrap_err();
@@ -313,14 +307,14 @@ fn a_lock_held_by_another_is_told_with_its_process() {
         matches!(error, OpenError::Locked { pid: Some(pid) } if pid == std::process::id()),
         "{error:?}"
     );
-    // Looking needs no lock.
+    // Reading the status needs no lock.
     assert_eq!(status(&node.root).unwrap().phase(), Phase::Idle);
     drop(first);
     assert!(Session::open(&node.root, 0, "two").is_ok());
 }
 
 #[test]
-fn whoever_comes_to_undo_waits_for_who_is_just_looking() {
+fn session_of_an_undo_waits_for_a_short_reader() {
     let node = Node::new();
     let ms = std::time::Duration::from_millis;
     let first = node.open("one");
@@ -412,7 +406,7 @@ fn an_identifier_is_checked() {
     assert!(again.cause().to_string().contains("identifier"));
 }
 
-/// Ends a thread also when the test fails, or the failure would never be told.
+/// Ends a thread also if the test fails; otherwise the failure would never be reported.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {

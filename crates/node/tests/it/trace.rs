@@ -1,4 +1,4 @@
-//! What no kill shows: that data is on the disk before a name points to it, and a name before the journal goes on.
+//! Syncs, which no kill shows: data is on the disk before a name points to it, and a name before the journal goes on.
 //!
 //! One change is traced, and the log is read by rules. Then each fsync in turn is struck from the log: the rules must
 //! notice, or the fsync was for nothing.
@@ -60,7 +60,7 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
         .filter(|call| call.name == "mkdirat")
         .filter_map(subject)
         .collect();
-    // Open files whose bytes or attributes are newer than their last fsync, by descriptor.
+    // Open files whose contents or attributes are newer than their last fsync, by descriptor.
     let mut unsynced_files = BTreeMap::<u32, String>::new();
     // The same for files that have a name, by path.
     let mut unsynced_paths = BTreeSet::<String>::new();
@@ -223,7 +223,7 @@ fn every_fsync_is_there_and_is_needed() {
     }
 }
 
-/// Where [`a_change_is_undone_by_its_verification`] is to work, when it is traced.
+/// The variable with the root for [`a_change_is_undone_by_its_verification`] when it is traced.
 const TRACED_ROOT: &str = "MIRRORSHIFT_TRACED_ROOT";
 
 #[test]
@@ -247,8 +247,8 @@ fn a_change_is_undone_by_its_verification() {
     assert!(!node.join(CREATED).exists());
 }
 
-/// Whoever comes after a restart was announced looks for no copies and no folders any more: what the undo took away of them
-/// is on the disk before.
+/// After the announcement of a restart no session removes copies or folders any more, so their removal by the undo must be on
+/// the disk before.
 #[test]
 fn an_undo_syncs_before_it_goes_on() {
     if !strace_works() {
@@ -261,7 +261,7 @@ fn an_undo_syncs_before_it_goes_on() {
     let node = dir.path().join("node").display().to_string();
     let calls: Vec<Call> = trace(&mut program, &dir.path().join("log"))
         .into_iter()
-        // The test writes files of its own there, before.
+        // The test itself writes files there first.
         .skip_while(|call| !(call.name == "mkdirat" && call.args.contains(&node)))
         .collect();
     let journals = calls

@@ -1,4 +1,4 @@
-//! hosts.toml files that somebody wrote over are put back, and nothing else changes by it.
+//! Modified hosts.toml files are repaired, and no other file changes.
 
 use crate::common::picture;
 use mirrorshift_node::{ChangePlan, Outcome, Root, STATE_DIR, Session, drifted, purge, retain_copies, status};
@@ -82,7 +82,7 @@ fn copies(node: &Node) -> usize {
 }
 
 #[test]
-fn what_somebody_wrote_over_is_put_back_and_backed_up() {
+fn modified_file_is_repaired_and_backed_up() {
     let node = Node::migrated();
     let migrated = node.files();
     assert_eq!(node.drifted(), []);
@@ -121,7 +121,7 @@ fn the_way_back_leads_past_it() {
     assert_eq!(fs::read_to_string(node.at(CONFIG)).unwrap(), "old");
     assert!(!node.at("/etc/containerd/certs.d").exists());
     assert!(matches!(node.rollback("further"), Outcome::Nothing));
-    // Nobody needs the copies any more.
+    // No file needs the copies any more.
     assert_eq!(copies(&node), 2);
     retain_copies(&node.root).unwrap();
     assert_eq!(copies(&node), 0);
