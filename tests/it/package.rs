@@ -154,12 +154,15 @@ fn installation_changes_nothing(packaged: &Packaged) -> Result<(), Failed> {
     let commands = [
         "-agent",
         "-check",
+        "-completions",
         "-explain",
+        "-man",
         "-migrate",
         "-plan",
         "-purge",
         "-rollback",
         "-status",
+        "-version",
         "",
     ];
     assert_eq!(ours, commands.map(|command| format!("mirrorshift{command}.1.gz")));
@@ -265,7 +268,7 @@ fn consent_is_requested_on_a_terminal(packaged: &Packaged) -> Result<(), Failed>
     let (code, text) = typed(&test_node, "y", columns, "migrate")?;
     assert_eq!(code, 0, "{text}");
     let diff = text.split("[y/N]").next().unwrap_or_default();
-    assert!(diff.contains("config_path") && diff.contains("\x1b[3"), "{text}");
+    assert!(diff.contains("config.toml") && diff.contains("\x1b[3"), "{text}");
     // The line of a step is overwritten with the step's duration, so it must not wrap.
     let lines = text.split('\r').filter_map(|line| line.split_once("\x1b[K"));
     let lines: Vec<&str> = lines.map(|(line, _)| line).collect();

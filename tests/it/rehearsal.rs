@@ -146,7 +146,7 @@ fn right_plan_agrees(node: &Node, two: bool) -> Result<(), Failed> {
 fn wrong_files_disagree(node: &Node, both: &[u8]) -> Result<(), Failed> {
     node.write(FILE, both)?;
     let said = rehearse(node, &["stage", CONFIG, FILE], 3)?;
-    disagrees(&said, "cri-dead", "with the new files CRI does not come up")?;
+    disagrees(&said, "cri-dead", "with the new files CRI does not load")?;
     node.write(FILE, "[plugins.\n")?;
     let said = rehearse(node, &["stage", CONFIG, FILE], 3)?;
     disagrees(&said, "cri-dead", "containerd: ")?;

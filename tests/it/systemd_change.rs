@@ -234,7 +234,7 @@ fn failed_undo_requires_an_operator(node: &Node, old: &[u8]) -> Result<(), Faile
     assert_eq!(ran.code, 5, "{}{}", ran.stdout, ran.stderr);
     assert_eq!(node.read(CONFIG)?, old, "the original files were not restored");
     let status = node.run(&[PROGRAM, "status"])?.ok()?.stdout;
-    assert!(status.contains("a person is needed"), "{status}");
+    assert!(status.contains("an operator must repair the node"), "{status}");
     let line = node.until("the console says nothing", CRI, || {
         let console = node.console();
         let line = console.lines().find(|line| line.contains("mirrorshift: the change"));

@@ -127,7 +127,7 @@ impl Config {
     /// tree.insert(DEFAULT_CONFIG, Entry::File(text.into()));
     /// let config = read(&"1.7.24".parse()?, DEFAULT_CONFIG, &tree).outcome?;
     /// let route = config.route(&tree, "ghcr.io");
-    /// let urls: Vec<String> = route.asks().iter().map(|host| host.url()).collect();
+    /// let urls: Vec<String> = route.hosts().iter().map(|host| host.url()).collect();
     /// assert_eq!(urls, ["http://cache:5010/v2", "https://ghcr.io/v2"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -328,7 +328,7 @@ pub(crate) fn rollback_that_no_longer_loads(context: &NodeTestContext) -> Result
     let test_node = test_node.with_workload("healed")?;
     let ran = test_node.run(&["rollback", "--yes"])?;
     assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains("CRI does not come up"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("CRI does not load"), "{}", ran.stderr);
     test_node.is_new("refused")?;
     test_node.serves("refused")
 }

@@ -46,7 +46,7 @@ const ETC: &str = "/etc/containerd";
 ///
 /// let root = Root::open("/")?;
 /// let facts = observe(&root, &ObserveOptions::default())?;
-/// match facts.containerd.version.known() {
+/// match facts.containerd.version.value() {
 ///     Some(version) => println!("containerd {version}"),
 ///     None => println!("containerd does not answer"),
 /// }

@@ -56,8 +56,8 @@ pub use crate::change::step::{PathState, SiblingState, StepFacts, StepKind, Step
 /// let step = StepFacts {
 ///     kind: StepKind::Replace,
 ///     mark: StepProgress::Waiting,
-///     there: PathState::Before,
-///     beside: SiblingState::Nothing,
+///     at_path: PathState::Before,
+///     sibling: SiblingState::Nothing,
 ///     backup: true,
 /// };
 /// let mut facts = ChangeFacts {
@@ -70,7 +70,7 @@ pub use crate::change::step::{PathState, SiblingState, StepFacts, StepKind, Step
 /// };
 /// // The new file of the step is not yet staged.
 /// assert_eq!(decide(Goal::Apply, &facts), Move::Stage(0));
-/// facts.steps[0].beside = SiblingState::After;
+/// facts.steps[0].sibling = SiblingState::After;
 /// assert_eq!(decide(Goal::Apply, &facts), Move::BeginApplying);
 /// assert_eq!(Move::BeginApplying.next_phase(false), Some(Phase::Applying));
 /// ```
