@@ -47,12 +47,14 @@ impl ChangeExecutor<'_> {
     /// The announcement of an effect in the journal is on disk before the effect, and the effect is on disk before it is recorded
     /// as done.
     pub(crate) fn perform(&mut self, next: Move, why: Option<String>) -> Result<(), NodeError> {
+        // The transitions are in one table, next to the decisions that lead to them.
+        let phase = next.next_phase(self.change.settled).unwrap_or(self.change.phase);
         match next {
-            Move::Arm => self.arm(),
+            Move::Arm => self.arm(phase),
             Move::Stage(at) => self.stage(at),
             Move::BeginApplying => {
                 self.sync_copies()?;
-                self.enter(Phase::Applying)
+                self.enter(phase)
             }
             Move::Swap(at) => self.swap(at),
             Move::Confirm(at) => {
@@ -72,18 +74,18 @@ impl ChangeExecutor<'_> {
                 )
             }
             Move::RecordForeign(at) => self.mark(at, StepProgress::Waiting),
-            Move::Complete => self.enter(Phase::Applied),
+            Move::Complete | Move::Verify => self.enter(phase),
             Move::RemoveSibling(at) => self.remove_sibling(at),
-            Move::Settle => self.settle(),
-            Move::Abandon(_) => self.abandon(),
+            Move::Settle => self.settle(phase),
+            Move::Abandon(_) => self.abandon(phase),
             Move::BeginRollback => {
                 self.reserve()?;
-                self.enter(Phase::RollbackStaging)
+                self.enter(phase)
             }
             Move::StageUndo(at) => self.stage_undo(at),
             Move::CancelRollback(_) => {
                 self.clear_copies()?;
-                self.enter(Phase::Settled)?;
+                self.enter(phase)?;
                 self.state.release()
             }
             Move::Undo(reason) => {
@@ -91,7 +93,7 @@ impl ChangeExecutor<'_> {
                     self.sync_copies()?;
                 }
                 self.record(|change| {
-                    change.phase = Phase::Undoing;
+                    change.phase = phase;
                     // An undo that is requested again, or that was interrupted, keeps its first reason.
                     change.why = change.why.or(Some(UndoCause::of(reason)));
                     change.note = why.or(change.note.take());
@@ -105,19 +107,18 @@ impl ChangeExecutor<'_> {
                 self.mark(at, StepProgress::Returned)
             }
             Move::RemoveFolders => self.remove_folders(),
-            Move::CloseUndone => self.close_undone(),
+            Move::CloseUndone => self.close_undone(phase),
             Move::GiveUp(reason) => self.record(|change| {
-                change.phase = Phase::Stuck;
+                change.phase = phase;
                 change.why = change.why.or(Some(UndoCause::of(reason)));
                 change.note = why;
             }),
-            Move::BeginRestart => self.announce(Phase::Restarting),
+            Move::BeginRestart => self.announce(phase),
             Move::Restore => {
                 // No later phase removes copies and folders, so they must be removed here.
                 self.clear_copies()?;
-                self.announce(Phase::Restoring)
+                self.announce(phase)
             }
-            Move::Verify => self.enter(Phase::Verifying),
             Move::Guard => {
                 let change = self.change.clone();
                 self.runtime()?.guard(&change)
@@ -233,11 +234,11 @@ impl ChangeExecutor<'_> {
         })
     }
 
-    fn arm(&mut self) -> Result<(), NodeError> {
+    fn arm(&mut self, phase: Phase) -> Result<(), NodeError> {
         if let Some(runtime) = self.runtime.as_deref_mut() {
             self.change.service = Some(runtime.capture_baseline()?);
         }
-        let armed = self.back_up().and_then(|()| self.enter(Phase::Armed));
+        let armed = self.back_up().and_then(|()| self.enter(phase));
         if armed.is_err() {
             // The journal does not have this change, so its backups are leftovers. The first error is the reason for the
             // refusal, so an error of this removal is ignored.
@@ -406,10 +407,10 @@ impl ChangeExecutor<'_> {
         change
     }
 
-    fn settle(&mut self) -> Result<(), NodeError> {
+    fn settle(&mut self, phase: Phase) -> Result<(), NodeError> {
         self.clear_copies()?;
         let mut change = self.closed();
-        (change.phase, change.settled) = (Phase::Settled, true);
+        (change.phase, change.settled) = (phase, true);
         let mut journal = self.journal.with_change(&change);
         let is_rollback = journal.mark_rolled_back(&change);
         // A repair does not change the ownership of files.
@@ -429,14 +430,10 @@ impl ChangeExecutor<'_> {
         Ok(())
     }
 
-    fn close_undone(&mut self) -> Result<(), NodeError> {
+    fn close_undone(&mut self, phase: Phase) -> Result<(), NodeError> {
         self.clear_copies()?;
         let mut change = self.closed();
-        change.phase = if change.settled {
-            Phase::RolledBack
-        } else {
-            Phase::Undone
-        };
+        change.phase = phase;
         let mut journal = self.journal.with_change(&change);
         for step in &change.steps {
             match step.owned {
@@ -449,10 +446,10 @@ impl ChangeExecutor<'_> {
         Ok(())
     }
 
-    fn abandon(&mut self) -> Result<(), NodeError> {
+    fn abandon(&mut self, phase: Phase) -> Result<(), NodeError> {
         self.clear_copies()?;
         let mut change = self.change.clone();
-        change.phase = Phase::Idle;
+        change.phase = phase;
         let mut journal = self.journal.clone();
         journal.open = None;
         self.commit(change, journal)?;
