@@ -249,7 +249,10 @@ fn admission_policy_binds_the_account_of_the_agents() {
     let condition = policy["matchConditions"][0]["expression"].as_str().unwrap();
     assert_eq!(
         condition,
-        format!("request.userInfo.username == 'system:serviceaccount:{namespace}:{account}'")
+        format!(
+            "request.userInfo.username.startsWith('system:serviceaccount:') && \
+             request.userInfo.username.endsWith(':{account}')"
+        )
     );
     assert_eq!(policy["failurePolicy"], "Fail");
     for validation in policy["validations"].as_array().unwrap() {

@@ -37,7 +37,7 @@ pub(crate) fn drifted_file_is_repaired_once(world: &mut World) -> Result<(), Fai
     let said = world.until("the repeated modification is not reported", |world| {
         world.condition(NODE, "Degraded", "True", "ConflictingWriter")
     })?;
-    assert!(said.contains(hosts) && said.contains("user 0"), "{said}");
+    assert!(said.contains(hosts) && said.contains("uid 0"), "{said}");
     world.event("ConflictingWriter", Some(NODE))?;
     assert_eq!(
         node.read(hosts)?,
