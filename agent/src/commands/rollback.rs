@@ -71,7 +71,7 @@ fn require_unmodified_files(root: &Root, status: &Status) -> Result<(), CommandE
     }
     Err(
         CommandError::new(Exit::Refused, "edited-by-others", message).hint(format!(
-            "undo the modification, or copy the original from {STATE_DIR}/changes/{}, then run the command again",
+            "undo the modification, then run the command again; or restore the original files by hand from {STATE_DIR}/changes/{}",
             change.id
         )),
     )
