@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrorshift_containerd::{Route, Tree, hosts_asks, hosts_faults, hosts_route, unread_hosts_paths};
+use mirrorshift_containerd::{Route, Tree, hosts_in_file, hosts_faults, hosts_route, unread_hosts_paths};
 use mirrorshift_fuzz::{Files, version};
 
 const ROOT: &str = "/etc/containerd/certs.d";
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
                 tree.insert(path.clone(), files.entry(&path));
             }
         }
-        let direct = hosts_asks(&version, &folder, bytes, registry);
+        let direct = hosts_in_file(&version, &folder, bytes, registry);
         let route = hosts_route(&version, &tree, ROOT, registry);
         match (&direct, &route) {
             // containerd treats an empty file as a missing file.
