@@ -174,7 +174,8 @@ fn nothing_to_do_writes_nothing() {
 #[test]
 fn what_is_not_as_planned_is_refused() {
     let node = Node::new();
-    node.refuses(vec![step(CONFIG, Some("stale\n"), Some("new\n"))], "modified by");
+    let modified = "modified by another program";
+    node.refuses(vec![step(CONFIG, Some("stale\n"), Some("new\n"))], modified);
     node.refuses(vec![step(CONFIG, None, Some("new\n"))], "the file exists now");
     node.refuses(vec![step("/etc/gone", Some("x"), Some("y"))], "it was removed");
     node.refuses(vec![step(CONFIG, Some("old\n"), None)], "not created by mirrorshift");
