@@ -143,7 +143,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// That of the call. The agent can continue, because conditions carry the same information.
+    /// The error of the call. The agent can continue, because conditions carry the same information.
     pub async fn publish(&mut self, reason: EventReason, note: &str, now: Timestamp) -> Result<bool, Error> {
         let clock = Instant::now();
         while self

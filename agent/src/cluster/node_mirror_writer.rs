@@ -78,7 +78,7 @@ impl NodeMirrorWriter {
     ///
     /// # Errors
     ///
-    /// That of a call. Call the function again with the same report.
+    /// The error of a call. Call the function again with the same report.
     pub async fn apply(&mut self, report: &NodeReport, now: Timestamp) -> Result<WriteOutcome, Error> {
         let mut outcome = WriteOutcome::Nothing;
         for _ in 0..ATTEMPTS {
@@ -123,7 +123,7 @@ impl NodeMirrorWriter {
     ///
     /// # Errors
     ///
-    /// That of a call. The delay before the next call grows with each failure.
+    /// The error of a call. The delay before the next call grows with each failure.
     pub async fn wait_for_external_change(&mut self) -> Result<(), Error> {
         loop {
             let changed = match self.watch.next(&self.client).await? {

@@ -162,7 +162,7 @@ impl SlotPool {
     ///
     /// # Errors
     ///
-    /// That of a call. Then it is unknown whether the node holds a slot.
+    /// The error of a call. Then it is unknown whether the node holds a slot.
     pub async fn current_slot(&self) -> Result<Option<HeldSlot>, Error> {
         let (leases, _) = self.list().await?;
         let own = self.own_slots(&leases).into_iter().next();
@@ -183,7 +183,7 @@ impl SlotPool {
     ///
     /// # Errors
     ///
-    /// That of a call. Then this node has no slot that it may use. If the response was lost, the node may hold one
+    /// The error of a call. Then this node has no slot that it may use. If the response was lost, the node may hold one
     /// nevertheless; the next [`SlotPool::acquire`] or [`SlotPool::current_slot`] finds it.
     pub async fn acquire(&mut self, slots: u16, note: &SlotNote, now: Timestamp) -> Result<AcquireOutcome, Error> {
         let (mut leases, mut version) = self.list().await?;
@@ -251,7 +251,7 @@ impl SlotPool {
     ///
     /// # Errors
     ///
-    /// That of a call. Then the node may still hold the slot; [`SlotPool::current_slot`] reports it.
+    /// The error of a call. Then the node may still hold the slot; [`SlotPool::current_slot`] reports it.
     pub async fn release(&self, slot: HeldSlot) -> Result<(), Error> {
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(slot.uid),
@@ -279,7 +279,7 @@ impl SlotPool {
     ///
     /// # Errors
     ///
-    /// That of a call. The delay before the next call grows with each failure.
+    /// The error of a call. The delay before the next call grows with each failure.
     pub async fn wait(&mut self, slots: u16) -> Result<WaitOutcome, Error> {
         loop {
             if let Some(outcome) = self.failed_slots_changed(slots) {

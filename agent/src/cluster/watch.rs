@@ -104,7 +104,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     ///
     /// # Errors
     ///
-    /// That of a call. The next call of this function resumes the watch, after a delay that grows with each failure.
+    /// The error of a call. The next call of this function resumes the watch, after a delay that grows with each failure.
     /// The caller need not wait.
     pub(crate) async fn next(&mut self, client: &ApiClient) -> Result<WatchEvent<K>, Error> {
         loop {

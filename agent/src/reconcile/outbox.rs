@@ -25,7 +25,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// That of the write. The report is kept for [`Outbox::resend`].
+    /// The error of the write. The report is kept for [`Outbox::resend`].
     pub(crate) async fn send(&mut self, report: NodeReport) -> Result<(), Error> {
         self.last = Some(report);
         self.resend().await
@@ -35,7 +35,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// That of the write.
+    /// The error of the write.
     pub(crate) async fn resend(&mut self) -> Result<(), Error> {
         let Some(report) = &self.last else { return Ok(()) };
         let written = self.writer.apply(report, Timestamp::now()).await;
@@ -52,7 +52,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// That of the watch.
+    /// The error of the watch.
     pub(crate) async fn wait_for_external_change(&mut self) -> Result<(), Error> {
         self.writer.wait_for_external_change().await
     }
