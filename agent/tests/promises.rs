@@ -268,7 +268,7 @@ fn check_of_a_line_names_its_worst_release() {
 fn check_states_each_fact_once() {
     let out = Node::example().run(&["check", "--target", "2.2.0"]).out;
     assert!(
-        out.contains("upgrade-kills-cri") && !out.contains("both-by-default"),
+        out.contains("upgrade-disables-cri") && !out.contains("both-by-default"),
         "{out}"
     );
 }

@@ -155,8 +155,8 @@ fn files_that_containerd_rejects_have_syntax_findings(corpus: &Path) {
 fn files_with_misplaced_settings_have_findings(corpus: &Path) {
     let files = files(corpus);
     // A mirror as an array in a file without a version: every release before 2.3 ignores it, and 2.3 rejects it.
-    assert_eq!(ids(&files, "143", "1.7.24"), ["dormant-registry"]);
-    assert_eq!(ids(&files, "143", "2.1.9"), ["dormant-registry"]);
+    assert_eq!(ids(&files, "143", "1.7.24"), ["inactive-registry-table"]);
+    assert_eq!(ids(&files, "143", "2.1.9"), ["inactive-registry-table"]);
     assert_eq!(ids(&files, "143", "2.3.4"), ["wrong-type"]);
     // A misspelt `plugins`: a corrected name would stop CRI.
     for version in VERSIONS {
@@ -170,7 +170,7 @@ fn files_with_misplaced_settings_have_findings(corpus: &Path) {
         assert!(typo.effect.contains("No release"), "{typo:?}");
     }
     // Keys of other tables after a mirror's header.
-    assert_eq!(ids(&files, "141", "1.7.24"), ["dormant-registry"]);
+    assert_eq!(ids(&files, "141", "1.7.24"), ["inactive-registry-table"]);
     let misplaced = ids(&files, "141", "2.3.4");
     assert!(
         misplaced.contains(&"misplaced-key") && misplaced.contains(&"endpoint-path-without-v2"),

@@ -204,6 +204,6 @@ fn migration_repairs_cri(node: &LoadedNode) -> bool {
     };
     matches!(
         reason,
-        CriUnavailable::Both | CriUnavailable::BothByDefault | CriUnavailable::TlsBesideConfigPath
+        CriUnavailable::Both | CriUnavailable::BothByDefault | CriUnavailable::TlsWithConfigPath
     )
 }

@@ -51,7 +51,7 @@ pub enum CriUnavailable {
     /// `mirrors` together with the `config_path` that this version sets by default.
     BothByDefault,
     /// `configs.<host>.tls` together with `config_path`, on 1.x.
-    TlsBesideConfigPath,
+    TlsWithConfigPath,
     /// A key of `auths` that Go cannot read as a URL, such as an address with a port and no scheme.
     AuthsKey,
 }
@@ -301,7 +301,7 @@ fn cri_state(document: &Document, registry: &Registry) -> Cri {
         }
         if let Some(tls) = tls {
             let text = "`configs.<host>.tls` and `config_path` are both set";
-            return unavailable(CriUnavailable::TlsBesideConfigPath, text, tls.place.clone());
+            return unavailable(CriUnavailable::TlsWithConfigPath, text, tls.place.clone());
         }
     }
     match registry.auths.iter().find(|(key, _)| hosts::url::parse(key).is_err()) {

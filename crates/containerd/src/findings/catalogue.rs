@@ -127,11 +127,11 @@ catalogue! {
     /// `mirrors` is set, and this release sets `config_path` by default, so the CRI plugin does not load.
     BothByDefault, "both-by-default", Breaks, ["`mirrors` cannot be set when `config_path` is provided"];
     /// `configs.<host>.tls` and `config_path` are both set, so the CRI plugin does not load.
-    TlsBesideConfigPath, "tls-beside-config-path", Breaks, ["`configs.tls` cannot be set when `config_path` is provided"];
+    TlsWithConfigPath, "tls-with-config-path", Breaks, ["`configs.tls` cannot be set when `config_path` is provided"];
     /// A key of `auths` is not a URL, so the CRI plugin does not load.
-    AuthsKeyNoUrl, "auths-key-no-url", Breaks, ["failed to parse registry url"];
+    AuthsKeyInvalidUrl, "auths-key-invalid-url", Breaks, ["failed to parse registry url"];
     /// An endpoint is not a URL, so every pull from its registry fails.
-    EndpointNoUrl, "endpoint-no-url", Breaks, ["parse endpoint url", "parse registry endpoint"];
+    EndpointInvalidUrl, "endpoint-invalid-url", Breaks, ["parse endpoint url", "parse registry endpoint"];
     /// A CA, certificate or key file of `configs.<host>.tls` cannot be read, so every pull that reaches the host
     /// fails.
     TlsFileUnreadable, "tls-file-unreadable", Breaks, ["failed to load CA file", "failed to load cert file"];
@@ -154,7 +154,7 @@ catalogue! {
     /// There is a `_default` directory, and this release does not read it.
     DefaultDirectoryUnsupported, "default-directory-unsupported", Ignored, [];
     /// Registry settings are in a plugin table that this release does not read.
-    DormantRegistry, "dormant-registry", Ignored, ["Ignoring unknown key in TOML for plugin"];
+    InactiveRegistryTable, "inactive-registry-table", Ignored, ["Ignoring unknown key in TOML for plugin"];
     /// Registry settings are under a misspelt or misplaced header.
     MisspeltTable, "misspelt-table", Ignored, ["Ignoring unknown key in TOML"];
     /// A registry is written directly in `registry`, without `mirrors`.
@@ -229,7 +229,7 @@ catalogue! {
     /// containerd of this release crashes when it reads this hosts.toml.
     HostsCrash, "hosts-crash", Breaks, [];
     /// Mirrorshift cannot determine how containerd reads a hosts.toml.
-    HostsUnsure, "hosts-unsure", Advice, [];
+    HostsEffectUnknown, "hosts-effect-unknown", Advice, [];
     /// A file that a hosts.toml needs is missing or cannot be used, so every pull from the registry fails.
     HostsUnusableFile, "hosts-unusable-file", Breaks, ["unable to read CA cert", "unable to load CA cert", "unable to read CERT file", "failed to load X509 key pair"];
     /// A host is not written as a table header, so this release ignores it.
@@ -239,7 +239,7 @@ catalogue! {
     /// Hosts are written as inline tables, which this release tries in no fixed order.
     HostsOrderUndefined, "hosts-order-undefined", Advice, [];
     /// containerd cannot contact a host, because its URL has no host or a scheme other than http and https.
-    HostsNotAsked, "hosts-not-asked", Ignored, ["unsupported protocol scheme"];
+    HostsNeverContacted, "hosts-never-contacted", Ignored, ["unsupported protocol scheme"];
     /// A URL in a hosts.toml has no scheme, or containerd reads its scheme as a host.
     HostsSchemeMissing, "hosts-scheme-missing", Advice, [];
     /// A hosts.toml has a setting that this release does not know, or that has no effect in its place.
@@ -253,15 +253,15 @@ catalogue! {
     /// After the upgrade the daemon does not start with these files.
     UpgradeRefuses, "upgrade-refuses", Refuses, [];
     /// After the upgrade the CRI plugin does not load.
-    UpgradeKillsCri, "upgrade-kills-cri", Breaks, ["`mirrors` cannot be set when `config_path` is provided"];
+    UpgradeDisablesCri, "upgrade-disables-cri", Breaks, ["`mirrors` cannot be set when `config_path` is provided"];
     /// After the upgrade the CRI plugin loads, which it does not do now.
-    UpgradeRevivesCri, "upgrade-revives-cri", Advice, [];
+    UpgradeEnablesCri, "upgrade-enables-cri", Advice, [];
     /// After the upgrade containerd tries other hosts for the images of a registry.
     UpgradeChangesRoute, "upgrade-changes-route", Deprecated, [];
     /// After the upgrade containerd ignores registry settings that take effect now.
-    UpgradeSilences, "upgrade-silences", Deprecated, ["Ignoring unknown key in TOML for plugin"];
+    UpgradeIgnoresSetting, "upgrade-ignores-setting", Deprecated, ["Ignoring unknown key in TOML for plugin"];
     /// After the upgrade registry settings take effect that containerd ignores now.
-    UpgradeWakes, "upgrade-wakes", Deprecated, [];
+    UpgradeActivatesSetting, "upgrade-activates-setting", Deprecated, [];
     /// After the upgrade the transfer service makes the pulls.
     UpgradeTransferService, "upgrade-transfer-service", Advice, ["failed to resolve image"];
 }

@@ -44,13 +44,13 @@ fn unavailable(input: &FinderInput<'_>, found: &mut FindingSink) {
             ),
             "Move the mirrors to hosts.toml files with `mirrorshift migrate`, or upgrade containerd to 2.2.2 or newer.",
         ),
-        CriUnavailable::TlsBesideConfigPath => (
-            FindingId::TlsBesideConfigPath,
+        CriUnavailable::TlsWithConfigPath => (
+            FindingId::TlsWithConfigPath,
             format!("`configs.<host>.tls` is set together with `config_path`{path_at}."),
             "Write `ca`, `client` and `skip_verify` in the hosts.toml of the host's registry, and remove the `tls` table.",
         ),
         CriUnavailable::AuthsKey => (
-            FindingId::AuthsKeyNoUrl,
+            FindingId::AuthsKeyInvalidUrl,
             "A key of `auths` is not a URL.".to_owned(),
             "Write the key as `https://HOST:PORT`, or move the `auth` to `configs.\"HOST:PORT\".auth`.",
         ),

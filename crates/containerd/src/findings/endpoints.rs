@@ -28,7 +28,7 @@ fn endpoint(input: &FinderInput<'_>, mirror: &Mirror, written: &str, place: &Sou
     };
     let Some(endpoint) = Endpoint::read(written) else {
         add(
-            FindingId::EndpointNoUrl,
+            FindingId::EndpointInvalidUrl,
             format!("The endpoint `{shown}` of `{registry}` cannot be read as a URL."),
             "Every pull from this registry fails before containerd tries any host, the registry itself included.",
             "Write it as `http://host:port` or `https://host:port`, or remove it.",

@@ -9,8 +9,6 @@ pub(crate) mod catalogue;
 pub(crate) mod config_path;
 /// A CRI plugin that does not load, and deprecated settings.
 pub(crate) mod cri;
-/// Registry settings in tables that this release does not read.
-pub(crate) mod dormant;
 /// Endpoints of mirrors.
 pub(crate) mod endpoints;
 /// Files, imports and drop-ins.
@@ -19,6 +17,8 @@ pub(crate) mod files;
 pub(crate) mod finding;
 /// Hosts directories.
 pub(crate) mod hosts;
+/// Registry settings in tables that this release does not read.
+pub(crate) mod inactive_tables;
 /// Keys in registry tables that have no effect.
 pub(crate) mod keys;
 /// The registry settings in effect, by release.
@@ -65,7 +65,7 @@ pub fn findings(reading: &Result<Config, Box<LoadError>>, tree: &Tree, version: 
                 version,
             };
             files::find(&input, &mut found);
-            dormant::find(&input, &mut found);
+            inactive_tables::find(&input, &mut found);
             cri::find(&input, &mut found);
             config_path::find(&input, &mut found);
             hosts::find(&input, &mut found);

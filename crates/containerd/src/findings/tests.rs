@@ -142,34 +142,37 @@ fn catalogue_is_covered_by_cases() {
 }
 
 #[test]
-fn dormant_registry_names_the_releases_on_which_it_takes_effect() {
+fn inactive_registry_table_names_the_releases_on_which_it_takes_effect() {
     let text = "version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = \"/a\"\n\
                 [§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n";
     let findings = found("2.1.9", &[(DEFAULT_CONFIG, text)]);
-    let dormant = findings
+    let inactive = findings
         .iter()
-        .find(|finding| finding.id == FindingId::DormantRegistry)
+        .find(|finding| finding.id == FindingId::InactiveRegistryTable)
         .unwrap();
-    assert_eq!(dormant.place.as_ref().unwrap().line, Some(4));
-    assert!(dormant.effect.contains("on containerd 2.3.0 and newer"), "{dormant:#?}");
+    assert_eq!(inactive.place.as_ref().unwrap().line, Some(4));
     assert!(
-        dormant
+        inactive.effect.contains("on containerd 2.3.0 and newer"),
+        "{inactive:#?}"
+    );
+    assert!(
+        inactive
             .effect
             .contains("On 2.3.0 and newer they would replace the `config_path`"),
-        "{dormant:#?}"
+        "{inactive:#?}"
     );
     // On 2.3 the old table takes effect, and the new one is lost.
     let findings = found("2.3.4", &[(DEFAULT_CONFIG, text)]);
-    let dormant = findings
+    let inactive = findings
         .iter()
-        .find(|finding| finding.id == FindingId::DormantRegistry)
+        .find(|finding| finding.id == FindingId::InactiveRegistryTable)
         .unwrap();
-    assert_eq!(dormant.place.as_ref().unwrap().line, Some(2));
-    assert!(dormant.effect.contains("on containerd 2.0 to 2.2"), "{dormant:#?}");
+    assert_eq!(inactive.place.as_ref().unwrap().line, Some(2));
+    assert!(inactive.effect.contains("on containerd 2.0 to 2.2"), "{inactive:#?}");
 }
 
 #[test]
-fn dormant_registry_is_not_raised_for_overridden_settings() {
+fn inactive_registry_table_is_not_raised_for_overridden_settings() {
     let root = "version = 2\nimports = [\"conf.d/*.toml\"]\n[§]\nconfig_path = \"/a\"\n";
     let files = [
         (DEFAULT_CONFIG, root),
@@ -203,19 +206,21 @@ fn both_set_refuses_if_the_plugin_is_required() {
     let worst = upgrade(view(&before, &now), view(&after, &then), &tree).remove(0);
     assert_eq!(
         (worst.id, worst.severity),
-        (FindingId::UpgradeKillsCri, Severity::Refuses)
+        (FindingId::UpgradeDisablesCri, Severity::Refuses)
     );
 }
 
 #[test]
-fn upgrade_kills_cri_recommends_migrate_only_if_mirrors_are_in_effect() {
+fn upgrade_disables_cri_recommends_migrate_only_if_mirrors_are_in_effect() {
     let remedy = |text: &str, from: &str, to: &str| {
         let mut tree = tree(&[(DEFAULT_CONFIG, text)]);
         let (now, then) = (from.parse().unwrap(), to.parse().unwrap());
         let (before, after) = (reading(&now, &mut tree), reading(&then, &mut tree));
         let view = |reading, version| ReleaseView { reading, version };
         let findings = upgrade(view(&before, &now), view(&after, &then), &tree);
-        let finding = findings.iter().find(|finding| finding.id == FindingId::UpgradeKillsCri);
+        let finding = findings
+            .iter()
+            .find(|finding| finding.id == FindingId::UpgradeDisablesCri);
         finding.unwrap().remedy.clone()
     };
     let live = "version = 2\n[§.mirrors.\"ghcr.io\"]\nendpoint = [\"https://m\"]\n";

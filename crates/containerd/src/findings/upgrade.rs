@@ -4,7 +4,7 @@ use crate::config::{Config, Cri};
 use crate::document::load::LoadError;
 use crate::findings::catalogue::{FindingId, Severity};
 use crate::findings::finding::{Finding, FindingSink};
-use crate::findings::{dormant, live};
+use crate::findings::{inactive_tables, live};
 use crate::image::UNNAMED_REGISTRY;
 use crate::redact::written_url;
 use crate::registries::named_registries;
@@ -65,13 +65,13 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
                 )
             } else {
                 (
-                    FindingId::UpgradeKillsCri.severity(),
+                    FindingId::UpgradeDisablesCri.severity(),
                     "It loads now. After the upgrade every pull and every new pod fails, and the node becomes NotReady.",
                 )
             };
             found.add_as(
                 severity,
-                FindingId::UpgradeKillsCri,
+                FindingId::UpgradeDisablesCri,
                 failure.place.clone(),
                 format!("On containerd {version} {}.", failure.reason),
                 effect,
@@ -84,7 +84,7 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
             );
         }
         (Cri::Unavailable { failure, .. }, Cri::Loads) => found.add(
-            FindingId::UpgradeRevivesCri,
+            FindingId::UpgradeEnablesCri,
             failure.place.clone(),
             format!("On containerd {version} the CRI plugin loads again."),
             "It does not load now, so these settings take effect for the first time.",
@@ -111,10 +111,10 @@ fn compare(now: &Config, then: &Config, version: &Version, tree: &Tree, found: &
 /// Reports settings that take effect on only one of the two releases.
 fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingSink) {
     let (before, after) = (live::leaves(&now.document), live::leaves(&then.document));
-    let mut groups = dormant::groups(&now.document);
+    let mut groups = inactive_tables::groups(&now.document);
     let known: Vec<_> = groups.iter().map(|group| group.place.clone()).collect();
     groups.extend(
-        dormant::groups(&then.document)
+        inactive_tables::groups(&then.document)
             .into_iter()
             .filter(|group| !known.contains(&group.place)),
     );
@@ -122,7 +122,7 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingS
         let place = Some(group.place.clone());
         match (group.is_live(&before), group.is_live(&after)) {
             (true, false) => found.add(
-                FindingId::UpgradeSilences,
+                FindingId::UpgradeIgnoresSetting,
                 place,
                 format!("{} in `{}` would have no effect.", group.words(), group.header()),
                 format!("It takes effect now. containerd {version} ignores it without an error."),
@@ -130,7 +130,7 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingS
                  settings in the table that the new release reads.",
             ),
             (false, true) => found.add(
-                FindingId::UpgradeWakes,
+                FindingId::UpgradeActivatesSetting,
                 place,
                 format!("{} in `{}` would take effect.", group.words(), group.header()),
                 format!("It is ignored now. containerd {version} reads it."),
@@ -149,7 +149,7 @@ fn settings(now: &Config, then: &Config, version: &Version, found: &mut FindingS
             continue;
         };
         found.add(
-            FindingId::UpgradeSilences,
+            FindingId::UpgradeIgnoresSetting,
             tls.place.clone(),
             format!("`configs.\"{}\".tls` would have no effect.", written_url(host)),
             format!("It takes effect now. containerd {version} ignores it without an error."),

@@ -40,7 +40,7 @@ pub enum HostsFaultKind {
     /// A file on which this release crashes, such as one with other values than tables in `host`.
     Crash,
     /// A file for which this crate cannot determine how containerd reads it.
-    Unsure,
+    EffectUnknown,
     /// A file that is missing or cannot be used.
     Unusable,
     /// A host that is not written as a table header, so this release ignores it.
@@ -50,7 +50,7 @@ pub enum HostsFaultKind {
     /// Hosts written as inline tables, which this release tries in no fixed order.
     OrderUndefined,
     /// A host that containerd cannot contact, because its URL has no host or a scheme other than http and https.
-    NotContacted,
+    NeverContacted,
     /// A URL without a scheme, or with a scheme that containerd reads as a host.
     SchemeMissing,
     /// A setting that this release does not know, or that has no effect in its place.
@@ -72,12 +72,12 @@ impl HostsFaultKind {
             Self::BadDuration => "hosts-bad-duration",
             Self::NoHostTable => "hosts-no-host-table",
             Self::Crash => "hosts-crash",
-            Self::Unsure => "hosts-unsure",
+            Self::EffectUnknown => "hosts-effect-unknown",
             Self::Unusable => "hosts-unusable-file",
             Self::HostNotSeen => "hosts-host-not-seen",
             Self::HostTwice => "hosts-host-twice",
             Self::OrderUndefined => "hosts-order-undefined",
-            Self::NotContacted => "hosts-not-asked",
+            Self::NeverContacted => "hosts-never-contacted",
             Self::SchemeMissing => "hosts-scheme-missing",
             Self::Ignored => "hosts-ignored-setting",
             Self::HttpsFirst => "hosts-https-first",
@@ -97,12 +97,12 @@ impl HostsFaultKind {
                 "containerd logs an error, ignores the whole file and contacts the registry directly."
             }
             Self::Crash => "containerd crashes at every pull from this registry.",
-            Self::Unsure => "containerd may read the file differently from Mirrorshift.",
+            Self::EffectUnknown => "containerd may read the file differently from Mirrorshift.",
             Self::Unusable => "Every pull from this registry fails; containerd does not try another host.",
             Self::HostNotSeen => "containerd ignores this host and never tries it.",
             Self::HostTwice => "containerd tries this host twice.",
             Self::OrderUndefined => "containerd tries these hosts in an order that may change with every pull.",
-            Self::NotContacted => {
+            Self::NeverContacted => {
                 "containerd cannot contact this host. It continues with the next host, or for a `server` with the registry itself."
             }
             Self::SchemeMissing => "containerd puts `https://` in front of it.",

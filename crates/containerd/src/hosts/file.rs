@@ -70,7 +70,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, HostsFile
         let is_accepted =
             error.accepted_by == AcceptedBy::V1Only && is_v1 || error.accepted_by == AcceptedBy::SomeReleases;
         let kind = if is_accepted {
-            HostsFaultKind::Unsure
+            HostsFaultKind::EffectUnknown
         } else {
             HostsFaultKind::Syntax
         };
@@ -91,7 +91,7 @@ pub(super) fn parse(version: &Version, bytes: &[u8]) -> Result<Parsed, HostsFile
     let escaped = parsed.layout.headers().find(raw).map(|header| header.span.start);
     match escaped.filter(|_| is_v1) {
         Some(at) => Err(HostsFileError {
-            kind: HostsFaultKind::Unsure,
+            kind: HostsFaultKind::EffectUnknown,
             found: "an escape in a table header, which go-toml v1 does not decode".to_owned(),
             line: Some(line_at(&parsed.text, at)),
             remedy: "Write the host's URL in the header without escapes.".to_owned(),

@@ -191,7 +191,7 @@ fn url_fault(host: &Host) -> Option<HostsFileError> {
         return None;
     } else if !can_be_contacted(host) {
         (
-            Kind::NotContacted,
+            Kind::NeverContacted,
             format!(
                 "`{}`, which names a host that containerd cannot contact",
                 written_url(written)
@@ -269,7 +269,7 @@ mod tests {
             ("[host]\na = 1\nb = 2\n", Some((K::Crash, 2)), Some((K::WrongType, 2))),
             (
                 "[host] [host.\"https://m\"]\n",
-                Some((K::Unsure, 1)),
+                Some((K::EffectUnknown, 1)),
                 Some((K::Syntax, 1)),
             ),
             (
@@ -290,8 +290,8 @@ mod tests {
             ),
             (
                 "[host.\"httpbin:5000\"]\n",
-                Some((K::NotContacted, 1)),
-                Some((K::NotContacted, 1)),
+                Some((K::NeverContacted, 1)),
+                Some((K::NeverContacted, 1)),
             ),
             (
                 "server = \"mirror:5000\"\n[host]\n",

@@ -29,15 +29,15 @@ pub(super) fn find(input: &FinderInput<'_>, found: &mut FindingSink) {
     let document = &input.config.document;
     let groups = groups(document);
     let live = live::leaves(document);
-    let dormant: Vec<&RegistryTable> = groups
+    let inactive: Vec<&RegistryTable> = groups
         .iter()
         .filter(|group| !group.is_live(&live) && !overridden(input, group, &groups))
         .collect();
-    let (Some(root), false) = (document.files.first(), dormant.is_empty()) else {
+    let (Some(root), false) = (document.files.first(), inactive.is_empty()) else {
         return;
     };
     let probes = live::probe(&root.path, input.tree);
-    for group in dormant {
+    for group in inactive {
         report(input, group, &probes, found);
     }
 }
@@ -55,7 +55,7 @@ fn report(input: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReadi
     if group.known {
         let remedy = "Remove them if they are not needed, otherwise move them to hosts.toml files. Then no upgrade or edit puts \
                       them into effect by accident.";
-        found.add(FindingId::DormantRegistry, place, what, effect, remedy);
+        found.add(FindingId::InactiveRegistryTable, place, what, effect, remedy);
         return;
     }
     let mirrors = group
@@ -101,14 +101,14 @@ fn active_on(group: &RegistryTable, probes: &[ReleaseReading]) -> String {
 fn conflicts(input: &FinderInput<'_>, group: &RegistryTable, probes: &[ReleaseReading]) -> [Option<String>; 2] {
     let path = |config: &Config| config.registry.config_path.as_ref()?.place.clone();
     let now = input.written_path();
-    let kills = live::lines_where(probes, &|config, leaves| {
+    let disables = live::lines_where(probes, &|config, leaves| {
         group.is_live(leaves) && matches!(config.cri, Cri::Unavailable { .. })
     });
     let displaces = live::lines_where(probes, &|config, leaves| {
         group.is_live(leaves) && now.is_some() && path(config).as_ref() != now
     });
     [
-        kills.map(|lines| format!("On {lines} the CRI plugin would not load with them.")),
+        disables.map(|lines| format!("On {lines} the CRI plugin would not load with them.")),
         displaces.map(|lines| format!("On {lines} they would replace the `config_path` in effect now.")),
     ]
 }
