@@ -122,7 +122,7 @@ pub(crate) fn note_text(note: &Note) -> String {
 /// Returns the stable name of a note.
 pub(crate) fn note_id(note: &Note) -> &'static str {
     match note {
-        Note::RepairsCri(_) => "heals",
+        Note::RepairsCri(_) => "repairs-cri",
         Note::LeavesCertsD { .. } => "leaves-certs-d",
         Note::TransferService => "transfer-service",
         Note::NeverMatched { .. } => "never-matched",

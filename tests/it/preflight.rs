@@ -133,7 +133,7 @@ fn run(nodes: &Nodes, containerd: &Containerd, program: &Path) -> Result<(), Fai
         }
     }
     // A plan that repairs CRI may begin.
-    expect(&node, "CRI that the plan repairs", &["--heals"], &["go"])?;
+    expect(&node, "CRI that the plan repairs", &["--repairs-cri"], &["go"])?;
     node.run(&["cp", "/run/good.toml", CONFIG])?.ok()?;
     node.run(&["sh", "-c", BACK])?.ok()?;
     node.wait_cri(CRI)?;

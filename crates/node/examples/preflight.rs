@@ -1,6 +1,6 @@
 //! Prints whether a change of the running containerd may begin: `go`, `wait: …`, or one line per obstacle.
 //!
-//! `preflight [--heals] [--accept] [FILE…]` also inspects these files, in addition to containerd's root file.
+//! `preflight [--repairs-cri] [--accept] [FILE…]` also inspects these files, in addition to containerd's root file.
 
 #![expect(clippy::print_stdout, reason = "the purpose of this example is to print")]
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &ChangeIntent {
             planned_for: DEFAULT_CONFIG.to_owned(),
             written_bytes: 4096,
-            repairs_cri: flags.iter().any(|flag| flag == "--heals"),
+            repairs_cri: flags.iter().any(|flag| flag == "--repairs-cri"),
             containers_may_restart: flags.iter().any(|flag| flag == "--accept"),
             now_s: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)?

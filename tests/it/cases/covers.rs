@@ -14,7 +14,7 @@ const UNSEEN: &[(Rule, &str)] = &[(
 
 /// Every note by its name in JSON.
 const NOTES: [&str; 5] = [
-    "heals",
+    "repairs-cri",
     "leaves-certs-d",
     "transfer-service",
     "never-matched",

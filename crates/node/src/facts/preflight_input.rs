@@ -113,9 +113,9 @@ impl Facts {
         self.folders.iter().map(space).collect()
     }
 
-    fn cri(&self, heals: bool) -> Option<Cri> {
+    fn cri(&self, repairs_cri: bool) -> Option<Cri> {
         match (self.cri.served.value(), self.cri.status.value()) {
-            (Some(false), _) if heals => Some(Cri::DeadOfSettings),
+            (Some(false), _) if repairs_cri => Some(Cri::DeadOfSettings),
             // A network that is not ready is compared with itself afterwards: a node without pods may have none.
             (Some(true), Some(status)) if status.runtime.ready => Some(Cri::Ready),
             (Some(false), _) | (Some(true), Some(_)) => Some(Cri::Dead),
