@@ -4,8 +4,8 @@ use crate::containerd_version;
 use crate::error::{CommandError, Excerpt, Location};
 use crate::exit::Exit;
 use mirrorshift_containerd::redact;
-use mirrorshift_containerd::{Config, DEFAULT_CONFIG, Entry, LoadError, Tree, Version, read};
-use mirrorshift_node::{ChangePlan, Root, Status, status};
+use mirrorshift_containerd::{Config, DEFAULT_CONFIG, Entry, Image, LoadError, Tree, Version, read};
+use mirrorshift_node::{ChangePlan, Fact, Root, Status, status};
 use mirrorshift_plan::policy::{MirrorFlag, Policy, Wildcard};
 use mirrorshift_plan::{Digest, Expect, NodeFiles, Plan, plan};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ const MAX_PATHS: usize = 50_000;
 const MAX_BYTES: usize = 64 << 20;
 /// Characters of a line in an error message.
 const MAX_EXCERPT: usize = 160;
+/// The largest number of registries that are compared because of images on the node. A rehearsal pulls from each of them,
+/// and its time is limited. No real node comes near it.
+const MAX_IMAGE_REGISTRIES: usize = 256;
 /// The policy file is read up to this size. The policy reader then reports that it is too long.
 const POLICY_LIMIT: u64 = 2 << 20;
 
@@ -65,6 +68,18 @@ pub(crate) struct LoadedNode {
     pub(crate) status: Status,
     /// The files that Mirrorshift wrote and that no other program has modified since.
     owned: BTreeSet<String>,
+    images: NodeImages,
+}
+
+/// The registries of the images on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NodeImages {
+    /// The images were not listed: the files are in a folder, or the command does not plan.
+    NotListed,
+    /// The registries, sorted, none twice.
+    Registries(Vec<String>),
+    /// CRI did not list the images, for this reason.
+    Unknown(String),
 }
 
 impl LoadedNode {
@@ -95,6 +110,7 @@ impl LoadedNode {
             outcome,
             status,
             owned,
+            images: NodeImages::NotListed,
         })
     }
 
@@ -108,6 +124,7 @@ impl LoadedNode {
             outcome,
             status: self.status.clone(),
             owned: self.owned.clone(),
+            images: self.images.clone(),
         })
     }
 
@@ -118,7 +135,28 @@ impl LoadedNode {
             config: &self.config,
             tree: &self.tree,
             owned: &self.owned,
-            images: &[],
+            images: match &self.images {
+                NodeImages::Registries(registries) => registries,
+                NodeImages::NotListed | NodeImages::Unknown(_) => &[],
+            },
+        }
+    }
+
+    /// Takes the images on the node, as CRI lists them, into the comparison of every later plan. A list that is
+    /// unavailable does not replace an earlier list.
+    pub(crate) fn compare_images(&mut self, references: &Fact<Vec<String>>) {
+        match (references, &self.images) {
+            (Fact::Value(references), _) => self.images = NodeImages::Registries(image_registries(references)),
+            (Fact::Unavailable(_), NodeImages::Registries(_)) => {}
+            (Fact::Unavailable(why), _) => self.images = NodeImages::Unknown(why.clone()),
+        }
+    }
+
+    /// Returns the reason why the registries of the node's images are not compared, if CRI was to list them.
+    pub(crate) fn images_unknown(&self) -> Option<&str> {
+        match &self.images {
+            NodeImages::Unknown(why) => Some(why),
+            NodeImages::NotListed | NodeImages::Registries(_) => None,
         }
     }
 
@@ -161,6 +199,16 @@ impl LoadedNode {
             refusal.unwrap_or_else(|| CommandError::new(Exit::Refused, "unreadable", error.to_string()))
         })
     }
+}
+
+/// Returns the registries of image references, sorted, none twice. A route depends on the registry only, not on the
+/// repository. A name that containerd could not pull, such as that of an imported image, is left out.
+fn image_registries(references: &[String]) -> Vec<String> {
+    let images = references
+        .iter()
+        .filter_map(|reference| reference.parse::<Image>().ok());
+    let registries: BTreeSet<String> = images.map(|image| image.registry).collect();
+    registries.into_iter().take(MAX_IMAGE_REGISTRIES).collect()
 }
 
 type Files = (Tree, Result<Config, Box<LoadError>>);
@@ -296,5 +344,76 @@ pub(crate) fn change_plan(node: &LoadedNode, plan: &Plan) -> ChangePlan {
         containerd: node.version.to_string(),
         new_file_mode: if holds_secret { 0o600 } else { 0o644 },
         steps: plan.steps.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mirrorshift_plan::RegistryScope;
+
+    const CONFIG: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"ghcr.io\"]\n\
+                          endpoint = [\"http://10.0.20.10:5010\"]\n";
+
+    fn references(references: &[&str]) -> Fact<Vec<String>> {
+        Fact::Value(references.iter().map(|reference| (*reference).to_owned()).collect())
+    }
+
+    fn planned_registries(node: &LoadedNode) -> Vec<String> {
+        let plan = node.plan(&Policy::default()).unwrap();
+        let scopes = plan.routes.into_iter().map(|route| route.registry);
+        scopes
+            .filter_map(|scope| match scope {
+                RegistryScope::Registry(name) => Some(name),
+                RegistryScope::Unnamed => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn registries_of_images_are_compared_in_every_plan() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("etc/containerd/config.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, CONFIG).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let source = NodeSource {
+            root: folder.path().to_owned(),
+            config_path: None,
+            containerd_version: Some("1.7.24".to_owned()),
+        };
+        let mut node = LoadedNode::read(&root, &source).unwrap();
+        let in_files = planned_registries(&node);
+        assert_eq!(in_files, ["10.0.20.10:5010", "docker.io", "ghcr.io", "localhost:5000"]);
+
+        let listed = ["nginx", "ghcr.io/a/b:1", "private.test:8443/c:2", "localhost:30500/d:1"];
+        node.compare_images(&references(&listed));
+        let plan = node.plan(&Policy::default()).unwrap();
+        let mut added = planned_registries(&node);
+        added.retain(|registry| !in_files.contains(registry));
+        assert_eq!(added, ["localhost:30500", "private.test:8443"]);
+        assert!(plan.routes.iter().all(|route| !route.differs()));
+
+        // A failure to list them again does not forget them.
+        node.compare_images(&Fact::Unavailable("away".to_owned()));
+        assert_eq!(node.images_unknown(), None);
+        assert_eq!(node.plan(&Policy::default()).unwrap().digest(), plan.digest());
+    }
+
+    #[test]
+    fn image_registries_are_distinct_and_skip_names_that_no_pull_has() {
+        let digest = format!("mirror.test:5000/x@sha256:{}", "a".repeat(64));
+        let Fact::Value(listed) = references(&["busybox:1", "nginx", "[::1]:5000/x:1", &digest, "r.test/Upper", "a b"])
+        else {
+            unreachable!()
+        };
+        assert_eq!(
+            image_registries(&listed),
+            ["[::1]:5000", "docker.io", "mirror.test:5000"]
+        );
+        let many: Vec<String> = (0..2 * MAX_IMAGE_REGISTRIES)
+            .map(|number| format!("r{number}.test/x:1"))
+            .collect();
+        assert_eq!(image_registries(&many).len(), MAX_IMAGE_REGISTRIES);
     }
 }

@@ -130,6 +130,18 @@ pub(crate) fn note_id(note: &Note) -> &'static str {
     }
 }
 
+/// The stable name of the note of [`images_unknown_text`].
+pub(crate) const IMAGES_UNKNOWN: &str = "images-unknown";
+
+/// Returns the note of a plan that could not compare the images on a running node.
+pub(crate) fn images_unknown_text(why: &str) -> String {
+    format!(
+        "The images on this node were not compared, because CRI does not list them: {}. A registry that only an image names \
+         is checked as `any other registry`.",
+        escape_control_chars(why)
+    )
+}
+
 /// Returns the time and the user of a modification by another program.
 pub(crate) fn modification_text(drift: &Drift) -> String {
     let path = escape_control_chars(&drift.path);

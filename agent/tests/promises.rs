@@ -131,6 +131,34 @@ fn plan_says_whether_migrate_would_begin() {
 }
 
 #[test]
+fn plan_of_a_running_node_says_if_images_were_not_compared() {
+    let node = Node::new(registry(MIRROR));
+    let config = node.path(CONFIG).display().to_string();
+    let plan = |flags: &[&str]| {
+        let mut command = mirrorshift();
+        command
+            .args(["plan", "--containerd-version", "1.7.24", "--config", &config])
+            .args(flags);
+        ran(command.output().unwrap())
+    };
+    let document = json(&plan(&["-o", "json"]).out);
+    let notes = document["notes"].as_array().unwrap();
+    let is_unknown = notes.iter().any(|note| note["id"] == "images-unknown");
+    // This machine may have a containerd that lists its images.
+    let has_cri = std::path::Path::new("/run/containerd/containerd.sock").exists();
+    assert!(is_unknown || has_cri, "{document:#}");
+    let text = plan(&[]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        text.contains("The images on this node were not compared, because CRI does not list them"),
+        is_unknown,
+        "{text}"
+    );
+    // The files in a folder have no images.
+    let folder = json(&node.run(&["plan", "-o", "json"]).out);
+    assert!(!folder["notes"].to_string().contains("images-unknown"), "{folder:#}");
+}
+
+#[test]
 fn help_of_rehearse_says_what_it_does() {
     let help = ran(mirrorshift().args(["plan", "--help"]).output().unwrap()).out;
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");

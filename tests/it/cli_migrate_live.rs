@@ -81,6 +81,11 @@ fn migrate_and_roll_back(context: &NodeTestContext) -> Result<u64, Failed> {
     assert!(before.iter().any(|ask| ask.starts_with(WILDCARD)), "{before:#?}");
     assert!(before.iter().any(|ask| ask.starts_with(NAMED)), "{before:#?}");
 
+    // Only the workload's image has this registry: no file names it.
+    let plan = test_node.run(&["plan", "-o", "json"])?.ok()?;
+    assert!(plan.stdout.contains("\"lab.test\""), "{}", plan.stdout);
+    assert!(!plan.stdout.contains("images-unknown"), "{}", plan.stdout);
+
     let ran = test_node.migrate(0, &[])?;
     assert!(
         ran.stdout.contains("containerd was restarted and verified"),

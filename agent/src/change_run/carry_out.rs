@@ -1,7 +1,7 @@
 //! The change unit: plans again, checks that the node is fit for the change, rehearses it, and carries it out.
 
 use crate::change_id::unix_now;
-use crate::change_run::preflight::wait_for_preflight;
+use crate::change_run::preflight::{compare_images, wait_for_preflight};
 use crate::change_run::progress::{Progress, RunResult};
 use crate::change_run::rehearse::rehearse;
 use crate::change_run::reporting_runtime::ReportingRuntime;
@@ -72,8 +72,10 @@ impl ChangeRun<'_> {
         expected: Option<Digest>,
         recovered: Option<String>,
     ) -> Result<RunResult, CommandError> {
-        let node = self.read_node()?;
-        let plan = node.plan(&policy.policy()?)?;
+        let policy = policy.policy()?;
+        let mut node = self.read_node()?;
+        compare_images(self.root, &mut node)?;
+        let plan = node.plan(&policy)?;
         if expected.is_some_and(|expected| expected != plan.digest()) {
             return Err(changed_since_planned());
         }
@@ -82,6 +84,11 @@ impl ChangeRun<'_> {
         if !plan.is_empty() {
             undone_before(&node, &plan, self.request.again)?;
             let facts = self.wait_and_rehearse(&node, &plan)?;
+            // A pull that ended since may have brought an image of another registry, whose route must stay the same too.
+            compare_images(self.root, &mut node)?;
+            if node.plan(&policy)?.digest() != plan.digest() {
+                return Err(changed_since_planned());
+            }
             done = self.apply(&node, &plan, &facts)?.map(|report| (report, plan));
         }
         Ok(self.migration_result(MigrateResult {

@@ -7,7 +7,10 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::LoadedNode;
 use mirrorshift_containerd::{Config, Cri, CriUnavailable, Version};
-use mirrorshift_node::{Change, ChangeIntent, Fact, Facts, ObserveOptions, Root, Status, observe, since_boot};
+use mirrorshift_node::{
+    Change, ChangeIntent, Fact, Facts, ObserveError, ObserveOptions, Root, Status, inspect_files, list_images, observe,
+    since_boot,
+};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::preflight::{FileConditions, Obstacle, OngoingWork, PreflightResult, preflight};
 use mirrorshift_plan::{Digest, Step};
@@ -86,16 +89,43 @@ pub(crate) fn describe_work(busy: &[OngoingWork]) -> String {
     busy.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Gathers the facts of the running node.
+pub(crate) fn observe_node(root: &Root, options: &ObserveOptions) -> Result<Facts, CommandError> {
+    observe(root, options).map_err(not_live)
+}
+
 /// Gathers the facts, including those of every file that the change replaces or that containerd read.
 pub(crate) fn observe_files(root: &Root, node: &LoadedNode, steps: &[Step]) -> Result<Facts, CommandError> {
+    let options = ObserveOptions {
+        files: files_of(node, steps),
+        ..ObserveOptions::default()
+    };
+    observe_node(root, &options)
+}
+
+/// Adds the facts of the same files to an observation that was made before the plan.
+pub(crate) fn add_files(facts: &mut Facts, root: &Root, node: &LoadedNode, steps: &[Step]) {
+    inspect_files(root, facts, &files_of(node, steps));
+}
+
+/// Lists the images on the running node, with one call to CRI, and takes them into the comparison of `node`'s plans.
+pub(crate) fn compare_images(root: &Root, node: &mut LoadedNode) -> Result<(), CommandError> {
+    let images = list_images(root, &ObserveOptions::default()).map_err(not_live)?;
+    node.compare_images(&images);
+    Ok(())
+}
+
+fn not_live(error: ObserveError) -> CommandError {
+    CommandError::new(Exit::Refused, "not-live", error.to_string())
+}
+
+/// Every file that the change replaces or that containerd read, without the root configuration, which every observation
+/// includes.
+fn files_of(node: &LoadedNode, steps: &[Step]) -> Vec<String> {
     let mut files: BTreeSet<String> = steps.iter().map(|step| step.path.clone()).collect();
     files.extend(read_at_start(node));
     files.remove(&node.config);
-    let options = ObserveOptions {
-        files: files.into_iter().collect(),
-        ..ObserveOptions::default()
-    };
-    observe(root, &options).map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))
+    files.into_iter().collect()
 }
 
 /// The files that containerd reads only at its start: config.toml and its imports.

@@ -1,13 +1,16 @@
 //! Reads what the options name: the node and the policy; and opens a session.
 
 use crate::change_id::ChangeId;
+use crate::change_run::preflight;
 use crate::distribution_check::{Evidence, managing_distribution};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::node::{LoadedNode, NodeSource, PolicySource};
 use crate::options::{ChangeArgs, CommonArgs, PolicyArgs};
 use crate::results::source_files::SourceFiles;
-use mirrorshift_node::{Root, Session};
+use mirrorshift_node::{Facts, ObserveOptions, Root, Session};
+use mirrorshift_plan::Plan;
+use mirrorshift_plan::policy::Policy;
 use mirrorshift_plan::preflight::Obstacle;
 
 /// A node whose files have been read, and where they are.
@@ -16,6 +19,8 @@ pub(super) struct Loaded {
     pub(super) source: NodeSource,
     pub(super) node: LoadedNode,
     pub(super) sources: SourceFiles,
+    /// The facts of a running node for which [`plan_node`] planned a change.
+    pub(super) facts: Option<Facts>,
 }
 
 /// Reads the node.
@@ -42,7 +47,28 @@ pub(super) fn load_node(common: &CommonArgs) -> Result<Loaded, CommandError> {
         source,
         node,
         sources,
+        facts: None,
     })
+}
+
+/// Plans for the node. If there is something to do on a running node, the node is observed once, and the registries of its
+/// images are compared too. An empty plan stays empty with them, so it needs no observation.
+///
+/// # Errors
+/// The planner's refusal.
+pub(super) fn plan_node(loaded: &mut Loaded, policy: &Policy) -> Result<Plan, CommandError> {
+    let plan = loaded.node.plan(policy)?;
+    if plan.is_empty() || !loaded.root.is_live() {
+        return Ok(plan);
+    }
+    let options = ObserveOptions {
+        images: true,
+        ..ObserveOptions::default()
+    };
+    let facts = preflight::observe_node(&loaded.root, &options)?;
+    loaded.node.compare_images(&facts.cri.images);
+    loaded.facts = Some(facts);
+    loaded.node.plan(policy)
 }
 
 /// Rejects the flags that only a change of a running node heeds.

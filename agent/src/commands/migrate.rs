@@ -10,7 +10,7 @@ use crate::change_run::request::{ChangeKind, ChangeRequest, ChangeTimeouts};
 use crate::change_run::{follow, preflight, start};
 use crate::commands::confirm::{self, RestartFacts};
 use crate::commands::load::{
-    Loaded, load_node, open_session, policy_source, reject_live_flags, require_own_configuration,
+    Loaded, load_node, open_session, plan_node, policy_source, reject_live_flags, require_own_configuration,
 };
 use crate::commands::plan::{layout, output, readiness};
 use crate::commands::print::text_or_json;
@@ -22,7 +22,7 @@ use crate::output::CommandOutput;
 use crate::results::migrate::{MigrateResult, describe_recovery};
 use crate::results::plan::Readiness;
 use crate::{json, render};
-use mirrorshift_node::{ObserveOptions, Outcome, Root, boot_guard_exists, observe};
+use mirrorshift_node::{Facts, ObserveOptions, Outcome, Root, boot_guard_exists, observe};
 use mirrorshift_plan::policy::Restart;
 use mirrorshift_plan::{Digest, Plan};
 use std::time::Duration;
@@ -35,11 +35,10 @@ pub(super) fn run(
 ) -> Result<CommandOutput, CommandError> {
     let wanted = policy_source(policy_args)?;
     let policy = wanted.policy()?;
-    let loaded = load_node(common)?;
-    let (root, node) = (&loaded.root, &loaded.node);
-    reject_live_flags(root, args)?;
+    let mut loaded = load_node(common)?;
+    reject_live_flags(&loaded.root, args)?;
     if args.dry_run {
-        let plan = node.plan(&policy)?;
+        let plan = plan_node(&mut loaded, &policy)?;
         let readiness = readiness(&loaded, &plan, args.accept_restart_of_containers);
         return Ok(output(
             common,
@@ -53,13 +52,14 @@ pub(super) fn run(
         ));
     }
     let mut shown = None;
-    if node.status.unfinished.is_none() {
-        let plan = node.plan(&policy)?;
-        if plan.is_empty() && !(root.is_live() && boot_guard_exists(root)) {
+    if loaded.node.status.unfinished.is_none() {
+        let plan = plan_node(&mut loaded, &policy)?;
+        if plan.is_empty() && !(loaded.root.is_live() && boot_guard_exists(&loaded.root)) {
             return Ok(report(common, &loaded, &nothing_to_do(&plan)));
         }
         shown = Some(plan);
     }
+    let (root, node) = (&loaded.root, &loaded.node);
     if root.is_live() && !args.no_restart {
         if let Some(plan) = &shown {
             undone_before(node, plan, again)?;
@@ -69,13 +69,16 @@ pub(super) fn run(
             wanted,
             expects: digest,
         };
-        return start_change(root, common, args, again, kind);
+        return start_change(root, loaded.facts.as_ref(), common, args, again, kind);
     }
     require_own_configuration(&loaded)?;
     confirm::require_no_live_change(root, &node.status)?;
     let mut session = open_session(root)?;
     let recovered = describe_recovery(&session.recover()?);
-    let node = LoadedNode::read(root, &loaded.source)?;
+    let mut node = LoadedNode::read(root, &loaded.source)?;
+    if let Some(facts) = &loaded.facts {
+        node.compare_images(&facts.cri.images);
+    }
     let plan = node.plan(&policy)?;
     let done = if plan.is_empty() {
         None
@@ -105,18 +108,24 @@ fn nothing_to_do(plan: &Plan) -> MigrateResult {
 
 /// Returns the deadline for a restart: `requested`, but at least 3 times the last start of containerd's unit. A last start that
 /// cannot be observed does not extend it.
-fn serve_deadline(root: &Root, requested: Duration) -> Duration {
-    let facts = observe(root, &ObserveOptions::default());
+fn serve_deadline(root: &Root, facts: Option<&Facts>, requested: Duration) -> Duration {
+    let last_start = match facts {
+        Some(facts) => facts.last_start_duration(),
+        None => observe(root, &ObserveOptions::default())
+            .ok()
+            .and_then(|facts| facts.last_start_duration()),
+    };
     let restart = Restart {
         deadline: requested,
         ..Restart::default()
     };
-    restart.deadline_for(facts.ok().and_then(|facts| facts.last_start_duration()))
+    restart.deadline_for(last_start)
 }
 
-/// Starts a change of the running node, and follows it.
+/// Starts a change of the running node, and follows it. Without `facts` the node is observed.
 pub(super) fn start_change(
     root: &Root,
+    facts: Option<&Facts>,
     common: &CommonArgs,
     args: &ChangeArgs,
     again: bool,
@@ -133,7 +142,7 @@ pub(super) fn start_change(
         containers_may_restart: args.accept_restart_of_containers,
         verify_image: args.verify_image.clone(),
         limits: ChangeTimeouts {
-            serve: serve_deadline(root, args.serve_within.unwrap_or(defaults.serve)),
+            serve: serve_deadline(root, facts, args.serve_within.unwrap_or(defaults.serve)),
             quiet: args.wait.unwrap_or(defaults.quiet),
             ..defaults
         },
@@ -183,6 +192,9 @@ fn confirm_plan(
 
 /// Returns the sentences about the restart, from the facts of the node.
 pub(super) fn restart_sentence(loaded: &Loaded, plan: Option<&Plan>) -> String {
+    if let Some(facts) = &loaded.facts {
+        return RestartFacts::of(facts).sentence();
+    }
     let steps = plan.map(|plan| plan.steps.as_slice()).unwrap_or_default();
     match preflight::observe_files(&loaded.root, &loaded.node, steps) {
         Ok(facts) => RestartFacts::of(&facts).sentence(),

@@ -4,7 +4,7 @@ use crate::change_run::preflight;
 use crate::change_run::{rehearse, start};
 use crate::cli::PlanArgs;
 use crate::commands::confirm;
-use crate::commands::load::{Loaded, distribution_obstacle, load_node, policy_source};
+use crate::commands::load::{Loaded, distribution_obstacle, load_node, plan_node, policy_source};
 use crate::commands::print::text_or_json;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -15,15 +15,15 @@ use crate::render::plan::PlanLayout;
 use crate::results::plan::{Blocker, PlanView, Readiness};
 use crate::results::rehearsal::RehearsalResult;
 use crate::{json, render};
-use mirrorshift_node::{ObserveOptions, observe};
+use mirrorshift_node::Facts;
 use mirrorshift_plan::Plan;
 use mirrorshift_plan::preflight::{Obstacle, PreflightResult};
 
 pub(super) fn run(common: &CommonArgs, args: &PlanArgs) -> Result<CommandOutput, CommandError> {
     let wanted = policy_source(&args.policy)?;
     let policy = wanted.policy()?;
-    let loaded = load_node(common)?;
-    let plan = loaded.node.plan(&policy)?;
+    let mut loaded = load_node(common)?;
+    let plan = plan_node(&mut loaded, &policy)?;
     let rehearsed = if args.rehearse && !plan.is_empty() {
         Some(rehearse_plan(&loaded, &plan)?)
     } else {
@@ -110,7 +110,7 @@ pub(super) fn readiness(loaded: &Loaded, plan: &Plan, containers_may_restart: bo
             None => Readiness::Ready,
         };
     }
-    let checked = preflight::observe_files(&loaded.root, &loaded.node, &plan.steps)
+    let checked = facts_of_plan(loaded, plan)
         .and_then(|facts| preflight::verdict(&facts, &loaded.node, &plan.steps, containers_may_restart));
     match checked {
         Ok(PreflightResult::Go) => Readiness::Ready,
@@ -126,6 +126,17 @@ pub(super) fn readiness(loaded: &Loaded, plan: &Plan, containers_may_restart: bo
             hint: error.hint.map(String::from).unwrap_or_default(),
         }]),
     }
+}
+
+/// Returns the facts of the running node and of the plan's files. The observation that was made for the plan is reused.
+fn facts_of_plan(loaded: &Loaded, plan: &Plan) -> Result<Facts, CommandError> {
+    let (root, node) = (&loaded.root, &loaded.node);
+    let Some(facts) = &loaded.facts else {
+        return preflight::observe_files(root, node, &plan.steps);
+    };
+    let mut facts = facts.clone();
+    preflight::add_files(&mut facts, root, node, &plan.steps);
+    Ok(facts)
 }
 
 fn blocked(obstacles: &[Obstacle]) -> Readiness {
@@ -149,8 +160,7 @@ fn rehearse_plan(loaded: &Loaded, plan: &Plan) -> Result<RehearsalResult, Comman
     }
     confirm::require_root("plan --rehearse")?;
     start::install(root)?;
-    let facts = observe(root, &ObserveOptions::default())
-        .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
+    let facts = facts_of_plan(loaded, plan)?;
     let rehearsed = rehearse::rehearse(root, &loaded.node, plan, &facts)?;
     rehearsed.require_agreement()?;
     Ok(rehearsed)

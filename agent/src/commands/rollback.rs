@@ -34,7 +34,7 @@ pub(super) fn run(common: &CommonArgs, args: &ChangeArgs) -> Result<CommandOutpu
         if !args.yes {
             confirm_rollback(common, &status)?;
         }
-        return start_change(&root, common, args, false, ChangeKind::Rollback);
+        return start_change(&root, None, common, args, false, ChangeKind::Rollback);
     } else {
         confirm::require_no_live_change(&root, &status)?;
         open_session(&root)?.rollback()?

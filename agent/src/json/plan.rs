@@ -7,7 +7,7 @@ use crate::results::plan::{Blocker, PlanView, Readiness};
 use crate::results::rehearsal::RouteComparison;
 use crate::unified_diff::step_diff;
 use crate::wildcard_advice::WildcardAdvice;
-use crate::wording::{name_unnamed_host, note_id, note_text, registry_key};
+use crate::wording::{IMAGES_UNKNOWN, images_unknown_text, name_unnamed_host, note_id, note_text, registry_key};
 use mirrorshift_containerd::redact;
 use mirrorshift_containerd::{SourceLocation, Tree};
 use mirrorshift_plan::rehearsal::ObservedRequest;
@@ -129,6 +129,11 @@ pub(crate) fn document(view: &PlanView<'_>) -> PlanDocument {
         text: redact::free_text(&advice.text(view.findings)),
         location: advice.place.as_ref().map(LocationDocument::of),
     });
+    let images = node.images_unknown().map(|why| NoteDocument {
+        id: IMAGES_UNKNOWN,
+        text: redact::free_text(&images_unknown_text(why)),
+        location: None,
+    });
     PlanDocument {
         schema_version: SCHEMA_VERSION,
         kind: "Plan",
@@ -142,7 +147,7 @@ pub(crate) fn document(view: &PlanView<'_>) -> PlanDocument {
         files: plan.steps.iter().map(|step| file(step, &node.tree)).collect(),
         routes: plan.routes.iter().map(RouteChangeDocument::of).collect(),
         findings: view.findings.iter().map(FindingDocument::of).collect(),
-        notes: plan.notes.iter().map(note).chain(advice).collect(),
+        notes: plan.notes.iter().map(note).chain(images).chain(advice).collect(),
         removed_comments: plan.comments.iter().map(text).collect(),
         kept_as_comments: plan.kept.iter().map(text).collect(),
         unfinished: node.status.unfinished.as_ref().map(ChangeDocument::of),

@@ -24,7 +24,7 @@ use crate::output::CommandOutput;
 use crate::wording::{host_url, registry_name};
 use mirrorshift_containerd::redact::free_text;
 use mirrorshift_containerd::{Config, Route};
-use mirrorshift_node::{Change, Facts, ObserveOptions, Root, Session, Status, drifted, observe, retain_copies, status};
+use mirrorshift_node::{Change, Facts, ObserveOptions, Root, Session, Status, drifted, retain_copies, status};
 use mirrorshift_plan::Plan;
 use mirrorshift_plan::preflight::PreflightResult;
 use serde::{Deserialize, Serialize};
@@ -102,8 +102,11 @@ pub(crate) fn run(id: &str) -> Result<CommandOutput, CommandError> {
 
 fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, CommandError> {
     let root = Root::open("/")?;
-    let facts = observe(&root, &ObserveOptions::default())
-        .map_err(|error| CommandError::new(Exit::Refused, "not-live", error.to_string()))?;
+    let options = ObserveOptions {
+        images: matches!(request.goal, ObservationGoal::Migrate(_)),
+        ..ObserveOptions::default()
+    };
+    let facts = preflight::observe_node(&root, &options)?;
     let source = NodeSource::live(request.config.clone(), None);
     // Best effort: a file whose copy could not be retained is reported as not repairable.
     retain_copies(&root).ok();
@@ -125,7 +128,7 @@ fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, Command
         findings: Vec::new(),
         plan: PlanOutcome::Planned(PlannedChange::default()),
     };
-    let node = match LoadedNode::read(&root, &source) {
+    let mut node = match LoadedNode::read(&root, &source) {
         Ok(node) => node,
         Err(error) => {
             observation.plan = PlanOutcome::Refused(FailureSummary::from(&error));
@@ -136,6 +139,7 @@ fn observe_node(request: &ObservationRequest) -> Result<NodeObservation, Command
     observation.mirrors = node.outcome.as_ref().ok().map(mirror_source);
     let findings = mirrorshift_containerd::findings(&node.outcome, &node.tree, &node.version);
     observation.findings = findings.iter().map(ReportedFinding::of).collect();
+    node.compare_images(&facts.cri.images);
     observation.plan = match planned_change(&root, &node, request) {
         Ok(planned) => PlanOutcome::Planned(planned),
         Err(error) => PlanOutcome::Refused(FailureSummary::from(&error)),

@@ -9,7 +9,7 @@ use crate::render::{
 use crate::results::plan::{PlanView, Readiness};
 use crate::unified_diff::step_diff;
 use crate::wildcard_advice::WildcardAdvice;
-use crate::wording::note_text;
+use crate::wording::{images_unknown_text, note_text};
 use mirrorshift_containerd::Finding;
 use mirrorshift_containerd::redact;
 use mirrorshift_plan::{Expect, Plan, RemovedText, RouteChange, Step};
@@ -290,6 +290,9 @@ fn notes(view: &PlanView<'_>, advice: Option<&WildcardAdvice>, width: usize) -> 
     let mut out = String::new();
     for note in &view.plan.notes {
         out.push_str(&wrap("  - ", &note_text(note), width));
+    }
+    if let Some(why) = view.node.images_unknown() {
+        out.push_str(&wrap("  - ", &images_unknown_text(why), width));
     }
     if let Some(advice) = advice {
         out.push_str(&wrap_styled(WARNING, "  ! ", &advice.text(view.findings), width));

@@ -57,7 +57,7 @@ pub use crate::facts::boot::boot_id;
 pub use crate::facts::daemons::{Daemon, Shim};
 pub use crate::facts::distribution::{DISTRIBUTIONS, DetectionInput, Distribution, Marker, Owner, owner};
 pub use crate::facts::fact::Fact;
-pub use crate::facts::gather::observe;
+pub use crate::facts::gather::{inspect_files, list_images, observe};
 pub use crate::facts::launch::Launch;
 pub use crate::facts::mounts::Mount;
 pub use crate::facts::node_facts::{Containerd, Cri, Facts, ObserveError, ObserveOptions, Serving};

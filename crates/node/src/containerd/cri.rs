@@ -222,10 +222,9 @@ fn container(message: ContainerMessage, log_path: String) -> Container {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::containerd::fake::FakeContainerd;
     use crate::containerd::messages::Image;
     use prost::Message;
-    use std::os::unix::net::UnixListener;
-    use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
     fn image(tags: &[&str], digests: &[&str]) -> Image {
@@ -254,42 +253,17 @@ mod tests {
         );
     }
 
-    /// Serves one connection of HTTP/2, and answers each request with `message` as gRPC does. Returns the requested paths.
-    fn serve_once(listener: UnixListener, message: Vec<u8>) -> JoinHandle<Vec<String>> {
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let (stream, _) = listener.accept().unwrap();
-                stream.set_nonblocking(true).unwrap();
-                let stream = tokio::net::UnixStream::from_std(stream).unwrap();
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                let mut paths = Vec::new();
-                while let Some(Ok((request, mut response))) = connection.accept().await {
-                    paths.push(request.uri().path().to_owned());
-                    let head = http::Response::builder().header("content-type", "application/grpc");
-                    let mut body = response.send_response(head.body(()).unwrap(), false).unwrap();
-                    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-                    let frame = [&[0][..], &length, &message].concat();
-                    body.send_data(frame.into(), false).unwrap();
-                    let trailers = [(http::HeaderName::from_static("grpc-status"), 0.into())];
-                    body.send_trailers(trailers.into_iter().collect()).unwrap();
-                }
-                paths
-            })
-        })
-    }
-
     #[test]
     fn image_references_are_read_from_list_images() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let listener = UnixListener::bind(&path).unwrap();
         let images = vec![image(&["registry.test/a:1"], &[])];
-        let server = serve_once(listener, ListImagesResponse { images }.encode_to_vec());
+        let call = "/runtime.v1.ImageService/ListImages";
+        let server = FakeContainerd::start(&path, &[(call, ListImagesResponse { images }.encode_to_vec())]);
         let mut socket = Socket::connect(path.to_str().unwrap(), Duration::from_secs(5)).unwrap();
         assert_eq!(socket.image_references().unwrap(), ["registry.test/a:1"]);
         drop(socket);
-        assert_eq!(server.join().unwrap(), ["/runtime.v1.ImageService/ListImages"]);
+        assert_eq!(server.calls(), [call]);
     }
 
     #[test]

@@ -7,6 +7,9 @@
 pub(crate) mod blocking;
 /// The Container Runtime Interface.
 pub(crate) mod cri;
+/// A containerd with scripted answers.
+#[cfg(test)]
+pub(crate) mod fake;
 /// The messages of the protocols.
 pub(crate) mod messages;
 /// The process that listens at a socket.

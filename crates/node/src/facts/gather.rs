@@ -9,7 +9,8 @@ use crate::facts::daemons::{self, Daemon, Shim};
 use crate::facts::distribution::{DetectionInput, Marker, owner};
 use crate::facts::fact::Fact;
 use crate::facts::node_facts::{Containerd, Cri, Facts, ObserveError, ObserveOptions, Serving};
-use crate::facts::path_facts::PathInspector;
+use crate::facts::path_facts::{FileFact, PathInspector};
+use crate::facts::started::Started;
 use crate::facts::{log_fifos, mounts, started};
 use crate::files::resolve::{ResolvedPath, resolve};
 use crate::files::root::Root;
@@ -90,18 +91,8 @@ pub fn observe(root: &Root, options: &ObserveOptions) -> Result<Facts, ObserveEr
         (None, Some(launch)) => launch.config_path().to_owned(),
         (None, None) => format!("{ETC}/config.toml"),
     };
-    let inspector = PathInspector {
-        root,
-        mounts: fs::read_to_string("/proc/self/mountinfo")
-            .map(|text| mounts::parse(&text))
-            .into(),
-        started: started.clone(),
-        now_us: time_of_day_us(),
-    };
-    let files = std::iter::once(&config)
-        .chain(&options.files)
-        .map(|path| inspector.file(path))
-        .collect();
+    let inspector = inspector(root, &started);
+    let files = file_facts(&inspector, &config, &options.files);
     let mut folders = vec![inspector.folder(ETC)];
     let (config_folder, _) = crate::files::root::split(&config);
     let others = [Some(config_folder.to_owned()), containerd.root.value().cloned()];
@@ -133,6 +124,50 @@ pub fn observe(root: &Root, options: &ObserveOptions) -> Result<Facts, ObserveEr
         owner: owner(&evidence),
         evidence,
     })
+}
+
+/// Replaces the facts of files by those of config.toml and `files`, as they are now. All other facts stay as observed.
+///
+/// A caller that plans from the facts knows the files of its plan only afterwards.
+pub fn inspect_files(root: &Root, facts: &mut Facts, files: &[String]) {
+    let inspector = inspector(root, &facts.started);
+    facts.files = file_facts(&inspector, &facts.evidence.config, files);
+}
+
+/// Lists the references of the images on the running machine, with one call to CRI and no other observation. Only the
+/// deadline and the address of `options` are used.
+///
+/// # Errors
+/// [`ObserveError::NotLive`] if `root` is another folder.
+pub fn list_images(root: &Root, options: &ObserveOptions) -> Result<Fact<Vec<String>>, ObserveError> {
+    if !root.is_live() {
+        return Err(ObserveError::NotLive);
+    }
+    let daemons = match daemons::find(Path::new("/proc")) {
+        Ok((daemons, _)) => Fact::Value(daemons),
+        Err(error) => Fact::unavailable(error_chain(&error)),
+    };
+    let serving = observe_serving(options, &daemons);
+    let socket = serving.and_then(|serving| Socket::connect(&serving.address, options.call_timeout).into());
+    Ok(socket.and_then(|mut socket| socket.image_references().into()))
+}
+
+fn inspector<'r>(root: &'r Root, started: &Fact<Started>) -> PathInspector<'r> {
+    PathInspector {
+        root,
+        mounts: fs::read_to_string("/proc/self/mountinfo")
+            .map(|text| mounts::parse(&text))
+            .into(),
+        started: started.clone(),
+        now_us: time_of_day_us(),
+    }
+}
+
+fn file_facts(inspector: &PathInspector<'_>, config: &String, files: &[String]) -> Vec<FileFact> {
+    std::iter::once(config)
+        .chain(files)
+        .map(|path| inspector.file(path))
+        .collect()
 }
 
 /// Returns the time of day in microseconds since 1970, and 0 for an earlier time.
@@ -228,6 +263,12 @@ fn observe_containerd(socket: &mut Socket, with_images: bool) -> (Containerd, Cr
         Err(error) => Fact::unavailable(error.to_string()),
     };
     let (sandboxes, containers) = (socket.sandboxes(), socket.containers());
+    let images = match (&served, with_images) {
+        (_, false) => Fact::unavailable("the images were not requested"),
+        (Fact::Value(true), true) => socket.image_references().into(),
+        (Fact::Value(false), true) => Fact::unavailable("containerd does not serve CRI"),
+        (Fact::Unavailable(why), true) => Fact::unavailable(why),
+    };
     let cri = Cri {
         served,
         status: status.into(),
@@ -235,11 +276,7 @@ fn observe_containerd(socket: &mut Socket, with_images: bool) -> (Containerd, Cr
         in_creation: in_creation(created_ids, &sandboxes, &containers),
         sandboxes: sandboxes.into(),
         containers: containers.into(),
-        images: if with_images {
-            socket.image_references().into()
-        } else {
-            Fact::unavailable("the images were not requested")
-        },
+        images,
     };
     let daemon = Containerd {
         version,
@@ -343,3 +380,6 @@ fn os_id(text: &str) -> Option<String> {
     let id = text.lines().find_map(|line| line.trim().strip_prefix("ID="))?;
     Some(id.trim_matches(['"', '\'']).to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,8 +25,7 @@ pub struct ObserveOptions {
     pub address: Option<String>,
     /// Files to inspect in addition to the daemon's config.toml: imports, hosts.toml files, CAs.
     pub files: Vec<String>,
-    /// True if to list the images on the node. It takes one more call, which a change must not wait for while CRI is
-    /// away.
+    /// True if to list the images on the node. It takes one more call, which is made only if CRI answers.
     pub images: bool,
 }
 
