@@ -231,7 +231,7 @@ impl From<mirrorshift_node::Drift> for DriftedFile {
         Self {
             path: drift.path,
             now: drift.now,
-            repairable: drift.mendable,
+            repairable: drift.repairable,
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct Drift {
     /// The owner's uid and the time of the last modification, in seconds since 1970. `None` if the file does not exist.
     pub now: Option<(u32, i64)>,
     /// True if [`Session::repair`](crate::change::session::Session::repair) can restore the file.
-    pub mendable: bool,
+    pub repairable: bool,
 }
 
 /// Returns the files of `status` that no longer hold what was written, by path. Writes nothing.
@@ -58,7 +58,7 @@ pub fn drifted(root: &Root, status: &Status) -> Vec<Drift> {
         Some(Drift {
             path: path.to_owned(),
             now: stat.ok().map(|stat| (stat.st_uid, stat.st_mtime)),
-            mendable: there && path.ends_with(REPAIRED) && copy.is_some(),
+            repairable: there && path.ends_with(REPAIRED) && copy.is_some(),
         })
     };
     let owned = status.owned.iter();

@@ -11,21 +11,21 @@ use std::process::Command;
 pub(crate) const CREATED: &str = "etc/containerd/certs.d/docker.io/hosts.toml";
 pub(crate) const REPLACED: [&str; 2] = ["etc/containerd/conf.d/mirrors.toml", "etc/containerd/config.toml"];
 
-/// Prints why a test did not run. This is not a failure, because the machine lacks a prerequisite.
+/// Prints the reason why a test did not run. This is not a failure, because the machine lacks a prerequisite.
 #[expect(clippy::print_stdout, reason = "the suite collects these lines")]
 pub(crate) fn skip(test: &str, why: &str) {
     println!("SKIPPED {test}: {why}");
 }
 
-/// Shows a table.
-#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
+/// Prints a result of a test.
+#[expect(clippy::print_stdout, reason = "the figures are the result of the test")]
 pub(crate) fn show(text: &str) {
     println!("{text}");
 }
 
-/// The example program, built as the tests are.
+/// Builds the example program with the profile of the tests, and returns its path.
 pub(crate) fn example() -> PathBuf {
-    // `cargo test --test it` does not build examples, and an old one would prove nothing.
+    // `cargo test --test it` does not build examples, and a test of an old build would prove nothing.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args([
@@ -45,7 +45,7 @@ pub(crate) fn example() -> PathBuf {
     path.join("examples/offline_change")
 }
 
-/// Returns true if strace is installed and may trace and kill.
+/// Returns true if strace is installed and permitted.
 pub(crate) fn strace_works() -> bool {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "true"])
@@ -53,7 +53,7 @@ pub(crate) fn strace_works() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A node before the change: two files with different modes and attributes.
+/// Creates the files of a node before the change: two files with different modes and attributes.
 pub(crate) fn old_root(dir: &Path) {
     let containerd = dir.join("etc/containerd");
     fs::create_dir_all(containerd.join("conf.d")).unwrap();
@@ -66,7 +66,7 @@ pub(crate) fn old_root(dir: &Path) {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    // Some file systems for temporary files have no attributes; then there are none to keep.
+    // Some file systems for temporary files do not support attributes.
     setxattr(dir.join(REPLACED[1]), "user.note", b"keep me", XattrFlags::empty()).ok();
 }
 
@@ -75,11 +75,11 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
 }
 
-/// The files under a folder that must not change: contents, mode, owner and attributes, by path.
-pub(crate) type Picture = BTreeMap<PathBuf, (String, u32, u32, u32, Vec<(String, Vec<u8>)>)>;
+/// The state of every file under a folder: contents, mode, owner and attributes, by path.
+pub(crate) type Snapshot = BTreeMap<PathBuf, (String, u32, u32, u32, Vec<(String, Vec<u8>)>)>;
 
-pub(crate) fn picture(dir: &Path) -> Picture {
-    let mut found = Picture::new();
+pub(crate) fn snapshot(dir: &Path) -> Snapshot {
+    let mut found = Snapshot::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
         let meta = fs::symlink_metadata(&path).unwrap();
@@ -91,8 +91,11 @@ pub(crate) fn picture(dir: &Path) -> Picture {
         } else {
             format!("{:?}", fs::read_link(&path).ok())
         };
-        let below = path.strip_prefix(dir).unwrap().to_owned();
-        found.insert(below, (content, meta.mode(), meta.uid(), meta.gid(), attributes(&path)));
+        let relative = path.strip_prefix(dir).unwrap().to_owned();
+        found.insert(
+            relative,
+            (content, meta.mode(), meta.uid(), meta.gid(), attributes(&path)),
+        );
     }
     found
 }

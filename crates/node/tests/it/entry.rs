@@ -1,4 +1,4 @@
-//! Reading under a root: which files are read, which are refused, and with which messages.
+//! [`Root::entry`]: the files that are read, the paths that are unusable, and the messages.
 
 use mirrorshift_containerd::Entry;
 use mirrorshift_node::{FILE_LIMIT, FOLDER_LIMIT, Root, RootError};
@@ -27,7 +27,7 @@ fn unusable(text: &str) -> Entry {
 }
 
 #[test]
-fn files_folders_and_nothing() {
+fn entry_is_file_folder_or_absent() {
     let (_dir, root) = node();
     assert_eq!(root.entry("/etc/containerd/config.toml"), file("version = 2\n"));
     let names = ["certs.d", "config.toml"].map(str::to_owned).to_vec();
@@ -38,7 +38,7 @@ fn files_folders_and_nothing() {
 }
 
 #[test]
-fn links_are_followed_below_the_root() {
+fn entry_follows_links_inside_the_root() {
     let (dir, root) = node();
     let at = |path: &str| dir.path().join(path);
     fs::create_dir_all(at("opt/x")).unwrap();
@@ -58,7 +58,7 @@ fn links_are_followed_below_the_root() {
 }
 
 #[test]
-fn a_link_out_of_the_root_is_refused_by_name() {
+fn entry_outside_the_root_names_the_link() {
     let (dir, root) = node();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("secret"), "secret\n").unwrap();
@@ -70,13 +70,13 @@ fn a_link_out_of_the_root_is_refused_by_name() {
         root.entry("/etc/further"),
         unusable("leads out of the root by the link `/etc/out`")
     );
-    // An absolute link means a path of this root, where no file is.
+    // An absolute link is a path under this root, and that path does not exist.
     symlink(outside.path().join("secret"), dir.path().join("etc/absolute")).unwrap();
     assert_eq!(root.entry("/etc/absolute"), Entry::Absent);
 }
 
 #[test]
-fn a_dangling_link_is_nothing_and_a_loop_is_refused() {
+fn dangling_link_is_absent_and_loop_is_unusable() {
     let (dir, root) = node();
     symlink("nothing", dir.path().join("etc/dangling")).unwrap();
     symlink("b", dir.path().join("etc/a")).unwrap();
@@ -86,7 +86,7 @@ fn a_dangling_link_is_nothing_and_a_loop_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_is_never_opened() {
+fn fifo_and_socket_are_never_opened() {
     let (dir, root) = node();
     let fifo = dir.path().join("etc/fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -94,15 +94,15 @@ fn what_is_no_file_is_never_opened() {
     let socket = dir.path().join("etc/socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert_eq!(root.entry("/etc/socket"), unusable("is a socket"));
-    let below = root.entry("/etc/containerd/config.toml/hosts.toml");
+    let under_a_file = root.entry("/etc/containerd/config.toml/hosts.toml");
     assert_eq!(
-        below,
+        under_a_file,
         unusable("is under `/etc/containerd/config.toml`, which is not a folder")
     );
 }
 
 #[test]
-fn a_device_is_never_opened() {
+fn device_is_never_opened() {
     let (dir, root) = node();
     let device = dir.path().join("etc/device");
     if mknodat(
@@ -120,7 +120,7 @@ fn a_device_is_never_opened() {
 }
 
 #[test]
-fn a_file_of_the_limit_is_read_and_one_byte_more_is_not() {
+fn file_larger_than_the_limit_is_unusable() {
     let (dir, root) = node();
     let path = dir.path().join("etc/large");
     let limit = usize::try_from(FILE_LIMIT).unwrap();
@@ -131,7 +131,7 @@ fn a_file_of_the_limit_is_read_and_one_byte_more_is_not() {
 }
 
 #[test]
-fn a_folder_of_too_many_or_unreadable_names_is_refused() {
+fn folder_with_too_many_or_invalid_names_is_unusable() {
     let (dir, root) = node();
     let crowd = dir.path().join("etc/crowd");
     fs::create_dir(&crowd).unwrap();
@@ -148,7 +148,7 @@ fn a_folder_of_too_many_or_unreadable_names_is_refused() {
 }
 
 #[test]
-fn a_path_that_is_none_is_refused() {
+fn invalid_path_is_unusable() {
     let (_dir, root) = node();
     for path in ["", "etc", "etc/../etc", "/etc\0"] {
         assert_eq!(root.entry(path), unusable("is not an absolute path"), "{path:?}");
@@ -162,7 +162,7 @@ fn a_path_that_is_none_is_refused() {
 fn missing_permission_differs_from_absence() {
     use std::os::unix::fs::PermissionsExt;
     if rustix::process::geteuid().is_root() {
-        // Root reads everything: the words for it come from the same place as those for a long name.
+        // Root can read every file. `invalid_path_is_unusable` covers the message by another error.
         return;
     }
     let (dir, root) = node();
@@ -175,7 +175,7 @@ fn missing_permission_differs_from_absence() {
 }
 
 #[test]
-fn a_root_that_is_none_is_refused() {
+fn root_that_is_not_a_folder_cannot_be_opened() {
     let (dir, _root) = node();
     for (path, why) in [
         ("none", "No such file"),

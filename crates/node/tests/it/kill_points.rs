@@ -1,9 +1,9 @@
-//! One change, killed at each of its system calls, then finished, both ways; and the same with errors.
+//! A change that is killed at each of its system calls, and then finished or rolled back; and a change in which each call fails.
 //!
-//! The change is traced once and every (call, k-th of that call) listed, as strace counts `when` for each call by
-//! itself. A signal injected at a call's entry prevents the call.
+//! The change is traced once to list its calls. strace counts `when` separately for each system call. A signal that is injected
+//! at the entry of a call prevents the call.
 
-use crate::common::{CREATED, REPLACED, copy, example, old_root, picture, show, skip, strace_works};
+use crate::common::{CREATED, REPLACED, copy, example, old_root, show, skip, snapshot, strace_works};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +12,8 @@ use std::process::{Command, ExitStatus, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls that read or change the disk. A kill before any other is a kill before the next of these.
+/// The calls that read or change the disk. A kill before another call has the same effect as a kill before the next of
+/// these.
 const CALLS: [&str; 20] = [
     "openat",
     "openat2",
@@ -36,8 +37,8 @@ const CALLS: [&str; 20] = [
     "getdents64",
 ];
 
-/// At most this many changes run at one time.
-const LANES: usize = 2;
+/// The number of changes that run at the same time.
+const PARALLEL: usize = 2;
 
 #[derive(Clone, Debug)]
 struct Point {
@@ -103,7 +104,7 @@ impl Bench {
         output.status
     }
 
-    /// Every point of `command` on a copy of `start`, from the first call that names the root.
+    /// Returns every point of `command` on a copy of `start`, from the first call that names the root.
     fn points(&self, start: &Path, command: &str) -> Vec<Point> {
         let root = self.dir.path().join(format!("traced-{command}"));
         copy(start, &root);
@@ -137,36 +138,36 @@ impl Bench {
     }
 
     /// Describes the files of `root` that are not in any of `allowed`.
-    fn wrong(root: &Path, allowed: &[&Path]) -> Option<String> {
-        let found = picture(&root.join("etc"));
+    fn unexpected_file(root: &Path, allowed: &[&Path]) -> Option<String> {
+        let found = snapshot(&root.join("etc"));
         for path in REPLACED.iter().chain([&CREATED]) {
-            let below = Path::new(path).strip_prefix("etc").unwrap();
-            let right = |allowed: &&Path| picture(&allowed.join("etc")).get(below) == found.get(below);
-            if !allowed.iter().any(right) {
-                return Some(format!("{path}: {:?}", found.get(below)));
+            let relative = Path::new(path).strip_prefix("etc").unwrap();
+            let is_allowed = |allowed: &&Path| snapshot(&allowed.join("etc")).get(relative) == found.get(relative);
+            if !allowed.iter().any(is_allowed) {
+                return Some(format!("{path}: {:?}", found.get(relative)));
             }
         }
         None
     }
 
     /// Describes the files and folders of `root` that differ from `wanted`.
-    fn not_exactly(root: &Path, wanted: &Path) -> Option<String> {
-        let (found, wanted) = (picture(&root.join("etc")), picture(&wanted.join("etc")));
-        let litter = root.join("var/lib/mirrorshift");
+    fn difference(root: &Path, wanted: &Path) -> Option<String> {
+        let (found, wanted) = (snapshot(&root.join("etc")), snapshot(&wanted.join("etc")));
+        let state = root.join("var/lib/mirrorshift");
         let left = ["reserve", "journal.json.new"]
             .iter()
-            .find(|name| litter.join(name).exists());
+            .find(|name| state.join(name).exists());
         match left {
-            Some(name) => Some(format!("`{name}` is left")),
+            Some(name) => Some(format!("`{name}` still exists")),
             None if found != wanted => Some(format!("is {found:#?}")),
             None => None,
         }
     }
 
-    /// Finishes what a kill left, forward here and backward on a copy.
+    /// Finishes a killed change: completes it here, and rolls it back on a copy.
     fn finish(&self, root: &Path) -> Result<(), String> {
-        if let Some(wrong) = Self::wrong(root, &[&self.old, &self.new]) {
-            return Err(format!("after the kill {wrong}"));
+        if let Some(found) = Self::unexpected_file(root, &[&self.old, &self.new]) {
+            return Err(format!("after the kill {found}"));
         }
         let back = root.with_extension("back");
         copy(root, &back);
@@ -179,22 +180,22 @@ impl Bench {
                     String::from_utf8_lossy(&run.stderr)
                 ));
             }
-            if let Some(wrong) = Self::not_exactly(root, wanted) {
-                return Err(format!("after {command} {wrong}"));
+            if let Some(found) = Self::difference(root, wanted) {
+                return Err(format!("after {command} {found}"));
             }
         }
         fs::remove_dir_all(&back).unwrap();
         Ok(())
     }
 
-    /// Runs `try_point` at every point, some at a time; the points a call and what broke.
+    /// Runs `try_point` at every point, [`PARALLEL`] at a time. Returns the number of points per call, and the failures.
     fn sweep(
         points: &[Point],
         try_point: impl Fn(&Point) -> Result<(), String> + Sync,
     ) -> (BTreeMap<String, usize>, Vec<String>) {
         let (at, broken) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
-            for _ in 0..LANES {
+            for _ in 0..PARALLEL {
                 scope.spawn(|| {
                     while let Some(point) = points.get(at.fetch_add(1, Ordering::Relaxed)) {
                         if let Err(why) = try_point(point) {
@@ -227,7 +228,7 @@ fn report(title: &str, table: &BTreeMap<String, usize>, broken: &[String]) {
     }
 }
 
-fn killed_everywhere(command: &str) {
+fn kill_at_every_call(command: &str) {
     let bench = Bench::new();
     let start = if command == "apply" { &bench.old } else { &bench.new };
     let points = bench.points(start, command);
@@ -238,7 +239,7 @@ fn killed_everywhere(command: &str) {
         let inject = format!("inject={}:signal=KILL:when={}", point.call, point.when);
         let trace = format!("trace={}", point.call);
         let status = bench.traced(&["-e", &trace, "-e", &inject], Path::new("/dev/null"), command, &root);
-        // strace ends as what it traced ended.
+        // strace ends with the signal of the traced program.
         if status.signal() != Some(9) {
             return Err(format!("was not killed: {status:?}"));
         }
@@ -250,19 +251,19 @@ fn killed_everywhere(command: &str) {
 }
 
 #[test]
-fn a_change_killed_at_every_call_is_finished_by_the_next_run() {
+fn change_killed_at_any_call_is_finished_by_the_next_run() {
     if !strace_works() {
-        return skip("kill points of apply", "strace is not there or may not trace");
+        return skip("kill points of apply", "strace is missing or not permitted");
     }
-    killed_everywhere("apply");
+    kill_at_every_call("apply");
 }
 
 #[test]
-fn a_rollback_killed_at_every_call_is_finished_by_the_next_run() {
+fn rollback_killed_at_any_call_is_finished_by_the_next_run() {
     if !strace_works() {
-        return skip("kill points of rollback", "strace is not there or may not trace");
+        return skip("kill points of rollback", "strace is missing or not permitted");
     }
-    killed_everywhere("rollback");
+    kill_at_every_call("rollback");
 }
 
 /// Returns the error of a failing call, if the call can fail in practice.
@@ -280,23 +281,26 @@ fn error_of(call: &str) -> Option<&'static str> {
     })
 }
 
-/// Runs the change with one call failing, once or from then on, and holds it to its exit code.
-fn fails_well(bench: &Bench, point: &Point, error: &str, lasting: bool) -> Result<i32, String> {
+/// Runs the change with a call that fails once, or from then on if `lasting`. Checks that the files match the exit code.
+fn check_failing_call(bench: &Bench, point: &Point, error: &str, lasting: bool) -> Result<i32, String> {
     let root = bench.fresh();
     let plus = if lasting { "+" } else { "" };
     let inject = format!("inject={}:error={error}:when={}{plus}", point.call, point.when);
     let trace = format!("trace={}", point.call);
     let status = bench.traced(&["-e", &trace, "-e", &inject], Path::new("/dev/null"), "apply", &root);
     let code = status.code().ok_or(format!("ended by {status:?}"))?;
-    let etc = |root: &Path| picture(&root.join("etc"));
+    let etc = |root: &Path| snapshot(&root.join("etc"));
     match code {
         0 if etc(&root) == etc(&bench.new) => {}
         3 | 4 if etc(&root) == etc(&bench.old) => {}
         1 => bench.finish(&root)?,
-        5 if Bench::wrong(&root, &[&bench.old, &bench.new]).is_none() => {
+        5 if Bench::unexpected_file(&root, &[&bench.old, &bench.new]).is_none() => {
             let back = bench.run("rollback", &root, "second");
             if !back.status.success() || etc(&root) != etc(&bench.old) {
-                return Err(format!("stuck for ever: {}", String::from_utf8_lossy(&back.stderr)));
+                return Err(format!(
+                    "the rollback does not repair it: {}",
+                    String::from_utf8_lossy(&back.stderr)
+                ));
             }
         }
         _ => {
@@ -318,9 +322,9 @@ fn fails_well(bench: &Bench, point: &Point, error: &str, lasting: bool) -> Resul
 }
 
 #[test]
-fn a_change_with_a_failing_call_ends_as_its_exit_code_says() {
+fn change_with_a_failing_call_matches_its_exit_code() {
     if !strace_works() {
-        return skip("failing calls", "strace is not there or may not trace");
+        return skip("failing calls", "strace is missing or not permitted");
     }
     let bench = Bench::new();
     let points = bench.points(&bench.old, "apply");
@@ -333,32 +337,33 @@ fn a_change_with_a_failing_call_ends_as_its_exit_code_says() {
         let Some(error) = error_of(&point.call) else {
             return Ok(());
         };
-        // A lasting failure is tried for what a disk does; a descriptor or a folder fails for one call.
+        // Only calls that a broken disk makes fail are tested with a lasting failure.
         let lasting: &[bool] = match point.call.as_str() {
             "fsync" | "write" | "renameat2" | "renameat" => &[false, true],
             _ => &[false],
         };
         for lasting in lasting {
-            let code = fails_well(&bench, point, error, *lasting).map_err(|why| format!("{error} {lasting}: {why}"))?;
+            let code = check_failing_call(&bench, point, error, *lasting)
+                .map_err(|why| format!("{error} {lasting}: {why}"))?;
             *codes.lock().unwrap().entry((*lasting, code)).or_default() += 1;
         }
         Ok(())
     });
     for ((lasting, code), count) in codes.into_inner().unwrap() {
-        let kind = if lasting { "for ever" } else { "once" };
+        let kind = if lasting { "permanently" } else { "once" };
         show(&format!("failing {kind}: exit code {code}, {count} times"));
     }
     report("failing calls of `apply`, by system call", &table, &broken);
 }
 
 #[test]
-fn a_file_system_that_cannot_exchange_or_has_no_unnamed_files_is_served() {
+fn change_works_without_rename_exchange_and_unnamed_files() {
     if !strace_works() {
-        return skip("the second ways", "strace is not there or may not trace");
+        return skip("fallbacks for old file systems", "strace is missing or not permitted");
     }
     let bench = Bench::new();
-    // In turn: no RENAME_EXCHANGE and RENAME_NOREPLACE; no /proc to name a file by; neither. In the last, every second
-    // link names a file, and the other stands for a rename.
+    // In turn: without RENAME_EXCHANGE and RENAME_NOREPLACE, without /proc for naming a file, and without both. In the last
+    // case every second link names a file, and the others replace a rename.
     let ways = [
         [("renameat2", "EINVAL", "1+"), ("renameat2", "EINVAL", "1+")],
         [("linkat", "ENOENT", "1+"), ("linkat", "ENOENT", "1+")],
@@ -375,7 +380,7 @@ fn a_file_system_that_cannot_exchange_or_has_no_unnamed_files_is_served() {
             }
             let status = bench.traced(&options, Path::new("/dev/null"), command, &root);
             assert!(status.success(), "{command} {inject}: {status:?}");
-            assert_eq!(Bench::not_exactly(&root, wanted), None, "{command} {inject}");
+            assert_eq!(Bench::difference(&root, wanted), None, "{command} {inject}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The test runs itself again in a separate mount namespace, so that nothing is mounted on the machine.
 
-use crate::common::{CREATED, REPLACED, example, old_root, picture, show, skip, strace_works};
+use crate::common::{CREATED, REPLACED, example, old_root, show, skip, snapshot, strace_works};
 use mirrorshift_node::{ChangeError, ChangePlan, NodeError, NodeErrorKind, Outcome, Root, STATE_DIR, Session};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
@@ -18,14 +18,14 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 fn mounts() {
     if std::env::var_os(INSIDE).is_some() {
         let cases: [(&str, Case); 8] = [
-            ("a mounted file", a_mounted_file_is_refused),
-            ("a protected file", a_protected_file_is_refused),
-            ("a read-only root", a_read_only_root_is_refused),
-            ("a read-only /etc", a_read_only_etc_is_refused),
+            ("a mounted file", mounted_file_is_refused),
+            ("a protected file", immutable_file_is_refused),
+            ("a read-only root", read_only_root_is_refused),
+            ("a read-only /etc", read_only_etc_is_refused),
             ("no space", too_little_space_is_refused),
             ("no inodes", too_few_inodes_are_refused),
-            ("/var of its own", a_state_folder_elsewhere_works),
-            ("an undo on a full disk", an_undo_needs_no_space),
+            ("a separate /var", change_settles_with_state_on_another_file_system),
+            ("an undo on a full disk", undo_succeeds_on_a_full_disk),
         ];
         for (name, case) in cases {
             let dir = tempfile::tempdir().unwrap();
@@ -91,24 +91,24 @@ fn apply(dir: &Path, content: &[u8]) -> Result<Outcome, Result<ChangeError, mirr
 }
 
 fn refused(dir: &Path, content: &[u8]) -> NodeError {
-    let before = picture(dir);
-    let trouble = match apply(dir, content) {
+    let before = snapshot(dir);
+    let error = match apply(dir, content) {
         Err(Ok(error)) => {
             assert_eq!(error.kind(), NodeErrorKind::Refused);
             match error {
-                ChangeError::Refused(trouble) => trouble,
+                ChangeError::Refused(error) => error,
                 other => panic!("{other:?}"),
             }
         }
-        Err(Err(mirrorshift_node::OpenError::Node(trouble))) => trouble,
+        Err(Err(mirrorshift_node::OpenError::Node(error))) => error,
         other => panic!("{other:?}"),
     };
-    assert!(trouble.hint().is_some(), "{trouble:?}");
-    assert_eq!(picture(dir), before);
-    trouble
+    assert!(error.hint().is_some(), "{error:?}");
+    assert_eq!(snapshot(dir), before);
+    error
 }
 
-fn a_mounted_file_is_refused(dir: &Path) {
+fn mounted_file_is_refused(dir: &Path) {
     old_root(dir);
     let config = dir.join(REPLACED[1]);
     mount(&["--bind", config.to_str().unwrap()], &config);
@@ -116,7 +116,7 @@ fn a_mounted_file_is_refused(dir: &Path) {
     assert!(text.contains("is a separate mount"), "{text}");
 }
 
-fn a_protected_file_is_refused(dir: &Path) {
+fn immutable_file_is_refused(dir: &Path) {
     old_root(dir);
     let config = dir.join(REPLACED[1]);
     let chattr = |flag: &str| {
@@ -134,30 +134,27 @@ fn a_protected_file_is_refused(dir: &Path) {
     assert!(text.contains("immutable"), "{text}");
 }
 
-fn a_read_only_root_is_refused(dir: &Path) {
+fn read_only_root_is_refused(dir: &Path) {
     tmpfs("size=1m", dir);
     old_root(dir);
     mount(&["-o", "remount,ro"], dir);
-    let trouble = refused(dir, b"new\n");
-    assert!(trouble.hint().unwrap().contains("read-only"), "{trouble:?}");
+    let error = refused(dir, b"new\n");
+    assert!(error.hint().unwrap().contains("read-only"), "{error:?}");
 }
 
-fn a_read_only_etc_is_refused(dir: &Path) {
+fn read_only_etc_is_refused(dir: &Path) {
     tmpfs("size=1m", &dir.join("etc"));
     old_root(dir);
     mount(&["-o", "remount,ro"], &dir.join("etc"));
-    let trouble = refused(dir, b"new\n");
-    assert!(trouble.hint().unwrap().contains("read-only"), "{trouble:?}");
+    let error = refused(dir, b"new\n");
+    assert!(error.hint().unwrap().contains("read-only"), "{error:?}");
 }
 
 fn too_little_space_is_refused(dir: &Path) {
     tmpfs("size=128k", &dir.join("etc"));
     old_root(dir);
-    let trouble = refused(dir, "#".repeat(40_000).as_bytes());
-    assert!(
-        matches!(trouble, NodeError::Space { needed: 160_000, .. }),
-        "{trouble:?}"
-    );
+    let error = refused(dir, "#".repeat(40_000).as_bytes());
+    assert!(matches!(error, NodeError::Space { needed: 160_000, .. }), "{error:?}");
 }
 
 fn too_few_inodes_are_refused(dir: &Path) {
@@ -167,10 +164,10 @@ fn too_few_inodes_are_refused(dir: &Path) {
     assert!(text.contains("inodes"), "{text}");
 }
 
-fn a_state_folder_elsewhere_works(dir: &Path) {
+fn change_settles_with_state_on_another_file_system(dir: &Path) {
     tmpfs("size=1m", &dir.join("var"));
     old_root(dir);
-    let before = picture(&dir.join("etc"));
+    let before = snapshot(&dir.join("etc"));
     assert!(matches!(apply(dir, b"new\n"), Ok(Outcome::Settled(_))));
     assert_eq!(fs::read(dir.join(REPLACED[1])).unwrap(), b"new\n");
     let root = Root::open(dir).unwrap();
@@ -178,18 +175,18 @@ fn a_state_folder_elsewhere_works(dir: &Path) {
         Session::open(&root, 0, "back").unwrap().rollback(),
         Ok(Outcome::RolledBack(_))
     ));
-    assert_eq!(picture(&dir.join("etc")), before);
+    assert_eq!(snapshot(&dir.join("etc")), before);
 }
 
-/// Killed between two swaps, then the disk fills up to its last byte: the undo exchanges what is there already, and its
-/// journal fits into what was held back.
-fn an_undo_needs_no_space(dir: &Path) {
+/// A change is killed between two exchanges, and then the disk is filled to its last byte. The undo exchanges existing files,
+/// and its journal fits into the reserve.
+fn undo_succeeds_on_a_full_disk(dir: &Path) {
     if !strace_works() {
-        return skip("an undo on a full disk", "strace is not there or may not trace");
+        return skip("an undo on a full disk", "strace is missing or not permitted");
     }
     tmpfs("size=1m", dir);
     old_root(dir);
-    let before = picture(&dir.join("etc"));
+    let before = snapshot(&dir.join("etc"));
     let killed = Command::new("strace")
         .args([
             "-f",
@@ -206,7 +203,7 @@ fn an_undo_needs_no_space(dir: &Path) {
         .status()
         .unwrap();
     assert!(!killed.success());
-    assert!(dir.join(CREATED).exists(), "nothing was swapped yet");
+    assert!(dir.join(CREATED).exists(), "no file was exchanged yet");
     let mut filler = fs::File::create(dir.join("filler")).unwrap();
     while std::io::Write::write(&mut filler, &[0; 512]).is_ok() {}
     assert!(
@@ -217,5 +214,5 @@ fn an_undo_needs_no_space(dir: &Path) {
     let root = Root::open(dir).unwrap();
     let outcome = Session::open(&root, 0, "back").unwrap().rollback().unwrap();
     assert!(matches!(outcome, Outcome::Undone(_)), "{outcome:?}");
-    assert_eq!(picture(&dir.join("etc")), before);
+    assert_eq!(snapshot(&dir.join("etc")), before);
 }

@@ -1,4 +1,4 @@
-//! The program's own copy: there, whole, and left alone where it is the same.
+//! [`install`]: the copy of the program on a node is complete, and is not written again if it is equal.
 
 use mirrorshift_node::{OpenError, PROGRAM, Root, Session, install};
 use std::fs::{
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// More than is read at a time, and no multiple of it.
+/// Larger than the buffer of a read, and not a multiple of it.
 const LONG: usize = 3 * 64 * 1024 + 7;
 
 struct Node {
@@ -45,7 +45,7 @@ fn bytes(seed: u8, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
+fn install_replaces_the_program_only_if_it_differs() {
     let node = Node::new();
     node.install(&bytes(0, LONG)).unwrap();
     assert_eq!(fs::read(node.copy()).unwrap(), bytes(0, LONG));
@@ -56,9 +56,9 @@ fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
     assert_eq!(node.inode(), first, "the same program was written again");
 
     // A longer program, a shorter program, and a program with another last byte.
-    let mut ends_otherwise = bytes(0, LONG);
-    ends_otherwise[LONG - 1] ^= 1;
-    for other in [bytes(0, LONG + 1), bytes(0, LONG - 1), ends_otherwise] {
+    let mut different_end = bytes(0, LONG);
+    different_end[LONG - 1] ^= 1;
+    for other in [bytes(0, LONG + 1), bytes(0, LONG - 1), different_end] {
         let before = node.inode();
         node.install(&other).unwrap();
         assert_eq!(fs::read(node.copy()).unwrap(), other);
@@ -74,7 +74,7 @@ fn what_differs_is_exchanged_and_what_is_the_same_is_left_alone() {
 }
 
 #[test]
-fn program_is_not_replaced_while_another_process_changes_the_node() {
+fn install_fails_while_another_process_changes_the_node() {
     let node = Node::new();
     node.install(&bytes(0, LONG)).unwrap();
     let session = Session::open(&node.root, 1, "one").unwrap();
@@ -84,7 +84,7 @@ fn program_is_not_replaced_while_another_process_changes_the_node() {
 }
 
 #[test]
-fn a_program_that_cannot_be_read_changes_nothing() {
+fn install_of_an_unreadable_program_changes_nothing() {
     let node = Node::new();
     node.install(&bytes(0, LONG)).unwrap();
     let mut folder = File::open(node.dir.path()).unwrap();
@@ -92,5 +92,9 @@ fn a_program_that_cannot_be_read_changes_nothing() {
     assert!(error.to_string().contains(PROGRAM), "{error}");
     assert_eq!(fs::read(node.copy()).unwrap(), bytes(0, LONG));
     let folder = node.copy().parent().unwrap().to_owned();
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "something is left beside it");
+    assert_eq!(
+        fs::read_dir(folder).unwrap().count(),
+        1,
+        "a temporary file is left next to it"
+    );
 }

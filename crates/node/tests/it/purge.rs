@@ -1,7 +1,7 @@
 //! A purge removes Mirrorshift's files and no others.
 
-use crate::common::{old_root, picture};
-use crate::runtime::{CONFIG, Dies, NEW, OLD, StandIn};
+use crate::common::{old_root, snapshot};
+use crate::runtime::{CONFIG, FakeRuntime, KilledAt, NEW, OLD};
 use mirrorshift_node::{ChangePlan, NodeErrorKind, OpenError, PurgeError, Purged, Root, STATE_DIR, Session, purge};
 use mirrorshift_plan::{Digest, Expect, Step};
 use std::fs;
@@ -20,7 +20,7 @@ impl Node {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         old_root(dir.path());
-        // Where else the tool puts something.
+        // The other folders in which Mirrorshift writes.
         for folder in ["run", "var/lib", "etc/systemd/system"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
@@ -37,11 +37,11 @@ impl Node {
         fs::write(self.at(path), "x").unwrap();
     }
 
-    /// With a settled change, and whatever else the tool may leave.
+    /// Adds a settled change, and every other file that Mirrorshift may leave on a node.
     fn settled(&self) {
-        let mut stand_in = StandIn::new(self.dir.path(), &[OLD, NEW]);
+        let mut fake = FakeRuntime::new(self.dir.path(), &[OLD, NEW]);
         let session = Session::open(&self.root, 1, "one").unwrap();
-        session.with_runtime(&mut stand_in).apply(&plan()).unwrap();
+        session.with_runtime(&mut fake).apply(&plan()).unwrap();
         for path in [
             "/var/lib/mirrorshift/bin/mirrorshift",
             "/var/lib/mirrorshift/bin/.mirrorshift.new",
@@ -83,13 +83,13 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_trace_goes_and_what_was_migrated_stays() {
+fn purge_removes_its_own_files_and_keeps_the_migrated_ones() {
     let node = Node::new();
     node.settled();
-    let migrated = picture(&node.at("/etc/containerd"));
+    let migrated = snapshot(&node.at("/etc/containerd"));
     let purged = purge(&node.root).unwrap();
     assert_eq!(purged.left, Vec::<String>::new());
-    for gone in [
+    for removed in [
         "/etc/systemd/system/mirrorshift-guard.service",
         "/var/lib/mirrorshift/bin/mirrorshift",
         "/var/lib/mirrorshift/changes/one/0",
@@ -97,21 +97,25 @@ fn every_trace_goes_and_what_was_migrated_stays() {
         STATE_DIR,
         "/run/mirrorshift",
     ] {
-        assert!(purged.gone.iter().any(|path| path == gone), "{gone}: {:?}", purged.gone);
+        assert!(
+            purged.gone.iter().any(|path| path == removed),
+            "{removed}: {:?}",
+            purged.gone
+        );
     }
     assert_eq!(names(&node.at("/var/lib")), Vec::<String>::new());
     assert_eq!(names(&node.at("/run")), Vec::<String>::new());
     assert_eq!(names(&node.at(UNITS)), Vec::<String>::new());
-    assert_eq!(picture(&node.at("/etc/containerd")), migrated);
+    assert_eq!(snapshot(&node.at("/etc/containerd")), migrated);
     assert_eq!(fs::read_to_string(node.at(CONFIG)).unwrap(), NEW);
-    // Nothing is made where nothing is.
-    let before = picture(node.dir.path());
+    // A second purge creates nothing.
+    let before = snapshot(node.dir.path());
     assert_eq!(purge(&node.root).unwrap(), Purged::default());
-    assert_eq!(picture(node.dir.path()), before);
+    assert_eq!(snapshot(node.dir.path()), before);
 }
 
 #[test]
-fn files_of_other_programs_stay_and_are_reported() {
+fn purge_keeps_and_reports_files_of_other_programs() {
     let node = Node::new();
     node.settled();
     let theirs = [
@@ -153,20 +157,20 @@ fn files_of_other_programs_stay_and_are_reported() {
 }
 
 #[test]
-fn an_unsettled_change_and_a_held_lock_refuse_untouched() {
+fn purge_is_refused_with_an_unsettled_change_or_a_held_lock() {
     let node = Node::new();
-    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+    let mut fake = FakeRuntime::new(node.dir.path(), &[OLD, NEW]);
     let run = AssertUnwindSafe(|| {
-        let mut dies = Dies(&mut stand_in, "after the restart");
+        let mut runtime = KilledAt(&mut fake, "after the restart");
         let session = Session::open(&node.root, 1, "one").unwrap();
-        drop(session.with_runtime(&mut dies).apply(&plan()));
+        drop(session.with_runtime(&mut runtime).apply(&plan()));
     });
     assert!(catch_unwind(run).is_err());
-    let before = picture(node.dir.path());
+    let before = snapshot(node.dir.path());
     let error = purge(&node.root).unwrap_err();
     assert!(matches!(&error, PurgeError::Unsettled(id) if id == "one"), "{error:?}");
     assert!(error.hint().is_some());
-    assert_eq!(picture(node.dir.path()), before);
+    assert_eq!(snapshot(node.dir.path()), before);
 
     let session = Session::open(&node.root, 2, "two").unwrap();
     let error = purge(&node.root).unwrap_err();
@@ -176,7 +180,7 @@ fn an_unsettled_change_and_a_held_lock_refuse_untouched() {
     assert_eq!(error.kind(), NodeErrorKind::Locked);
     drop(session);
 
-    // A journal that cannot be read may be of an unsettled change.
+    // An unreadable journal may record an unsettled change.
     fs::write(node.at("/var/lib/mirrorshift/journal.json"), "{").unwrap();
     assert!(matches!(
         purge(&node.root),

@@ -1,6 +1,6 @@
 //! Modified hosts.toml files are repaired, and no other file changes.
 
-use crate::common::picture;
+use crate::common::snapshot;
 use mirrorshift_node::{ChangePlan, Outcome, Root, STATE_DIR, Session, drifted, purge, retain_copies, status};
 use mirrorshift_plan::change::Phase;
 use mirrorshift_plan::{Digest, Expect, Step};
@@ -17,7 +17,7 @@ struct Node {
 }
 
 impl Node {
-    /// With a settled change of config.toml and two hosts.toml, and copies of what it wrote.
+    /// Returns a node with a settled change of config.toml and two hosts.toml files, and with copies of the new files.
     fn migrated() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("etc/containerd")).unwrap();
@@ -39,16 +39,19 @@ impl Node {
     }
 
     fn files(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-        picture(&self.at("/etc/containerd"))
+        snapshot(&self.at("/etc/containerd"))
     }
 
-    /// The paths that drifted, and whether each can be put back.
+    /// Returns the drifted paths, and true for each that can be repaired.
     fn drifted(&self) -> Vec<(String, bool)> {
         let drifted = drifted(&self.root, &status(&self.root).unwrap());
-        drifted.into_iter().map(|drift| (drift.path, drift.mendable)).collect()
+        drifted
+            .into_iter()
+            .map(|drift| (drift.path, drift.repairable))
+            .collect()
     }
 
-    fn mend(&self, id: &str) -> Outcome {
+    fn repair(&self, id: &str) -> Outcome {
         Session::open(&self.root, 2, id).unwrap().repair("1.7.24").unwrap()
     }
 
@@ -82,17 +85,17 @@ fn copies(node: &Node) -> usize {
 }
 
 #[test]
-fn modified_file_is_repaired_and_backed_up() {
+fn repair_restores_a_modified_file_and_backs_it_up() {
     let node = Node::migrated();
     let migrated = node.files();
     assert_eq!(node.drifted(), []);
-    assert!(matches!(node.mend("nothing"), Outcome::Nothing));
+    assert!(matches!(node.repair("nothing"), Outcome::Nothing));
 
     fs::write(node.at(HOSTS), "theirs").unwrap();
     fs::remove_dir_all(node.at(OTHER).parent().unwrap()).unwrap();
     assert_eq!(node.drifted(), [(HOSTS.to_owned(), true), (OTHER.to_owned(), true)]);
-    let Outcome::Settled(report) = node.mend("two") else {
-        panic!("it was not put back");
+    let Outcome::Settled(report) = node.repair("two") else {
+        panic!("the files were not repaired");
     };
     assert_eq!(report.files, [HOSTS, OTHER]);
     assert_eq!(node.files(), migrated);
@@ -105,23 +108,23 @@ fn modified_file_is_repaired_and_backed_up() {
 }
 
 #[test]
-fn the_way_back_leads_past_it() {
+fn rollback_after_repairs_restores_the_original_files() {
     let node = Node::migrated();
     for round in 0..9 {
         fs::write(node.at(HOSTS), "theirs").unwrap();
-        assert!(matches!(node.mend(&format!("mend-{round}")), Outcome::Settled(_)));
+        assert!(matches!(node.repair(&format!("repair-{round}")), Outcome::Settled(_)));
     }
     let ids = |node: &Node| -> Vec<String> {
         let history = status(&node.root).unwrap().history;
         history.into_iter().map(|change| change.id).collect()
     };
-    assert_eq!(ids(&node), ["one", "mend-8"]);
+    assert_eq!(ids(&node), ["one", "repair-8"]);
 
     assert!(matches!(node.rollback("back"), Outcome::RolledBack(_)));
     assert_eq!(fs::read_to_string(node.at(CONFIG)).unwrap(), "old");
     assert!(!node.at("/etc/containerd/certs.d").exists());
     assert!(matches!(node.rollback("further"), Outcome::Nothing));
-    // No file needs the copies any more.
+    // The copies are no longer needed.
     assert_eq!(copies(&node), 2);
     retain_copies(&node.root).unwrap();
     assert_eq!(copies(&node), 0);
@@ -129,15 +132,15 @@ fn the_way_back_leads_past_it() {
 }
 
 #[test]
-fn only_what_a_sound_copy_was_kept_of_is_put_back() {
+fn repair_skips_files_without_an_intact_copy() {
     let node = Node::migrated();
     fs::write(node.at(CONFIG), "theirs").unwrap();
     assert_eq!(
         node.drifted(),
         [(CONFIG.to_owned(), false)],
-        "its change takes a restart"
+        "a repair of config.toml would need a restart"
     );
-    assert!(matches!(node.mend("a"), Outcome::Nothing));
+    assert!(matches!(node.repair("a"), Outcome::Nothing));
 
     fs::write(node.at(HOSTS), "theirs").unwrap();
     let copy = node
@@ -146,48 +149,48 @@ fn only_what_a_sound_copy_was_kept_of_is_put_back() {
         .join(Digest::of(HOSTS.as_bytes()).to_string());
     let bytes = fs::read(&copy).unwrap();
     fs::write(&copy, "damaged").unwrap();
-    assert!(matches!(node.mend("b"), Outcome::Nothing));
+    assert!(matches!(node.repair("b"), Outcome::Nothing));
     retain_copies(&node.root).unwrap();
     assert!(
-        matches!(node.mend("c"), Outcome::Nothing),
-        "a copy was made of what is not ours"
+        matches!(node.repair("c"), Outcome::Nothing),
+        "the modified file was copied"
     );
 
     fs::write(&copy, bytes).unwrap();
-    assert!(matches!(node.mend("d"), Outcome::Settled(_)));
+    assert!(matches!(node.repair("d"), Outcome::Settled(_)));
     assert_eq!(fs::read(node.at(HOSTS)).unwrap(), HOSTS.as_bytes());
     assert_eq!(fs::read(node.at(CONFIG)).unwrap(), b"theirs");
 
-    // A link in the file's place is somebody's arrangement.
+    // Another program replaced the file by a folder.
     let elsewhere = node.at("/etc/containerd/mine.toml");
     fs::write(&elsewhere, "mine").unwrap();
     fs::remove_file(node.at(HOSTS)).unwrap();
     fs::create_dir(node.at(HOSTS)).unwrap();
     assert!(node.drifted().contains(&(HOSTS.to_owned(), false)));
-    assert!(matches!(node.mend("e"), Outcome::Nothing));
+    assert!(matches!(node.repair("e"), Outcome::Nothing));
 }
 
 #[test]
-fn what_they_write_meanwhile_is_left_to_them() {
+fn repair_keeps_a_file_modified_after_its_plan() {
     let node = Node::migrated();
     fs::write(node.at(HOSTS), "theirs").unwrap();
     let theirs = node.files();
-    let armed = |node: &Node| {
+    let repair_with_stale_plan = |node: &Node| {
         let mut session = Session::open(&node.root, 2, "cut").unwrap();
         let plan = session.repair_plan("1.7.24").unwrap().unwrap();
-        // The file changes once more behind the plan.
+        // Another program writes the file after the plan was made.
         fs::write(node.at(HOSTS), "newer").unwrap();
         session.apply(&plan).unwrap_err();
         fs::write(node.at(HOSTS), "theirs").unwrap();
     };
-    armed(&node);
+    repair_with_stale_plan(&node);
     assert_eq!(node.files(), theirs);
     assert_eq!(status(&node.root).unwrap().in_force().unwrap().phase, Phase::Settled);
-    assert!(matches!(node.mend("two"), Outcome::Settled(_)));
+    assert!(matches!(node.repair("two"), Outcome::Settled(_)));
 }
 
 #[test]
-fn a_purge_takes_the_copies_away() {
+fn purge_removes_the_retained_copies() {
     let node = Node::migrated();
     assert_eq!(copies(&node), 2);
     fs::write(node.at(STATE_DIR).join("copies/.0.new"), "cut off").unwrap();

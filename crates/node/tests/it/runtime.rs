@@ -1,7 +1,7 @@
-//! The loop with a runtime, on real files: which phase finds which files, the order of calls, and the files that are left.
-//! The runtime is simulated; the tests on whole nodes cover systemd and containerd.
+//! The loop of a change with a simulated runtime and real files: the phases, the order of the calls, and the resulting files.
+//! The tests on whole nodes cover systemd and containerd.
 
-use crate::common::{copy, old_root, picture};
+use crate::common::{copy, old_root, snapshot};
 use mirrorshift_node::{
     Baseline, Change, ChangeError, ChangePlan, NodeError, Outcome, Root, Runtime, RuntimeState, ServiceRecord, Session,
     UndoCause, status,
@@ -15,41 +15,41 @@ pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
 pub(crate) const OLD: &str = "version = 2\n# the old settings\n";
 pub(crate) const NEW: &str = "version = 2\n# config_path\n";
 
-/// A simulated containerd that serves or not, depending on its file when it is started.
+/// A simulated containerd. It serves if its configuration at the start is one of `accepted`.
 #[derive(Debug)]
-pub(crate) struct StandIn {
+pub(crate) struct FakeRuntime {
     config: PathBuf,
     invocation: u32,
     health: Health,
     pub(crate) guard: Guard,
     guard_works: bool,
-    /// Bytes that it comes up with.
-    pub(crate) likes: &'static [&'static str],
+    /// The configurations with which it serves.
+    pub(crate) accepted: &'static [&'static str],
     pub(crate) calls: Vec<&'static str>,
     waits: u32,
     pub(crate) trial: Trial,
-    /// The service manager does not report the invocation until a restart was requested.
-    unseen: bool,
+    /// True until a restart if systemd does not report the invocation.
+    invocation_unknown: bool,
 }
 
-impl StandIn {
-    pub(crate) fn new(root: &Path, likes: &'static [&'static str]) -> Self {
+impl FakeRuntime {
+    pub(crate) fn new(root: &Path, accepted: &'static [&'static str]) -> Self {
         Self {
             config: root.join("etc/containerd/config.toml"),
             invocation: 1,
             health: Health::Serves,
             guard: Guard::Nothing,
             guard_works: true,
-            likes,
+            accepted,
             calls: Vec::new(),
             waits: 0,
             trial: Trial::Nothing,
-            unseen: false,
+            invocation_unknown: false,
         }
     }
 }
 
-impl Runtime for StandIn {
+impl Runtime for FakeRuntime {
     fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
         self.calls.push("record");
         Ok(ServiceRecord {
@@ -65,7 +65,7 @@ impl Runtime for StandIn {
 
     fn observe(&mut self, _: &Change) -> Result<RuntimeState, NodeError> {
         Ok(RuntimeState {
-            invocation: (!self.unseen).then(|| self.invocation.to_string()),
+            invocation: (!self.invocation_unknown).then(|| self.invocation.to_string()),
             health: self.health,
             differences: match self.health {
                 Health::Serves => Vec::new(),
@@ -95,10 +95,10 @@ impl Runtime for StandIn {
     fn restart(&mut self, again: bool) -> Result<(), NodeError> {
         self.calls.push(if again { "restart again" } else { "restart" });
         self.invocation += 1;
-        self.unseen = false;
+        self.invocation_unknown = false;
         let text = fs::read_to_string(&self.config).unwrap();
-        let comes_up = self.likes.contains(&text.as_str());
-        self.health = if comes_up { Health::Recovering } else { Health::Fails };
+        let serves = self.accepted.contains(&text.as_str());
+        self.health = if serves { Health::Recovering } else { Health::Fails };
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Runtime for StandIn {
     }
 
     fn alert(&mut self, line: &str) {
-        self.calls.push("alarm");
+        self.calls.push("alert");
         assert!(!line.contains('\n'), "{line}");
         for word in [CONFIG, "did not load", "`mirrorshift status`", "`mirrorshift rollback`"] {
             assert!(line.contains(word), "{word}: {line}");
@@ -148,7 +148,7 @@ pub(crate) fn plan() -> ChangePlan {
 struct Node {
     dir: tempfile::TempDir,
     root: Root,
-    before: crate::common::Picture,
+    before: crate::common::Snapshot,
 }
 
 impl Node {
@@ -156,14 +156,14 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         old_root(dir.path());
         let root = Root::open(dir.path()).unwrap();
-        let before = picture(&dir.path().join("etc"));
+        let before = snapshot(&dir.path().join("etc"));
         Self { dir, root, before }
     }
 
-    fn apply(&self, stand_in: &mut StandIn) -> Result<Outcome, ChangeError> {
+    fn apply(&self, fake: &mut FakeRuntime) -> Result<Outcome, ChangeError> {
         Session::open(&self.root, 1, "one")
             .unwrap()
-            .with_runtime(stand_in)
+            .with_runtime(fake)
             .apply(&plan())
     }
 
@@ -180,82 +180,82 @@ impl Node {
 }
 
 #[test]
-fn a_good_change_is_guarded_restarted_once_and_disarmed_last() {
+fn settled_change_restarts_once_and_disarms_last() {
     let node = Node::new();
-    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
-    assert!(matches!(node.apply(&mut stand_in), Ok(Outcome::Settled(_))));
-    assert_eq!(stand_in.calls, ["record", "guard", "restart", "disarm"]);
+    let mut fake = FakeRuntime::new(node.dir.path(), &[OLD, NEW]);
+    assert!(matches!(node.apply(&mut fake), Ok(Outcome::Settled(_))));
+    assert_eq!(fake.calls, ["record", "guard", "restart", "disarm"]);
     assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Settled));
 }
 
 #[test]
-fn a_containerd_that_fails_gets_its_old_files_and_another_start() {
+fn failed_start_restores_the_original_files_and_restarts() {
     let node = Node::new();
-    let mut stand_in = StandIn::new(node.dir.path(), &[OLD]);
-    let error = node.apply(&mut stand_in).unwrap_err();
+    let mut fake = FakeRuntime::new(node.dir.path(), &[OLD]);
+    let error = node.apply(&mut fake).unwrap_err();
     let ChangeError::Undone { cause, .. } = error else {
         panic!("{error:?}")
     };
-    let said = "containerd does not serve as before: the plugin `cri` did not load";
-    assert_eq!(cause.to_string(), said);
+    let expected = "containerd does not serve as before: the plugin `cri` did not load";
+    assert_eq!(cause.to_string(), expected);
     let status = status(&node.root).unwrap();
-    assert_eq!(status.history.last().unwrap().note.as_deref(), Some(said));
-    // The very plan, on the very containerd, would be undone again.
+    assert_eq!(status.history.last().unwrap().note.as_deref(), Some(expected));
+    // Only the same plan on the same containerd would be undone again.
     let before = |plan: &[u8], containerd| status.undone_before(Digest::of(plan), containerd).is_some();
     assert!(before(b"plan", "1.7.24") && !before(b"plan", "1.7.25") && !before(b"other", "1.7.24"));
-    assert_eq!(stand_in.calls, ["record", "guard", "restart", "restart", "disarm"]);
-    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+    assert_eq!(fake.calls, ["record", "guard", "restart", "restart", "disarm"]);
+    assert_eq!(snapshot(&node.dir.path().join("etc")), node.before);
     assert_eq!(node.phase(), Phase::Undone);
 }
 
 #[test]
-fn a_trial_is_made_once_before_a_change_settles() {
+fn test_pull_is_attempted_once_before_a_change_settles() {
     let node = Node::new();
-    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
-    stand_in.trial = Trial::Due;
-    assert!(matches!(node.apply(&mut stand_in), Ok(Outcome::Settled(_))));
-    assert_eq!(stand_in.calls, ["record", "guard", "restart", "attempt", "disarm"]);
+    let mut fake = FakeRuntime::new(node.dir.path(), &[OLD, NEW]);
+    fake.trial = Trial::Due;
+    assert!(matches!(node.apply(&mut fake), Ok(Outcome::Settled(_))));
+    assert_eq!(fake.calls, ["record", "guard", "restart", "attempt", "disarm"]);
 }
 
 #[test]
-fn a_guard_that_does_not_work_lets_nothing_begin() {
+fn change_is_refused_if_the_boot_guard_does_not_work() {
     let node = Node::new();
-    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
-    stand_in.guard_works = false;
-    let error = node.apply(&mut stand_in).unwrap_err();
+    let mut fake = FakeRuntime::new(node.dir.path(), &[OLD, NEW]);
+    fake.guard_works = false;
+    let error = node.apply(&mut fake).unwrap_err();
     assert!(matches!(error, ChangeError::Refused(_)), "{error:?}");
-    assert_eq!(stand_in.calls, ["record", "guard", "disarm"]);
-    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+    assert_eq!(fake.calls, ["record", "guard", "disarm"]);
+    assert_eq!(snapshot(&node.dir.path().join("etc")), node.before);
     assert_eq!(node.phase(), Phase::Idle);
 }
 
 #[test]
-fn failed_undo_is_reported_and_keeps_its_guard() {
+fn failed_undo_raises_an_alert_and_keeps_the_boot_guard() {
     let node = Node::new();
-    let mut stand_in = StandIn::new(node.dir.path(), &[]);
-    let error = node.apply(&mut stand_in).unwrap_err();
+    let mut fake = FakeRuntime::new(node.dir.path(), &[]);
+    let error = node.apply(&mut fake).unwrap_err();
     assert!(matches!(error, ChangeError::Stuck { .. }), "{error:?}");
     assert_eq!(
-        stand_in.calls,
-        ["record", "guard", "restart", "restart", "restart again", "alarm"]
+        fake.calls,
+        ["record", "guard", "restart", "restart", "restart again", "alert"]
     );
     assert_eq!((node.text().as_str(), node.phase()), (OLD, Phase::Stuck));
 }
 
-/// A runtime that panics in the middle stands for a run that was killed there.
+/// A runtime that panics at one call, like a run that is killed there.
 #[derive(Debug)]
-pub(crate) struct Dies<'s>(pub(crate) &'s mut StandIn, pub(crate) &'static str);
+pub(crate) struct KilledAt<'s>(pub(crate) &'s mut FakeRuntime, pub(crate) &'static str);
 
-impl Dies<'_> {
-    fn dies_at(&self, call: &str) {
+impl KilledAt<'_> {
+    fn panic_at(&self, call: &str) {
         if self.1 == call {
-            // As a panic, but without its words among those of tests that fail.
+            // Unwinds without a message, so that the output of the tests has no panic that did not fail a test.
             std::panic::resume_unwind(Box::new("killed"));
         }
     }
 }
 
-impl Runtime for Dies<'_> {
+impl Runtime for KilledAt<'_> {
     fn capture_baseline(&mut self) -> Result<ServiceRecord, NodeError> {
         self.0.capture_baseline()
     }
@@ -263,17 +263,17 @@ impl Runtime for Dies<'_> {
         self.0.observe(change)
     }
     fn guard(&mut self, change: &Change) -> Result<(), NodeError> {
-        self.dies_at("guard");
+        self.panic_at("guard");
         self.0.guard(change)
     }
     fn disarm(&mut self) -> Result<(), NodeError> {
-        self.dies_at("disarm");
+        self.panic_at("disarm");
         self.0.disarm()
     }
     fn restart(&mut self, again: bool) -> Result<(), NodeError> {
-        self.dies_at("before the restart");
+        self.panic_at("before the restart");
         self.0.restart(again)?;
-        self.dies_at("after the restart");
+        self.panic_at("after the restart");
         Ok(())
     }
     fn pull_trial_image(&mut self) {
@@ -293,32 +293,35 @@ impl Runtime for Dies<'_> {
     }
 }
 
-fn killed_at(call: &'static str, node: &Node) -> StandIn {
-    let mut stand_in = StandIn::new(node.dir.path(), &[OLD, NEW]);
+fn run_killed_at(call: &'static str, node: &Node) -> FakeRuntime {
+    let mut fake = FakeRuntime::new(node.dir.path(), &[OLD, NEW]);
     let run = std::panic::AssertUnwindSafe(|| {
-        let mut dies = Dies(&mut stand_in, call);
+        let mut runtime = KilledAt(&mut fake, call);
         let session = Session::open(&node.root, 1, "one").unwrap();
-        drop(session.with_runtime(&mut dies).apply(&plan()));
+        drop(session.with_runtime(&mut runtime).apply(&plan()));
     });
-    assert!(std::panic::catch_unwind(run).is_err(), "nobody was killed at {call}");
-    stand_in.calls.clear();
-    stand_in
+    assert!(
+        std::panic::catch_unwind(run).is_err(),
+        "the run was not killed at {call}"
+    );
+    fake.calls.clear();
+    fake
 }
 
 #[test]
-fn next_session_undoes_a_killed_run() {
+fn killed_run_is_undone_by_the_next_session() {
     for (call, restarts) in [("before the restart", 0), ("after the restart", 1)] {
         let node = Node::new();
-        let mut stand_in = killed_at(call, &node);
+        let mut fake = run_killed_at(call, &node);
         assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Restarting), "{call}");
         let outcome = Session::open(&node.root, 2, "two")
             .unwrap()
-            .with_runtime(&mut stand_in)
+            .with_runtime(&mut fake)
             .undo_unsettled();
         assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{call}: {outcome:?}");
-        let asked = stand_in.calls.iter().filter(|call| call.starts_with("restart")).count();
-        assert_eq!((asked, stand_in.calls.last()), (restarts, Some(&"disarm")), "{call}");
-        assert_eq!(picture(&node.dir.path().join("etc")), node.before, "{call}");
+        let restarted = fake.calls.iter().filter(|call| call.starts_with("restart")).count();
+        assert_eq!((restarted, fake.calls.last()), (restarts, Some(&"disarm")), "{call}");
+        assert_eq!(snapshot(&node.dir.path().join("etc")), node.before, "{call}");
         // A killed run does not block the plan.
         let status = status(&node.root).unwrap();
         assert_eq!(status.history.last().unwrap().why, Some(UndoCause::Asked), "{call}");
@@ -326,87 +329,88 @@ fn next_session_undoes_a_killed_run() {
     }
 }
 
-/// Files may have any times, and clocks may be set: the journal records that this invocation has read the files.
+/// Timestamps of files are unreliable, because clocks can be set. Therefore the journal records the invocation that has read
+/// the files.
 #[test]
 fn invocation_of_a_closed_change_is_recorded() {
     let closed_with = |node: &Node| {
         let last = status(&node.root).unwrap().history.pop().unwrap();
         last.service.unwrap().closed_with
     };
-    for (likes, expected) in [(&[OLD, NEW][..], "2"), (&[OLD][..], "3")] {
+    for (accepted, expected) in [(&[OLD, NEW][..], "2"), (&[OLD][..], "3")] {
         let node = Node::new();
-        let likes: &'static [&'static str] = likes;
-        drop(node.apply(&mut StandIn::new(node.dir.path(), likes)));
+        let accepted: &'static [&'static str] = accepted;
+        drop(node.apply(&mut FakeRuntime::new(node.dir.path(), accepted)));
         assert_eq!(closed_with(&node).as_deref(), Some(expected));
     }
     let node = Node::new();
-    let mut stand_in = killed_at("before the restart", &node);
+    let mut fake = run_killed_at("before the restart", &node);
     let session = Session::open(&node.root, 2, "two").unwrap();
-    session.with_runtime(&mut stand_in).undo_unsettled().unwrap();
+    session.with_runtime(&mut fake).undo_unsettled().unwrap();
     assert_eq!(closed_with(&node).as_deref(), Some("1"));
 }
 
 #[test]
-fn one_that_may_have_read_the_new_files_is_restarted_for_the_old_ones() {
+fn undo_restarts_containerd_if_its_invocation_is_unknown() {
     let node = Node::new();
-    let mut stand_in = killed_at("after the restart", &node);
-    stand_in.unseen = true;
+    let mut fake = run_killed_at("after the restart", &node);
+    fake.invocation_unknown = true;
     let session = Session::open(&node.root, 2, "two").unwrap();
-    let outcome = session.with_runtime(&mut stand_in).undo_unsettled();
+    let outcome = session.with_runtime(&mut fake).undo_unsettled();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
-    assert_eq!(stand_in.calls, ["restart", "disarm"]);
-    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+    assert_eq!(fake.calls, ["restart", "disarm"]);
+    assert_eq!(snapshot(&node.dir.path().join("etc")), node.before);
 }
 
 #[test]
-fn a_guard_that_was_left_behind_a_settled_change_goes_and_the_change_stays() {
+fn leftover_boot_guard_of_a_settled_change_is_removed() {
     let node = Node::new();
-    let mut stand_in = killed_at("disarm", &node);
-    assert_eq!((node.phase(), stand_in.guard), (Phase::Settled, Guard::Tried));
+    let mut fake = run_killed_at("disarm", &node);
+    assert_eq!((node.phase(), fake.guard), (Phase::Settled, Guard::Tried));
     let outcome = Session::open(&node.root, 2, "two")
         .unwrap()
-        .with_runtime(&mut stand_in)
+        .with_runtime(&mut fake)
         .undo_unsettled();
     assert_eq!(outcome.unwrap(), Outcome::Nothing);
-    assert_eq!(stand_in.calls, ["disarm"]);
+    assert_eq!(fake.calls, ["disarm"]);
     assert_eq!((node.text().as_str(), node.phase()), (NEW, Phase::Settled));
 }
 
 #[test]
-fn at_a_boot_files_go_back_and_containerd_is_left_to_itself() {
+fn undo_at_boot_restores_files_and_does_not_restart_containerd() {
     let node = Node::new();
-    let mut stand_in = killed_at("after the restart", &node);
-    // The machine is reset, and the guard runs before any containerd.
-    stand_in.health = Health::Absent;
+    let mut fake = run_killed_at("after the restart", &node);
+    // The machine is reset, and the boot guard runs before containerd.
+    fake.health = Health::Absent;
     let outcome = Session::open(&node.root, 2, "two")
         .unwrap()
-        .with_runtime(&mut stand_in)
+        .with_runtime(&mut fake)
         .undo_at_boot();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
-    assert_eq!(stand_in.calls, Vec::<&str>::new());
+    assert_eq!(fake.calls, Vec::<&str>::new());
     assert_eq!((node.text().as_str(), node.phase()), (OLD, Phase::Restoring));
-    // systemd starts containerd, and the unit after it continues the undo.
-    stand_in.invocation += 1;
-    stand_in.health = Health::Recovering;
+    // systemd starts containerd, and the undo unit continues afterwards.
+    fake.invocation += 1;
+    fake.health = Health::Recovering;
     let outcome = Session::open(&node.root, 3, "three")
         .unwrap()
-        .with_runtime(&mut stand_in)
+        .with_runtime(&mut fake)
         .undo_unsettled();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
-    // It had started with the old files, so no restart was needed.
-    assert_eq!((stand_in.calls, node.phase()), (vec!["disarm"], Phase::Undone));
-    assert_eq!(picture(&node.dir.path().join("etc")), node.before);
+    // containerd has started with the original files, so the undo does not restart it.
+    assert_eq!((fake.calls, node.phase()), (vec!["disarm"], Phase::Undone));
+    assert_eq!(snapshot(&node.dir.path().join("etc")), node.before);
 }
 
-/// Without a runtime, as with `--root`, an unsettled live change is a change of files.
+/// `rollback --root` undoes an unsettled change of a running node by its files only.
 #[test]
-fn files_alone_can_be_undone_from_outside() {
+fn unsettled_change_of_a_copied_root_is_undone_without_a_runtime() {
     let node = Node::new();
-    drop(killed_at("after the restart", &node));
+    drop(run_killed_at("after the restart", &node));
     let other = tempfile::tempdir().unwrap();
     copy(node.dir.path(), &other.path().join("image"));
     let root = Root::open(other.path().join("image")).unwrap();
     let outcome = Session::open(&root, 2, "two").unwrap().rollback();
     assert!(matches!(outcome, Ok(Outcome::Undone(_))), "{outcome:?}");
-    assert_eq!(picture(&other.path().join("image/etc")), node.before);
+    assert_eq!(snapshot(&other.path().join("image/etc")), node.before);
 }

@@ -1,6 +1,6 @@
-//! Changes and rollbacks through the public interface: what is kept, what is refused, and what nothing touches.
+//! Changes and rollbacks through the public interface: the preserved attributes, the refusals, and the untouched files.
 
-use crate::common::{attributes, picture};
+use crate::common::{attributes, snapshot};
 use mirrorshift_node::{
     ChangeError, ChangePlan, NodeError, NodeErrorKind, OpenError, Outcome, Root, STATE_DIR, Session, status,
 };
@@ -54,12 +54,12 @@ impl Node {
 
     /// Checks that `steps` are refused for this reason, and that nothing under the root changes.
     fn refuses(&self, steps: Vec<Step>, why: &str) {
-        let before = picture(self.dir.path());
+        let before = snapshot(self.dir.path());
         let error = self.apply("refused", steps).unwrap_err();
         assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(error.cause().to_string().contains(why), "`{}`", error.cause());
         assert!(error.cause().hint().is_some(), "{error:?}");
-        assert_eq!(picture(self.dir.path()), before);
+        assert_eq!(snapshot(self.dir.path()), before);
     }
 }
 
@@ -97,12 +97,12 @@ fn change(outcome: Outcome) -> String {
 }
 
 #[test]
-fn a_change_and_its_rollback_are_exact() {
+fn rollback_restores_contents_modes_and_attributes() {
     let node = Node::new();
     fs::set_permissions(node.at(CONFIG), fs::Permissions::from_mode(0o640)).unwrap();
     setxattr(node.at(CONFIG), "user.note", b"kept", XattrFlags::empty()).ok();
     setxattr(node.at(CONFIG), "user.empty", b"", XattrFlags::empty()).ok();
-    let before = picture(&node.at("/etc"));
+    let before = snapshot(&node.at("/etc"));
     let old = fs::metadata(node.at(CONFIG)).unwrap();
 
     assert!(matches!(node.apply("one", replace()), Ok(Outcome::Settled(_))));
@@ -124,11 +124,11 @@ fn a_change_and_its_rollback_are_exact() {
     assert_eq!(fs::metadata(node.at(HOSTS)).unwrap().mode() & 0o777, 0o644);
 
     assert!(matches!(node.rollback(), Ok(Outcome::RolledBack(_))));
-    assert_eq!(picture(&node.at("/etc")), before);
+    assert_eq!(snapshot(&node.at("/etc")), before);
 }
 
 #[test]
-fn another_owner_is_kept() {
+fn replaced_file_keeps_its_owner() {
     let node = Node::new();
     if std::os::unix::fs::chown(node.at(CONFIG), Some(1234), Some(2345)).is_err() {
         return crate::common::skip("keeping another owner", "chown needs root");
@@ -142,7 +142,7 @@ fn another_owner_is_kept() {
 }
 
 #[test]
-fn backups_and_journal_are_for_their_owner_alone() {
+fn backups_and_journal_are_readable_by_their_owner_only() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
     let mode = |path: &str| fs::metadata(node.at(path)).unwrap().mode() & 0o777;
@@ -156,9 +156,9 @@ fn backups_and_journal_are_for_their_owner_alone() {
 }
 
 #[test]
-fn nothing_to_do_writes_nothing() {
+fn empty_change_writes_nothing() {
     let node = Node::new();
-    let before = picture(node.dir.path());
+    let before = snapshot(node.dir.path());
     assert_eq!(node.apply("one", Vec::new()).unwrap(), Outcome::Nothing);
     assert_eq!(
         node.apply("one", vec![step(CONFIG, Some("old\n"), Some("old\n"))])
@@ -168,11 +168,11 @@ fn nothing_to_do_writes_nothing() {
     assert_eq!(node.rollback().unwrap(), Outcome::Nothing);
     assert_eq!(node.open("two").recover().unwrap(), Outcome::Nothing);
     assert_eq!(status(&node.root).unwrap().phase(), Phase::Idle);
-    assert_eq!(picture(node.dir.path()), before);
+    assert_eq!(snapshot(node.dir.path()), before);
 }
 
 #[test]
-fn what_is_not_as_planned_is_refused() {
+fn change_of_unexpected_files_is_refused() {
     let node = Node::new();
     let modified = "modified by another program";
     node.refuses(vec![step(CONFIG, Some("stale\n"), Some("new\n"))], modified);
@@ -187,7 +187,7 @@ fn what_is_not_as_planned_is_refused() {
 }
 
 #[test]
-fn links_and_names_that_lie_are_refused() {
+fn unsafe_links_and_file_types_are_refused() {
     let node = Node::new();
     symlink("nothing", node.at("/etc/dangling")).unwrap();
     symlink("../../../x", node.at("/etc/out")).unwrap();
@@ -216,7 +216,7 @@ fn links_and_names_that_lie_are_refused() {
 }
 
 #[test]
-fn the_target_of_a_link_is_replaced_and_the_link_stays() {
+fn change_through_a_link_replaces_its_target() {
     let node = Node::new();
     fs::create_dir_all(node.at("/opt/x")).unwrap();
     fs::rename(node.at(CONFIG), node.at("/opt/x/config.toml")).unwrap();
@@ -224,7 +224,7 @@ fn the_target_of_a_link_is_replaced_and_the_link_stays() {
     node.apply("one", replace()).unwrap();
     assert_eq!(node.text("/opt/x/config.toml"), "new\n");
     assert!(fs::symlink_metadata(node.at(CONFIG)).unwrap().is_symlink());
-    // Led elsewhere, the path is no longer the file that the change was about.
+    // The link has another target now, so the path is no longer the file that the change replaced.
     fs::remove_file(node.at(CONFIG)).unwrap();
     symlink("/opt/y", node.at(CONFIG)).unwrap();
     let error = node.rollback().unwrap_err();
@@ -236,19 +236,19 @@ fn the_target_of_a_link_is_replaced_and_the_link_stays() {
 }
 
 #[test]
-fn an_edit_since_refuses_the_rollback_and_names_the_file() {
+fn rollback_after_an_edit_is_refused_with_the_path() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
     fs::write(node.at(CONFIG), "edited\n").unwrap();
-    let before = picture(node.dir.path());
+    let before = snapshot(node.dir.path());
     let error = node.rollback().unwrap_err();
     assert_eq!(error.kind(), NodeErrorKind::Refused);
     assert!(matches!(error.cause(), NodeError::ModifiedExternally { path, .. } if path == CONFIG));
-    assert_eq!(picture(node.dir.path()), before);
+    assert_eq!(snapshot(node.dir.path()), before);
 }
 
 #[test]
-fn a_damaged_backup_refuses_the_rollback() {
+fn rollback_with_a_damaged_backup_is_refused() {
     for damage in [Some("other\n"), None] {
         let node = Node::new();
         node.apply("one", replace()).unwrap();
@@ -257,19 +257,19 @@ fn a_damaged_backup_refuses_the_rollback() {
             Some(text) => fs::write(&backup, text).unwrap(),
             None => fs::remove_file(&backup).unwrap(),
         }
-        let before = picture(node.dir.path());
+        let before = snapshot(node.dir.path());
         let error = node.rollback().unwrap_err();
         assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(
             matches!(error.cause(), NodeError::Backup { path, .. } if path == CONFIG),
             "{error:?}"
         );
-        assert_eq!(picture(node.dir.path()), before);
+        assert_eq!(snapshot(node.dir.path()), before);
     }
 }
 
 #[test]
-fn a_journal_that_cannot_be_trusted_refuses_everything() {
+fn session_with_an_invalid_journal_is_refused() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
     let path = node.at(&format!("{STATE_DIR}/journal.json"));
@@ -287,14 +287,14 @@ fn a_journal_that_cannot_be_trusted_refuses_everything() {
     ];
     for (text, why) in cases {
         fs::write(&path, &text).unwrap();
-        let before = picture(node.dir.path());
+        let before = snapshot(node.dir.path());
         let error = Session::open(&node.root, 0, "two").unwrap_err();
         assert_eq!(error.kind(), NodeErrorKind::Refused);
         assert!(error.to_string().contains(why), "{error}");
         assert!(error.hint().is_some());
         assert!(status(&node.root).unwrap_err().to_string().contains(why));
-        // The lock's text is the process that holds it, which is this one all along.
-        assert_eq!(picture(node.dir.path()), before, "{why}");
+        // The lock contains the id of the process that holds it, which is the same process throughout.
+        assert_eq!(snapshot(node.dir.path()), before, "{why}");
     }
 }
 
@@ -315,7 +315,7 @@ fn held_lock_is_reported_with_its_process() {
 }
 
 #[test]
-fn session_of_an_undo_waits_for_a_short_reader() {
+fn session_with_timeout_waits_for_the_lock() {
     let node = Node::new();
     let ms = std::time::Duration::from_millis;
     let first = node.open("one");
@@ -331,7 +331,7 @@ fn session_of_an_undo_waits_for_a_short_reader() {
 }
 
 #[test]
-fn a_state_folder_that_others_may_write_is_not_trusted() {
+fn state_folder_writable_by_others_is_refused() {
     let node = Node::new();
     fs::create_dir_all(node.at(STATE_DIR)).unwrap();
     fs::set_permissions(node.at(STATE_DIR), fs::Permissions::from_mode(0o777)).unwrap();
@@ -341,7 +341,7 @@ fn a_state_folder_that_others_may_write_is_not_trusted() {
 }
 
 #[test]
-fn rollbacks_go_back_one_change_at_a_time_and_five_are_kept() {
+fn rollback_undoes_one_change_at_a_time_of_five_kept() {
     let node = Node::new();
     let text = |number: u32| format!("{number}\n");
     fs::write(node.at(CONFIG), text(0)).unwrap();
@@ -370,22 +370,22 @@ fn rollbacks_go_back_one_change_at_a_time_and_five_are_kept() {
 }
 
 #[test]
-fn only_what_we_made_is_taken_away_and_rollback_brings_it_back() {
+fn removal_of_a_created_file_is_rolled_back() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
     assert!(status(&node.root).unwrap().owned[HOSTS].made);
     assert!(!status(&node.root).unwrap().owned[CONFIG].made);
-    let before = picture(&node.at("/etc"));
+    let before = snapshot(&node.at("/etc"));
     node.apply("two", vec![step(HOSTS, Some("hosts\n"), None)]).unwrap();
     assert!(!node.at(HOSTS).exists());
     assert!(!status(&node.root).unwrap().owned.contains_key(HOSTS));
     node.rollback().unwrap();
-    assert_eq!(picture(&node.at("/etc")), before);
+    assert_eq!(snapshot(&node.at("/etc")), before);
     assert!(status(&node.root).unwrap().owned[HOSTS].made);
 }
 
 #[test]
-fn a_folder_that_others_filled_stays() {
+fn rollback_keeps_a_folder_with_files_of_others() {
     let node = Node::new();
     node.apply("one", replace()).unwrap();
     fs::write(node.at("/etc/containerd/certs.d/ghcr.io/ca.crt"), "theirs").unwrap();
@@ -395,7 +395,7 @@ fn a_folder_that_others_filled_stays() {
 }
 
 #[test]
-fn an_identifier_is_checked() {
+fn invalid_or_used_identifier_is_refused() {
     let node = Node::new();
     for id in ["", "a/b", "..", &"x".repeat(65)] {
         assert!(Session::open(&node.root, 0, id).is_err(), "{id:?}");
@@ -407,7 +407,7 @@ fn an_identifier_is_checked() {
     assert!(again.cause().to_string().contains("identifier"));
 }
 
-/// Ends a thread also if the test fails; otherwise the failure would never be reported.
+/// Ends the thread of the editor even if the test fails. Otherwise the test would never end.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -416,10 +416,10 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// An editor that saves by rename, again and again, while changes run. Whatever it wrote last is there, unless a change
-/// planned for just that text and replaced it.
+/// An editor saves by rename in a loop while changes run. Its last text is in the file, unless a change was planned for
+/// exactly that text and replaced it.
 #[test]
-fn an_editor_that_races_never_loses_its_edit() {
+fn concurrent_edit_is_never_lost() {
     let node = Node::new();
     let stop = AtomicBool::new(false);
     let last = Mutex::new("old\n".to_owned());
@@ -450,17 +450,17 @@ fn an_editor_that_races_never_loses_its_edit() {
                 let last = last.lock().unwrap();
                 (node.text(CONFIG), last.clone())
             };
-            let ours = format!("ours {round}\n");
-            let result = node.apply(&format!("r{round}"), vec![step(CONFIG, Some(&planned), Some(&ours))]);
+            let new = format!("new {round}\n");
+            let result = node.apply(&format!("r{round}"), vec![step(CONFIG, Some(&planned), Some(&new))]);
             let last = last.lock().unwrap();
             let now = node.text(CONFIG);
             match result {
-                Ok(_) if now == ours => {
+                Ok(_) if now == new => {
                     settled += 1;
-                    assert_eq!(*last, edit, "an edit that nobody planned for is gone");
+                    assert_eq!(*last, edit, "an edit was lost");
                 }
-                Ok(_) => assert_eq!(now, *last, "neither ours nor the last edit"),
-                // Two edits within one swap: both are kept, and a person chooses. Here, the last one.
+                Ok(_) => assert_eq!(now, *last, "neither the new text nor the last edit"),
+                // Two edits during one exchange: both are kept, and an operator chooses. Here the last one stays.
                 Err(error) if error.kind() == NodeErrorKind::Stuck => {
                     assert_eq!(now, *last);
                     let NodeError::UnexpectedSibling { beside, .. } = error.cause() else {
@@ -488,12 +488,12 @@ fn an_editor_that_races_never_loses_its_edit() {
     let names = fs::read_dir(node.at("/etc/containerd"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
-    let litter: Vec<_> = names
+    let leftovers: Vec<_> = names
         .filter(|name| name != "config.toml" && name != ".editor")
         .collect();
-    assert_eq!(litter, Vec::<std::ffi::OsString>::new());
+    assert_eq!(leftovers, Vec::<std::ffi::OsString>::new());
     crate::common::show(&format!(
-        "racing editor: {settled} changes settled, {refused} refused or undone, {stuck} left to a person, 0 edits lost"
+        "racing editor: {settled} changes settled, {refused} refused or undone, {stuck} stuck, 0 edits lost"
     ));
     assert!(refused > 0, "the editor never met a change");
 }

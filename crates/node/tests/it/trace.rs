@@ -1,10 +1,11 @@
-//! Syncs, which no kill shows: data is on the disk before a name points to it, and a name before the journal goes on.
+//! The order of syncs, which a kill does not show: contents are on the disk before a name refers to them, and names are on the
+//! disk before the journal proceeds.
 //!
-//! One change is traced, and the log is read by rules. Then each fsync in turn is struck from the log: the rules must
-//! notice, or the fsync was for nothing.
+//! One change is traced, and rules check the log. Then each fsync is removed from the log in turn: a rule must fail, otherwise
+//! the fsync is not needed.
 
 use crate::common::{CREATED, copy, example, old_root, show, skip, strace_works};
-use crate::runtime::{OLD, StandIn, plan};
+use crate::runtime::{FakeRuntime, OLD, plan};
 use mirrorshift_node::{ChangeError, Root, Session};
 use mirrorshift_plan::{Expect, Step};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,12 +48,13 @@ fn descriptor(text: &str) -> Option<(u32, String)> {
     ))
 }
 
-/// `AT_FDCWD</here>, "/proc/self/fd/5", 4</etc>, "name", FLAGS` as its parts; no name of ours holds a comma.
+/// Splits arguments such as `AT_FDCWD</here>, "/proc/self/fd/5", 4</etc>, "name", FLAGS`. The names in these tests have no
+/// comma.
 fn parts(args: &str) -> Vec<&str> {
     args.split(", ").map(|part| part.trim_matches('"')).collect()
 }
 
-/// Every rule that the calls break.
+/// Returns a description of every rule that the calls break.
 fn broken_rules(calls: &[Call]) -> Vec<String> {
     let mut broken = Vec::new();
     let made: BTreeSet<String> = calls
@@ -73,10 +75,13 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
             "linkat" | "renameat" | "renameat2" | "mkdirat" | "unlinkat"
         );
         if effect && unsynced_folders.values().any(|why| why.ends_with("\"journal.json\"")) {
-            broken.push(format!("{} {} goes ahead of the journal", call.name, call.args));
+            broken.push(format!(
+                "{} {} happens before the journal is synced",
+                call.name, call.args
+            ));
         }
         match call.name.as_str() {
-            // The number means another file now.
+            // The number is now the descriptor of another file.
             "openat" | "openat2" => {
                 if let Some((number, _)) = descriptor(&call.result) {
                     unsynced_files.remove(&number);
@@ -86,7 +91,7 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
                 let Some((number, path)) = descriptor(parts[0]).filter(|(number, _)| *number > 2) else {
                     continue;
                 };
-                // The lock's text is for a message, and the reserve is only space.
+                // The text of the lock is only for a message, and the reserve only occupies space.
                 if path.ends_with("/lock") || path.ends_with("/reserve") {
                     continue;
                 }
@@ -123,15 +128,18 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
                 }
                 if parts[3] == "journal.json" {
                     for path in unsynced_paths.iter().filter(|path| **path != source) {
-                        broken.push(format!("{path} is not synced before the journal goes on"));
+                        broken.push(format!("{path} is not synced before the journal proceeds"));
                     }
                     for (folder, why) in &unsynced_folders {
-                        broken.push(format!("{folder} is not synced before the journal goes on: {why}"));
+                        broken.push(format!("{folder} is not synced before the journal proceeds: {why}"));
                     }
                 }
                 let outer = |folder: &&String| made.contains(&to) && to.starts_with(&format!("{folder}/"));
                 for folder in unsynced_folders.keys().filter(outer) {
-                    broken.push(format!("{folder} does not name {to} yet, and {} fills it", call.args));
+                    broken.push(format!(
+                        "{folder} is not synced with the name of {to}, and {} adds a file to it",
+                        call.args
+                    ));
                 }
                 unsynced_folders.insert(from, call.args.clone());
                 unsynced_folders.insert(to, call.args.clone());
@@ -140,7 +148,7 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
                 let Some((folder, _)) = named(&parts, 0) else { continue };
                 let what = format!("{} {}", call.name, call.args);
                 if let ("unlinkat", Some(gone)) = (call.name.as_str(), subject(call)) {
-                    // A folder that is gone has nothing left to sync.
+                    // A removed folder needs no sync.
                     unsynced_folders.remove(&gone);
                 }
                 unsynced_folders.insert(folder, what);
@@ -157,14 +165,14 @@ fn broken_rules(calls: &[Call]) -> Vec<String> {
     broken
 }
 
-/// The folder that the argument at `at` opens, and the name in it.
+/// Returns the folder of the descriptor at index `at`, and the name in that folder.
 fn named(parts: &[&str], at: usize) -> Option<(String, String)> {
     let name = parts.get(at + 1)?;
     let (_, folder) = descriptor(parts.get(at)?)?;
     (!name.starts_with('/')).then(|| (folder, (*name).to_owned()))
 }
 
-/// The path of what a `mkdirat` made or an `unlinkat` took away.
+/// Returns the path that a `mkdirat` created or an `unlinkat` removed.
 fn subject(call: &Call) -> Option<String> {
     let (folder, name) = named(&parts(&call.args), 0)?;
     Some(format!("{folder}/{name}"))
@@ -183,14 +191,14 @@ fn trace(program: &mut Command, log: &Path) -> Vec<Call> {
         .status()
         .unwrap();
     assert!(status.success());
-    // `-s 0` keeps the files' contents out of the log; paths are not shortened by it.
+    // `-s 0` keeps the contents of files out of the log. It does not shorten paths.
     parse(&fs::read_to_string(log).unwrap())
 }
 
 #[test]
-fn every_fsync_is_there_and_is_needed() {
+fn every_fsync_is_present_and_needed() {
     if !strace_works() {
-        return skip("the trace of fsync", "strace is not there or may not trace");
+        return skip("the trace of fsync", "strace is missing or not permitted");
     }
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("node");
@@ -204,14 +212,14 @@ fn every_fsync_is_there_and_is_needed() {
         let syncs: Vec<_> = (0..calls.len()).filter(|at| calls[*at].name == "fsync").collect();
         for at in &syncs {
             let mut without = calls.clone();
-            let struck = without.remove(*at);
+            let removed = without.remove(*at);
             let before: Vec<_> = calls[at.saturating_sub(4)..*at]
                 .iter()
                 .map(|call| format!("{} {}", call.name, call.args))
                 .collect();
             assert!(
                 !broken_rules(&without).is_empty(),
-                "{command}: {struck:?} is for nothing, after {before:#?}"
+                "{command}: {removed:?} is not needed, after {before:#?}"
             );
         }
         show(&format!(
@@ -223,11 +231,11 @@ fn every_fsync_is_there_and_is_needed() {
     }
 }
 
-/// The variable with the root for [`a_change_is_undone_by_its_verification`] when it is traced.
+/// The variable with the root for [`change_that_fails_its_verification_is_undone`] when it is traced.
 const TRACED_ROOT: &str = "MIRRORSHIFT_TRACED_ROOT";
 
 #[test]
-fn a_change_is_undone_by_its_verification() {
+fn change_that_fails_its_verification_is_undone() {
     let dir = tempfile::tempdir().unwrap();
     let node = var_os(TRACED_ROOT).map_or_else(|| dir.path().to_owned(), PathBuf::from);
     old_root(&node);
@@ -240,23 +248,23 @@ fn a_change_is_undone_by_its_verification() {
     };
     plan.steps.insert(0, made);
     let root = Root::open(&node).unwrap();
-    let mut containerd = StandIn::new(&node, &[OLD]);
+    let mut containerd = FakeRuntime::new(&node, &[OLD]);
     let session = Session::open(&root, 1, "one").unwrap();
     let undone = session.with_runtime(&mut containerd).apply(&plan);
     assert!(matches!(undone, Err(ChangeError::Undone { .. })), "{undone:?}");
     assert!(!node.join(CREATED).exists());
 }
 
-/// After the announcement of a restart no session removes copies or folders any more, so their removal by the undo must be on
-/// the disk before.
+/// After the journal announces a restart, no session removes copies or folders. Therefore their removal by the undo must be on
+/// the disk before that.
 #[test]
-fn an_undo_syncs_before_it_goes_on() {
+fn undo_syncs_before_the_journal_proceeds() {
     if !strace_works() {
-        return skip("the trace of an undo", "strace is not there or may not trace");
+        return skip("the trace of an undo", "strace is missing or not permitted");
     }
     let dir = tempfile::tempdir().unwrap();
     let mut program = Command::new(current_exe().unwrap());
-    program.args(["--exact", "trace::a_change_is_undone_by_its_verification"]);
+    program.args(["--exact", "trace::change_that_fails_its_verification_is_undone"]);
     program.env(TRACED_ROOT, dir.path().join("node"));
     let node = dir.path().join("node").display().to_string();
     let calls: Vec<Call> = trace(&mut program, &dir.path().join("log"))
